@@ -86,10 +86,10 @@ async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
 
 
 async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """Ask the guest for its time once, and return how far its clock differs from the host's clock.
+    """Ask the guest for its time once, to compare the guest's clock with the host's clock.
 
-    Return four numbers of seconds: the duration of the request, the difference of the clocks, and
-    the times at which the daemon started and opened its port, by the guest's clock.
+    Return four numbers of seconds: the duration of the request, the host's time minus the guest's
+    time, and the times at which the daemon started and opened its port, by the guest's clock.
     """
     before = time.monotonic()
     status = await vm.status()

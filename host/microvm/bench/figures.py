@@ -87,7 +87,7 @@ class Figure:
         return percentile(self.samples, 50) / percentile(samples, 50) if samples else None
 
     def tail(self, percent: float) -> float:
-        """Return the percentile that at least `percent` % of the samples reach or surpass."""
+        """Return the worst of the best `percent` % of samples, such as the slowest of 95 %."""
         return percentile(self.samples, percent, descending=self.metric.more_is_better)
 
 

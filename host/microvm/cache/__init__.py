@@ -151,7 +151,7 @@ def has(path: Path) -> bool:
 
 
 def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
-    """Open a regular file of any owner. If the path is a FIFO, fail instead of waiting.
+    """Open a regular file of any owner, with `flags` as in open(2). Fail at once for a FIFO.
 
     :raises OSError: The file does not exist, or is no regular file.
     """
@@ -176,9 +176,9 @@ def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_f
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a short file of the cache, without a lock.
+    """Write a short file of the cache. No lock is held, so a reader may find it half written.
 
-    The file may get lost, and another process may read it while it is half written.
+    The file may also get lost.
 
     :raises PermissionError: The folder of the file belongs to another user.
     :raises OSError: The file cannot be written, or is a link or no regular file.
@@ -223,7 +223,8 @@ def scratch(path: Path) -> Iterator[Path]:
     try:
         yield folder / path.name
     finally:
-        # Ignore errors, because the next process that uses this path removes the rest.
+        # If the temporary file cannot be removed, ignore the error, because the next process that
+        # creates a temporary file for `path` removes it.
         with suppress(OSError):
             clear(folder)
 
@@ -267,7 +268,7 @@ def _clear_all_ids(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path | None = None) -> Iterator[None]:
-    """Context manager that turns an `OSError` into a `CacheError` or `ImageError` with a hint.
+    """Context manager that turns an `OSError`, usually about `path`, into an error with a hint.
 
     :param path: the file or folder that the message names if the OSError names none.
     :raises CacheError: the disk is full, or a file of the cache cannot be read or written.

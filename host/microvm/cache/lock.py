@@ -94,7 +94,8 @@ def attempt(path: Path) -> Iterator[bool]:
         yield ours
     finally:
         if ours:
-            # Ignore errors, because a lock file that nobody holds does no harm.
+            # If the lock file cannot be removed, ignore the error, because a lock file that nobody
+            # holds does no harm.
             with suppress(OSError):
                 name.unlink()
         os.close(fd)
@@ -123,7 +124,7 @@ def shared(path: Path, report: Reporter) -> Iterator[None]:
 
 
 def _open_shared(name: Path) -> int | None:
-    """Open and share the file of a lock; return None if a process holds the lock alone."""
+    """Open and share the lock file `name`; return None if a process holds the lock alone."""
     fd = os.open(name, _FLAGS, 0o600)
     locked = False
     try:
@@ -135,7 +136,7 @@ def _open_shared(name: Path) -> int | None:
 
 
 def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock the open file. Return False if it is locked, or is no longer the file of that name."""
+    """Lock a file with `kind` of flock(2). Return False if it is in use, or not `name` any more."""
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(fd), name.stat())
@@ -159,7 +160,7 @@ def heartbeat(path: Path) -> None:
 
 
 def last_heartbeat(path: Path) -> tuple[int, int] | None:
-    """Return a value that changes with each heartbeat or holder of a lock; None if it is free."""
+    """Return a value that changes at each heartbeat and each new holder; None without a holder."""
     with suppress(OSError):
         status = _name(path).stat()
         return status.st_ino, status.st_mtime_ns

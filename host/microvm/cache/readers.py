@@ -45,7 +45,7 @@ _corrected: set[tuple[Path, bool]] = set()
 
 
 def is_shared(top: Path, name: str = "") -> bool:
-    """Return True if we are root, and every user may read the cache, or its folder `name`.
+    """Return True if we are root, and all users may read the cache `top`, or its folder `name`.
 
     :param top: The path of the cache.
     :param name: The name of the folder.
@@ -76,7 +76,7 @@ def set_mode(path: Path, *, shared: bool) -> None:
 
 
 def is_right(status: os.stat_result, *, shared: bool) -> bool:
-    """Return True if only its owner may read a folder, or, if `shared`, all users may.
+    """Return True if a folder has the right mode: only its owner, or all if `shared`, may read it.
 
     Also return True if another user owns the folder, because its mode cannot be corrected then.
     """
@@ -84,9 +84,9 @@ def is_right(status: os.stat_result, *, shared: bool) -> bool:
 
 
 def correct(top: Path, *, made_by_us: bool) -> None:
-    """Set the mode of each file and folder in the cache `top` that we own, once in each process.
+    """Set the modes of the files that we own in the cache `top`, and of `top` if `made_by_us`.
 
-    The mode of the folder `top` itself is set only if `made_by_us` or if root shares the cache.
+    Each process does this once. The mode of the folder `top` is also set if root shares the cache.
     The private folders are corrected first. A file whose mode cannot be set, as on a read-only
     disk, keeps its mode.
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 def read(
     path: Path, limit: int, opener: Callable[[Path], int] = cache.open_file
 ) -> dict[str, object]:
-    """Return the JSON object in the file of a record, which `opener` opens.
+    """Return the JSON object in a record, a file of at most `limit` bytes that `opener` opens.
 
     :param limit: Maximum size of the file, in bytes.
     :raises OSError: The opener failed, or the file is larger than the limit.

@@ -41,7 +41,9 @@ def sha256(file: int) -> str:
 
 
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
-    """Return True if a file has the digest `expected`. If a record says so, do not read the file.
+    """Return True if a file has the digest `expected`, by a record or by the function `digest`.
+
+    If a record says that the file has this digest, the file is not read.
 
     :param path: The path of the file, in whose folder the record is.
     :param file: A descriptor of the file.

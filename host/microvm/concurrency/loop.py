@@ -99,7 +99,7 @@ class BackgroundLoop:
             self._thread.post(function)
 
     def close(self) -> None:
-        """Run the user's function `end` in the loop, then stop the loop, and wait; idempotent."""
+        """Run the given function `end` in the loop, stop the loop, and wait; idempotent."""
         if os.getpid() != self._process:
             return
         with self._lock:
@@ -131,7 +131,7 @@ class _PendingCall(Generic[T]):
         if self.loop is None:
             self._coroutine.close()
         elif not self.done.done():
-            # Ignore the error: if the loop is closed, the coroutine has ended.
+            # If the loop was closed, ignore the RuntimeError, because the coroutine has ended then.
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self._cancel)
             wait([self.done])
@@ -180,7 +180,7 @@ class _LoopThread:
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
-        """Request that the loop runs the function `end` of its user and then stops; idempotent."""
+        """Ask the loop to run the given function `end` and then to stop; idempotent."""
         if self._thread.is_alive() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stop.set)
 
@@ -231,7 +231,7 @@ _running: set[_LoopThread] = set()
 
 @atexit.register
 def _end_all() -> None:
-    """Stop all threads at the exit of the interpreter, and give each time to clean up."""
+    """At the exit of the interpreter, stop all loop threads; wait a limited time for each."""
     left = list(_running)
     for thread in left:
         thread.drop()

@@ -310,7 +310,8 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
 def _reading() -> Iterator[None]:
     try:
         yield
-    # This clause must precede the one for ValueError, because some MicroVMErrors are ValueErrors.
+    # A MicroVMError is raised unchanged. Some MicroVMErrors are ValueErrors, so this clause must
+    # precede the clause for ValueError.
     except MicroVMError:
         raise
     # errors of tarfile for an invalid number in the archive
@@ -341,8 +342,8 @@ def _bytes(text: str) -> bytes:
 
 
 def _nanoseconds(seconds: float) -> int:
-    # `>=` would be false for NaN, "not a number". `not <` is true, so NaN becomes the current
-    # time, too.
+    # The number of seconds in an archive may be NaN, "not a number", for which both `<` and `>=`
+    # are false. So `not <` replaces NaN by the current time, too, but `>=` would not.
     if not abs(seconds) < _SECONDS_END:
         return files.NOW
     return int(seconds * 1e9) if isinstance(seconds, float) else seconds * 1_000_000_000

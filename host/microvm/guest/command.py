@@ -25,7 +25,7 @@ _logger = Area("guest")
 
 
 class Command:
-    """The state of a command, which messages of the guest change. Users see it as `Process`."""
+    """The state of a command, updated by messages of the guest. A `Process` shows it to users."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Command:
     ) -> None:
         """Create the state of the command in `request`; call `consumed` when its output is read.
 
+        :param stdin: Standard input of the command, or None if the host sends no input.
         :param consumed: Function that is called with an output stream and the number of bytes that
             its reader has taken.
         :param max_output: Maximum number of bytes of standard output and standard error together,
@@ -86,7 +87,7 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Discard output after `keep` more bytes, so that the command never waits for a reader."""
+        """Store `keep` more bytes of output and discard the rest, so the command never blocks."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 
@@ -114,8 +115,8 @@ class Command:
                 codec.Stage.USER: self._request.user,
                 codec.Stage.INTERPRETER: bytes(message.missing),
             }
-            # Decode with `backslashreplace`, which shows a byte that is not UTF-8 as `\xNN`. With
-            # `surrogateescape`, `printable` would show the longer `\udcXX`.
+            # Show a byte that is not UTF-8 as `\xNN`, by the option `backslashreplace`. With the
+            # option `surrogateescape`, the function `printable` would show the longer `\udcXX`.
             subject = printable(subjects.get(stage, b"").decode(errors="backslashreplace"))
             self.error = StartError(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status

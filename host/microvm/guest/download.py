@@ -243,7 +243,7 @@ class Download:
 
     @contextmanager
     def _host_errors(self, name: str) -> Iterator[None]:
-        """Context manager that puts the path of the file on the host into an `OSError`.
+        """Context manager for writing the file `name`: an `OSError` gets its folder on the host.
 
         If `name` exists, the guest sent it twice, which is a `FileError`.
         """
@@ -258,7 +258,7 @@ class Download:
 
 
 def name_of(entry: files.Entry, folder: str) -> str:
-    """Check the name of a file that the guest sent, and return it.
+    """Check and return the name of a file that the guest sent. An error names the `folder`.
 
     :param folder: Path of the folder in the guest, for messages.
     :raises FileError: If the name is empty, `.`, `..`, or contains a slash.

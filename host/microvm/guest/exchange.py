@@ -233,7 +233,7 @@ class Exchange:
 
 
 async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
-    """Cancel a file transfer, and give the guest time to remove an incomplete file.
+    """Cancel the file transfer of `process`, and let it remove an incomplete file in the guest.
 
     :param timeout: Maximum time to wait in seconds.
     """

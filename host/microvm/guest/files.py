@@ -344,7 +344,7 @@ def _basename(path: str) -> str:
 
 
 def _target(source: str, destination: str | os.PathLike[str]) -> Path:
-    """Return the path for a copy by the rules of `cp`, and create missing folders above it.
+    """Return the path of a copy on the host, chosen as `cp` does, and create its parent folders.
 
     If `destination` is an existing folder, the copy is created in it; otherwise `destination` is
     the path of the copy.

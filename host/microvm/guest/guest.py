@@ -60,10 +60,12 @@ class Guest:
         session: Callable[[], Session] = Session,
         channel: ChannelFactory = Channel,
     ) -> None:
-        """Create a guest that is not connected yet, with a new session and a new channel.
+        """Create a guest without a connection; `session` and `channel` create its protocol state.
 
+        :param defaults: Default options of commands in the guest.
         :param console_tail: Function that returns the last output of the guest's console, for
             errors.
+        :param timeouts: Time limits, such as that of a ping.
         :param session: Function that creates the session, with a clock and entropy.
         :param channel: Function that creates the channel, which transports the bytes.
         """
@@ -129,7 +131,7 @@ class Guest:
             self.resume()
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Freeze the guest's processes before the guest is saved, so that clones continue them.
+        """Tell the guest to freeze its processes, so that clones of the saved guest continue them.
 
         Otherwise the `hello` with which a host begins a session would stop the processes.
         The next call of `resume` unfreezes the processes.
@@ -189,7 +191,9 @@ class Guest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Context manager during which no command starts and no ping is sent, as `keep` requires.
+        """Context manager for saving the guest: its block starts no command and sends no ping.
+
+        The method `keep` requires this.
 
         :raises Busy: If a command runs, or another such block is active.
         :raises UsageError: If the image is too old.
@@ -220,7 +224,8 @@ class Guest:
             await asyncio.sleep(0)
             gc.collect()
         if command.abandoned:
-            # This wait always ends: if the command is not killed in time, the guest counts as lost.
+            # Waiting until the command has ended cannot take forever, because if the guest does not
+            # kill it in time, the guest counts as lost, which ends the command, too.
             await command.ended.wait()
 
     def _abandon(self, command: Command) -> None:
@@ -323,8 +328,8 @@ class Guest:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
-        # Mark the future's exception as retrieved, because asyncio would otherwise log it if nobody
-        # waits.
+        # Mark the exception of the future `_ready` as retrieved. Otherwise asyncio would log it if
+        # no task waits for the future.
         self._ready.exception()
         return error
 

@@ -79,7 +79,7 @@ class Process:
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> None:
-        """Create the object for a command. It calls the functions when the user uses or drops it.
+        """Create the user's object for `command`. Its methods call the functions that are passed.
 
         :param abandon: Function that kills the command when the user calls `abandon`.
         :param dropped: Function that is called in any thread when the last reference to this object
@@ -105,7 +105,8 @@ class Process:
     async def __aexit__(self, *_: object) -> None:
         if not self._command.ended.is_set():
             self.abandon()
-            # This wait always ends: if the command is not killed in time, the guest counts as lost.
+            # Waiting until the command has ended cannot take forever, because if the guest does not
+            # kill it in time, the guest counts as lost, which ends the command, too.
             await self._command.ended.wait()
 
     @property

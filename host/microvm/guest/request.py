@@ -12,8 +12,8 @@ from microvm.option import ParsedOptions, options_of
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.wire import codec
 
-# Maximum numbers of elements and of bytes in each of the fields `argv` and `env` of a request, and
-# the size of the length that precedes each element.
+# For each of the fields `argv` and `env` of a request: the maximum number of elements, the maximum
+# number of bytes, and the number of bytes of the length that precedes each element.
 _ITEMS = 16384
 _TOTAL = 1 << 20
 _PREFIX = 4
@@ -69,7 +69,7 @@ def request_of(
 
 
 def _split(items: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Split a list in two: the items that fit into one field of a request, and the others."""
+    """Split items of `argv` or `env`: those that fit into one field of a request, and the rest."""
     size = 0
     for number, item in enumerate(items):
         size += _PREFIX + len(item)

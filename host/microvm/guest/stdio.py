@@ -46,8 +46,8 @@ async def attach(
     try:
         await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
         if ended.done() and isinstance(ended.exception(), ExecKilled):
-            # Wait only for a limited time: the program that reads the output may have stopped
-            # reading, which must not delay this process.
+            # The program that reads the output may have stopped reading. So write the rest of the
+            # output only for a limited time, after which this process continues.
             await asyncio.wait((copying,), timeout=_LAST_OUTPUT_TIMEOUT)
         else:
             await copying

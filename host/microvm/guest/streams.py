@@ -78,7 +78,7 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Discard output after `keep` more bytes, so that the command never waits for a reader."""
+        """Store `keep` more bytes of output and discard the rest, so the command never blocks."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep

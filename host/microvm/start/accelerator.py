@@ -49,8 +49,8 @@ class AcceleratorChoice:
         async with AsyncExitStack() as held:
             if len(self.candidates) > 1:
                 path, purpose = self._probes.path, "finds out whether KVM works"
-                # If the lock cannot be taken, for example in a read-only cache, this start tries
-                # KVM at the same time as others.
+                # If the lock for testing KVM cannot be taken, for example in a read-only cache,
+                # this start tries KVM at the same time as other starts.
                 with suppress(CacheError):
                     await held.enter_async_context(start.lock_held(path, purpose, self._notify))
                 self.candidates = self._find()

@@ -49,7 +49,7 @@ class Checkpoint:
 
     @contextmanager
     def opened(self) -> Iterator[Memory]:
-        """Open the checkpoint for a new QEMU, as files for this QEMU alone; see `restorable`."""
+        """Context manager that yields the checkpoint's files for one QEMU; see `restorable`."""
         with ExitStack() as files:
             ram = _duplicate(self._memory.ram, files)
             state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
@@ -130,7 +130,7 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
 
 
 async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
-    """Send a guest to a second QEMU, the receiver.
+    """Send the guest of `vm` to a second QEMU, the receiver, which uses the files of `memory`.
 
     Return the receiver as a machine that is ready, and the seconds for which the guest was stopped.
     """

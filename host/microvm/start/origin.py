@@ -13,8 +13,8 @@ from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
 
-# The fields of an origin that must be equal on the host that restores the guest, each with the
-# error for a difference.
+# An origin records how and where a guest was saved. These of its fields must have the same values
+# when the guest is restored. Each field is followed by the error text for a difference.
 _REQUIREMENTS = {
     "qemu_build": "it was saved by another QEMU",
     "arguments_sha256": "its QEMU had other arguments",
@@ -63,11 +63,11 @@ class Origin(NamedTuple):
 
     @property
     def requirements(self) -> tuple[object, ...]:
-        """Values of the origin that must be equal on the host that restores the guest."""
+        """Values of the origin that the saving host and the restoring host must have in common."""
         return tuple(getattr(self, name) for name in _REQUIREMENTS)
 
     def obstacle(self, here: Origin) -> str:
-        """Return why a guest of this origin cannot be restored on this host; empty if it can.
+        """Return why a host with the origin `here` cannot restore this guest; empty if it can.
 
         :param here: Origin that a guest would have if it were saved on this host now.
         """

@@ -71,7 +71,7 @@ class RunningVM:
         *,
         resume: bool = True,
     ) -> Self:
-        """Boot or restore a guest in QEMU, wait until the guest is ready, and return the machine.
+        """Boot or restore a guest in the QEMU `launched`; return the machine when it is ready.
 
         :param launched: QEMU process; the new machine owns it from now on.
         :param console_log: See `MicroVM`.

@@ -121,7 +121,7 @@ class OpenedGuest(NamedTuple):
 
 @contextmanager
 def blank(scratch_size: int = 0) -> Iterator[Memory]:
-    """Context manager that yields files without names, in which QEMU can save a guest.
+    """Context manager that yields unnamed files in which QEMU saves a guest and its scratch disk.
 
     The files are closed after the block.
 
@@ -136,7 +136,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
 
 @contextmanager
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
-    """Yield files from which one QEMU restores a guest. If `copied`, their RAM is a copy.
+    """Yield files from which one QEMU restores a guest: copies, except for `ram` if not `copied`.
 
     :raises CacheError: If the disk is full, or the cache cannot be written.
     """
@@ -158,7 +158,7 @@ def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Ite
 def write(
     memory: Memory, folder: Path, *, name: str, origin: Origin, copied: bool, base: int | None
 ) -> None:
-    """Write a guest that QEMU has saved in `memory` to a new folder.
+    """Write a guest that QEMU has saved in `memory`, and the guest's manifest, to a new folder.
 
     See `Store.save` for the arguments.
     """
@@ -289,7 +289,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _keep(source: int, path: Path, base: int | None = None) -> str:
-    """Copy a file to `path`; share disk blocks with `base` if possible; return the digest.
+    """Copy the file `source` to `path`, sharing disk blocks with `base`, and return its digest.
 
     :param source: Descriptor of the file.
     :param base: Descriptor of a similar file, with which the copy shares blocks on the disk if that

@@ -38,7 +38,7 @@ def check_room() -> None:
 def save(
     memory: Memory, *, name: str, origin: Origin, copied: bool, base: int | None = None
 ) -> None:
-    """Save a guest as a snapshot; see `Store.save`.
+    """Save the guest in `memory` as the snapshot `name`; see `Store.save` for the arguments.
 
     :raises SnapshotError: If another process is saving a snapshot of that name, or the cache is
         shared with all users.
@@ -54,7 +54,7 @@ def save(
 
 
 def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGuest]:
-    """Remove damaged and outdated snapshots, those that are `unusable` here, or `everything`.
+    """Remove damaged and outdated snapshots; with `unusable` or `everything`, also other ones.
 
     An outdated snapshot was saved by another version of microvm. Return the snapshots that were
     removed.

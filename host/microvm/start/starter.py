@@ -87,7 +87,7 @@ class Starter:
             _logger.info("this QEMU cannot clone guests, according to %s", self._probes.path)
 
     def launch(self, *, cold: bool) -> None:
-        """Launch QEMU before it is needed: to clone if a template exists, otherwise to boot.
+        """Launch QEMU before it is needed: to boot if `cold`, else to clone an existing template.
 
         `boot` or `clone` later uses this QEMU. If launching fails, this method raises no error,
         because `boot` or `clone` tries again and gets the same error.
@@ -239,7 +239,7 @@ class Starter:
 
 @contextmanager
 def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
-    """Context manager that turns errors of QEMU into `_Refused` or `_Unavailable`; see `boots`.
+    """Context manager that turns errors of QEMU, but not of boots, to `_Refused`/`_Unavailable`.
 
     `_Refused` means that QEMU cannot save or restore this guest.
     If QEMU was killed by a signal, reached a limit, took too long or lacked a resource of the host,
@@ -256,16 +256,16 @@ def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
     except (QemuError, MachineError) as error:
         kind = error.qemu_exit.kind if error.qemu_exit else None
         if boots and kind == "internal_error":
-            # After an internal error of QEMU, a second boot would take as long and fail in the same
-            # way. So report the error as that of a boot.
+            # After an internal error of QEMU, booting the guest again would take as long and fail
+            # in the same way. So raise a `BootError`, after which the guest is not booted again.
             failed = BootError(error.message, hint=error.hint, detail=error.detail)
             failed.qemu_exit = error.qemu_exit
             raise failed from error
         own = kind in _OWN_EXITS
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
-        # If a guest that was booted in this block fails, this does not show that QEMU cannot save
-        # guests. So do not raise `_Refused` then.
+        # The failure of a guest that has just booted does not show that QEMU cannot save guests. So
+        # raise `_Unavailable` then, and not `_Refused`, which means that QEMU cannot save guests.
         refused = own and not (boots and isinstance(error, MachineError))
         raise (_Refused if refused else _Unavailable)(f"{action}: {error.message}") from error
     except (CacheError, ImageError, OSError) as error:

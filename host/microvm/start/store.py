@@ -70,7 +70,7 @@ class Store:
 
     @contextmanager
     def opened(self, name: str, expected: SavedManifest | None = None) -> Iterator[Memory | None]:
-        """Context manager that opens and checks a saved guest; its manifest must be `expected`.
+        """Context manager that opens and checks a saved guest; `expected` is its manifest if known.
 
         It yields the guest as memory for QEMU. It yields None if the saved guest does not exist.
 
@@ -150,7 +150,7 @@ class Store:
         copied: bool,
         base: int | None = None,
     ) -> None:
-        """Write the guest that QEMU has saved in `memory` to the cache, under the name `name`.
+        """Save a guest in the cache under `name`; QEMU has written it to the files in `memory`.
 
         A saved guest of the same name is replaced.
 

@@ -38,7 +38,7 @@ def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextMana
 
 
 def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
-    """Save a guest as a template, and remove old templates if all together take too much room.
+    """Save the guest in `memory` as a template; remove old templates if all take too much room.
 
     See `Store.save` for the arguments.
 
@@ -50,7 +50,9 @@ def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
 
 
 def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
-    """Remove damaged templates, then the longest unused ones until all take at most `limit` bytes.
+    """Remove damaged templates, and old ones if all exceed `limit` bytes, but never `keep`.
+
+    The templates that were not used for the longest time are removed first.
 
     :param keep: Name of a template that is kept in any case.
     :return: Templates that were removed.

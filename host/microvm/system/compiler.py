@@ -17,7 +17,7 @@ from microvm.sha256 import sha256
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
-    """Return the folder with the source of the program `what`: `packed`, or else `checkout`.
+    """Return the folder of the sources of the program `what`, in the wheel or in the checkout.
 
     :param packed: the folder in an installed wheel.
     :param checkout: the folder in the checkout.

@@ -22,7 +22,7 @@ def open_missing() -> None:
 
 
 def allows(descriptor: int, *, writes: bool) -> bool:
-    """Tell whether a descriptor was opened for reading, or for writing.
+    """Tell whether a descriptor was opened for writing if `writes` is True, else for reading.
 
     If it was not, waiting until it is ready may take forever, as for reading the write end of a
     pipe.
@@ -36,7 +36,7 @@ def allows(descriptor: int, *, writes: bool) -> bool:
 
 
 def wait_ready(events: Mapping[int, int], timeout: float | None = None) -> list[int]:
-    """Wait until at least one descriptor is ready, and return all descriptors that are ready.
+    """Wait for the `events` of descriptors; return the ready descriptors as soon as any is ready.
 
     :param events: the events to wait for, such as `select.POLLIN`, for each descriptor.
     :param timeout: maximum number of seconds to wait, after which the result is empty. By default

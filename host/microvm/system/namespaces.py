@@ -74,7 +74,7 @@ class _Temporary(NamedTuple):
 def main(
     owner: str, notes: str, parent: str, shown: str, isolate: str, program: str, *argv: str
 ) -> int:
-    """Run the tool `program` until it exits, or until the process `owner` exits.
+    """Run `program`, in namespaces if `isolate`, until it exits or the process `owner` exits.
 
     Return the exit status of the tool, or 128 plus the number of the signal that killed it.
 
@@ -142,9 +142,9 @@ def _failed(error: OSError, program: str) -> int:
 
 
 def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
-    """Create a PID namespace for our next child process; if the host refuses, return False.
+    """Create a PID namespace for our next child process, or write to `notes` why that fails.
 
-    The reason for a refusal is written to the descriptor `notes`.
+    Return True if the namespace was created. `notes` is a descriptor.
 
     A process cannot leave a user namespace again. AppArmor and some containers allow namespaces,
     but refuse the map of user ids or mounts in them. So a child process tries everything first.
@@ -204,7 +204,7 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 
 
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
-    """Create a tool's temporary folder in `parent`, and a folder in `shown` as its mount point.
+    """Create a temporary folder in `parent`, and a mount point in `shown` where the tool sees it.
 
     If `shown` is "", create no mount point.
 
@@ -242,7 +242,7 @@ def _lock(folder: str) -> bool:
 
 
 def _without_mount(temporary: _Temporary) -> _Temporary:
-    """Remove the mount point of a tool's temporary folder, since mounts are not possible.
+    """Remove the mount point of a tool's temporary folder, because we cannot mount it there.
 
     Return the temporary folder, whose path is then `real` for the tool, too.
     """
@@ -291,10 +291,12 @@ def _empty(folder: str) -> None:
 
 
 def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> int:
-    """Start the first process of a tool's namespaces, and wait until it exits.
+    """Start the first process of a tool, in its namespaces if `isolated`; return its exit status.
 
     This function runs in the keeper. On SIGTERM, which the kernel sends when the owner exits, it
     kills all processes of the tool.
+
+    :param notes: a descriptor to which the reason is written if the host refuses /proc.
     """
     alive, ours = os.pipe()
     if not isolated:  # then orphans, whose parents have exited, become children of this process
@@ -318,7 +320,8 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
 def _kill_orphans() -> None:
     """Kill our children. Their children then become our children, and are killed, too."""
-    # Some kernels do not list the children of a process, so the file does not exist.
+    # Some kernels do not list the children of a process, so they have no file `children`. Then kill
+    # nothing.
     with suppress(FileNotFoundError):
         while children := [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]:
             for child in children:  # kill all of them before the wait, because one may not exit
@@ -340,9 +343,11 @@ def _exit_status(status: int) -> int:
 def _run_first(
     tool: _Tool, temporary: _Temporary, alive: int, notes: int, *, isolated: bool
 ) -> NoReturn:
-    """Start a tool in the first process of its namespaces, wait for it, and exit.
+    """In a tool's first process: start the tool, wait until it exits, and exit with its status.
 
     :param alive: the read end of a pipe, which reaches its end of file when the keeper exits.
+    :param notes: a descriptor to which the reason is written if the host refuses /proc.
+    :param isolated: True if this process is in a PID namespace of its own.
     """
     status = START_FAILED
     try:
@@ -353,8 +358,8 @@ def _run_first(
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if isolated else signal.SIGTERM)
         poll = select.poll()
         poll.register(alive, select.POLLIN)
-        # If the pipe is at its end of file, the keeper exited before we asked the kernel for the
-        # signal. Then no signal will arrive, so do not start the tool.
+        # If the pipe `alive` is at its end of file, the keeper exited before we asked the kernel
+        # for the signal. Then no signal will arrive, so do not start the tool.
         if not poll.poll(0):
             os.setsid()  # a tool that signals its own process group must not reach the keeper
             if isolated:
@@ -385,7 +390,7 @@ def _wait_inside(child: int) -> int:
 
 
 def _wait_outside(child: int, keeper: select.poll) -> int:
-    """Wait until a tool without a PID namespace exits, or kill it if the keeper exits.
+    """Wait until a tool without PID namespace exits, or kill it if our parent, the keeper, exits.
 
     Return the exit status of the tool. The keeper is the process that started this one. If it is
     killed, kill the tool and all processes that the tool has started.
@@ -416,7 +421,7 @@ def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
 
 def _execute(tool: _Tool) -> NoReturn:
     try:
-        # Python ignores these signals, but tools need their default effects.
+        # Python ignores SIGPIPE and SIGXFSZ, but tools need the default effects of these signals.
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, tool.mask)

@@ -100,7 +100,8 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
         if status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "another user has replaced it", name)
         if stat.S_IMODE(status.st_mode) != mode:
-            # fchmod(2) refuses a descriptor that was opened with O_PATH, so use its path in /proc.
+            # fchmod(2) refuses a descriptor that was opened with O_PATH. So change the mode by the
+            # path of the descriptor in /proc.
             os.chmod(f"/proc/self/fd/{found}", mode)
         return os.open(".", FOLDER, dir_fd=found)
     finally:

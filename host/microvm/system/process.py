@@ -12,7 +12,8 @@ def stat_fields(process: int) -> list[str]:
     """
     try:
         with open(f"/proc/{process}/stat", "rb") as file:
-            # The name may contain spaces and parentheses, so we look for the last parenthesis.
+            # The name of the process, in parentheses, may contain spaces and parentheses. So the
+            # other fields begin after the last parenthesis.
             return file.read().rpartition(b")")[2].decode("ascii").split()
     except OSError:
         return []

@@ -88,7 +88,7 @@ def started(
     pass_fds: Sequence[int] = (),
     **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Context manager that starts a tool, and kills all processes of the tool at its end.
+    """Context manager that runs the tool `argv`, and kills all processes of the tool at its end.
 
     The tool runs in namespaces of its own; see `namespaces`. If this process is killed, the tool is
     killed, too. The process that is yielded is not the tool, but the keeper of its namespaces. The
@@ -133,8 +133,9 @@ def started(
     finally:
         if process is not None:
             _end(process)
-            # The pipe contains a note if the host refused namespaces. Read it without waiting. If a
-            # process of the tool cannot be killed, the pipe never reaches its end of file.
+            # If the host refused namespaces, the pipe `noted` contains the reason. Read it without
+            # waiting, because the pipe never reaches its end of file if a process of the tool
+            # cannot be killed.
             with suppress(BlockingIOError):
                 if note := os.read(noted, _NOTES_LIMIT).decode(errors="replace"):
                     _logger.info("%s ran %s", argv[0], note)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from microvm.arches import Accel
     from microvm.images import Image
 
-# These options of QEMU affect the guest, so microvm and the baseline use the same values.
+# Options of QEMU that affect the guest. The baseline gives them the values that microvm uses.
 _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
 _DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
 _DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=disk"}
@@ -41,7 +41,7 @@ class Baseline:
     def __init__(
         self, config: QemuConfig, initramfs: int, disk: int | None, owned: ExitStack
     ) -> None:
-        """Create the contender from the files that :meth:`opened` has prepared."""
+        """Create the contender from the open files `initramfs` and `disk`, which `owned` closes."""
         self._config = config
         self._initramfs = initramfs
         self._disk = disk
@@ -51,9 +51,9 @@ class Baseline:
     @classmethod
     @contextmanager
     def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
-        """Compile the baseline's guest into a file in memory, and yield the contender.
+        """Context manager that compiles the baseline's guest, and yields a contender that uses it.
 
-        The file is closed after the block.
+        The guest is compiled into a file in memory, which is closed after the block.
 
         :param image: Image whose kernel and file system the guest uses.
         :param accel: Accelerator of QEMU.
@@ -184,7 +184,7 @@ class BaselineMachine:
         self._machine.feed()
 
     async def save(self, state: int) -> None:
-        """Save the machine in the file `state`, and stop the machine."""
+        """Save the machine to the open file `state`, a descriptor, and stop the machine."""
         self._machine.save(state)
 
     async def stop(self) -> None:

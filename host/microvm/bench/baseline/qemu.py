@@ -76,7 +76,7 @@ class BaselineQemu:
         return self._process.pid
 
     def request(self, request: bytes, data_size: int = 0) -> None:
-        """Send a request to the guest, and wait for its answer: `data_size` bytes and one more.
+        """Send a request to the guest, and wait for `data_size` bytes of data and a final letter.
 
         :param data_size: Number of bytes in the answer before its last byte, which is a letter.
         :raises MachineError: If the guest has stopped answering.
@@ -97,7 +97,9 @@ class BaselineQemu:
         self.request(b"")
 
     def save(self, state: int) -> None:
-        """Save the guest's state, apart from its memory, which is a file already; then stop QEMU.
+        """Save the guest's state, without its memory, to the open file `state`; then stop QEMU.
+
+        The guest's memory need not be saved, because QEMU keeps it in a file.
 
         :param state: Descriptor of the file for the state, which must be one of `files`.
         :raises QemuError: If QEMU refuses to save the guest, or fails.
