@@ -306,8 +306,8 @@ class FileError(ExecError, OSError):
         return _FILE_ERRORS.get(errno, FileError)(errno, path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy of the error would lose the attributes that OSError stores outside of `__dict__`.
-        # So pass them as arguments.
+        # OSError stores some attributes outside of `__dict__`, so a copied or unpickled error
+        # would lose them. So pass these attributes to the class as arguments.
         return type(self), (self.errno, self.filename, self.message), self.__dict__
 
 

@@ -94,8 +94,8 @@ def _variables(entries: tuple[str, ...]) -> dict[str, str]:
             raise UsageError("it must be KEY=VALUE or KEY, but there is no KEY before the =")
         if equals:
             variables[name] = content
-        # A name without `=` stands for the variable of this process. Like docker, ignore the name
-        # if this process has no such variable.
+        # `--env NAME` without `=` passes the variable NAME of this process on. Like docker, ignore
+        # the option if this process has no variable NAME.
         elif name in os.environ:
             variables[name] = os.environ[name]
     return variables
@@ -194,7 +194,7 @@ def _chosen(kind: Any) -> partial[Option]:
 
 _COMMAND = ("run", "map", "exec", "shell")
 
-# Constructors of similar options, for example of all options whose value is a duration.
+# Functions that create similar options, for example all options whose value is a duration.
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(
     Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"

@@ -131,7 +131,7 @@ class AttachedRun:
         # already checked them.
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
-            # The command needs the variable TERM, which names the type of the user's terminal.
+            # Pass TERM, the type of the user's terminal, to the command, so that it can control it.
             given = cast(Mapping[bytes, bytes], options.get("env", {}))
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
@@ -147,7 +147,7 @@ class AttachedRun:
                 raise
 
     def _image_hint(self, error: StartError) -> str:
-        """Return a hint for users who wrote the name of an image instead of the command."""
+        """Return a hint if the missing command in `error` may be the name of an image, else ""."""
         first, *rest = self.command
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""

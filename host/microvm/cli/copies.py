@@ -84,7 +84,7 @@ class Copies(NamedTuple):
 
 
 def notify_left_out(received: Received) -> None:
-    """Print a notice of links that were not copied because they lead out of the copied folder."""
+    """Print a notice of links that `received` lacks, because they lead out of the copied folder."""
     what = f"left out of {received.path}, because they point out of it"
     notify_names(what, received.left_out, received.left_out_count)
 

@@ -51,7 +51,7 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
 
 
 def parse_exec(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return the machine and the command for arguments of `microvm exec`.
+    """Split arguments of `microvm exec` into the name of the machine and the command.
 
     Return None if click must parse the arguments.
     """

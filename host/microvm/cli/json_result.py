@@ -70,8 +70,8 @@ class JsonResult:
             return
         from microvm.jobs.ending import facts, status
 
-        # If the exit status does not correspond to the command's return code, a signal to `microvm`
-        # has interrupted the command. The return code is then not valid.
+        # If the exit status of `microvm` does not match the command's return code, a signal to
+        # `microvm` has interrupted the command. So write no return code.
         if self.status is not None and self.status != status(self.returncode, error):
             self.returncode = None
         shown = facts(

@@ -10,7 +10,7 @@ from microvm.units import exact_size
 
 
 async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
-    """Yield lines that are read from a file descriptor, each as soon as it is complete.
+    """Read lines of at most `limit` bytes from a file descriptor; yield each when it is complete.
 
     The lines are yielded without their newlines.
 

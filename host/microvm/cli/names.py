@@ -78,7 +78,7 @@ def check_image(text: str) -> str:
 
 
 def expand_snapshot(text: str) -> str:
-    """Complete the beginning of a snapshot's name.
+    """Return the full name of the only snapshot whose name begins with `text`.
 
     If no snapshot's name begins with `text`, return `text` itself.
 
@@ -157,7 +157,7 @@ _KINDS: Mapping[str, Callable[[], Iterable[str]]] = {
 
 
 def complete(kind: str, context: click.Context, incomplete: str) -> list[str]:
-    """Return the names of images, snapshots or other objects that begin with `incomplete`.
+    """Return the names of objects of a kind, such as `image`, that begin with `incomplete`.
 
     The shell offers them when the user presses the Tab key. Names that the command line already
     contains are left out.

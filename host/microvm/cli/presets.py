@@ -40,7 +40,7 @@ _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The value that an option has unless the user types it, and where the value is set.
+    """A preset: the value of an option if the user does not type one, and where it is set.
 
     :ivar value: Value after parsing.
     :ivar given: Value as it is written in the variable or file.
@@ -114,7 +114,7 @@ def verbs_of(option: Option) -> list[str]:
 
 
 def table_of(verb: str) -> str:
-    """Return the name of the table in a configuration file that presets options of a verb."""
+    """Return the name of the table that presets options of a verb, for configuration files."""
     return verb.replace(" ", "-")
 
 
