@@ -305,7 +305,7 @@ class Pool:
             await lease.vm.stop()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
-        """Handle a failed start of a machine: pause, and then start another one.
+        """Handle `error`, with which the start of a machine failed: start another after a pause.
 
         If another attempt would be useless, pass the error to all waiting users instead.
         """

@@ -14,7 +14,7 @@ from typing import Any
 from microvm.errors import FileError, MicroVMError, QemuExit
 
 _FIELDS = ("message", "hint", "detail")
-# Attributes of an OSError, which `vars` does not return.
+# Attributes of an OSError. `vars` does not return them, so `to_json` adds them.
 _OSERROR_FIELDS = ("errno", "strerror", "filename")
 
 

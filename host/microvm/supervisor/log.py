@@ -38,7 +38,7 @@ class _Bounded(io.FileIO):
 
 
 def open_log() -> None:
-    """Make `sys.stderr` discard text when the supervisor's log, its file, has reached `LIMIT`."""
+    """Let `sys.stderr` write at most `LIMIT` bytes to its file, which is the supervisor's log."""
     buffered = io.BufferedWriter(_Bounded(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
 

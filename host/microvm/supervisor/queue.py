@@ -60,8 +60,8 @@ class CommandQueue:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                # This request was cancelled just when its turn came, so the next request gets the
-                # turn.
+                # This request was cancelled just when its turn came, so give its turn to the next
+                # request.
                 self._pass_on()
             elif turn in self._waiting:
                 self._waiting.remove(turn)

@@ -218,7 +218,7 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a machine that has been dead for `kept` seconds. Tell if removed.
+        """Remove the folder of a machine if it is dead for `kept` seconds; return True if removed.
 
         Return False if the machine is alive, has been dead for less time, or was removed by another
         process.

@@ -187,8 +187,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(_PING_INTERVAL)
             if not self.queue.runs:
-                # Ignore the error, because `_watch_machine` ends the machine if the guest does not
-                # answer.
+                # If the guest does not answer, ignore the error here: `_watch_machine` then ends
+                # the machine.
                 with suppress(MachineError):
                     await self.machine.ping(_PING_TIMEOUT)
 
@@ -310,8 +310,8 @@ class Supervisor:
         try:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                # `_listen` returns if the client has disconnected, and raises an error for an
-                # invalid line. In both cases, the request is cancelled.
+                # `_listen` is done: it has returned because the client disconnected, or has raised
+                # an error for an invalid line. In both cases, cancel the request.
                 await listening
                 return
         finally:

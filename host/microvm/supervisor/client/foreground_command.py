@@ -104,7 +104,8 @@ class _ForegroundCommand:
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number, handler in before.items():
-                # Keep the handler SIG_IGN, which nohup(1) sets so that this process ignores SIGHUP.
+                # Keep a handler SIG_IGN. For example, nohup(1) sets it so that this process ignores
+                # SIGHUP.
                 if handler is not signal.SIG_IGN:
                     signal.signal(number, self._on_signal)
             if terminal:
@@ -164,7 +165,7 @@ class _ForegroundCommand:
 
         def restore() -> None:
             signal.signal(signal.SIGWINCH, resized)
-            # Ignore the error if the terminal was hung up.
+            # If the terminal was hung up, its settings cannot be restored, so ignore the error.
             with lazy.contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
@@ -205,7 +206,8 @@ class _ForegroundCommand:
         """Make the supervisor kill the command, and wait at most 10 s until it has done so."""
         connected = self.connection.socket
         with lazy.contextlib.suppress(OSError):
-            # 1 is socket.SHUT_WR: we send no more, so the supervisor kills the command.
+            # 1 is socket.SHUT_WR. When the supervisor sees that this process sends no more, it
+            # kills the command.
             connected.shutdown(1)
             connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):

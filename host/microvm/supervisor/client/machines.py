@@ -121,7 +121,7 @@ def _collect(asked: list[_Inspection]) -> None:
 
 
 def stop(names: Sequence[str] | None) -> Iterator[str]:
-    """End machines at the same time, and yield the name of each one when it has ended.
+    """End these or all machines at the same time. Yield each name when its machine has ended.
 
     If a supervisor does not answer, or its wire has another version, it is killed. The kernel then
     kills QEMU, too.
@@ -138,8 +138,8 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             _end(name)
         except MicroVMError as error:
             done.put((name, error))
-        # Put the error into the queue, because the thread that reads the queue does not see
-        # exceptions of this thread.
+        # Every error goes into the queue, because its reader, another thread, would not notice an
+        # exception here and would wait forever.
         except Exception as error:
             done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
         else:
@@ -190,7 +190,7 @@ def _end(name: str) -> None:
 
 
 def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingConnection | None:
-    """Send a request named `call` to a supervisor, and return the connection.
+    """Send a request named `call` to a supervisor. Return the connection, which `opened` closes.
 
     Return None if the machine has ended.
 

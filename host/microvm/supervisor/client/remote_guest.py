@@ -106,7 +106,9 @@ class RemoteGuest:
             call.close()
 
     async def close(self, why: Callable[[], MicroVMError] = detached) -> None:
-        """Kill the commands of this object, and disconnect from the machine; idempotent.
+        """Kill this object's commands, and disconnect; later requests raise the error of `why`.
+
+        Further calls have no effect.
 
         :param why: returns the error for later requests.
         """
@@ -203,7 +205,7 @@ class RemoteGuest:
         return running
 
     def _leave(self, opening: asyncio.Future[RemoteCommand]) -> None:
-        """Cancel a command as soon as its request has been sent to the supervisor."""
+        """Cancel the command that `opening` starts, as soon as its request has been sent."""
         self._left.add(opening)
         opening.add_done_callback(self._abandon)
 
