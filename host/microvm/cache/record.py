@@ -32,7 +32,7 @@ def read(
 
 
 def make(kind: type[T], members: dict[str, Any]) -> T:
-    """Create a named tuple from the members of a JSON object, whose types are checked.
+    """Create a named tuple of type `kind` from the members of a JSON object; check their types.
 
     Each member must have the type of its annotation in the named tuple: a type of JSON, a
     `Literal`, a named tuple, or a tuple of any number of values of such a type.

@@ -61,7 +61,7 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
 
 
 def remember(path: Path, file: int, expected: str) -> None:
-    """Record that a file has this digest: in memory, and in the file's folder if possible."""
+    """Record in memory, and if possible in its folder, that a file has the digest `expected`."""
     known = _facts(file, expected)
     _memory[path.parent, path.name] = known
     with suppress(OSError):

@@ -222,7 +222,7 @@ async def put_archive(
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     with ArchiveTree(os.fsdecode(to_bytes(destination)), limits) as tree:
         # Read the archive in a thread, because it may be a pipe without data. If the caller is
-        # cancelled, the thread remains.
+        # cancelled, the thread continues to wait for data.
         await in_thread(tree.read, archive)
         fields = {"owner": _user(owner)}
         async with (

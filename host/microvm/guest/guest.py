@@ -155,7 +155,7 @@ class Guest:
         return self._exec(argv, options)
 
     def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command with parsed options, unless another command runs.
+        """Start a command with parsed options; raise `Busy` if another command runs.
 
         :raises Busy: If another command runs.
         :raises UsageError: If an argument is invalid or cannot be encoded.

@@ -29,7 +29,7 @@ _LAST_OUTPUT_TIMEOUT = 1.0
 async def attach(
     process: Process, feed: Coroutine[Any, Any, None] | None, out: WriteFunction, err: WriteFunction
 ) -> int:
-    """Run `feed`, which writes a command's input, and write its output with `out` and `err`.
+    """Run `feed`, which writes the input of `process`; write the output with `out` and `err`.
 
     Return the return code when the command has exited.
 
@@ -92,7 +92,7 @@ async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
         _write_all(descriptor, data)
     else:
         # Write in a thread, because the reader may have stopped reading. If the caller is
-        # cancelled, the thread remains.
+        # cancelled, the thread continues to wait until it has written all data.
         await in_thread(_write_all, descriptor, data)
 
 

@@ -104,11 +104,12 @@ def _check_make(what: str) -> None:
 def make(
     folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
 ) -> None:
-    """Compile the source code in `folder` to the folder `out`; `what` names it in messages.
+    """Compile the source code in `folder` to the files `names` in the new folder `out`.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param out: the folder to create; the compiler's temporary files are beside it.
     :param names: the files that must exist afterwards.
+    :param what: the compiled programs, for messages.
     :raises ImageError: the compiler failed, or make is not installed.
     """
     from microvm.system.tools import run
@@ -120,9 +121,9 @@ def make(
 
 
 def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:
-    """Compile the program `name`, whose source code is in `folder`, and return its content.
+    """Run `command` to compile the program `name` from its source code in `folder`; return it.
 
-    The compiler's files are removed.
+    Return the content of the compiled file. All files of the compiler are removed.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param name: the name of the program's file.

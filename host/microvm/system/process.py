@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def stat_fields(process: int) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name; empty if the process does not exist.
+    """Return the fields in /proc/PID/stat after the process's name; empty if no such process.
 
     The first field is the state of the process. Field N of the manual page has the index N - 3.
 
