@@ -1,6 +1,6 @@
 /* carry: copies files into the guest and out of it, for the host.
  *
- *     carry DIGEST
+ *     Usage: carry DIGEST
  *
  * carry reads a request from standard input and answers it on standard output, in the frames of
  * files.h. DIGEST is the digest of the schema of these frames. If carry was compiled with another

@@ -35,8 +35,8 @@ static bool freezes;	   /* true if the daemon has frozen the background processe
 
 static bool write_file(int folder, const char *name, const char *text)
 {
-	/* Open the file with O_NONBLOCK, because root in the guest may have replaced it by a FIFO,
-	 * and opening a FIFO would block the daemon. */
+	/* Root in the guest may have replaced the cgroup's file by a FIFO, and opening a FIFO would
+	 * block the daemon. So open the file with O_NONBLOCK. */
 	int fd = openat(folder, name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : write(fd, text, strlen(text));
 
@@ -295,10 +295,10 @@ void cgroup_freeze(bool freezing)
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* The current cgroup is not frozen, because the next command starts in it. So before a
-	 * freeze, replace the current cgroup if it contains processes. They are then frozen with
-	 * the old cgroup. Before a thaw, keep the current cgroup, because a command may be running
-	 * in it, and the daemon kills a command through the current cgroup. */
+	/* Processes are frozen through the old cgroups. The current cgroup is not frozen, because
+	 * the next command starts in it. So before a freeze, replace the current cgroup by a new
+	 * one if it contains processes, so that they are frozen, too. Before a thaw, keep the
+	 * current cgroup, because the daemon may have to kill a running command through it. */
 	if (freezing)
 		cgroup_renew();
 	each(freeze);

@@ -8,13 +8,14 @@
 /* Prefix of every message, such as "init: ". Each program of the guest defines its own prefix. */
 extern const char console_name[];
 
-/* Writes a message that a step has failed: the program's prefix, and then "mount /proc: REASON" for
- * the `step` "mount " and the `object` "/proc". `step` must end with a space, and `reason` with a
- * newline. */
+/* Writes a message that a step has failed, such as "init: mount /proc: errno 2". It consists of the
+ * program's prefix, `step` ("mount "), `object` ("/proc"), a colon and `reason` ("errno 2"). `step`
+ * must end with a space, and `reason` with a newline. */
 void console_say(const char *step, const char *object, const char *reason);
 
-/* Unless `done` is true, writes a message that a step has failed. The reason is the number in
- * errno, such as "errno 2". `step` must end with a space. */
+/* Writes a message if a step has failed, which means that `done` is false. The reason in the
+ * message is the number in errno, such as "errno 2". `step` must end with a space, as for
+ * console_say. */
 void console_expect(bool done, const char *step, const char *object);
 
 #endif

@@ -67,10 +67,10 @@ static bool exists_as_folder(const char *path)
 	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* Finds out where the top of the tree is written, and sets `path` to that path. The top is the file
- * or the outermost folder that the host sends, and `is_folder` is true if it is a folder. As with
- * cp, if the requested path is an existing folder, the top is written into this folder. Returns 0
- * or an error number. */
+/* The top of a tree is the file or the outermost folder that the host sends. `is_folder` tells
+ * whether it is a folder. Sets `path` to the path at which the top is written. As with cp, if the
+ * requested path is an existing folder, the top is written into this folder. Returns 0 or an error
+ * number. */
 static int find(const struct target *target, bool is_folder, char path[static PATH_MAX])
 {
 	static char resolved[PATH_MAX];

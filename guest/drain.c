@@ -6,9 +6,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* SPARE is the number of file descriptors that are not used for the pipes in the epoll set, because
- * the daemon itself and the start of a command need them. EVENTS is the maximum number of pipes
- * that one call of drain_run reads. */
+/* SPARE is the number of file descriptors that the output pipes of finished commands must leave
+ * free for the daemon itself and for the start of a command. EVENTS is the maximum number of these
+ * pipes that one call of drain_run reads. */
 enum { SPARE = 32, EVENTS = 16 };
 
 static int set;

@@ -10,8 +10,8 @@
  * memory of a machine cannot hold so many processes. */
 enum { DRAIN_FILES = 65536 };
 
-/* Creates the epoll set of the pipes. Must be called once, before drain_add. Returns false if the
- * kernel lacks the memory. */
+/* Creates the epoll set, with which the daemon waits for output in the pipes of finished commands.
+ * Must be called once, before drain_add. Returns false if the kernel lacks the memory. */
 bool drain_init(void);
 
 /* Returns a descriptor for poll, which is readable when drain_run must be called. */
@@ -28,9 +28,9 @@ void drain_run(void);
 /* Closes all pipes whose output drain_run still discards. */
 void drain_clear(void);
 
-/* Returns the highest descriptor number that any pipe of drain_add has had so far, or 0 if there
- * was no pipe. The other descriptors of the daemon have low numbers. So to count its open
- * descriptors, the daemon need not look much further than this number. */
+/* Returns the highest descriptor number of all pipes that drain_add has kept so far, or 0 if there
+ * was none. The other descriptors of the daemon have low numbers. So to count its open descriptors,
+ * the daemon tests only the numbers up to a little above this one. */
 int drain_highest(void);
 
 #endif

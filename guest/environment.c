@@ -20,9 +20,9 @@ enum {
 static char *argv[ARGUMENTS + 1];
 static char *envp[VARIABLES + DEFAULTS + 1];
 
-/* Adds a NUL to a string inside its frame, without a copy. Moves the string one byte to the left,
- * over the last byte of its encoded length, which is no longer needed. That makes room for the NUL,
- * and the bytes behind the string stay intact. */
+/* Adds a NUL to a string of a received frame, without copying the string to other memory. Moves the
+ * string one byte to the left, over the last byte of its encoded length, which is no longer needed.
+ * That leaves room for the NUL, so the bytes behind the string stay intact. */
 static char *terminate(uint8_t *frame, struct sandboxd_slice slice)
 {
 	uint8_t *text = frame + (slice.data - frame) - 1;

@@ -16,8 +16,8 @@ struct trail {
 	char path[FILES_FAILURE_PATH_MAX + 1];
 };
 
-/* Replaces the end of the path in `trail`. Keeps the first `folder` bytes, which are the path of a
- * folder, and puts a slash and `name` behind them. */
+/* Changes `trail`, the path of the current file. Keeps the first `folder` bytes of the path, which
+ * are the path of the file's folder, and replaces the rest by a slash and `name`. */
 void trail_set(struct trail *trail, size_t folder, const char *name);
 
 /* Copies a string out of a frame to `to`, and adds a NUL. `to` must have room for the longest
@@ -41,8 +41,8 @@ enum { CHUNK = (1 << 16) - FILES_HEADER_SIZE };
 void *data_room(void);
 void send_data(size_t size);
 
-/* Each of these functions sends one frame. The `end_` functions send the result of the request and
- * exit. All exit with a failure if they cannot write to standard output. */
+/* Each of the following functions sends one frame. The `end_` functions send the result of the
+ * request and exit. All exit with a failure if they cannot write to standard output. */
 void send_entry(const struct stat *status, const char *name, const char *target);
 void send_whole(void);
 _Noreturn void end_done(void);

@@ -31,9 +31,9 @@ _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits i
  * passes through a queue of the kernel (flush_to_ldisc in tty_buffer.c). */
 #define SILENCE_NS 100000000ULL
 
-/* More bytes than the kernel can hold for a terminal: 8192 in its queue (pty_common_install in
- * drivers/tty/pty.c), up to a page above that limit, and 4096 in the buffer behind the queue
- * (N_TTY_BUF_SIZE in n_tty.c). */
+/* More bytes of output than the kernel can hold for a terminal: 8192 in the terminal's queue
+ * (pty_common_install in drivers/tty/pty.c), up to one page by which the queue may exceed this
+ * limit, and 4096 in the buffer behind the queue (N_TTY_BUF_SIZE in n_tty.c). */
 enum { TERMINAL_HOLDS = 16384 };
 
 /* The descriptors of a command's standard streams: first the ends that the command gets, then the
@@ -148,9 +148,9 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 		failure = start(&ends, &pid, request, frame);
 	else
 		failure.error = errno;
-	/* After a successful start, the daemon keeps the write ends of the command's output pipes
-	 * open, too. So when the command closes the last write end of its own, the pipe has no end
-	 * of file, and poll does not wake the daemon for it. */
+	/* After a successful start, keep the daemon's copies of the write ends of the command's
+	 * output pipes. So when the command closes its own write ends, the pipes do not reach end
+	 * of file, and poll does not wake the daemon. */
 	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
 		close_first(3, ends.ours);
@@ -289,10 +289,10 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	};
 
 	if (output.data.size == 0) {
-		/* Nothing was read, so the stream is empty. After the command has exited, no more
-		 * output of the command can arrive in an empty pipe. If `left` is not 0, another
-		 * process has read the missing bytes. In a terminal, however, more output may
-		 * arrive from the kernel's queue. */
+		/* The stream is empty. If the command has exited, a pipe gets no more output of the
+		 * command, so no byte is left to send. `left` may still count some bytes, which
+		 * another process has read. In a terminal, however, more output may arrive from the
+		 * kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;

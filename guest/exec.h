@@ -87,8 +87,8 @@ void exec_kill(struct exec *exec);
 /* Changes the size of the command's terminal, if it has one. */
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns);
 
-/* Returns the maximum time that poll may wait before exec_done must be checked again, in
- * milliseconds; -1 for no limit. */
+/* Returns the maximum time that poll may wait, in milliseconds; -1 for no limit. After this time,
+ * the terminal's output may count as complete, so the caller must check exec_done again. */
 int exec_timeout_ms(const struct exec *exec, uint64_t now_ns);
 
 #endif

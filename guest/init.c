@@ -1,7 +1,7 @@
 /* init: the first process of a virtual machine, which mounts the root file system and executes
  * sandboxd.
  *
- *     /init [disk] [scratch]
+ *     Usage: /init [disk] [scratch]
  *
  * The root file system is an overlay, so that nothing a guest writes changes its lower layer. The
  * lower layer is the file system into which the kernel has unpacked init or, with the word `disk`,
@@ -23,9 +23,9 @@
 
 #define MERGED "/run/root"
 
-/* Numbers of the descriptors that sandboxd inherits and keeps open: PACK_FD of the program that
- * archives changed files, UPPER_FD of the overlay's upper layer, which holds these files, and
- * CARRY_FD of the program that copies files. They have no path in the root file system, so the host
+/* Numbers of the descriptors that sandboxd inherits and keeps open. PACK_FD is the program that
+ * archives changed files, UPPER_FD is the overlay's upper layer, which holds these files, and
+ * CARRY_FD is the program that copies files. They have no path in the root file system, so the host
  * refers to them by these numbers. */
 enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
 
@@ -118,7 +118,8 @@ static bool mount_overlay(bool disk, bool scratch)
 	mkdir(MERGED, 0755);
 	if (mount("overlay", MERGED, "overlay", 0, disk ? from_disk : from_memory) == 0)
 		return true;
-	umount2("/run", MNT_DETACH); /* cannot fail, so errno still says why mount has failed */
+	/* umount2 cannot fail here, so errno still says why mount has failed. */
+	umount2("/run", MNT_DETACH);
 	return false;
 }
 

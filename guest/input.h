@@ -46,8 +46,8 @@ void input_run(struct input *input, short events);
 
 /* Returns the credit to grant to the host: the number of bytes of input that it may send in
  * addition to the `allowed` bytes that it may send already; 0 for none. A credit that is too small
- * to be worth a message is held back. If poll has then waited for it to grow, `waited` is true, and
- * the credit is granted even if it is still small. */
+ * to be worth a message is held back, so that it can grow until poll times out. `waited` is true if
+ * poll has timed out. The credit is then granted even if it is still small. */
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited);
 
 #endif

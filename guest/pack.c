@@ -1,6 +1,6 @@
 /* pack: writes a layer of a root file system to standard output, as a tar archive.
  *
- *     pack FOLDER LIMIT
+ *     Usage: pack FOLDER LIMIT
  *
  * FOLDER is the upper layer of an overlay. Its changes to the layers below are written as in the
  * layers of OCI images: as a file `.wh.NAME` for a name that was removed, and as a file
@@ -75,7 +75,8 @@ static void need(bool done, const char *step, const char *object)
 	_exit(1);
 }
 
-/* Unless `done` is true, reports that a step has failed for this reason, and exits. */
+/* If `done` is false, reports that `step` has failed for the current file because of `reason`, and
+ * exits. */
 static void need_room(bool done, const char *step, const char *reason)
 {
 	if (done)

@@ -1,6 +1,6 @@
 /* sandboxd: PID 1 of a virtual machine, which runs one command at a time for the host.
  *
- *     sandboxd [FD]
+ *     Usage: sandboxd [FD]
  *
  * Without an argument, sandboxd is PID 1, which init has executed. It finds the virtio port to the
  * host by the port's name. With the argument FD, which is for tests, it is an ordinary process that
@@ -32,9 +32,9 @@ enum { CLOEXEC_RANGE = 4 };
 enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
 /* When no host has had the port open for CUT_NS, the daemon discards an incomplete frame. After
- * ABANDONED_NS, the machine resets itself, because no host controls it any more. Each time the
- * daemon finds the port closed, it adds at most STEP_NS to the time for which the port was
- * closed. */
+ * ABANDONED_NS, the machine resets itself, because no host controls it any more. The daemon
+ * measures these times as a sum of the times between its checks of the port. Each of them counts
+ * only up to STEP_NS, because the clock jumps when a machine has been stopped or saved. */
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL
@@ -180,8 +180,9 @@ static void read_signals(int signals)
 	serve_children(&server);
 }
 
-/* Returns the events of the port for which poll must wait. The daemon handles all frames that have
- * arrived before it reads again, because at end of file it would exit without handling them. */
+/* Returns the events of the port for which poll must wait. `all_read` is true if the daemon has
+ * handled all frames that have arrived. Otherwise it must not read yet: at end of file it would
+ * exit without handling the remaining frames. */
 static short port_events(bool all_read)
 {
 	int in = all_read ? POLLIN : 0;
@@ -229,9 +230,9 @@ static _Noreturn void loop(int signals)
 							  (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
-		/* If serve_input has stopped before the last frame, it may be able to continue by
-		 * now, for example because the queue has room for an answer again. No event
-		 * announces that, so do not wait in poll then. */
+		/* serve_input may have left frames unhandled, for example because the queue had no
+		 * room for an answer. No event announces that it can continue. So if it can handle
+		 * them by now, do not wait in poll. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
 

@@ -51,9 +51,9 @@ bool serve_wants_output(const struct server *server)
 }
 
 /* Handles a `keep` message, which the host sends before it saves the machine. Freezes the processes
- * of commands, so that in a clone these processes run only after the clone's clock, entropy and ids
- * were set. The next frame is handled when all processes are frozen, so the answer to that frame
- * tells the host that they are. */
+ * of commands. A clone thaws them only after its clock, entropy and ids were set. The daemon
+ * handles the next frame only when all processes are frozen, so its answer to that frame tells the
+ * host that they are. */
 static void keep(struct server *server)
 {
 	server->keep = true;
@@ -63,9 +63,9 @@ static void keep(struct server *server)
 }
 
 /* Handles a `resume` message, which the host sends to a machine after saving it, and to each clone.
- * A clone gets new ids, and the machine that was saved keeps its ids. `keep` tells which one this
- * is. It is still true in the machine that was saved. A clone has received a `hello` message since,
- * which has set `keep` to false. */
+ * A clone gets new ids, and the machine that was saved keeps its ids. The flag `keep` tells the two
+ * apart. It is still true in the machine that was saved. In a clone it is false, because each clone
+ * has received a `hello` message before, which sets it to false. */
 static void go_on(struct server *server, const struct sandboxd_resume *given)
 {
 	if (server->is_init)

@@ -254,9 +254,9 @@ static _Noreturn void child(const struct spawn *what)
 	if (strchr(environment.command, '/')) {
 		failed = explain(environment.command, &environment);
 	} else {
-		/* Most commands are found and executed by the first search. If it returns, search
-		 * again with `explain`, which takes longer, to find out why the command could not
-		 * be executed. */
+		/* First search PATH with `execute`, which finds and executes most commands and then
+		 * does not return. If it returns, search again with `explain`, which takes longer,
+		 * but finds out why the command could not be executed. */
 		look_up(&environment, execute);
 		failed = look_up(&environment, explain);
 	}

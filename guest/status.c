@@ -10,9 +10,9 @@
 #include "drain.h"
 
 /* DESCRIPTORS is more than the number of descriptors that the daemon has open besides the pipes of
- * drain.h. AT_ONCE is the number of descriptors that one call of poll checks. It is small, because
- * poll fails if it gets more entries than the limit of open files. A daemon with a limit below
- * AT_ONCE could not even have started. */
+ * finished commands (drain.h). AT_ONCE is the number of descriptors that one call of poll checks.
+ * poll fails if it gets more entries than the limit of open files. So AT_ONCE is small: with a
+ * limit below it, the daemon could not even have started. */
 enum { DESCRIPTORS = 64, AT_ONCE = 4 };
 
 /* Counts the open descriptors among AT_ONCE numbers, by calling poll, which reports POLLNVAL for a
@@ -35,8 +35,9 @@ static uint32_t count_descriptors(void)
 {
 	uint32_t open = 0;
 
-	/* The kernel assigns the lowest free number to each new descriptor. So no open descriptor
-	 * has a higher number than the sum of drain_highest() and DESCRIPTORS. */
+	/* No open descriptor has a higher number than drain_highest() plus DESCRIPTORS, because the
+	 * kernel assigns the lowest free number to each new descriptor. So check only the numbers
+	 * up to this sum. */
 	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += AT_ONCE)
 		open += count_from(first);
 	return open;

@@ -186,8 +186,8 @@ static bool is_link(const char *name)
 	       S_ISLNK(status.st_mode);
 }
 
-/* Opens the file that will have this name: a new file or an existing one. A symbolic link inside
- * the tree is replaced, never followed. */
+/* Opens the file `name` of the current folder for writing: a new file, or the existing one. Inside
+ * a folder that the host sends, a symbolic link is replaced, never followed. */
 static void open_named(const char *name)
 {
 	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
@@ -234,7 +234,9 @@ static void end_file(void)
 	bool keep = file.was_there && target->mode_rule == FILES_MODE_RULE_KEEP;
 
 	if (file.is_new) {
-		if (file.was_there && !target->owned) /* only root may change the owner */
+		/* Give the new file the owner of the file that it replaces. Ignore a failure,
+		 * because only root may change the owner. */
+		if (file.was_there && !target->owned)
 			(void)!fchown(fd, file.before.st_uid, file.before.st_gid);
 		dress(fd, keep ? file.before.st_mode : file.mode, file.mtime);
 	} else if (file.was_there) {

@@ -32,8 +32,8 @@ static bool open_lines(struct lines *lines, const char *path)
 {
 	struct stat status;
 
-	/* Accept only a regular file, which cannot block and is finite, because PID 1 waits for
-	 * this process. */
+	/* Accept only a regular file, because reading it neither blocks nor goes on for ever.
+	 * Otherwise PID 1 would hang, because it waits for this process. */
 	lines->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	lines->at = lines->end = 0;
 	if (lines->fd >= 0 && (fstat(lines->fd, &status) < 0 || !S_ISREG(status.st_mode))) {
@@ -103,8 +103,8 @@ static bool parse_id(const char *text, uint32_t *id)
 		if (*text < '0' || *text > '9')
 			return false;
 		value = value * 10 + (uint64_t)(*text - '0');
-		/* Refuse the highest number, because system calls that set an id take it for "no
-		 * change". */
+		/* Refuse UINT32_MAX as a uid or gid, because system calls that set an id take this
+		 * number for "no change". */
 		if (value >= UINT32_MAX)
 			return false;
 	}
@@ -256,7 +256,8 @@ static void make_home(const char *path, const struct user *user)
 	    fchown(fd, user->uid, user->gid) == 0)
 		syscall(SYS_renameat2, AT_FDCWD, temporary, AT_FDCWD, path, NO_REPLACE);
 	close(fd);
-	/* Remove the folder if it was not renamed, because `path` exists by now. */
+	/* Remove the folder if it still has its temporary path. It was not renamed if something
+	 * exists at `path` by now. */
 	rmdir(temporary);
 }
 

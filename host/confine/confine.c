@@ -1,7 +1,7 @@
 /* confine: executes a program with as few privileges, and as little access to the host, as
  * possible.
  *
- *     confine [OPTION]... -- PROGRAM ARGUMENT...
+ *     Usage: confine [OPTION]... -- PROGRAM ARGUMENT...
  *
  * The controller is the process that starts confine. confine clones a second process in a new pid
  * namespace, and that process executes the program. Both processes are children of the controller,
@@ -102,11 +102,12 @@ static bool has_controller(const struct options *options)
 	return !options->controller || getppid() == options->controller;
 }
 
-/* The last steps of the launcher's first process. It sends its child process, which will execute
- * QEMU, the child's own pid. Then it waits until the child has asked the kernel to be killed with
- * the controller, which is the process that started the launcher. If the controller is still alive,
- * it confirms that to the child. The child cannot find out either by itself, because it is in a new
- * pid namespace. */
+/* The last steps of the launcher's first process, for its child process, which will execute QEMU.
+ * The child is in a new pid namespace. So it can find out neither its pid outside the namespace,
+ * nor whether the controller, which is the process that started the launcher, is still alive. This
+ * function sends the pid to the child. Then it waits until the child has asked the kernel to be
+ * killed with the controller. If the controller is still alive after that, it confirms this to the
+ * child. */
 static _Noreturn void attend(const struct options *options, pid_t child, int link)
 {
 	char word;
@@ -118,9 +119,9 @@ static _Noreturn void attend(const struct options *options, pid_t child, int lin
 	_exit(0);
 }
 
-/* Fails unless `told` is true. It is false if one of the launcher's two processes was killed before
- * it sent its message to the other. The error message then blames the launcher instead of the
- * program. */
+/* Fails unless `told` is true. It is true if a message between the launcher's two processes was
+ * transferred, and false if one of them was killed before. The error message says that the launcher
+ * was killed, so that nobody blames the program. */
 static void expect(bool told)
 {
 	if (!told)
@@ -151,9 +152,9 @@ static _Noreturn void become(struct options *options, int link)
 	LAY(options, privileged);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		status_fail("ids", strerror(errno));
-	/* Ask the kernel only now to kill this process when the controller, which has started the
-	 * launcher, exits. The kernel forgets such a request when the uid changes, and the layer
-	 * "ids" has just changed it. */
+	/* A change of the uid cancels a request to be killed with the parent process, and the layer
+	 * "ids" has just changed the uid. So ask the kernel only now to kill this process when the
+	 * controller, which is the process that started the launcher, exits. */
 	die_with_parent();
 	expect_controller(link);
 	LAY(options, last);

@@ -162,8 +162,8 @@ static void check_ioctl(void)
 
 static void check_fcntl(void)
 {
-	/* Refuse the commands of fcntl that lock files, because other processes would wait for the
-	 * locks, and the commands that request signals. */
+	/* Refuse all other commands of fcntl. Some of them lock files, and other processes would
+	 * wait for the locks. Others make the kernel send signals. */
 	enum { DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC = 1030, GET_SEALS = 1034 };
 	static const uint32_t commands[] = {
 		DUPFD, GETFD, SETFD, GETFL, DUPFD_CLOEXEC, GET_SEALS,
@@ -183,8 +183,9 @@ static void check_fcntl(void)
  * writing. */
 static bool writes;
 
-/* Unless `writes` is true, refuses to open any path for writing. The read-only mounts do not
- * suffice, because /dev/fd/N leads to the user's own files, outside these mounts. */
+/* Refuses to open any path for writing, unless QEMU may open a file or device for writing
+ * (`writes`). `argument` is the number of the system call's argument with the flags. The read-only
+ * mounts do not suffice, because /dev/fd/N leads to the user's own files, outside these mounts. */
 static void check_flags(unsigned argument)
 {
 	if (writes)

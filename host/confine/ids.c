@@ -19,7 +19,7 @@ enum {
 	NO_SETUID_FIXUP = 1 << 2,
 	KEEP_CAPS_LOCKED = 1 << 5,
 	NO_CAP_AMBIENT_RAISE = 1 << 6,
-	/* For each of these security bits, the next higher bit locks it. */
+	/* `BIT << 1` locks the security bit BIT, so that it cannot be changed any more. */
 	SECURE = NOROOT | NOROOT << 1 | NO_SETUID_FIXUP | NO_SETUID_FIXUP << 1 | KEEP_CAPS_LOCKED |
 		NO_CAP_AMBIENT_RAISE | NO_CAP_AMBIENT_RAISE << 1,
 };

@@ -74,8 +74,8 @@ static bool allow(const struct rules *rules, int fd, uint64_t access)
 		rule.allowed &= OF_FILES;
 	if (syscall(SYS_landlock_add_rule, rules->fd, RULE_PATH_BENEATH, &rule, 0) == 0)
 		return true;
-	/* EBADFD means that the file is in no file system that is mounted, for example that it is a
-	 * memfd. Landlock does not restrict such a file, so the file needs no rule. */
+	/* The call fails with EBADFD for a file that is in no mounted file system, such as a memfd.
+	 * Landlock does not restrict such a file, so the file needs no rule. */
 	return errno == EBADFD;
 }
 

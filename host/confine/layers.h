@@ -19,8 +19,8 @@ enum layer {
 
 extern const char *const layer_names[LAYERS];
 
-/* Size of the text `detail`, in which a layer can describe what it has done. The text follows `ok`
- * in the launcher's report, and is empty at first. */
+/* Size of the text `detail`, which a layer can fill with a description of what it has done. The
+ * launcher's report shows this text behind `ok`. The text is empty at first. */
 enum { DETAIL_SIZE = 64 };
 
 struct options;

@@ -13,8 +13,9 @@
 
 static const struct {
 	int resource;
-	/* True if only the soft limit is set. The controller, which has started the launcher, can
-	 * then raise the limit to save a snapshot. */
+	/* True if only the soft limit is set, and not the hard limit. The controller, which is the
+	 * process that started the launcher, can then raise the limit of a running QEMU to save a
+	 * snapshot. */
 	bool is_soft;
 } kinds[LIMITS] = {
 	[LIMIT_FILE_SIZE] = { RLIMIT_FSIZE, true },
@@ -75,7 +76,8 @@ const char *limits_set(const struct options *options, char detail[static DETAIL_
 			continue;
 		if (!set(kinds[i].resource, options->limits[i], kinds[i].is_soft))
 			return strerror(errno);
-		/* `detail` has room for the names of all limits. */
+		/* The size need not be checked, because `detail` has room for the names of all
+		 * limits. */
 		strcat(strcat(detail, " "), limit_names[i]);
 	}
 	/* Ignore SIGXFSZ, so that a write beyond the limit of file size fails with an error, which

@@ -160,8 +160,8 @@ const char *mounts_replace(const struct options *options, char detail[static DET
 	 * the host, and all processes there would see them. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return strerror(errno);
-	/* If QEMU can still write to a file that it receives for reading only, report that the
-	 * layer "mount" is missing, but change to the new root anyway. */
+	/* If a file that QEMU receives for reading only stays writable, change to the new root
+	 * anyway, but report that the layer "mount" is missing. */
 	unprotected = readonly_protect(&options->files) && readonly_protect(&options->disks) ?
 			      NULL :
 			      strerror(errno);

@@ -31,9 +31,9 @@ static bool is_sealed(int fd)
 }
 
 /* Makes a read-only copy of the mount of an open file, and returns a descriptor of the file in the
- * copy. Does not copy the mount of the descriptor itself, because it belongs to the host's mount
- * namespace, and only mounts of the new namespace can be copied. So this function looks the file up
- * by its path in the new namespace. It returns -1 if the path no longer exists there. */
+ * copy. The descriptor `fd` belongs to a mount of the host's mount namespace, which cannot be
+ * copied from the new namespace. So this function looks the file up by its path in the new
+ * namespace, and copies the mount there. It returns -1 if the path no longer exists there. */
 static int copy_of(int fd)
 {
 	char path[PATH_MAX];

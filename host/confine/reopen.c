@@ -34,8 +34,8 @@ void reopen_prepare(void)
 		_exit(0);
 	if (process < 0)
 		return;
-	/* Open the files of the process in /proc before waitpid, because a process that has exited
-	 * keeps its namespace only until it is reaped. */
+	/* Open the files of the cloned process in /proc before waitpid reaps it, because they no
+	 * longer exist after that. */
 	namespace = open_of(process, "ns/user", O_RDONLY);
 	uids = open_of(process, "uid_map", O_WRONLY);
 	gids = open_of(process, "gid_map", O_WRONLY);

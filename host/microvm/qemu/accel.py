@@ -86,7 +86,7 @@ class ProbeCache(NamedTuple):
             return None
 
     def remember(self, *, works: bool, lifetime: float = PROBE_LIFETIME) -> None:
-        """Store whether the probed feature works, as the result of a probe.
+        """Store the result of a probe for `lifetime` seconds: whether the probed feature works.
 
         If it cannot be stored, the next start of a machine probes again.
 
@@ -143,7 +143,7 @@ class Obstacle(NamedTuple):
 def candidates(
     requested: Literal["auto", "kvm", "tcg"], *, arch: str, probes: ProbeCache
 ) -> tuple[Accel, ...]:
-    """Return the accelerators under which a guest can be started, in the order to try them.
+    """Return the accelerators to try for a guest, in order. `probes` stores whether hardware works.
 
     :param arch: Architecture of the guest. Hardware accelerates only guests of its own
         architecture.

@@ -36,7 +36,7 @@ class Unavailable(Exception):
 
 
 def make(bounds: Mapping[str, str]) -> tuple[Path, int]:
-    """Create a machine's cgroup with the limits `bounds`, and remove cgroups that are left over.
+    """Create a machine's cgroup, write `bounds` to its files, and remove left-over cgroups.
 
     A cgroup is left over if its microvm process was killed before it could remove the cgroup.
 

@@ -50,8 +50,9 @@ class Child:
         reports: socket.socket | None = None,
         group: Path | None = None,
     ) -> None:
-        """Take ownership of a spawned process: the program, or the launcher that will execute it.
+        """Take ownership of a spawned process, of the launcher's socket and of the cgroup, if any.
 
+        :param spawned: The program, or the launcher that will execute it.
         :param reports: Our end of the launcher's socket, non-blocking. None if the program was
             spawned without a launcher.
         :param group: Folder of the process's own cgroup; None if it has none.
@@ -63,9 +64,10 @@ class Child:
         self._pid = spawned.pid if reports is None else None
         self._returncode: int | None = None
         self._exited: asyncio.Future[None] | None = None
-        # A pidfd, which stays valid even if other code reaps the process. None if the PID is not
-        # known yet, if the process is reaped, or if the host has no pidfds. The lock prevents that
-        # one thread closes the pidfd or the socket while another thread uses it.
+        # A pidfd of the program. Unlike its PID, the pidfd stays valid if other code reaps the
+        # process. It is None if the PID is not known yet, if the process is reaped, or if the host
+        # has no pidfds. The lock prevents that one thread closes the pidfd or the socket while
+        # another thread uses it.
         self._pidfd = _open_pidfd(spawned.pid) if reports is None else None
         self._closing = threading.RLock()
 
@@ -278,7 +280,7 @@ class Child:
                 os.killpg(self._spawned.pid, signal.SIGKILL)
 
     def _reap_unknown(self) -> None:
-        """Kill and reap a child of the launcher whose PID we do not know, by its process group."""
+        """Kill and reap the launcher's child by its process group, because its PID is unknown."""
         with suppress(ProcessLookupError):
             os.killpg(self._spawned.pid, signal.SIGKILL)
         with suppress(ChildProcessError):

@@ -134,7 +134,7 @@ class Inherited(NamedTuple):
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
-    """Return QEMU's arguments for a machine, which also tell the guest the TSC's frequency.
+    """Return QEMU's arguments. One of them tells the guest the frequency of the host's TSC.
 
     The name of the program is not among the arguments.
 
@@ -174,8 +174,9 @@ def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     if memory is None or not (memory.saved or memory.sent is not None):
         asked.append(QmpRequest("cont"))
     elif memory.sent is None:
-        # If this version of QEMU needs its own copy of the guest's memory, it is also too old to
-        # read a migration stream from a path. So it gets a descriptor instead.
+        # A version of QEMU that needs its own copy of the guest's memory (`copied`) is also too old
+        # to read the file of a saved guest from a path. So it gets a descriptor of the file
+        # instead.
         uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
         shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
         asked += [

@@ -252,7 +252,7 @@ def launcher_options(
     device: Path | None = None,
     cgroup: int | None = None,
 ) -> list[str]:
-    """Return the command line options of the launcher for a machine's QEMU.
+    """Return the launcher's options: who starts it, where it reports, and what QEMU may access.
 
     :param program: Path of QEMU's program.
     :param controller: PID of the process that spawns the launcher. The kernel kills QEMU when that

@@ -12,8 +12,9 @@ from microvm import cache
 from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
 # The kind of QEMU's exit for some of the reasons in QMP's event SHUTDOWN (the type ShutdownCause in
-# QEMU's qapi/run-state.json). For other reasons, the kind is found from QEMU's exit status. A guest
-# without ACPI cannot power off, so it resets the machine instead.
+# QEMU's qapi/run-state.json). For other reasons, the kind is found from QEMU's exit status. The
+# reason `guest-reset` can also mean that the guest powered off, because a guest without ACPI resets
+# the machine instead.
 _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "guest-reset": ("reset", "the guest rebooted or powered off"),
     "guest-shutdown": ("shutdown", "the guest powered off"),
@@ -86,7 +87,7 @@ def classify(
     killed_as: KilledAs | None = None,
     write_error: str = "",
 ) -> QemuExit:
-    """Return why QEMU has exited: the kind of its exit, with a message and a hint for the user.
+    """Return why QEMU has exited, judged by its exit status, its messages and what happened before.
 
     :param returncode: Exit status; -N if signal N killed QEMU.
     :param reason: Reason in QMP's first SHUTDOWN event; None if there was no such event.

@@ -122,10 +122,11 @@ def _is_program(path: Path) -> bool:
 def launch(
     config: QemuConfig, memory: Memory | None = None, *, scratch: int | None = None
 ) -> Launched:
-    """Spawn QEMU for a machine. QEMU waits until QMP requests start or restore the guest.
+    """Spawn QEMU with the files for a guest's memory and disk. It then waits for QMP requests.
 
-    QEMU runs in its own session, so Ctrl-C on the terminal does not reach it. It gets none of our
-    environment variables except PATH. The caller may close `memory` and `scratch` afterwards.
+    The QMP requests start or restore the guest. QEMU runs in its own session, so Ctrl-C on the
+    terminal does not reach it. It gets none of our environment variables except PATH. The caller
+    may close `memory` and `scratch` afterwards.
 
     :param memory: Files of the guest to restore, or to which it is saved; None for neither.
     :param scratch: Descriptor of the scratch disk, if `memory` is None; None for no scratch disk.
@@ -143,8 +144,9 @@ def launch(
         kept_disk, kept_base = _duplicate(disk, on_failure), _duplicate(base, on_failure)
         root = os.geteuid() == 0
         # If this process is root, the launcher gives QEMU another uid. QEMU then opens /dev/kvm
-        # with the rights of the device's group. If only root's group may open the device, QEMU
-        # inherits an open descriptor of the device instead. QEMU 8.2 cannot use such a descriptor.
+        # with the rights of the device's group. Only if no group but root's may open the device,
+        # QEMU inherits an open descriptor of the device instead, because QEMU 8.2 cannot use such a
+        # descriptor.
         drops_root = root and config.accel == "kvm"
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None
@@ -279,7 +281,7 @@ def qemu_arguments(config: QemuConfig) -> list[str]:
 
 
 def _pair(on_failure: ExitStack, temporary: ExitStack) -> tuple[socket.socket, socket.socket]:
-    """Return both ends of a new socket pair: our end, which is non-blocking, and QEMU's end.
+    """Return our non-blocking end and QEMU's end of a new socket pair. Each stack closes one end.
 
     Each end is closed by one of the two stacks.
 

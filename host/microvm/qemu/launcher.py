@@ -27,8 +27,8 @@ _DIGEST = 32
 _NAMES = re.compile(r"(confine|launcher)-(?:.*-)?([0-9a-f]+)")
 _MFD_EXEC = 0x10  # a flag of memfd_create(2), known since Linux 6.3
 _compiling = threading.Lock()
-# The paths of launchers whose digest this process has checked, with the inode, size and times of
-# the file at that time.
+# The launchers whose digest this process has checked. Each path has the inode, size and times of
+# the file at the check. If they have changed since, the digest is checked again.
 _checked: dict[Path, tuple[int, ...]] = {}
 # For each launcher that cannot be executed in the cache, its path there, and the descriptor of a
 # copy in a memory file, which exists until this process exits. A launcher cannot be executed, for

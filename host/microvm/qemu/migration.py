@@ -41,7 +41,7 @@ _FINISHED = {"completed", "failed", "cancelled"}
 
 
 async def receive(qmp: Client, sent: int) -> None:
-    """Let this QEMU restore and run a guest that another QEMU has sent to a file.
+    """Let this QEMU restore and run a guest from the file `sent`, to which another QEMU sent it.
 
     :param sent: Descriptor of the file, which QEMU has inherited.
     :raises TemplateError: QEMU refuses a request.
@@ -76,7 +76,7 @@ async def send(
     freeze: Callable[[], Awaitable[None]],
     on_paused: Callable[[], Awaitable[None]],
 ) -> str | None:
-    """Let QEMU send its running guest to a file, and call `freeze` and `on_paused` near the end.
+    """Let QEMU send its running guest to a file. Call `freeze` before its pause, `on_paused` in it.
 
     At the end, QEMU pauses the guest, until `resume` is called.
 
@@ -98,9 +98,9 @@ async def send(
         try:
             status = await _status(events, {_PAUSED, *_FINISHED})
             if status == _PAUSED and not frozen.is_set():
-                # QEMU has paused the guest before its processes were frozen, so the guest cannot
-                # confirm that they are frozen. We let the guest continue until it has frozen them,
-                # and then send it again.
+                # QEMU has paused the guest before the guest had frozen its processes. So we let the
+                # guest continue until it has frozen them, and then let QEMU send it to the file
+                # again.
                 await resume(qmp)
                 await _status(events, _FINISHED)
                 await freezing
@@ -130,9 +130,10 @@ async def _begin(qmp: Client, target: int) -> None:
 async def _freeze_late(
     qmp: Client, freeze: Callable[[], Awaitable[None]], frozen: asyncio.Event
 ) -> None:
-    """Wait until QEMU has little of the guest's memory left to send, then freeze its processes.
+    """Call `freeze` when QEMU has little of the guest's memory left to send, and set `frozen` then.
 
-    Then set `frozen`, and let QEMU pause the guest for as long as it needs.
+    The function `freeze` freezes the guest's processes. After that, QEMU may pause the guest for as
+    long as it needs.
     """
     while await _is_early(qmp):  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)

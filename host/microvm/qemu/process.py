@@ -208,9 +208,10 @@ class Qemu:
         freeze: Callable[[], Awaitable[None]],
         on_paused: Callable[[], Awaitable[None]],
     ) -> None:
-        """Copy the running guest to a file, from which another QEMU can restore a copy of it.
+        """Copy the running guest to a file. Call `freeze` before its pause, and `on_paused` in it.
 
-        The guest of this QEMU continues to run.
+        Another QEMU can restore a copy of the guest from the file. The guest of this QEMU continues
+        to run.
 
         :param target: Descriptor of an empty file that can be written. The caller closes it.
         :param freeze: Function that freezes the guest's processes; see `migration.send`.

@@ -50,8 +50,8 @@ class Client(QMPClient):
 
     def __init__(self) -> None:
         super().__init__(readbuflen=_LINE_LIMIT)
-        # The base class has a listener that would store every event, so we make it ignore all
-        # events.
+        # The base class QMPClient has a listener that would store every event for ever, because we
+        # do not read events from it. So we make it ignore all events.
         self.events.event_filter = lambda _: False
         self.version = (0, 0)
         self.shutdown_reason: str | None = None
@@ -65,7 +65,7 @@ class Client(QMPClient):
         self._refusal: MicroVMError | None = None
 
     async def greet(self, port: socket.socket, pid: int, asked: Sequence[QmpRequest]) -> None:
-        """Connect, and read QEMU's version and its answers to the requests that were sent before.
+        """Connect, and read QEMU's version and its answers to the requests `asked`, sent before.
 
         :param port: Our end of the QMP socket.
         :param pid: PID of QEMU, for the log.

@@ -37,7 +37,7 @@ class Channel(asyncio.Protocol):
         on_lost: Callable[[MachineError], None],
         on_room: Callable[[], None],
     ) -> None:
-        """Create a channel without a socket, with the functions that it calls for each event.
+        """Create a channel, with functions to call for messages, a lost connection and new room.
 
         The method `connect` sets the socket.
 

@@ -49,7 +49,7 @@ _BEFORE_READY = (State.NEW, State.GREETING)
 
 
 def _by_type(steps: Steps) -> dict[State, dict[int, State]]:
-    """Return a copy of `steps` whose keys are the type numbers of messages, not their classes."""
+    """Return a copy of a table of allowed messages, keyed by type numbers instead of classes."""
     return {
         state: {kind.TYPE: following for kind, following in messages.items()}
         for state, messages in steps.items()
@@ -77,7 +77,7 @@ class Session:
         clock: Callable[[], int] = time.time_ns,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Create a session in the state NEW. `clock` and `entropy` yield values for the guest.
+        """Create a session in the state NEW, with the sources of the time and entropy that it sends.
 
         :param clock: Function that returns the current time in nanoseconds since 1970, to send to
             the guest.
