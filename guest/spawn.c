@@ -170,9 +170,10 @@ static bool join(char out[static PATH_MAX], const char *folder, size_t length, c
 	return true;
 }
 
-/* Tries to execute the command in each folder of PATH, as execvp does. If a file was found but
- * could not be executed, returns this failure instead of "not found". The search ends at any error
- * other than EACCES, ENOENT and ENOTDIR. */
+/* Looks for the command in each folder of PATH, as execvp does, and executes it with `try`, which
+ * returns a failure if it cannot. If a file was found but could not be executed, this function
+ * returns that failure instead of "not found". The search ends at any error other than EACCES,
+ * ENOENT and ENOTDIR. */
 static struct spawn_failure look_up(const struct environment *environment,
 				    struct spawn_failure (*try)(const char *file,
 								const struct environment *))

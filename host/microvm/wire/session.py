@@ -77,7 +77,7 @@ class Session:
         clock: Callable[[], int] = time.time_ns,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Create a session in the state NEW, with the sources of the time and entropy that it sends.
+        """Create a session in the state NEW. `clock` and `entropy` supply data for the guest.
 
         :param clock: Function that returns the current time in nanoseconds since 1970, to send to
             the guest.
