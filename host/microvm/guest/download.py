@@ -243,7 +243,7 @@ class Download:
 
     @contextmanager
     def _host_errors(self, name: str) -> Iterator[None]:
-        """Context manager for writing the file `name`: an `OSError` gets its folder on the host.
+        """Context manager for writing the file `name`: an `OSError` names the folder on the host.
 
         If `name` exists, the guest sent it twice, which is a `FileError`.
         """

@@ -239,7 +239,7 @@ class Starter:
 
 @contextmanager
 def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
-    """Context manager that turns errors of QEMU, but not of boots, to `_Refused`/`_Unavailable`.
+    """Context manager that reports errors of QEMU, but not of boots, as `_Refused`/`_Unavailable`.
 
     `_Refused` means that QEMU cannot save or restore this guest.
     If QEMU was killed by a signal, reached a limit, took too long or lacked a resource of the host,

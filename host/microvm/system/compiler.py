@@ -121,9 +121,9 @@ def make(
 
 
 def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:
-    """Run `command` to compile the program `name` from its source code in `folder`; return it.
+    """Compile the program `name` in `folder` with the compiler `command`; return its content.
 
-    Return the content of the compiled file. All files of the compiler are removed.
+    The compiler's files are removed.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param name: the name of the program's file.
