@@ -6,7 +6,7 @@
 
 #include <sys/syscall.h>
 
-/* Older versions of musl lack these constants. The numbers of these calls are the same on every
+/* Numbers of system calls that older versions of musl do not define. They are the same on every
  * architecture. */
 #ifndef SYS_map_shadow_stack
 #define SYS_map_shadow_stack 453

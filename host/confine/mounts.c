@@ -87,8 +87,8 @@ static bool make_parents(int root, const char *path)
 	return true;
 }
 
-/* Creates the mount point of a tree in the new root. It is a directory if the tree is a directory,
- * otherwise an empty file. */
+/* Creates the mount point in the new root for a tree, which is a copy of a part of the host's file
+ * tree. The mount point is a directory if the tree is a directory, otherwise an empty file. */
 static bool make_place(int root, const struct tree *tree)
 {
 	struct stat status;

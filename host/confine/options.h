@@ -18,7 +18,7 @@ struct paths {
 struct files {
 	unsigned count;
 	int at[FILES_MAX];
-	/* True for a file that reopen_files has reopened in a read-only mount. */
+	/* For each file: true if reopen_files has reopened it in a read-only mount. */
 	bool read_only[FILES_MAX];
 };
 

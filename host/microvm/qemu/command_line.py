@@ -239,8 +239,8 @@ def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
 def _serial_device(config: QemuConfig) -> str:
     device = _SERIAL_DEVICE[config.bus]
     if config.accel == "tcg" and config.bus == "pci":
-        # With `ioeventfd`, another thread of QEMU is woken when the guest writes to the port. Under
-        # emulation, it is cheaper to handle the write at once.
+        # With `ioeventfd`, a write of the guest to the port wakes another thread of QEMU. Under
+        # emulation, it is cheaper to handle the write at once, so we disable `ioeventfd`.
         device += ",ioeventfd=off"
     return device
 

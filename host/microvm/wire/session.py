@@ -397,8 +397,8 @@ class Session:
         :raises VersionMismatch: Raised if the guest was built from a schema that the host does not
             know.
         """
-        # A guest with a newer schema also supports the host's version: `microvm-proto breaking`
-        # ensures this for each release.
+        # A guest with a newer schema needs no check of its digest, because it also supports the
+        # host's version. `microvm-proto breaking` ensures this for each release.
         newer = ready.version > codec.VERSION
         if not newer and codec.DIGESTS.get(ready.version) != ready.digest:
             host = (codec.VERSION, codec.DIGEST)
