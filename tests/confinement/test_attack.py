@@ -71,7 +71,7 @@ def test_there_is_much_to_try() -> None:
 
 def test_the_page_names_them() -> None:
     page = PAGE.read_text()
-    said = re.search(r"tries (\d+) things.*these (\d+) would.*and (\d+) of them", page, re.DOTALL)
+    said = re.search(r"tries (\d+) actions.*call (\d+) of them.*and (\d+) of them", page, re.DOTALL)
     assert said is not None
     assert tuple(map(int, said.groups())) == counts()
 

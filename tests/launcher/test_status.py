@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.confined import SYSTEM, confined
+from tests.support.polling import eventually
+from tests.support.processes import children
 
 LAYERS = "user pid net ipc uts mount cgroup ids limits landlock seccomp".split()
 
@@ -106,18 +109,22 @@ def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
 
 
 def test_reports_a_launcher_that_was_killed_before_it_finished(launcher: Path) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        status = str(theirs.fileno())
-        command = [str(launcher), "--status", status, *SYSTEM, "--", "/bin/sleep", "60"]
-        spawned = subprocess.Popen(command, pass_fds=[theirs.fileno()])
-        theirs.close()
-        with ours.makefile() as stream:
-            pid = int(stream.readline().split()[1])
-            spawned.kill()  # it waits for the other process, which creates namespaces
-            assert stream.readlines()[-1] == "failed launcher: it was killed\n"
-    assert spawned.wait() == -signal.SIGKILL
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 125
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as stream:
+        with os.fdopen(write, "wb", buffering=0) as report:
+            # Fill the pipe, so that the first process of the launcher waits for us to read before
+            # it sends the pid to the second one.
+            report.write(bytes(fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)))
+            others = set(children(os.getpid()))
+            command = [str(launcher), "--status", str(write), *SYSTEM, "--", "/bin/sleep", "60"]
+            spawned = subprocess.Popen(command, pass_fds=[write])
+            others.add(spawned.pid)
+            eventually(lambda: set(children(os.getpid())) - others)
+            (second,) = set(children(os.getpid())) - others
+            spawned.kill()
+            assert spawned.wait() == -signal.SIGKILL
+        assert stream.read().splitlines()[-1] == b"failed launcher: it was killed"
+    assert os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]) == 125
 
 
 def test_reports_failures_on_stderr_without_a_status_descriptor(launcher: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.processes import open_files
+from tests.support.processes import children, open_files
 
 from microvm.qemu.command_line import QemuConfig
 
@@ -69,8 +69,8 @@ def configure(tmp_path: Path) -> Configure:
 @pytest.fixture
 def _leakless() -> Iterator[None]:
     """Check that the test leaves no descriptor and no child process."""
-    before = open_files()
+    files, processes = open_files(), set(children(os.getpid()))
     yield
-    assert open_files() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    # Garbage of an earlier test may have been collected meanwhile, so fewer descriptors are fine.
+    assert open_files().items() <= files.items()
+    assert set(children(os.getpid())) <= processes
