@@ -135,7 +135,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Both are set, because with only one of them Python looks up the other on every call.
+            # Set both methods: if only one is set, Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -443,8 +443,8 @@ def _stuffed(frame: bytes) -> bytes:
 
 
 def _unstuffed(data: bytes, most: int) -> bytes | None:
-    # Returns None if a run exceeds the data. If there are more than `most` bytes, returns the first
-    # `most` + 1 of them, so that the caller sees that the frame is too long.
+    # Decodes COBS; returns None if the data ends too early. Of more than `most` decoded bytes, only
+    # the first `most` + 1 are returned, so that the caller sees that the frame is too long.
     parts = []
     at, end = 0, len(data)
     while at < end:
@@ -464,7 +464,7 @@ def _seed(version: int) -> int:
 
 
 def _seed_of(frame: bytes) -> int:
-    # The seed for which the checksum of a frame is correct.
+    # The number with which the sender has XORed the checksum of the frame.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
@@ -549,8 +549,8 @@ def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
 
 
 class _Wrong(Exception):
-    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
-    # writing.
+    # Raised for an invalid value. `at` is its offset in the body, if it was read from one; `reason`
+    # says why it is invalid, if it was to be written.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -559,7 +559,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
+    # Reads and writes values of one type in the body of a message, in any protocol version.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -600,8 +600,8 @@ class _Constant(_Number):
 
 
 class _Closed(_Number):
-    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
-    # to that version.
+    # A number that is valid only if `names` contains it. For a number that a later version added,
+    # `sinces` contains that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -956,7 +956,7 @@ class Decoder:
         self.frames += 1
         self._seed = _seed(self.version)
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A lower number belongs to a datagram that arrived out of order.
+        # A number lower than the expected one means that a datagram is late, not that one is lost.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

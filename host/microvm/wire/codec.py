@@ -244,7 +244,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Both are set, because with only one of them Python looks up the other on every call.
+            # Set both methods: if only one is set, Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -1650,8 +1650,8 @@ def _decode_exec_resize(id_: int, frame: bytes, start: int, end: int) -> ExecRes
 
 
 class _Wrong(Exception):
-    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
-    # writing.
+    # Raised for an invalid value. `at` is its offset in the body, if it was read from one; `reason`
+    # says why it is invalid, if it was to be written.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -1660,7 +1660,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
+    # Reads and writes values of one type in the body of a message, in any protocol version.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -1701,7 +1701,7 @@ class _Constant(_Number):
 
 
 class _Open(_Number):
-    # A number that becomes a value of an enum if the table `names` contains it.
+    # A number of an open enum. If `names` has no value for the number, it stays an `int`.
     def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
         super().__init__(layout)
         self.names = names
@@ -1712,8 +1712,8 @@ class _Open(_Number):
 
 
 class _Closed(_Number):
-    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
-    # to that version.
+    # A number that is valid only if `names` contains it. For a number that a later version added,
+    # `sinces` contains that version.
     def __init__(
         self,
         layout: struct.Struct,

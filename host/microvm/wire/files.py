@@ -183,7 +183,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Both are set, because with only one of them Python looks up the other on every call.
+            # Set both methods: if only one is set, Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -622,8 +622,8 @@ def _decode_failure(id_: int, frame: bytes, start: int, end: int) -> Failure:
 
 
 class _Wrong(Exception):
-    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
-    # writing.
+    # Raised for an invalid value. `at` is its offset in the body, if it was read from one; `reason`
+    # says why it is invalid, if it was to be written.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -632,7 +632,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
+    # Reads and writes values of one type in the body of a message, in any protocol version.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -673,8 +673,8 @@ class _Constant(_Number):
 
 
 class _Closed(_Number):
-    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
-    # to that version.
+    # A number that is valid only if `names` contains it. For a number that a later version added,
+    # `sinces` contains that version.
     def __init__(
         self,
         layout: struct.Struct,

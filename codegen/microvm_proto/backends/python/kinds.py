@@ -2,8 +2,8 @@
 
 KINDS = """
 class _Wrong(Exception):
-    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
-    # writing.
+    # Raised for an invalid value. `at` is its offset in the body, if it was read from one; `reason`
+    # says why it is invalid, if it was to be written.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -12,7 +12,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
+    # Reads and writes values of one type in the body of a message, in any protocol version.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -81,7 +81,7 @@ class _Absent(_Number):
 
 
 class _Open(_Number):
-    # A number that becomes a value of an enum if the table `names` contains it.
+    # A number of an open enum. If `names` has no value for the number, it stays an `int`.
     def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
         super().__init__(layout)
         self.names = names
@@ -92,8 +92,8 @@ class _Open(_Number):
 
 
 class _Closed(_Number):
-    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
-    # to that version.
+    # A number that is valid only if `names` contains it. For a number that a later version added,
+    # `sinces` contains that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -127,13 +127,13 @@ class _Closed(_Number):
 
 
 class _Bits(_Closed):
-    # Flags. The keys of `sinces` are bits.
+    # Flags. For each bit that a later version added, `sinces` contains that version.
     def since(self, number: int) -> int:
         return max((since for bit, since in self.sinces.items() if number & bit), default=1)
 
 
 def _check_count(count: int, expected: int, what: str) -> None:
-    # Reports the fault that a decoder would find if the array were the whole body.
+    # Refuses an array of the wrong length, with the fault of a body that is too short or long.
     if count != expected:
         fault = Fault.TRUNCATED if count < expected else Fault.TRAILING_BYTES
         raise _Wrong(fault, reason=f"{count} {what}, but it must have {expected}")

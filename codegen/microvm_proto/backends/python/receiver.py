@@ -95,8 +95,8 @@ def _stuffed(frame: bytes) -> bytes:
 
 
 def _unstuffed(data: bytes, most: int) -> bytes | None:
-    # Returns None if a run exceeds the data. If there are more than `most` bytes, returns the first
-    # `most` + 1 of them, so that the caller sees that the frame is too long.
+    # Decodes COBS; returns None if the data ends too early. Of more than `most` decoded bytes, only
+    # the first `most` + 1 are returned, so that the caller sees that the frame is too long.
     parts = []
     at, end = 0, len(data)
     while at < end:
@@ -118,7 +118,7 @@ def _seed(version: int) -> int:
 
 
 def _seed_of(frame: bytes) -> int:
-    # The seed for which the checksum of a frame is correct.
+    # The number with which the sender has XORed the checksum of the frame.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
@@ -351,7 +351,7 @@ class Decoder:
 @end
 @if sequence
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A lower number belongs to a datagram that arrived out of order.
+        # A number lower than the expected one means that a datagram is late, not that one is lost.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1
