@@ -130,7 +130,7 @@ class Ends:
     writer: str
 
     def one_sided(self, what: str, *, allowed_now: bool) -> str:
-        """Return the text of a finding about what either the new or the old schema alone allows.
+        """Return the text of a finding: only the new schema allows something, or only the old one.
 
         :param what: Beginning of the text, with its verb, such as "a NUL byte was".
         :param allowed_now: True if the new schema allows more, False if the old schema did.

@@ -116,7 +116,7 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Copy the file at `path` to `kept`. Add callbacks to two stacks, to restore or clean up.
+    """Copy the file at `path` to `kept`. Add callbacks that restore the file or remove the copy.
 
     :param always: Stack that is closed in any case, and then removes the copy.
     :param on_failure: Stack that is closed if writing any file fails. It then restores the file

@@ -229,7 +229,7 @@ class _Direction:
         return (sequence - self._first) % (1 << 32) == 0
 
     def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:
-        """Add the bytes of a TCP segment, which may be out of order, and yield all that follow on.
+        """Add a TCP segment, which may be out of order; yield the segments that are in order now.
 
         :param packet: Number of the packet in the capture.
         :param sequence: Sequence number of the first byte.

@@ -94,7 +94,7 @@ def take(kind: Type, cursor: str, number: str, value: str) -> str:
 
 
 def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
-    """Yield C statements that return a fault if a value is `there`, and decoders would refuse it.
+    """Yield the C statements that return a fault if decoders would refuse the value in a frame.
 
     :param there: C condition that is true if the frame contains the value; empty if every frame
         does.
@@ -197,7 +197,7 @@ def differs(kind: Type, value: str, default: int = 0) -> str:
 
 
 def assign(kind: Type, value: str, default: int) -> str:
-    """Return the C expression that sets a value to its default, because older messages lack it."""
+    """Return the C expression that sets a value to its default, for messages without the value."""
     match kind:
         case Bytes() | Text() | Tail():
             return f"{value} = @p@_no_slice()"

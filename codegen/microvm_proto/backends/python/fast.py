@@ -164,7 +164,7 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
 
 
 def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
-    """Yield the Python statement that returns a frame as bytes, or as a pair: `head` and `tail`.
+    """Yield the Python statement that returns a frame as joined bytes, or as `head` and `tail`.
 
     The pair avoids a copy of the tail. But a checksum or COBS encoding needs the whole frame.
 
