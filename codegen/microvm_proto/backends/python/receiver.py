@@ -95,8 +95,8 @@ def _stuffed(frame: bytes) -> bytes:
 
 
 def _unstuffed(data: bytes, most: int) -> bytes | None:
-    # Decodes COBS; returns None if the data ends too early. Of more than `most` decoded bytes, only
-    # the first `most` + 1 are returned, so that the caller sees that the frame is too long.
+    # Decodes COBS; returns None if the data ends too early. If there are more than `most` decoded
+    # bytes, returns `most` + 1 of them, so that the caller sees that the frame is too long.
     parts = []
     at, end = 0, len(data)
     while at < end:
