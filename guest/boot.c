@@ -16,10 +16,10 @@
 
 #define UNCOVERED "/run/microvm/proc"
 
-/* PRIORITY is the nice value of the highest priority, which the daemon gets. RESET_ON_FORK is the
- * flag SCHED_RESET_ON_FORK of sched(7), because of which the processes that the daemon starts get
- * the default priority. The flag is passed together with the number of the default scheduling
- * policy, which is 0. */
+/* PRIORITY is the nice value of the daemon, which gets the highest priority. RESET_ON_FORK is the
+ * flag SCHED_RESET_ON_FORK of sched(7): with it, the processes that the daemon starts get the
+ * default priority. The flag is passed together with the number of the default scheduling policy,
+ * which is 0. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {

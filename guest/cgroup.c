@@ -24,7 +24,7 @@ enum { LEFT_MAX = 64 };
 static int root = -1;
 static int current = -1;
 static uint64_t number; /* number of the current cgroup, which is also its name */
-/* The next three variables are file descriptors. */
+/* Descriptors of files in the folder of the current cgroup. */
 static int pids_max = -1; /* pids.max of the current cgroup; -1 if the kernel lacks it */
 static int peak = -1;	  /* memory.peak of the current cgroup; -1 if it cannot be reset */
 static int events = -1;	  /* cgroup.events of the current cgroup */

@@ -81,8 +81,8 @@ static bool write_all(int fd, const uint8_t *at, size_t size)
 	return true;
 }
 
-/* Copies data from standard input to a file with read and write. This is for files that splice does
- * not support, such as those in /proc. */
+/* Copies data from standard input to a file with read and write, because splice does not support
+ * some files, such as those in /proc. */
 static enum received copy_data(int fd, size_t size)
 {
 	if (!read_all(in, size))
@@ -122,8 +122,8 @@ static uint8_t *frame_room(void)
 
 /* Sends a frame of `size` bytes, which was just encoded behind the frames that wait in `out`. When
  * `out` holds at least GATHERED bytes, writes all its frames to standard output. `size` is 0 if the
- * encoder found a value that is too long for a frame. No path or name in Linux is that long, so
- * carry exits if this happens. */
+ * encoder found a value that is too long for a frame. Linux allows no path or name of that length,
+ * so the program then exits with a failure. */
 static void send_out(size_t size)
 {
 	if (size == 0)

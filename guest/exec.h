@@ -26,7 +26,7 @@ struct exec_stream {
 	uint32_t credit; /* number of bytes that the host still lets the daemon send */
 	bool large;	 /* true if the pipe was enlarged */
 	bool last;	 /* true after the command's exit: at most `left` more bytes are sent */
-	size_t left;	 /* number of bytes that may still be sent; valid only if `last` */
+	size_t left;	 /* number of bytes of output that may still be sent, if `last` is true */
 };
 
 struct exec {

@@ -11,8 +11,9 @@
  * command runs at a time. */
 static uint8_t waiting[INPUT_SIZE];
 
-/* The end of file for a terminal: the character VEOF (termios(3)) twice. In the middle of a line,
- * the first one only completes the line, and the second one is the end of file. */
+/* The bytes that mean end of file to a terminal: the character VEOF (termios(3)) twice. In the
+ * middle of a line, the first one only completes the line, and the second one is the end of
+ * file. */
 static const uint8_t end_of_file[] = { 4, 4 };
 
 /* Returns the capacity of the command's input pipe in bytes, or INPUT_SIZE if the input is a
@@ -41,8 +42,9 @@ void input_close(struct input *input)
 static void refuse(struct input *input)
 {
 	input->refused = true;
-	/* Do not close a terminal. The command may only have closed its own descriptors of the
-	 * terminal, and closing the daemon's descriptor would hang up the command. */
+	/* Close a pipe that no process reads any more, but no terminal. A command can close its
+	 * descriptors of the terminal and continue to run. If the daemon closed its descriptor of
+	 * the terminal, too, the kernel would send SIGHUP to the command. */
 	if (!input->is_terminal)
 		input_close(input);
 	input->ended = true;

@@ -18,9 +18,9 @@ struct input {
 	bool is_terminal;
 	bool ended;	/* true if the host has sent end of file */
 	bool refused;	/* true if the host must be notified that the command closed its input */
-	uint32_t start; /* offset in the buffer of the input that waits to be written */
+	uint32_t start; /* offset in the buffer at which the waiting input begins */
 	uint32_t size;	/* number of bytes of input that wait to be written */
-	uint32_t pipe;	/* capacity of the pipe, when it was last looked up */
+	uint32_t pipe;	/* capacity of the pipe in bytes, as last looked up */
 	bool full;	/* true if the pipe has no free space */
 	/* True while a credit is held back. A credit is a number of bytes that the host may send.
 	 * If it is too small to be worth a message, it is held back for some time, so that it can
@@ -41,7 +41,7 @@ void input_add(struct input *input, struct sandboxd_slice data);
 struct pollfd input_poll(const struct input *input);
 
 /* Writes input that waits in the buffer to the command. `events` are the events that poll has
- * returned for the entry of input_poll, or 0. */
+ * returned for the descriptor from input_poll, or 0. */
 void input_run(struct input *input, short events);
 
 /* Returns the credit to grant to the host: the number of bytes of input that it may send in

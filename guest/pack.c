@@ -33,7 +33,9 @@
  * file are open at the same time. */
 enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
 
-enum { SHOWN = 100 }; /* number of bytes that a message shows of each end of a long path */
+/* A message shows a long path without its middle: only its first SHOWN bytes, and its last SHOWN
+ * bytes. */
+enum { SHOWN = 100 };
 
 enum { ATTRIBUTE_NAME_MAX = 255 }; /* the value of XATTR_NAME_MAX in linux/limits.h */
 

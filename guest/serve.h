@@ -16,7 +16,8 @@ struct server {
 	bool freezing;
 	/* True while the processes that a `hello` message has killed are not all reaped. */
 	bool renewing;
-	/* Time at which the daemon no longer waits until all processes are frozen. */
+	/* Deadline for freezing the processes. After it, the daemon continues even if some of them
+	 * are not frozen. */
 	uint64_t frozen_by_ns;
 	uint64_t nonce;
 	uint64_t missed_ns; /* time at which the port was last found closed; 0 while it is open */

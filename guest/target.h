@@ -10,7 +10,7 @@
 
 struct target {
 	const char *path;
-	const char *name; /* name of the new file in `path`, if that is an existing folder */
+	const char *name; /* name of the new file, if `path` is an existing folder */
 	enum files_mode_rule mode_rule;
 	bool replace;
 	bool owned; /* true if the request names an owner: `uid` and `gid` */

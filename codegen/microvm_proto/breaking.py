@@ -99,7 +99,7 @@ class Comparison:
             self._found.error("seed-changed", ("framing", "check"), text)
 
     def _version(self) -> None:
-        """Check that the schema's `version` was not lowered, and was raised only for additions."""
+        """Check that `version` was not lowered, and was raised only if the schema has additions."""
         new, old, path = self.new, self.old, ("protocol", "version")
         if new.version < old.version:
             hint = f"write `version = {old.version}` or a higher version"

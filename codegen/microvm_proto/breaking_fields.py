@@ -121,7 +121,7 @@ def _is_seeded(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Words for the two programs of the earlier release in findings, such as "an older host".
+    """Names of a message's older reader and older writer in findings, such as "an older host".
 
     `reader` is the program that reads the message in question, and `writer` the one that sends it.
     """
@@ -345,7 +345,7 @@ def _values(kind: Enum | Flags) -> list[tuple[str, int, int]]:
 
 
 def _first(kind: Enum | Flags) -> int:
-    """Return how many values of an enum to skip, because they are the generator's own faults.
+    """Return how many of an enum's first values to skip: the faults that the generator adds.
 
     The result is 0 for flags, and for an enum that does not extend these faults.
     """

@@ -141,7 +141,7 @@ class _FlowView:
             yield ""
 
     def _shown(self, lines: Iterator[str]) -> Iterator[str]:
-        """Yield `lines`. If a frame is broken, resume at a frame in a later segment of the flow."""
+        """Yield `lines`. If they report a broken frame, look for the next one in later segments."""
         try:
             yield from lines
         except BrokenStream:

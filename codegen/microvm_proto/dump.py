@@ -377,9 +377,9 @@ class _DumpReader:
             self.data += self._last * (gap // len(self._last))
         elif gap and offset and self._started:
             return False
-        # Count this offset only if it can show that the base is right. The first offset of a dump
-        # cannot, because it may be any number. An offset of 0 cannot, because it is the same in
-        # every base.
+        # Count this offset only if it shows that the number base of the offsets (8, 10 or 16) is
+        # right. The first offset of a dump does not show that, because it may be any number. An
+        # offset of 0 does not, either, because it is the same in every base.
         self.agreed += bool(offset) and self._started
         self._at = offset
         return len(self.data) <= MAX_SIZE

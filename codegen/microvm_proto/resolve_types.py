@@ -230,7 +230,7 @@ class Types:
         return field
 
     def _field(self, table: Table, oldest: int) -> Field:
-        """Read a field of a message. The version `oldest` added the message.
+        """Read a field of a message. The message was added in the version `oldest`.
 
         The offset of the field is set later.
         """
@@ -305,7 +305,7 @@ class Types:
         return None
 
     def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """Read the default of a field: its value in messages of versions before `since`.
+        """Read the default of a field: its value for versions before `since`, which lack the field.
 
         :param later: True if older versions of the message lack the field.
         """
@@ -367,7 +367,10 @@ class Types:
         return numbers.get(name, 0)
 
     def _check_zero(self, table: Table, kind: Type, since: int) -> None:
-        """Check that a field may be all zeros, as it is in messages older than `since`."""
+        """Check that `kind`, the type of a field that version `since` added, can be all zeros.
+
+        Decoders use zeros for messages of older versions, which lack the field.
+        """
         if isinstance(kind, List):
             return
         for enum in within(kind):

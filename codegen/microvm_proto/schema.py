@@ -156,12 +156,12 @@ class Schema:
 
     @property
     def older_seeds(self) -> list[tuple[int, int]]:
-        """Older seeds of the checksum, each with the version that introduced the next seed."""
+        """Older seeds of the checksum, each with the version in which the next seed replaced it."""
         return [(seed, since) for (_, seed), (since, _) in itertools.pairwise(self.seeds)]
 
     @property
     def source(self) -> str:
-        """Name of the schema file, without quotes and other characters unsafe in generated code."""
+        """Name of the schema file; characters that are unsafe in generated code become `_`."""
         return re.sub(r"[^\w.+-]", "_", self.path.name)
 
     @property

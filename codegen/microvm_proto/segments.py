@@ -89,7 +89,9 @@ class Segments:
         """Flows by addresses and ports. The first one has had no packet for the longest time."""
 
     def read(self, packets: Iterable[Packet]) -> Iterator[Segment]:
-        """Yield the segments of all flows, each as soon as all bytes before it have been yielded.
+        """Yield the segments of all flows; those of each flow are in the order of their bytes.
+
+        A segment is yielded as soon as all bytes before it in its flow have been yielded.
 
         :raises Unreadable: Raised after the last segment if `packets` raises this error.
         """
@@ -173,8 +175,8 @@ class Segments:
         sequence += begins
         direction = self._find(key)
         if begins and direction and not direction.begins_at(sequence):
-            # This SYN packet opens a new connection between the same ports, so the flow before it
-            # has ended.
+            # This SYN packet opens a new connection between the same ports, so the flow of the old
+            # connection has ended.
             yield from self._directions.pop(key).end(number)
             direction = None
         if direction is None and (begins or data):
@@ -254,7 +256,7 @@ class _Direction:
             yield from self._skip()
 
     def end(self, packet: int) -> Iterator[Segment]:
-        """End the flow: yield the segments that wait for missing bytes, and then the end.
+        """End the flow: yield the segments that wait for missing bytes, and then one without data.
 
         :param packet: Number of the packet at which the flow ends.
         """

@@ -78,7 +78,7 @@ class FrameReceiver:
     _seed: int = 0
 
     def __post_init__(self) -> None:
-        """Compute the maximum size of a frame. If `version` is given, use the schema of then."""
+        """Compute the maximum size of a frame. If `version` is given, reduce the schema to it."""
         ends = (self.sender,) if self.sender else self.schema.ends
         longest = max(map(self.schema.max_body_from, ends))
         self._longest = self.schema.framing.bare_size(longest)
@@ -194,8 +194,8 @@ class FrameReceiver:
             number = piece.header("sequence")
             gap = (number - self._next) % 256 if self._next is not None else 0
             # Sequence numbers are modulo 256. So a gap of 128 or more means that the number is
-            # lower than the expected one, because a datagram arrives late, for example. Then count
-            # no frames as lost.
+            # lower than the expected one, for example because a datagram arrives late. In this
+            # case, no frames are counted as lost.
             if gap < 128:
                 counts.lost += gap
                 self._next = number + 1

@@ -183,9 +183,9 @@ static void check_fcntl(void)
  * writing. */
 static bool writes;
 
-/* Refuses to open any path for writing, unless QEMU may open a file or device for writing
- * (`writes`). `argument` is the number of the system call's argument with the flags. The read-only
- * mounts do not suffice, because /dev/fd/N leads to the user's own files, outside these mounts. */
+/* If `writes` is false, refuses every system call that opens a path for writing. `argument` is the
+ * number of the system call's argument with the flags. The read-only mounts do not suffice, because
+ * /dev/fd/N leads to the user's own files, outside these mounts. */
 static void check_flags(unsigned argument)
 {
 	if (writes)

@@ -48,7 +48,7 @@ static bool map(int file, unsigned inside, unsigned outside, unsigned number)
 }
 
 /* Sets the maps of the user namespace that reopen_prepare has made: uid 0 inside it is `uid`
- * outside it, and every group is the same. */
+ * outside it, and each gid inside it is the same gid outside it. */
 static bool map_root(uid_t uid)
 {
 	return namespace >= 0 && map(uids, 0, uid, 1) && map(gids, 0, 0, UINT32_MAX);

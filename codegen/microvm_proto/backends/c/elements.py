@@ -47,7 +47,7 @@ def _parts(fields: Iterable[Field]) -> list[Type]:
 def _distinct(
     kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
 ) -> Iterable[Scalar | Struct]:
-    """Return the types, but only one of those for which `name` returns the same name."""
+    """Return one of the types `kinds` for each name that the function `name` gives them."""
     return {name(kind): kind for kind in kinds}.values()
 
 
@@ -205,7 +205,7 @@ def _each(lines: Iterable[str]) -> list[str]:
 
 
 def _function(head: str, lines: Iterable[str], end: str = "") -> str:
-    """Generate a C function with this head; its body is `lines` and then the statement `end`.
+    """Generate a C function with the signature `head`; its body is `lines`, then `end`.
 
     If it has a parameter `version`, its body need not use that parameter.
     """

@@ -92,7 +92,7 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
 
 
 def finish(framing: Framing, frame: str, header: Mapping[str, str]) -> Iterator[str]:
-    """Yield the C statements that complete a frame: its header, checksum and COBS encoding.
+    """Yield the C statements that add header, checksum and COBS encoding to a frame.
 
     These statements expect that the C pointer `at` points to the end of the body. The last one
     returns the size of the frame from the generated function.

@@ -340,7 +340,7 @@ def _masks(flags: Flags) -> _Numbers:
 
 
 def _memory(kind: Type) -> tuple[int, int]:
-    """Return the size and the alignment of a C type in memory, if pointers have 64 bits."""
+    """Return a C type's size and alignment in memory, on machines with 64-bit pointers."""
     match kind:
         case Integer() | Float() | Bool() | Enum() | Flags():
             return kind.size, kind.size
@@ -353,7 +353,7 @@ def _memory(kind: Type) -> tuple[int, int]:
 
 
 def _laid_out(fields: Iterable[Field]) -> tuple[int, int]:
-    """Return the size and the alignment of a C struct in memory, if pointers have 64 bits."""
+    """Return a C struct's size and alignment in memory, on machines with 64-bit pointers."""
     end, widest = 0, 1
     for field in fields:
         size, alignment = _memory(field.type)

@@ -94,7 +94,7 @@ def take(kind: Type, cursor: str, number: str, value: str) -> str:
 
 
 def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
-    """Yield the C statements that return a fault if decoders would refuse the value in a frame.
+    """Yield C statements that return a fault if `there` is true, and decoders refuse `value`.
 
     :param there: C condition that is true if the frame contains the value; empty if every frame
         does.

@@ -169,7 +169,7 @@ def _frozen(
     *,
     is_fast: bool,
 ) -> Iterator[str]:
-    """Yield the first lines of an immutable class: head, the lines `top`, fields and constructor.
+    """Yield the head of an immutable Python class, the lines `top`, fields and the constructor.
 
     :param top: Lines that come before the fields in the class.
     :param first: Names and types of the fields that have no default.

@@ -105,7 +105,7 @@ def _format(fields: Iterable[Field]) -> str:
 
 
 def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
-    """Yield Python statements that encode a message fast, or by the code `plain` if that fails.
+    """Yield Python statements that encode a message fast. If that fails, they evaluate `plain`.
 
     :param plain: Python expression that encodes the message without the fast path.
     """
@@ -240,7 +240,7 @@ def _put(field: Field) -> tuple[str, list[str]]:
 
 
 def _safe_size(kind: ByteList) -> int:
-    """Return the largest size in bytes at which no list of byte strings can exceed its bounds.
+    """Return the size in bytes up to which a list of byte strings cannot exceed its bounds.
 
     The size includes the prefix with the number of items. It is at most 64 KiB, because the fast
     path copies the list to search it for NUL.

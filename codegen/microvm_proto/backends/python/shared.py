@@ -11,18 +11,19 @@ from collections.abc import Collection, Iterable
 
 
 class Shared(str):
-    """Definitions in Python that are the same for every schema, separated by two empty lines.
+    """Python code that is the same for every schema: definitions with two empty lines between.
 
-    :func:`needed` removes the definitions that a module does not use.
+    A text of this class tells :func:`needed` that it may remove the definitions that a module does
+    not use.
     """
 
     __slots__ = ()
 
 
 def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
-    """Remove the shared definitions that a Python module does not use from the module's parts.
+    """Return a module's `parts` without the shared definitions that the module does not use.
 
-    Return the remaining parts, and the words that occur in them.
+    Also return the words that occur in these parts.
 
     Parts that are not `Shared` stay as they are. A definition is used if its name occurs in such a
     part, or in another definition that is used.

@@ -66,7 +66,7 @@ def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
 
 
 def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield test vectors: a frame, and a receiver's counters after any one bit was inverted."""
+    """Yield test vectors: a frame, and for each of its bits the counters after inverting it."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:_MOST]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))

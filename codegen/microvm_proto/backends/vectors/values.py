@@ -201,7 +201,10 @@ def _structs(fields: Sequence[Field]) -> dict[str, Value]:
 
 
 def _arrays(kind: Array) -> dict[str, Value]:
-    """Return arrays that have each value to test once as first and once as last element."""
+    """Return arrays to test. Each test value of an element comes first in one, and last in one.
+
+    For an array of `u8`, whose value is a byte string, only three values are tested.
+    """
     if kind.is_octets:
         counted = (bytes(range(256)) * (kind.count // 256 + 1))[1 : kind.count + 1]
         known: dict[str, Value] = {"zeros": bytes(kind.count), "bytes in order": counted}
