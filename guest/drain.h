@@ -25,7 +25,7 @@ void drain_add(int fd);
  * more. */
 void drain_run(void);
 
-/* Closes all pipes whose output drain_run still discards. */
+/* Closes all pipes of finished commands, without reading their output. */
 void drain_clear(void);
 
 /* Returns the highest descriptor number of all pipes that drain_add has kept so far, or 0 if there

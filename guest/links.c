@@ -3,8 +3,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The sizes of the arrays. Large arrays cost nothing, because the kernel provides a page of memory
- * only when the program writes to the page. */
+/* Sizes of the arrays `slots` and `paths`, and the maximum number of files. Large arrays cost
+ * nothing, because the kernel provides a page of memory only when the program writes to the
+ * page. */
 enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
 
 static struct {

@@ -44,8 +44,8 @@ static void compact(struct stream *stream)
 	stream->end = left;
 }
 
-/* Skips bytes up to the next position at which a `hello` message begins. At the end of the buffer,
- * the first bytes of a `hello` suffice, because the others may still arrive. */
+/* Skips bytes up to the next position at which a `hello` message begins. Also stops if the buffer
+ * ends with the first bytes of a `hello` message, because the others may still arrive. */
 static void seek(struct stream *stream)
 {
 	for (; stream->start < stream->end; stream->start++, stream->dropped++) {

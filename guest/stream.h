@@ -25,7 +25,9 @@ struct frame {
 enum stream_result {
 	STREAM_MORE,  /* no complete frame is left: more bytes are needed */
 	STREAM_FRAME, /* a frame was decoded: `frame` is set */
-	STREAM_FAULT, /* a frame is malformed: its header and `fault` are set, bytes are skipped */
+	/* A frame is malformed: its header and `fault` are set. Later calls skip the bytes up to
+	 * the next `hello` message. */
+	STREAM_FAULT,
 };
 
 void stream_init(struct stream *stream);

@@ -249,7 +249,7 @@ class _Cursor:
     def value(
         self, field: Field, kind: Type, name: str, item: int | None = None
     ) -> Iterator[FramePart]:
-        """Read the value of a field, or of the item with the index `item`, and yield its parts."""
+        """Read a value of type `kind` from a field or its item number `item`; yield its parts."""
         start = self.offset
         match kind:
             case Struct(fields=fields):

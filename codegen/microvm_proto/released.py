@@ -45,7 +45,7 @@ def canonical(schema: Schema) -> str:
 
 
 def table(head: str, keys: Mapping[str, Value | None]) -> str:
-    """Return a table as TOML, without the keys whose value is None."""
+    """Return a TOML table: the line `head`, and `keys` except those whose value is None."""
     # Strings, numbers, booleans and lists of these have the same syntax in JSON as in TOML, so
     # write them as JSON.
     values = {key: json.dumps(value, ensure_ascii=False) for key, value in keys.items()}

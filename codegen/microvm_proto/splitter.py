@@ -44,7 +44,7 @@ class Splitter:
         self._max_body = {message.number: message.max_body for message in schema.messages}
 
     def begin(self, at: int) -> None:
-        """Discard all buffered bytes, and expect the beginning of a frame at this offset."""
+        """Discard all buffered bytes. The next bytes are at the offset `at`, and begin a frame."""
         self.at = at
         self.rest.clear()
 

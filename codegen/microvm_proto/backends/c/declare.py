@@ -40,7 +40,7 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
 
 
 def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
-    """Generate the C function `NAME_WHAT_name`, which returns the name of a number.
+    """Generate the C function `NAME_WHAT_name`, which returns the name of the number `parameter`.
 
     :param what: Noun for the numbers, such as `fault`. It is a part of the function's name.
     :param parameter: Declaration of the function's parameter.

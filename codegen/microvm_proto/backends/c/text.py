@@ -102,7 +102,7 @@ def c_type(kind: Type) -> str:
 
 
 def address(value: str) -> str:
-    """Return a C expression for an address: `&value` for `value`, `pointer` for `*pointer`."""
+    """Return the C expression for the address of `value`: `&it` for `it`, and `it` for `*it`."""
     return value[1:] if value.startswith("*") else f"&{value}"
 
 

@@ -76,7 +76,7 @@ def flags(kind: Flags) -> str:
 
 
 def named(head: str, doc: str, members: Iterable[tuple[str, int, str]]) -> str:
-    """Generate a Python class of named numbers, such as an enum.
+    """Generate the Python class `head`, such as an enum, whose members are named numbers.
 
     :param head: Name of the class, followed by its base class in parentheses.
     :param members: Name, number and documentation of each named number.

@@ -157,7 +157,7 @@ def of_prefix(code: str, schema: Schema) -> str:
 
 
 def header(framing: Framing, length: str, number: str, identifier: str) -> list[str]:
-    """Return the Python expressions for the fields of a header, given those for three of them.
+    """Return the Python expressions for all fields of a header. Three of them are parameters.
 
     :param number: Expression for the number that identifies the type of the message.
     :param identifier: Expression for the id of the message.
