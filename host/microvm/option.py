@@ -12,7 +12,8 @@ from microvm.suggestion import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., object])
 
-# Module names and the alternative None, which help texts leave out of the types of options.
+# Matches the parts of an option's type that help texts leave out: the name of a module before a
+# class, and the alternative `| None`.
 _UNSHOWN = re.compile(r"\b[a-z_]+\.|\s\|\sNone")
 
 

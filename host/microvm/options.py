@@ -184,7 +184,7 @@ def _ignore(_: str) -> None:
 
 
 def _chosen(kind: Any) -> partial[Option]:
-    """Return a function that creates an `Option` for one of the words of the Literal type `kind`.
+    """Return a function that creates an `Option`, whose value is a word of the Literal `kind`.
 
     :param kind: Type such as `Literal["on", "off"]`, which lists the words.
     """

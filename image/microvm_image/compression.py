@@ -75,7 +75,7 @@ def unpacked(
     key: str = "",
     any_ratio: bool = False,
 ) -> FileRange:
-    """Decompress the layer `packed` to a temporary file, and return its content.
+    """Decompress the layer `packed` to a temporary file within `budget`; return its content.
 
     A layer that is not compressed is returned unchanged.
 

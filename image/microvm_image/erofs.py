@@ -89,7 +89,10 @@ class ErofsLayer:
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files and folders on the disk, each folder before its content."""
+        """Yield the disk's files within the limits `budget`; `files` later closes the disk.
+
+        Each folder is yielded before its content.
+        """
         disk = self.open(files)
         budget.take_stored(disk.size)
         budget.take_bytes(disk.size)

@@ -29,7 +29,7 @@ class InitramfsLayer:
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files and folders of the root file system."""
+        """Yield the files of the root within `budget`; `files` later closes the initramfs."""
         archive = self.open(files)
         budget.take_stored(archive.size)
         budget.take_bytes(archive.size)

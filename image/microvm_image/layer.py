@@ -47,7 +47,9 @@ class Layer(Protocol):
         """Name of the layer, for messages."""
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files, folders and hard links of the layer in their order.
+        """Yield the files and links within the limits `budget`; `files` later closes the layer.
+
+        Folders and hard links are also yielded, all in the layer's order.
 
         Their number and sizes are subtracted from `budget`, the rest of the limits.
 
@@ -75,7 +77,10 @@ class TarLayer:
     is_packed_here: bool = False
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files in the archive. The contents of the files are not read yet."""
+        """Yield the archive's files within the limits `budget`; `files` later closes the archive.
+
+        The contents of the files are not read yet.
+        """
         packed = self.open(files)
         check_digest(packed, self.digest, self.name)
         archive = unpacked(
@@ -232,7 +237,7 @@ class NodeLayer:
     nodes: Mapping[str, FileNode]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files of the layer from memory."""
+        """Yield the files of the layer from memory. Both parameters are unused."""
         yield from self.nodes.items()
 
 
@@ -306,7 +311,10 @@ class HostLayer:
         return str(self.path)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files and folders, sorted by name, each folder before its content."""
+        """Yield the host's files and folders within the limits `budget`; `files` is unused.
+
+        They are sorted by name, each folder before its content.
+        """
         seen: dict[tuple[int, int], str] = {}
         stack = [iter([(self.path, self.destination)])]
         while stack:

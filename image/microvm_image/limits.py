@@ -26,8 +26,9 @@ MTIME_END = 1 << 34
 ATTRIBUTE = 128
 """Number of bytes of memory that an extended attribute takes in addition to its name and value."""
 
-# Maximum number of steps to follow the paths of a source: _FREE_STEPS, plus _STEPS for each file of
-# the source. Each folder in a path is one step.
+# To follow a path takes one step for each folder in the path; a symbolic link adds the steps of its
+# target. All paths of a source together may take _FREE_STEPS steps, plus _STEPS for each file.
+# Without a limit, links of a hostile source could occupy this process for a very long time.
 _FREE_STEPS = 1 << 18
 _STEPS = 32
 
@@ -119,7 +120,7 @@ class Budget:
         self._check_time()
 
     def take_steps(self, count: int) -> None:
-        """Count the steps of following a path. Each folder in the path is one step.
+        """Count the steps of following a path of a layer. Each folder in the path is one step.
 
         :raises ImageError: There are too many.
         """

@@ -93,7 +93,7 @@ def folder(name: str) -> Path:
 
 
 def is_shared(path: Path) -> bool:
-    """Return True if `path` is in a part of the cache that root shares with all users."""
+    """Return True if root lets all users read the part of the cache that contains `path`."""
     top = _top()
     if not path.is_relative_to(top):
         return False
@@ -211,7 +211,7 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Context manager that yields a temporary path beside `path`, and removes its file later.
+    """Context manager: yield a temporary path beside `path`, and remove its file after the block.
 
     The name is that of `path`. The folder is a private folder beside `path`: with a umask of 0,
     every user could otherwise read and write the files.
@@ -268,7 +268,7 @@ def _clear_all_ids(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path | None = None) -> Iterator[None]:
-    """Context manager that turns an `OSError`, usually about `path`, into an error with a hint.
+    """Context manager that turns an `OSError` into an error with a hint, about its file or `path`.
 
     :param path: the file or folder that the message names if the OSError names none.
     :raises CacheError: the disk is full, or a file of the cache cannot be read or written.
@@ -296,7 +296,7 @@ def _is_in_cache(path: str | Path) -> bool:
 
 
 def _remedy(error: OSError) -> str:
-    """Return the hint for a user who may not use the cache."""
+    """Return the hint for an error in the cache, such as a missing permission for its folder."""
     with suppress(OSError, NoHome):
         top = _top()
         closed = error.errno == errno.EACCES and 0 == top.stat().st_uid != os.geteuid()

@@ -136,7 +136,10 @@ def _open_shared(name: Path) -> int | None:
 
 
 def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock a file with `kind` of flock(2). Return False if it is in use, or not `name` any more."""
+    """Lock `fd` by flock(2) with `kind`; return False if it is in use, or `name` is a new file now.
+
+    Another process may have removed the lock file `name`, and created a new one.
+    """
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(fd), name.stat())

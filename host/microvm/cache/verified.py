@@ -41,7 +41,7 @@ def sha256(file: int) -> str:
 
 
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
-    """Return True if a file has the digest `expected`, by a record or by the function `digest`.
+    """Return True if `path`, open as `file`, has the digest `expected`, recorded or computed.
 
     If a record says that the file has this digest, the file is not read.
 
@@ -61,7 +61,10 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
 
 
 def remember(path: Path, file: int, expected: str) -> None:
-    """Record in memory, and if possible in its folder, that a file has the digest `expected`."""
+    """Record that `path`, open as `file`, has the digest `expected`.
+
+    The record is kept in memory and, if possible, in a file in the folder of `path`.
+    """
     known = _facts(file, expected)
     _memory[path.parent, path.name] = known
     with suppress(OSError):

@@ -152,8 +152,9 @@ class AttachedRun:
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
-        # If an option follows the name of the image, it is unknown where the command
-        # begins. So show the placeholder CMD in the hint.
+        # In the user's command line, an option follows the name of the image. The next word may be
+        # the value of this option, so it is unknown where the command begins. So show the
+        # placeholder CMD instead of the command.
         if command.startswith("-"):
             command = "CMD"
         return f"to use an image, write `microvm run --image {first} -- {command}`"

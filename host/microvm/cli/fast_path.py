@@ -143,7 +143,7 @@ def _split(
 
 
 def _values(declared: Mapping[str, Option], texts: Mapping[str, list[str]]) -> Any:
-    """Parse `texts` of options, and return the values of those that `declared` contains.
+    """Return the options' values, parsed from `texts`; skip options that `declared` lacks.
 
     :param declared: Options that a class such as `MachineOptions` declares, by name.
     :param texts: Texts that the user has given for each option, by the option's name.

@@ -203,8 +203,9 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    # The file is no valid TOML. Add a fault without a text: it only causes the call of
-    # `_error_with_lines`, which reads the file again, and describes the error with its line.
+    # The file is no valid TOML. If the list `faults` is not empty, `_error_with_lines` is called
+    # below. It reads the file again, and describes the error with its line. So add a fault without
+    # a text.
     except (ValueError, RecursionError):
         reader.faults.append(((), "", "", ""))
     if reader.faults:

@@ -32,8 +32,8 @@ _NEW_FOLDER = 0o755
 
 # maximum number of bytes that are read at once, which also limits the header of an archive's member
 _PIECE = 1 << 20
-# Maximum numbers of bytes that an archive may have in addition to the content of its files: in
-# total, and for each of its members.
+# An unpacked archive may be as large as the content of its files may be, plus _OVERHEAD bytes, plus
+# _MEMBER_OVERHEAD bytes for each file that it may have.
 _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12
 
 _GLOBALS = 4 << 10  # maximum number of bytes in the global headers of an archive

@@ -87,7 +87,7 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Store `keep` more bytes of output and discard the rest, so the command never blocks."""
+        """Never block the command: discard each stream's output after the next `keep` bytes."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 

@@ -212,7 +212,10 @@ class Guest:
             self._free.set()
 
     async def wait_idle(self) -> None:
-        """Wait until a killed or dropped command has exited. Do not wait for other commands."""
+        """Wait until the command has exited, if it was killed or nobody refers to its `Process`.
+
+        Do not wait for a command to whose `Process` somebody refers.
+        """
         command = self._command
         if command is None:
             return

@@ -69,7 +69,7 @@ class _ResultDecoder:
         return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
 
     def cut(self, data: bytes | None) -> bytes | str | None:
-        """Convert output that was cut off, possibly in the middle of a character."""
+        """Convert output that was cut off, possibly within a character; None stays None."""
         errors = "replace" if self.errors == "strict" else self.errors
         return replace(self, errors=errors)(data)
 

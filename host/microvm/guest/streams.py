@@ -78,7 +78,7 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Store `keep` more bytes of output and discard the rest, so the command never blocks."""
+        """Never block the command: discard its output after the next `keep` bytes."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep
@@ -114,7 +114,10 @@ class OutputStream:
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Create a stream that reads from `buffer`, and refers to `keep_alive` while it exists."""
+        """Create a stream that reads `buffer`. Its reference to `keep_alive` prevents a kill.
+
+        The command is killed when nobody refers to the token `keep_alive` any more.
+        """
         self._buffer = buffer
         self._keep_alive = keep_alive
         # bytes that were taken from the buffer, but not returned to the caller yet

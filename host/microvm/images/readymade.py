@@ -59,7 +59,7 @@ def having(command: str) -> str:
 
 
 def is_missing(name: object) -> bool:
-    """Return True if `name` is the name of a ready-made image that is not built yet."""
+    """Return True if `name` is a ready-made image, such as `python`, not yet built on this host."""
     if not isinstance(name, str) or name not in IMAGES:
         return False
 

@@ -284,9 +284,10 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
     """Return the names and values of QEMU's resource limits, for options of the launcher."""
     saves = inherited.memory is not None and not inherited.memory.saved
     return [
-        # To send a running guest to a file, QEMU needs the same limit of file size as to save a
-        # guest. If we may raise a limit of a running QEMU, we raise this one later, while QEMU
-        # sends. Otherwise QEMU gets the high limit from the start.
+        # QEMU needs a high limit of file size to save its guest. A running guest may also be saved
+        # later, when QEMU sends it to a file. If we may raise a limit of a running QEMU, set a low
+        # limit now, and raise it only while QEMU sends the guest. Otherwise set the high limit from
+        # the start.
         ("file-size", saved_size(config) if saves or not may_raise() else config.scratch),
         ("address-space", config.memory * _MIB + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
         ("open-files", _OPEN_FILES + 16 * config.cpus),

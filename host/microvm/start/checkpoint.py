@@ -130,7 +130,7 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
 
 
 async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
-    """Send the guest of `vm` to a second QEMU, the receiver, which uses the files of `memory`.
+    """Send the guest of `vm` to a second QEMU, the receiver, which stores it in `memory`'s files.
 
     Return the receiver as a machine that is ready, and the seconds for which the guest was stopped.
     """
@@ -154,7 +154,8 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
         with vm.guest.held():
-            # Launch the receiver before QEMU sends the guest, so that both happen at the same time.
+            # Launch the receiver (a second QEMU) before the machine's QEMU sends its guest. So the
+            # receiver starts up while the guest is sent, and the checkpoint takes less time.
             launched = launch(vm.qemu.config, memory._replace(sent=sent))
             try:
                 await vm.qemu.send(target, freeze, copy_disk)

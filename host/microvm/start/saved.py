@@ -136,7 +136,9 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
 
 @contextmanager
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
-    """Yield files from which one QEMU restores a guest: copies, except for `ram` if not `copied`.
+    """Context manager that yields copies of a saved guest's files, of `ram` only if `copied`.
+
+    One QEMU restores the guest from these files.
 
     :raises CacheError: If the disk is full, or the cache cannot be written.
     """

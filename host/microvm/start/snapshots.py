@@ -17,7 +17,8 @@ from microvm.start.store import Store
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The store of all snapshots."""
 
-# minimum number of free bytes before a snapshot is taken; every snapshot is larger
+# Before a snapshot is taken, the cache must have this number of free bytes. Every snapshot is
+# larger, so with less free space it could not be saved.
 _LEAST = 16 << 20
 
 

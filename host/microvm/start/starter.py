@@ -229,7 +229,7 @@ class Starter:
                 _logger.info("saved template %s", self._name)
 
     def _exists(self) -> bool:
-        """Return True if a template exists and is not the one that QEMU has refused."""
+        """Return True if a template exists, and QEMU has not just failed to restore it."""
         try:
             with self._opened() as memory:
                 return memory is not None and memory.identity != self._tried
@@ -264,8 +264,9 @@ def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
         own = kind in _OWN_EXITS
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
-        # The failure of a guest that has just booted does not show that QEMU cannot save guests. So
-        # raise `_Unavailable` then, and not `_Refused`, which means that QEMU cannot save guests.
+        # If a guest is lost after it has just booted, that does not show that QEMU cannot save
+        # guests. `_Refused` would say so. So raise `_Unavailable`, which only says that no clone
+        # can be started now.
         refused = own and not (boots and isinstance(error, MachineError))
         raise (_Refused if refused else _Unavailable)(f"{action}: {error.message}") from error
     except (CacheError, ImageError, OSError) as error:

@@ -70,7 +70,7 @@ class Store:
 
     @contextmanager
     def opened(self, name: str, expected: SavedManifest | None = None) -> Iterator[Memory | None]:
-        """Context manager that opens and checks a saved guest; if set, its manifest is `expected`.
+        """Context manager that opens a saved guest, after checking its manifest against `expected`.
 
         It yields the guest as memory for QEMU. It yields None if the saved guest does not exist.
 

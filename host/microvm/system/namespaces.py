@@ -204,7 +204,9 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 
 
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
-    """Create a temporary folder in `parent`, and a mount point in `shown` where the tool sees it.
+    """Create a tool's temporary folder in `parent`, which the tool sees in the folder `shown`.
+
+    For that, create a mount point in `shown`.
 
     If `shown` is "", create no mount point.
 
@@ -242,7 +244,7 @@ def _lock(folder: str) -> bool:
 
 
 def _without_mount(temporary: _Temporary) -> _Temporary:
-    """Remove the mount point of a tool's temporary folder, because we cannot mount it there.
+    """Remove the mount point of a temporary folder, for a tool without a mount namespace.
 
     Return the temporary folder, whose path is then `real` for the tool, too.
     """
@@ -254,7 +256,7 @@ def _without_mount(temporary: _Temporary) -> _Temporary:
 
 
 def _remove(temporary: _Temporary) -> None:
-    """Unmount the file systems in the temporary folder of a tool, and remove the folder.
+    """Unmount the file systems that a tool left in its temporary folder, and remove the folder.
 
     If a file system in the folder cannot be unmounted, remove nothing, because that could remove
     the files of the mounted file system.

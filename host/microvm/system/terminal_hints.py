@@ -18,7 +18,7 @@ _READS_TERMINAL = re.compile(
 
 
 def suggest_terminal(argv: Sequence[str]) -> None:
-    """Print a hint to use `-t`, for a command that needs a terminal and got no input.
+    """Print a hint to use `-t`, if `argv` is a program such as `bash` that lacked a terminal.
 
     The caller has checked that the command read no input, and that standard input is a terminal. If
     standard output is no terminal, print nothing, because a script reads the output.
@@ -31,7 +31,7 @@ def suggest_terminal(argv: Sequence[str]) -> None:
 
 
 def explain_interrupt(command: str, purpose: str) -> None:
-    """Print that `command` continues after Ctrl-C, and that a second one has the effect `purpose`.
+    """Print that `command` continues after one Ctrl-C, and that two have the effect `purpose`.
 
     :param purpose: the effect, such as "to end the machine".
     """

@@ -179,7 +179,7 @@ def _signals_later() -> Iterator[None]:
 def finish(
     process: subprocess.Popen[bytes], watch: Callable[[], object] = bool
 ) -> tuple[bytes, bytes]:
-    """Wait until a program exits, and call `watch` repeatedly meanwhile; return its output.
+    """Return a program's output when it exits; until then, call `watch` repeatedly.
 
     The output is what the program wrote to the pipes of `process`.
 

@@ -62,7 +62,9 @@ def find(
     limits: Limits,
     report: Reporter,
 ) -> ImageSource:
-    """Return a root file system of Debian with packages. If the cache lacks it, build it.
+    """Return Debian with `packages` as a source; `text` names the suite, as in `debian:trixie`.
+
+    If the cache lacks its root file system, mmdebstrap builds it.
 
     :param text: `debian:` and the suite, such as `debian:trixie`.
     :param packages: The packages, as `NAME` or `NAME=VERSION`.
@@ -81,7 +83,7 @@ def find(
 
 
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:
-    """Check the names of the suite and the packages, and that mmdebstrap is installed.
+    """Check the suite `text`, such as `debian:trixie`, the packages, and the tool mmdebstrap.
 
     If the cache has the root file system of this suite, mmdebstrap may be missing.
 
@@ -94,7 +96,7 @@ def check(text: str, packages: Sequence[str], arch: Arch) -> None:
 
 
 def _check_names(text: str, packages: Sequence[str]) -> None:
-    """Check that the names of a suite and of packages have the right form.
+    """Check the form of the suite `text`, such as `debian:trixie`, and of the packages' names.
 
     :raises ImageError: A name is invalid.
     """

@@ -23,7 +23,9 @@ INDEX = "manifest.json"
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image called `tag` in an archive of `docker save`, as a source for a new image.
+    """Return the image `tag` of the archive `stored`, which messages call `name`, as a source.
+
+    The archive was written by `docker save`, and the source is for a new image.
 
     :param stored: The files of the archive.
     :param name: The name of the archive, for messages.

@@ -77,7 +77,7 @@ def descriptor(value: Any, name: str) -> BlobDescriptor:
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image called `tag` in an OCI layout, as a source for a new image.
+    """Return the image `tag` of the OCI layout `stored`, which messages call `name`, as a source.
 
     :param stored: The files of the layout.
     :param name: The name of the layout, for messages.
@@ -140,7 +140,7 @@ def _is_called(entry: Any, tag: str) -> bool:
 
 
 def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
-    """Choose an architecture's image from `index`, and return its manifest's digest and value.
+    """Return the digest and value of the manifest for `arch`, which `index` lists and `read` reads.
 
     The value of a manifest is its parsed JSON.
 
@@ -223,7 +223,7 @@ def source(
 
 
 def pinned(name: str, digest: str) -> str:
-    """Add a digest to the name of an image, in place of a digest that the name has already."""
+    """Return an image's `name` with a digest, in place of a digest that it has already."""
     return f"{_PINNED.sub('', name)}@sha256:{digest}"
 
 

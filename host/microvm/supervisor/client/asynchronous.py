@@ -60,7 +60,10 @@ class AsyncConnection:
             self._send()
 
     def cancel_request(self) -> None:
-        """Cancel the request. The supervisor closes the connection, so `on_event` gets `end`."""
+        """Cancel the request. The supervisor then closes the connection; the last event is `end`.
+
+        The event is passed to the function `on_event`.
+        """
         if self._connection.fileno() >= 0:
             with suppress(OSError):  # ignore the error if the supervisor has exited
                 self._connection.shutdown(socket.SHUT_WR)

@@ -41,7 +41,7 @@ class Connector(Protocol):
 
 
 class MachineConnector:
-    """A connector to one machine's supervisor, but not to that of a later machine of that name."""
+    """A connector to the supervisor of one machine, never of a new machine with the same name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
         """Store a machine's name, and the values in `facts` that tell it from later machines.
