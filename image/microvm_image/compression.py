@@ -140,8 +140,8 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
     try:
         yield from decoded(packed.chunks(), new)
     except OSError as error:
-        # An errno means that the file could not be read, so raise the error unchanged. If the
-        # archive is damaged, the decompressors raise OSError without an errno.
+        # An OSError with an errno means that the file could not be read, so raise it unchanged. If
+        # the archive is damaged, the decompressors raise an OSError without an errno.
         if error.errno is not None:
             raise
         raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error

@@ -96,7 +96,9 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Count the stored size of a layer. The limits of decompressed size and time grow with it.
+        """Count the stored size of a layer, once for each digest `key`. Other limits grow with it.
+
+        These are the limits of decompressed size and of time.
 
         :param key: The layer's digest; "" if it is unknown. A layer that is used twice counts once.
         """

@@ -116,7 +116,7 @@ class Recipe:
             raise UsageError(str(error)) from None
 
     def config(self, source: ImageConfig) -> ImageConfig:
-        """Combine the default options of commands in the recipe with those of its source.
+        """Return the default options of commands: those of the recipe override those of `source`.
 
         As in docker, a recipe that sets an entrypoint disables the default command of the source.
 

@@ -44,7 +44,7 @@ def packed(arch: Arch) -> bytes:
 
 
 def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> ImageSource:
-    """Return the default root file system for a new image: Alpine, or else busybox.
+    """Return the default root file system: Alpine from `path`, `mirror` or others, else busybox.
 
     The Alpine archive is taken from the first of these: `path`, $MICROVM_ROOTFS, the cache, the
     guest pack, a mirror. The mirror is `mirror`, $MICROVM_MIRROR or Alpine's own. If none has the

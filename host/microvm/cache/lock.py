@@ -46,7 +46,7 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
 
 
 class _Wait:
-    """A wait for the holder of a lock, with repeated notices about the holder."""
+    """A wait until a lock is free. Notices for the user repeatedly name the holder of the lock."""
 
     def __init__(self, path: Path, report: Reporter, holder_does: str = "makes") -> None:
         self._path = path

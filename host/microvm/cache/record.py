@@ -32,7 +32,7 @@ def read(
 
 
 def make(kind: type[T], members: dict[str, Any]) -> T:
-    """Create a named tuple of type `kind` from the members of a JSON object; check their types.
+    """Create a named tuple of type `kind` from a JSON object's `members`, and check their types.
 
     Each member must have the type of its annotation in the named tuple: a type of JSON, a
     `Literal`, a named tuple, or a tuple of any number of values of such a type.
@@ -43,7 +43,7 @@ def make(kind: type[T], members: dict[str, Any]) -> T:
 
 
 def members(made: Any) -> dict[str, Any]:
-    """Return a named tuple as members of a JSON object, from which `make` can create it again."""
+    """Convert the named tuple `made` to the members of a JSON object; `make` does the reverse."""
     return {
         name: members(value) if _is_record(type(value)) else value
         for name, value in zip(made._fields, made, strict=True)

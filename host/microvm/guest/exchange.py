@@ -182,7 +182,7 @@ class Exchange:
         return message
 
     async def expect_or(self, kind: type[M], end: type[files.Done | files.Whole]) -> M | None:
-        """Return the next message, of type `kind`; None for a message of type `end`."""
+        """Return the next message if it has the type `kind`, or None if it has the type `end`."""
         message = await self.receive()
         if isinstance(message, end):
             return None
@@ -201,7 +201,7 @@ class Exchange:
             raise await self._ended_early()
 
     def misplaced(self) -> FileError:
-        """Return the error for a valid answer of the guest that does not fit the request."""
+        """Return the error for an answer of the guest that is valid, but not for the request."""
         return self._invalid("the guest sent an answer that does not fit the request")
 
     def _invalid(self, reason: str) -> FileError:
@@ -233,7 +233,7 @@ class Exchange:
 
 
 async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
-    """Cancel the file transfer of `process`, and let it remove an incomplete file in the guest.
+    """Cancel the transfer that `carry` runs as `process`. It then removes an incomplete file.
 
     :param timeout: Maximum time to wait in seconds.
     """

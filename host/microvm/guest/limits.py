@@ -43,7 +43,7 @@ class TransferLimits:
                 self.count(path, names=len(message.name) + len(message.target), files=1)
 
     def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
-        """Subtract bytes of content, files, and bytes of names from what the guest may still send.
+        """Subtract `size` bytes, `files`, and `names` bytes of names from what the guest may send.
 
         See `take` for the errors and for `path`.
         """

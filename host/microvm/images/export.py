@@ -62,7 +62,7 @@ def write(
     report: Reporter | None = None,
     named: Sequence[str] | None = None,
 ) -> None:
-    """Write an image and its tags, or the tags in `named` instead, to one file.
+    """Write an image to the file `out`, with its tags, or with the tags in `named` instead.
 
     The same image and tags always give the same bytes.
 

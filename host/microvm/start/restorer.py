@@ -98,7 +98,7 @@ class Restorer:
 
 
 def image_of(label: str, saved_origin: Origin) -> Image:
-    """Check that this host can restore the saved guest `label`, and return the guest's image.
+    """Return the image of the saved guest `label`, after checking that this host can restore it.
 
     :param label: Name of the saved guest for messages.
     :raises SnapshotError: If the guest was saved with another QEMU or on a different host, or if

@@ -291,7 +291,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _keep(source: int, path: Path, base: int | None = None) -> str:
-    """Copy the file `source` to `path`, sharing disk blocks with `base`, and return its digest.
+    """Copy `source` to `path`, sharing disk blocks with the similar file `base`; return its digest.
 
     :param source: Descriptor of the file.
     :param base: Descriptor of a similar file, with which the copy shares blocks on the disk if that

@@ -158,9 +158,9 @@ def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
         try:
             _unshare_processes()
         except OSError as error:
-            # The child process has already written the same uid and gid maps, so the kernel does
-            # not refuse the maps here. But it can refuse a further namespace, because the number of
-            # namespaces is limited.
+            # The child process, which has tried all steps before, has already written the same uid
+            # and gid maps, so the kernel does not refuse the maps here. But it can refuse a further
+            # namespace, because the number of namespaces is limited.
             reason = str(error.strerror)
         else:
             return True

@@ -33,7 +33,7 @@ contains a root file system."""
 
 
 def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource:
-    """Return a tar archive as a source for a new image.
+    """Return the tar archive at `path`, or on standard input for `-`, as a source for a new image.
 
     The archive contains one stored image, or a root file system.
 
@@ -85,8 +85,8 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
-        # The old budget has counted the bytes from standard input. Begin a new budget, because
-        # `unpacked` counts the same bytes again.
+        # Reading the archive from standard input has used up a part of the limits in `budget`.
+        # Begin a new budget, because `unpacked` below counts the same bytes again.
         budget = Budget(limits)
     else:
         packed = _opened(Path(path), files)
