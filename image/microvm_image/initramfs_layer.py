@@ -29,7 +29,10 @@ class InitramfsLayer:
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files of the root within `budget`; `files` later closes the initramfs."""
+        """Yield the files of the initramfs within the limits `budget`; `files` later closes it.
+
+        Programs and kernel modules that microvm has added are skipped.
+        """
         archive = self.open(files)
         budget.take_stored(archive.size)
         budget.take_bytes(archive.size)

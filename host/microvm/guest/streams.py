@@ -114,7 +114,7 @@ class OutputStream:
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Create a stream that reads `buffer`. Its reference to `keep_alive` prevents a kill.
+        """Create a stream that reads `buffer`. It refers to `keep_alive` to keep the command alive.
 
         The command is killed when nobody refers to the token `keep_alive` any more.
         """

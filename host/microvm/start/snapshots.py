@@ -18,7 +18,7 @@ STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The store of all snapshots."""
 
 # Before a snapshot is taken, the cache must have this number of free bytes. Every snapshot is
-# larger, so with less free space it could not be saved.
+# larger, so with less free space a snapshot cannot succeed.
 _LEAST = 16 << 20
 
 

@@ -100,7 +100,7 @@ def _found(
 
 
 def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
-    """Split `text`, the PATH:NAME of a stored image, in two; `locate` finds the file of a path.
+    """Split `text`, PATH:NAME of a stored image, into PATH and NAME; `locate` resolves a path.
 
     Both may contain colons. PATH is the longest path that exists. If NAME is missing, it is "".
 
