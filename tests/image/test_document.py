@@ -23,7 +23,7 @@ UNITS = {"": 1, " MiB": 1 << 20, " GiB": 1 << 30}
 def test_page_has_the_real_limits() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+)( \w+)? \|", PAGE, re.MULTILINE)
     assert {name: int(number) * UNITS[unit] for name, number, unit in rows} == asdict(Limits())
-    assert f"at most {SMALL >> 20} MiB of files" in " ".join(PAGE.split())
+    assert f"take at most {SMALL >> 20} MiB, including their headers" in " ".join(PAGE.split())
 
 
 def test_page_has_all_ready_made_images() -> None:
