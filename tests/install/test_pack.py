@@ -87,7 +87,7 @@ def test_what_was_made_of_other_sources_is_not_used(host: Host) -> None:
     assert f"{NAME} 0.0.9 was built from other sources, and is not used" in said
     assert "no C compiler that compiles sandboxd" in said
     assert said.count(f"pip install '{NAME}=={__version__}'") == 2
-    assert "the guest pack is that of microvm 0.0.9" in diagnosed
+    assert "the guest pack cannot be used: it belongs to microvm 0.0.9" in diagnosed
 
 
 @pytest.mark.parametrize(

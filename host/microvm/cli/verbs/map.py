@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 
-from microvm import dask
 from microvm.cli import docker_hints, names, parameters, snapshot_parameters, standard_streams
 from microvm.cli.line_reader import read_lines
 from microvm.cli.signals import run_until_signal
@@ -226,6 +225,7 @@ async def _on_cluster(
     It also yields a function that returns a description of the cluster for the user.
     """
     try:
+        from microvm import dask  # imports the package of the extra `dask`
         from microvm.dask.cluster import connected, shape
     except ImportError as error:
         raise MicroVMError(
