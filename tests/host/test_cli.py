@@ -210,3 +210,15 @@ def test_why_the_launcher_cannot_be_compiled(
     said = microvm("confinement")
     assert said.returncode == 125
     assert "no assembler" in said.stderr.splitlines()
+
+
+def test_verbs_need_no_module_of_the_extras() -> None:
+    script = """
+import importlib, pkgutil, sys
+for extra in ("IPython", "dask", "distributed", "matplotlib", "pytest", "rich"):
+    sys.modules[extra] = None  # so that its import fails
+from microvm.cli import verbs
+for module in pkgutil.iter_modules(verbs.__path__):
+    importlib.import_module(f"microvm.cli.verbs.{module.name}")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
