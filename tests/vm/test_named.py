@@ -241,6 +241,40 @@ def test_ctrl_c_is_the_commands_and_the_second_ours(
     assert microvm("exec", machine, "true").returncode == 0
 
 
+def test_ctrl_c_reaches_a_command_whose_start_was_not_seen(
+    microvm: Command, machine: str, begin: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """Stop the client while its command starts and writes: its Ctrl-C is for the command."""
+    first = begin("echo first; sleep 1000")
+    assert first.stdout
+    assert first.stdout.readline() == b"first\n"
+    child = begin("trap 'echo caught; exit 5' INT; echo begun; sleep 1000 & wait", "--wait")
+    eventually(lambda: facts(microvm)["waiting"] == 1)
+    child.send_signal(signal.SIGSTOP)
+    first.kill()
+    assert child.stdout
+    assert child.stdout.readline() == b"begun\n"
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGCONT)
+    assert child.stdout.read() == b"caught\n"
+    assert child.wait(60) == 5
+
+
+def test_ctrl_c_ends_a_client_that_waits_for_the_machine(
+    microvm: Command, machine: str, begin: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    first = begin("echo first; sleep 1000")
+    assert first.stdout
+    assert first.stdout.readline() == b"first\n"
+    child = begin("echo begun", "--wait")
+    eventually(lambda: facts(microvm)["waiting"] == 1)
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=60) == (b"", b"")
+    assert child.returncode == -signal.SIGINT
+    assert facts(microvm)["waiting"] == 0
+    first.kill()
+
+
 def test_what_is_elsewhere_is_said_to_be_so(microvm: Command, machine: str) -> None:
     here = b"(it exists on this host, but a guest sees no files of the host: copy it with "
     here += b"`microvm cp`)\n"

@@ -310,9 +310,13 @@ class Supervisor:
         try:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                # `_listen` is done: it has returned because the client disconnected, or has raised
-                # an error for an invalid line. In both cases, cancel the request.
-                await listening
+                # `_listen` is done: the client has disconnected, has sent a signal for a command
+                # that has not started, or has sent an invalid line (this raises an error). In each
+                # case, cancel the request.
+                number = await listening
+                await cancel([work])
+                if number is not None:
+                    await request.client.send({"result": {"returncode": -number}})
                 return
         finally:
             await cancel([work, listening])
@@ -374,11 +378,16 @@ def _most_lasting() -> int:
     return max(1, min(_MOST_LASTING, (files - _OTHER_FILES) // _FILES))
 
 
-async def _listen(request: ClientRequest) -> None:
+async def _listen(request: ClientRequest) -> int | None:
     """Call the functions in `request.on_line` with each line that the client still sends.
 
-    Return when the client has disconnected.
+    Return None when the client has disconnected. If the client sends a signal before its command
+    has started, return the number of the signal.
     """
     async for line in request.client.lines():
+        match line:
+            case {"signal": int(number)} if not request.on_line:
+                return number
         for function in request.on_line:
             function(line)
+    return None

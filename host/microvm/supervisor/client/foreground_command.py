@@ -65,6 +65,7 @@ def execute(
 class _ForegroundCommand:
     """A command in a named machine, with its own connection to the machine's supervisor.
 
+    :ivar requested: True if the request to run the command was sent.
     :ivar raw: True if our terminal passes all keys to the command.
     :ivar feed: the pipe to the command's input if that comes from our terminal, or -1.
     :ivar explained: True if the effect of a second Ctrl-C was explained to the user.
@@ -75,7 +76,7 @@ class _ForegroundCommand:
         self.connection = connection
         self.options = options
         self.command = ""
-        self.started = False
+        self.requested = False
         self.leaving = False
         self.raw = False
         self.interrupted_at = float("-inf")
@@ -112,6 +113,7 @@ class _ForegroundCommand:
                 self._send_with_pipe(request)
             else:
                 self.connection.send(request, (0, 1, 2))
+            self.requested = True
             code: int = self.connection.reply(self._on_event, self.readable)["returncode"]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -151,10 +153,8 @@ class _ForegroundCommand:
         os.close(self.feed)
 
     def _on_event(self, name: str, _: object) -> None:
-        if name == "started":
-            self.started = True
-            if self.raw:
-                self._enter_raw_mode()
+        if name == "started" and self.raw:
+            self._enter_raw_mode()
 
     def _enter_raw_mode(self) -> None:
         import termios  # imported here, because few commands have a terminal
@@ -179,13 +179,18 @@ class _ForegroundCommand:
         self.connection.send(protocol.resize(*_size()))
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        """Pass a Ctrl-C to the command. A second Ctrl-C within a second ends this process."""
+        """Pass a Ctrl-C to the supervisor. A second Ctrl-C within a second ends this process.
+
+        The supervisor passes it to the command, or cancels the request if the command has not
+        started. Only the supervisor knows which: the output of a command can be seen before this
+        process has received the event `started`.
+        """
         interrupt.note(number)
         if self.leaving:
             self._exit(number)
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now
-        if number == signal.SIGINT and self.started and now - before >= interrupt.AGAIN:
+        if number == signal.SIGINT and self.requested and now - before >= interrupt.AGAIN:
             self.connection.send(protocol.signal(number))
             if not (self.raw or self.explained):
                 signal.signal(signal.SIGALRM, lambda *_: self._explain())
