@@ -6,7 +6,7 @@ import ast
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar, cast
 
 import pytest
@@ -21,10 +21,7 @@ from microvm.option import ParsedOptions, options_of
 from microvm.options import MachineOptions, PoolOptions
 from microvm.start import retry
 
-TIMEOUT = 30.0
 CPUS = 3
-
-
 BROKEN = ImageError("it is broken")  # because another start would fail in the same way
 
 
@@ -121,294 +118,222 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Machine]]:
     assert not Own.alive
 
 
-def run(coroutine: Callable[[], Awaitable[None]]) -> None:
-    """Run a test with a deadline, and check that no task remains."""
-
-    async def main() -> None:
-        async with asyncio.timeout(TIMEOUT):
-            await coroutine()
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
-
-
 async def settle(turns: int = 40) -> None:
     """Let the event loop run until nothing more happens."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
 
+async def use(pool: Pool) -> None:
+    """Run a command in a machine of a pool."""
+    async with pool.machine() as vm:
+        await vm.run(["true"])
+
+
 def test_its_options_are_those_of_a_machine() -> None:
     assert set(options_of(PoolOptions)) == set(options_of(MachineOptions)) - {"console"}
 
 
-def test_it_is_filled_within_its_bounds(machine: type[Machine]) -> None:
-    async def test() -> None:
-        async with Pool(8, memory="128M") as pool:
-            await settle(100)
-            assert (pool.ready, machine.started) == (8, 8)
-            async with pool.machine() as first, pool.machine():
-                await settle()
-                assert (pool.ready, machine.started) == (6, 8)
-                own = cast(Machine, first)
-                assert own.options == {"memory": 128 << 20}
-                assert own.commands[0] == ["true"]
+async def test_it_is_filled_within_its_bounds(machine: type[Machine]) -> None:
+    async with Pool(8, memory="128M") as pool:
+        await settle(100)
+        assert (pool.ready, machine.started) == (8, 8)
+        async with pool.machine() as first, pool.machine():
             await settle()
-            assert (pool.ready, machine.started) == (8, 10)
-        assert (machine.most_alive, machine.most_starting) == (8, CPUS)
-
-    run(test)
-
-
-def test_a_machine_has_one_user(machine: type[Machine]) -> None:
-    async def test() -> None:
-        seen: set[int] = set()
-        kept: list[object] = []
-
-        async def use(pool: Pool) -> None:
-            async with pool.machine() as vm:
-                assert id(vm) not in seen
-                seen.add(id(vm))
-                kept.append(vm)
-                await vm.run(["true"])
-
-        async with Pool(2) as pool:
-            await asyncio.gather(*(use(pool) for _ in range(20)))
-        assert len(seen) == 20
-        assert machine.most_alive == 2
-
-    run(test)
+            assert (pool.ready, machine.started) == (6, 8)
+            own = cast(Machine, first)
+            assert own.options == {"memory": 128 << 20}
+            assert own.commands[0] == ["true"]
+        await settle()
+        assert (pool.ready, machine.started) == (8, 10)
+    assert (machine.most_alive, machine.most_starting) == (8, CPUS)
 
 
-def test_a_start_that_cannot_succeed_fails_all_users(machine: type[Machine]) -> None:
-    async def test() -> None:
-        machine.failures = itertools.repeat(BROKEN)
-        async with Pool(8) as pool:
-            await settle(200)
-            assert machine.started == CPUS  # the starts that had begun before the first failure
-            for number in range(1, 4):
-                with pytest.raises(ImageError, match="broken"):
-                    async with pool.machine():
-                        pass
-                await settle()
-                assert machine.started == CPUS + number
-            machine.failures = itertools.repeat(None)
-            async with pool.machine():
-                pass
-            await settle(100)
-            assert pool.ready == 8
+async def test_a_machine_has_one_user(machine: type[Machine]) -> None:
+    seen: set[int] = set()
+    kept: list[object] = []
 
-    run(test)
+    async def note(pool: Pool) -> None:
+        async with pool.machine() as vm:
+            assert id(vm) not in seen
+            seen.add(id(vm))
+            kept.append(vm)
+            await vm.run(["true"])
+
+    async with Pool(2) as pool:
+        await asyncio.gather(*(note(pool) for _ in range(20)))
+    assert len(seen) == 20
+    assert machine.most_alive == 2
+
+
+async def test_a_start_that_cannot_succeed_fails_all_users(machine: type[Machine]) -> None:
+    machine.failures = itertools.repeat(BROKEN)
+    async with Pool(8) as pool:
+        await settle(200)
+        assert machine.started == CPUS  # the starts that had begun before the first failure
+        for number in range(1, 4):
+            with pytest.raises(ImageError, match="broken"):
+                await use(pool)
+            await settle()
+            assert machine.started == CPUS + number
+        machine.failures = itertools.repeat(None)
+        await use(pool)
+        await settle(100)
+        assert pool.ready == 8
 
 
 @pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
-def test_every_user_that_waits_gets_the_error(machine: type[Machine], failure: Exception) -> None:
-    async def test() -> None:
-        machine.failures = itertools.repeat(failure)
+async def test_every_user_that_waits_gets_the_error(
+    machine: type[Machine], failure: Exception
+) -> None:
+    machine.failures = itertools.repeat(failure)
 
-        async def use(pool: Pool) -> None:
-            async with pool.machine():
-                pass
-
-        async with Pool(2) as pool:
-            results = await asyncio.gather(*(use(pool) for _ in range(7)), return_exceptions=True)
-            assert [type(result) for result in results] == [type(failure)] * 7
-
-    run(test)
+    async with Pool(2) as pool:
+        results = await asyncio.gather(*(use(pool) for _ in range(7)), return_exceptions=True)
+        assert [type(result) for result in results] == [type(failure)] * 7
 
 
-def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[Machine]) -> None:
-    async def test() -> None:
-        failures = retry.MAX_FAILURES - 1
-        machine.failures = itertools.chain([lost()] * failures, itertools.repeat(None))
-        told: list[str] = []
-        async with Pool(1, notify=told.append) as pool:
-            outcomes = [outcome async for outcome in pool.map([["true"]] * 5)]
-        assert [outcome.result().returncode for outcome in outcomes] == [0] * 5
-        assert (
-            told
-            == ["a machine was lost while it started: it was killed; starting another"] * failures
-        )
-
-    run(test)
+async def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[Machine]) -> None:
+    failures = retry.MAX_FAILURES - 1
+    machine.failures = itertools.chain([lost()] * failures, itertools.repeat(None))
+    told: list[str] = []
+    async with Pool(1, notify=told.append) as pool:
+        outcomes = [outcome async for outcome in pool.map([["true"]] * 5)]
+    assert [outcome.result().returncode for outcome in outcomes] == [0] * 5
+    assert (
+        told == ["a machine was lost while it started: it was killed; starting another"] * failures
+    )
 
 
-def test_a_machine_that_dies_in_its_warmup_is_replaced(machine: type[Machine]) -> None:
-    async def test() -> None:
-        machine.lost_in_warmup = retry.MAX_FAILURES - 1
-        async with Pool(1) as pool, pool.machine() as vm:
-            await vm.run(["true"])
-            assert machine.started == retry.MAX_FAILURES
-
-    run(test)
+async def test_a_machine_that_dies_in_its_warmup_is_replaced(machine: type[Machine]) -> None:
+    machine.lost_in_warmup = retry.MAX_FAILURES - 1
+    async with Pool(1) as pool:
+        await use(pool)
+        assert machine.started == retry.MAX_FAILURES
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
-def test_losses_that_are_no_row_end_no_batch(machine: type[Machine], size: int) -> None:
-    async def test() -> None:
-        machine.failures = itertools.cycle([None, None, lost()])
-        async with Pool(size) as pool:
-            outcomes = [outcome async for outcome in pool.map([["true"]] * 50)]
-        assert [outcome.error for outcome in outcomes] == [None] * 50
-
-    run(test)
+async def test_losses_that_are_no_row_end_no_batch(machine: type[Machine], size: int) -> None:
+    machine.failures = itertools.cycle([None, None, lost()])
+    async with Pool(size) as pool:
+        outcomes = [outcome async for outcome in pool.map([["true"]] * 50)]
+    assert [outcome.error for outcome in outcomes] == [None] * 50
 
 
-def test_starts_that_are_lost_together_count_once(machine: type[Machine]) -> None:
-    async def test() -> None:
-        events = retry.MAX_FAILURES - 1
-        machine.failures = itertools.chain([lost()] * CPUS * events, itertools.repeat(None))
-        async with Pool(CPUS) as pool:
-            outcomes = [outcome async for outcome in pool.map([["true"]] * 9)]
-        assert [outcome.error for outcome in outcomes] == [None] * 9
-
-    run(test)
+async def test_starts_that_are_lost_together_count_once(machine: type[Machine]) -> None:
+    events = retry.MAX_FAILURES - 1
+    machine.failures = itertools.chain([lost()] * CPUS * events, itertools.repeat(None))
+    async with Pool(CPUS) as pool:
+        outcomes = [outcome async for outcome in pool.map([["true"]] * 9)]
+    assert [outcome.error for outcome in outcomes] == [None] * 9
 
 
-def test_a_pool_that_nobody_waits_for_is_filled_after_losses(machine: type[Machine]) -> None:
-    async def test() -> None:
-        machine.failures = itertools.chain([lost()] * 4, itertools.repeat(None))
-        async with Pool(2) as pool:
-            while pool.ready < 2:  # noqa: ASYNC110 - the pool has no event for this
-                await asyncio.sleep(0.001)
-
-    run(test)
+async def test_a_pool_that_nobody_waits_for_is_filled_after_losses(machine: type[Machine]) -> None:
+    machine.failures = itertools.chain([lost()] * 4, itertools.repeat(None))
+    async with Pool(2) as pool:
+        while pool.ready < 2:  # noqa: ASYNC110 - the pool has no event for this
+            await asyncio.sleep(0.001)
 
 
-def test_starts_that_are_always_lost_have_a_bound(machine: type[Machine]) -> None:
-    async def test() -> None:
-        machine.failures = itertools.repeat(lost())
-        async with Pool(1) as pool:
-            while machine.started < retry.MAX_FAILURES:  # noqa: ASYNC110 - it has no event
-                await asyncio.sleep(0.001)
-            await asyncio.sleep(10 * retry.LONGEST_PAUSE)
-            assert machine.started == retry.MAX_FAILURES
-            with pytest.raises(
-                GuestDied, match=r"^12 starts of a machine failed in a row, the last"
-            ):
-                async with pool.machine():
-                    pass
-            assert machine.started == 2 * retry.MAX_FAILURES
-            machine.failures = itertools.repeat(None)
-            async with pool.machine():
-                pass
-
-    run(test)
+async def test_starts_that_are_always_lost_have_a_bound(machine: type[Machine]) -> None:
+    machine.failures = itertools.repeat(lost())
+    async with Pool(1) as pool:
+        while machine.started < retry.MAX_FAILURES:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(10 * retry.LONGEST_PAUSE)
+        assert machine.started == retry.MAX_FAILURES
+        with pytest.raises(GuestDied, match=r"^12 starts of a machine failed in a row, the last"):
+            await use(pool)
+        assert machine.started == 2 * retry.MAX_FAILURES
+        machine.failures = itertools.repeat(None)
+        await use(pool)
 
 
-def test_a_row_of_failures_has_a_bound_in_time(
+async def test_a_row_of_failures_has_a_bound_in_time(
     machine: type[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def test() -> None:
-        monkeypatch.setattr(retry, "MAX_SECONDS", 0.0)
-        machine.failures = itertools.repeat(BootError("it was not ready in time"))
-        async with Pool(1) as pool:
-            with pytest.raises(BootError, match=r"^it was not ready in time$"):
-                async with pool.machine():
-                    pass
-        assert machine.started == 1
-
-    run(test)
+    monkeypatch.setattr(retry, "MAX_SECONDS", 0.0)
+    machine.failures = itertools.repeat(BootError("it was not ready in time"))
+    async with Pool(1) as pool:
+        with pytest.raises(BootError, match=r"^it was not ready in time$"):
+            await use(pool)
+    assert machine.started == 1
 
 
-def test_who_dies_idle_is_replaced_before_anyone_asks(
+async def test_who_dies_idle_is_replaced_before_anyone_asks(
     machine: type[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "TIMEOUTS", Timeouts(ping_interval=0.01))
 
-    async def test() -> None:
-        async with Pool(3) as pool:
-            await settle()
-            dead = set(machine.alive)
-            for each in dead:
-                each.dead = True
-            while dead & machine.alive or pool.ready < 3:  # noqa: ASYNC110 - it has no event
-                await asyncio.sleep(0.01)
-            assert machine.started == 6
-
-    run(test)
+    async with Pool(3) as pool:
+        await settle()
+        dead = set(machine.alive)
+        for each in dead:
+            each.dead = True
+        while dead & machine.alive or pool.ready < 3:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        assert machine.started == 6
 
 
-def test_who_is_found_dead_is_not_handed_out(machine: type[Machine]) -> None:
-    async def test() -> None:
-        async with Pool(3) as pool:
-            await settle()
-            for each in machine.alive:
-                each.dead = True
-            async with pool.machine() as vm:
-                await vm.run(["true"])
-            assert machine.most_alive == 3
-
-    run(test)
+async def test_who_is_found_dead_is_not_handed_out(machine: type[Machine]) -> None:
+    async with Pool(3) as pool:
+        await settle()
+        for each in machine.alive:
+            each.dead = True
+        await use(pool)
+        assert machine.most_alive == 3
 
 
-def test_a_closed_pool_refuses_and_wakes_who_waits() -> None:
-    async def test() -> None:
-        pool = Pool(1)
-        with pytest.raises(UsageError, match="closed"):
-            async with pool.machine():
-                pass
-        async with pool, pool.machine():
-            waiting = asyncio.create_task(anext(pool.map([["true"]])))
-            await settle()
-        with pytest.raises(UsageError, match="closed"):
-            await waiting
-
-    run(test)
+async def test_a_closed_pool_refuses_and_wakes_who_waits() -> None:
+    pool = Pool(1)
+    with pytest.raises(UsageError, match="closed"):
+        await use(pool)
+    async with pool, pool.machine():
+        waiting = asyncio.create_task(anext(pool.map([["true"]])))
+        await settle()
+    with pytest.raises(UsageError, match="closed"):
+        await waiting
 
 
-def test_a_cancellation_at_any_moment_leaves_nothing(machine: type[Machine]) -> None:
-    async def use() -> None:
+async def test_a_cancellation_at_any_moment_leaves_nothing(machine: type[Machine]) -> None:
+    async def work() -> None:
         async with Pool(3) as pool:
             async with pool.machine() as vm, pool.machine():
                 await vm.run(["true"])
             async for outcome in pool.map([["true"], ["die"], ["true"], ["true"]], ordered=False):
                 assert outcome.seconds >= 0
 
-    async def test() -> None:
-        turns, cancelled = 0, True
-        while cancelled:
-            task = asyncio.create_task(use())
+    turns, cancelled = 0, True
+    while cancelled:
+        task = asyncio.create_task(work())
+        await settle(turns)
+        cancelled = task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not machine.alive
+        turns += 1
+    assert turns > 30
+
+
+async def test_a_cancelled_user_among_others_costs_them_nothing() -> None:
+    async with Pool(2) as pool:
+        for turns in range(30):
+            users = [asyncio.create_task(use(pool)) for _ in range(4)]
             await settle(turns)
-            cancelled = task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-            assert not machine.alive
-            turns += 1
-        assert turns > 30
-
-    run(test)
+            users[turns % 4].cancel()
+            results = await asyncio.gather(*users, return_exceptions=True)
+            assert sum(result is None for result in results) >= 3
 
 
-def test_a_cancelled_user_among_others_costs_them_nothing() -> None:
-    async def use(pool: Pool) -> None:
-        async with pool.machine() as vm:
-            await vm.run(["true"])
-
-    async def test() -> None:
-        async with Pool(2) as pool:
-            for turns in range(30):
-                users = [asyncio.create_task(use(pool)) for _ in range(4)]
-                await settle(turns)
-                users[turns % 4].cancel()
-                results = await asyncio.gather(*users, return_exceptions=True)
-                assert sum(result is None for result in results) >= 3
-
-    run(test)
-
-
-def test_a_command_that_is_a_string_is_refused() -> None:
-    async def test() -> None:
-        async with Pool(1) as pool:
-            with pytest.raises(UsageError, match="list of arguments, not 'echo hi'"):
-                await anext(pool.map(["echo hi"]))
-
-    run(test)
+async def test_a_command_that_is_a_string_is_refused() -> None:
+    async with Pool(1) as pool:
+        with pytest.raises(UsageError, match="list of arguments, not 'echo hi'"):
+            await anext(pool.map(["echo hi"]))
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_the_source_is_not_taken_beyond_the_bound(ordered: bool) -> None:
+async def test_the_source_is_not_taken_beyond_the_bound(ordered: bool) -> None:
     taken = given = 0
 
     async def source() -> AsyncIterator[list[str]]:
@@ -418,116 +343,97 @@ def test_the_source_is_not_taken_beyond_the_bound(ordered: bool) -> None:
             assert taken - given <= 4
             yield ["echo", str(taken)]
 
-    async def test() -> None:
-        nonlocal given
-        async with Pool(4) as pool:
-            outcomes = pool.map(source(), ordered=ordered)
-            async for outcome in outcomes:
-                given += 1
-                await settle()
-                assert ordered is False or outcome.job.argv == ["echo", str(given)]
-                if given == 50:
-                    break
-            assert taken <= given + 4
-            await outcomes.aclose()
-
-    run(test)
+    async with Pool(4) as pool:
+        outcomes = pool.map(source(), ordered=ordered)
+        async for outcome in outcomes:
+            given += 1
+            await settle()
+            assert ordered is False or outcome.job.argv == ["echo", str(given)]
+            if given == 50:
+                break
+        assert taken <= given + 4
+        await outcomes.aclose()
 
 
-def test_a_slow_source_holds_up_no_outcome() -> None:
-    async def test() -> None:
-        more = asyncio.Event()
+async def test_a_slow_source_holds_up_no_outcome() -> None:
+    more = asyncio.Event()
 
-        async def source() -> AsyncIterator[list[str]]:
-            yield ["echo", "first"]
-            await more.wait()
-            yield ["echo", "second"]
+    async def source() -> AsyncIterator[list[str]]:
+        yield ["echo", "first"]
+        await more.wait()
+        yield ["echo", "second"]
 
-        async with Pool(2) as pool:
-            outcomes = pool.map(source())
-            assert (await anext(outcomes)).job.argv == ["echo", "first"]
-            more.set()
-            assert (await anext(outcomes)).job.argv == ["echo", "second"]
-            with pytest.raises(StopAsyncIteration):
-                await anext(outcomes)
-
-    run(test)
+    async with Pool(2) as pool:
+        outcomes = pool.map(source())
+        assert (await anext(outcomes)).job.argv == ["echo", "first"]
+        more.set()
+        assert (await anext(outcomes)).job.argv == ["echo", "second"]
+        with pytest.raises(StopAsyncIteration):
+            await anext(outcomes)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_what_the_source_raises_comes_after_what_was_before_it(ordered: bool) -> None:
-    async def test() -> None:
-        def source() -> Iterator[list[str]]:
-            yield from (["echo", str(number)] for number in range(3))
-            raise ZeroDivisionError
+async def test_what_the_source_raises_comes_after_what_was_before_it(ordered: bool) -> None:
+    def source() -> Iterator[list[str]]:
+        yield from (["echo", str(number)] for number in range(3))
+        raise ZeroDivisionError
 
-        got: list[object] = []
-        async with Pool(8) as pool:
-            outcomes = pool.map(source(), ordered=ordered)
-            for _ in range(3):
-                got.append((await anext(outcomes)).job.argv[1])
-            with pytest.raises(ZeroDivisionError):
-                await anext(outcomes)
-        assert sorted(map(str, got)) == ["0", "1", "2"]
-
-    run(test)
+    got: list[object] = []
+    async with Pool(8) as pool:
+        outcomes = pool.map(source(), ordered=ordered)
+        for _ in range(3):
+            got.append((await anext(outcomes)).job.argv[1])
+        with pytest.raises(ZeroDivisionError):
+            await anext(outcomes)
+    assert sorted(map(str, got)) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
-def test_each_job_of_a_batch_that_ends_has_one_outcome(
+async def test_each_job_of_a_batch_that_ends_has_one_outcome(
     machine: type[Machine], failure: Exception, ordered: bool
 ) -> None:
-    async def test() -> None:
-        first = itertools.chain([None], itertools.repeat(failure))
-        machine.failures = first
-        jobs = [Job(["echo", str(number)]) for number in range(20)]
-        async with Pool(3) as pool:
-            outcomes = [outcome async for outcome in pool.map(jobs, ordered=ordered)]
-            started = machine.started
-            await settle()
-            assert machine.started == started
-        if ordered:
-            assert [outcome.job for outcome in outcomes] == jobs
-        assert sorted(outcome.job.argv[1] for outcome in outcomes) == sorted(map(str, range(20)))
-        ran = [outcome for outcome in outcomes if outcome.error is None]
-        assert [outcome.job.argv for outcome in ran] == [["echo", "0"]]
-        for outcome in outcomes:
-            if outcome.error:
-                assert isinstance(outcome.error, NotRun)
-                assert type(outcome.error.reason) is type(failure)
-                assert outcome.seconds == 0
-
-    run(test)
+    first = itertools.chain([None], itertools.repeat(failure))
+    machine.failures = first
+    jobs = [Job(["echo", str(number)]) for number in range(20)]
+    async with Pool(3) as pool:
+        outcomes = [outcome async for outcome in pool.map(jobs, ordered=ordered)]
+        started = machine.started
+        await settle()
+        assert machine.started == started
+    if ordered:
+        assert [outcome.job for outcome in outcomes] == jobs
+    assert sorted(outcome.job.argv[1] for outcome in outcomes) == sorted(map(str, range(20)))
+    ran = [outcome for outcome in outcomes if outcome.error is None]
+    assert [outcome.job.argv for outcome in ran] == [["echo", "0"]]
+    for outcome in outcomes:
+        if outcome.error:
+            assert isinstance(outcome.error, NotRun)
+            assert type(outcome.error.reason) is type(failure)
+            assert outcome.seconds == 0
 
 
-def test_a_job_that_runs_when_a_batch_ends_goes_on(machine: type[Machine]) -> None:
-    async def test() -> None:
-        machine.failures = itertools.chain([None], itertools.repeat(BROKEN))
-        async with Pool(2) as pool:
-            outcomes = pool.map([["wait"], ["true"], ["true"]], ordered=False)
-            for _ in range(2):
-                assert isinstance((await anext(outcomes)).error, NotRun)
-            (waiting,) = machine.alive
-            assert waiting.commands[-1] == ["wait"]
-            waiting.waited.set()
-            assert (await anext(outcomes)).result().returncode == 0
-            with pytest.raises(StopAsyncIteration):
-                await anext(outcomes)
-
-    run(test)
+async def test_a_job_that_runs_when_a_batch_ends_goes_on(machine: type[Machine]) -> None:
+    machine.failures = itertools.chain([None], itertools.repeat(BROKEN))
+    async with Pool(2) as pool:
+        outcomes = pool.map([["wait"], ["true"], ["true"]], ordered=False)
+        for _ in range(2):
+            assert isinstance((await anext(outcomes)).error, NotRun)
+        (waiting,) = machine.alive
+        assert waiting.commands[-1] == ["wait"]
+        waiting.waited.set()
+        assert (await anext(outcomes)).result().returncode == 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(outcomes)
 
 
-def test_a_job_has_the_last_word_on_its_options() -> None:
-    async def test() -> None:
-        async with Pool(1) as pool:
-            job = Job(["true"], timeout=3)
-            outcome = await anext(pool.map([job], timeout=9, user="nobody"))
-            assert outcome.job is job
-            options = ast.literal_eval(outcome.result().stdout)
-            assert options == {"timeout": 3, "user": b"nobody"}
-
-    run(test)
+async def test_a_job_has_the_last_word_on_its_options() -> None:
+    async with Pool(1) as pool:
+        job = Job(["true"], timeout=3)
+        outcome = await anext(pool.map([job], timeout=9, user="nobody"))
+        assert outcome.job is job
+        options = ast.literal_eval(outcome.result().stdout)
+        assert options == {"timeout": 3, "user": b"nobody"}
 
 
 def test_bad_options_are_refused_at_once() -> None:
@@ -535,13 +441,10 @@ def test_bad_options_are_refused_at_once() -> None:
         Pool(0)
 
 
-def test_any_exception_of_a_command_is_its_outcome() -> None:
-    async def test() -> None:
-        async with Pool(1) as pool:
-            outcomes = [outcome async for outcome in pool.map([["die"], ["true"]])]
-        assert isinstance(outcomes[0].error, GuestDied)
-        with pytest.raises(GuestDied):
-            outcomes[0].result()
-        assert outcomes[1].result().returncode == 0
-
-    run(test)
+async def test_any_exception_of_a_command_is_its_outcome() -> None:
+    async with Pool(1) as pool:
+        outcomes = [outcome async for outcome in pool.map([["die"], ["true"]])]
+    assert isinstance(outcomes[0].error, GuestDied)
+    with pytest.raises(GuestDied):
+        outcomes[0].result()
+    assert outcomes[1].result().returncode == 0
