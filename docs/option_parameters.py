@@ -2,10 +2,14 @@
 
 A method declares its options by `**options: Unpack[SomeOptions]`, where `SomeOptions` is a
 `TypedDict`. The reference shows `**options` in the signature, and each option below it.
+
+The extension also shows a method of `microvm.sync` that is made from an asynchronous one, as in
+`ping = blocking(Machine.ping)`, as a method with the same parameters and description.
 """
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,15 +17,19 @@ from inspect import getdoc
 from typing import Any
 
 from griffe import (
+    Attribute,
     DocstringParameter,
     DocstringSectionParameters,
+    ExprCall,
     Extension,
     Function,
+    Module,
     ParameterKind,
 )
 
 from microvm.option import Option, options_of
 
+MIRRORS = ("microvm.sync.bound.blocking", "microvm.sync.bound.in_loop")
 UNPACK = re.compile(r"Unpack\[(\w+)\]")
 
 
@@ -36,9 +44,28 @@ class OptionParameters(Extension):
                 module = import_module(func.module.canonical_path)
                 _document(func, parameter.name, getattr(module, found[1]))
 
+    def on_package(self, *, pkg: Module, **_: Any) -> None:
+        if "sync" in pkg.members:
+            for module in pkg["sync"].modules.values():
+                for kind in module.classes.values():
+                    for attribute in list(kind.attributes.values()):
+                        _mirror(pkg, attribute)
+
     def on_class_members(self, *, cls: Any, **_: Any) -> None:
         for member in cls.functions.values():
             member.overloads = None
+
+
+def _mirror(pkg: Module, attribute: Attribute) -> None:
+    """Replace an attribute such as `ping = blocking(Machine.ping)` by a method of that name."""
+    made = attribute.value
+    if isinstance(made, ExprCall) and made.canonical_path in MIRRORS:
+        path = made.arguments[0].canonical_path  # type: ignore[union-attr] # it is a name
+        method = pkg[path.removeprefix(f"{pkg.name}.")]
+        method = copy.copy(method.final_target if method.is_alias else method)
+        method.labels = method.labels - {"async"}
+        method.lineno = attribute.lineno
+        attribute.parent.set_member(attribute.name, method)  # type: ignore[union-attr]
 
 
 def _document(func: Function, name: str, kind: type) -> None:

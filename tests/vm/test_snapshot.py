@@ -348,5 +348,5 @@ def test_without_async(image: Image) -> None:
             assert clone.run(["cat", "/root/file"]).stdout == b"kept\n"
         with vm.fork(2) as forks:
             assert [fork.run(["cat", "/root/file"]).stdout for fork in forks] == [b"kept\n"] * 2
-            assert {fork._machine.confinement for fork in forks} == {"off"}
+            assert {fork._original.confinement for fork in forks} == {"off"}
         assert all(fork.pid is None for fork in forks)

@@ -48,7 +48,7 @@ def run_cell(
     :param write: Function that shows output. It is called in this thread.
     :raises MicroVMError: Raised in the cases in which `MicroVM.run` raises it.
     """
-    loop, machine = vm._loop, vm._machine
+    loop, machine = vm._loop, vm._original
     options = {**options, "stdin": None if cell is None else PIPE}
     process = loop.run(machine.exec(argv, **options))
     text = _OutputDecoder(write)

@@ -14,28 +14,12 @@ method is being called.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from microvm.sync.attached import AttachedVM
-    from microvm.sync.base import Machine
-    from microvm.sync.forks import Forks
-    from microvm.sync.machine import MicroVM
-    from microvm.sync.pool import Pool
-    from microvm.sync.process import Process
-    from microvm.sync.streams import InputStream, OutputStream
-
-_MODULES = {
-    "AttachedVM": "attached",
-    "Forks": "forks",
-    "InputStream": "streams",
-    "Machine": "base",
-    "MicroVM": "machine",
-    "OutputStream": "streams",
-    "Pool": "pool",
-    "Process": "process",
-}
+from microvm.sync.attached import AttachedVM
+from microvm.sync.base import Machine
+from microvm.sync.forks import Forks
+from microvm.sync.machine import MicroVM
+from microvm.sync.pool import Pool
+from microvm.sync.process import InputStream, OutputStream, Process
 
 __all__ = [
     "AttachedVM",
@@ -47,10 +31,3 @@ __all__ = [
     "Pool",
     "Process",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    return getattr(import_module(f"microvm.sync.{_MODULES[name]}"), name)

@@ -12,14 +12,13 @@ from microvm.sync.base import Machine
 class AttachedVM(Machine):
     """A named machine; see `microvm.AttachedVM`. `MicroVM.attach` returns it."""
 
+    _original: attached.AttachedVM
+
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find the machine with a name; see `microvm.MicroVM.attach`."""
-        self._machine: attached.AttachedVM = attached.AttachedVM(name, wait=wait)
-        self.name, self.facts = self._machine.name, self._machine.facts
-        super().__init__(BackgroundLoop(self._machine.detach, str))
-
-    def __repr__(self) -> str:
-        return repr(self._machine)
+        machine = attached.AttachedVM(name, wait=wait)
+        self.name, self.facts = machine.name, machine.facts
+        super().__init__(BackgroundLoop(machine.detach, str), machine)
 
     def __enter__(self) -> Self:
         return self
@@ -33,6 +32,6 @@ class AttachedVM(Machine):
 
     def stop(self) -> None:
         """Stop the machine, also for other processes that use it. Further calls have no effect."""
-        if not self._machine._stopped:
-            self._do(self._machine.stop())
+        if not self._original._stopped:
+            self._do(self._original.stop())
         self.detach()

@@ -1,28 +1,58 @@
-"""The base class of the classes for programs without `async`."""
+"""The base class of the classes for programs without `async`, and decorators for their methods."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from microvm.concurrency.loop import BackgroundLoop
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class LoopBound:
-    """An object whose methods run coroutines in an event loop in another thread, and wait."""
+    """An object whose methods call those of its asynchronous original in another thread, and wait.
 
-    def __init__(self, loop: BackgroundLoop) -> None:
+    :ivar _original: Object of the asynchronous class with the same name.
+    """
+
+    def __init__(self, loop: BackgroundLoop, original: Any) -> None:
         self._loop = loop
+        self._original = original
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._loop.run(coroutine)
 
-    def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call an ordinary function in the event loop's thread, and wait until it returns."""
 
-        async def call() -> None:
-            function(*arguments)
+def blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], T]:
+    """Return a method of a `LoopBound` that runs the coroutine `method` of its original, and waits.
 
-        self._do(call())
+    The returned method has the same parameters, type hints and docstring.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result: T = self._do(getattr(self._original, method.__name__)(*args, **kwargs))
+        return result
+
+    return call
+
+
+def in_loop(method: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
+    """Return a method that calls the ordinary `method` of its original in the event loop's thread.
+
+    The returned method has the same parameters, type hints and docstring.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        async def run() -> None:
+            getattr(self._original, method.__name__)(*args, **kwargs)
+
+        self._do(run())
+
+    return call

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm.concurrency.loop import BackgroundLoop
-from microvm.errors import MachineError
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options
 from microvm.options import MachineOptions
 from microvm.sync.attached import AttachedVM
 from microvm.sync.base import Machine
+from microvm.sync.bound import blocking
 
 if TYPE_CHECKING:
     from microvm.images import Image
-    from microvm.sync.attached import AttachedVM
 
 
 class MicroVM(Machine):
@@ -26,6 +25,7 @@ class MicroVM(Machine):
     A machine that is garbage-collected before it is stopped is killed, with a ResourceWarning.
     """
 
+    _original: machine.MicroVM
     _driven = machine.MicroVM
 
     @document_options(MachineOptions)
@@ -35,8 +35,8 @@ class MicroVM(Machine):
         **options: Unpack[MachineOptions],
     ) -> None:
         """Check the options of the machine, without starting it; see `microvm.MicroVM`."""
-        self._machine: machine.MicroVM = self._driven(image, **options)
-        super().__init__(BackgroundLoop(self._machine.stop, self._machine._unclosed_warning))
+        vm = self._driven(image, **options)
+        super().__init__(BackgroundLoop(vm.stop, vm._unclosed_warning), vm)
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:
@@ -46,39 +46,34 @@ class MicroVM(Machine):
     @property
     def memory(self) -> int:
         """The memory of the guest in bytes."""
-        return self._machine.memory
+        return self._original.memory
 
     @property
     def cpus(self) -> int:
         """The number of CPUs of the guest."""
-        return self._machine.cpus
+        return self._original.cpus
 
     @property
     def disk(self) -> int:
         """The size in bytes of the disk for files that the guest writes; 0 without such a disk."""
-        return self._machine.disk
+        return self._original.disk
 
     @property
     def accel(self) -> str:
         """The accelerator that runs the guest."""
-        return self._machine.accel
+        return self._original.accel
 
     @property
     def cloned(self) -> bool:
         """True if the machine was cloned, False if it was booted."""
-        return self._machine.cloned
+        return self._original.cloned
 
     @property
     def image(self) -> Image:
         """The image of the machine. It is known as soon as the machine has started."""
-        return self._machine.image
+        return self._original.image
 
-    def wait_lost(self) -> MachineError:
-        """Wait until the machine fails or is stopped; see `microvm.MicroVM.wait_lost`."""
-        return self._do(self._machine.wait_lost())
-
-    def __repr__(self) -> str:
-        return repr(self._machine)
+    wait_lost = blocking(machine.MicroVM.wait_lost)
 
     def __enter__(self) -> Self:
         self.start()
@@ -90,7 +85,7 @@ class MicroVM(Machine):
     def start(self) -> None:
         """Clone or boot the guest, and wait until it is ready; see `microvm.MicroVM.start`."""
         try:
-            self._do(self._machine.start())
+            self._do(self._original.start())
         except BaseException:
             self.stop()
             raise

@@ -46,6 +46,8 @@ class Pool(LoopBound):
     closed stops its machines, with a ResourceWarning.
     """
 
+    _original: pool.Pool
+
     @document_options(PoolOptions)
     def __init__(
         self,
@@ -54,12 +56,13 @@ class Pool(LoopBound):
         **options: Unpack[PoolOptions],
     ) -> None:
         """Check the options of the pool and its machines; see `microvm.Pool`."""
-        self._pool = pool.Pool(size, image, **options)
-        super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool._unclosed_warning, "pool"))
+        machines = pool.Pool(size, image, **options)
+        loop = BackgroundLoop(machines.__aexit__, machines._unclosed_warning, "pool")
+        super().__init__(loop, machines)
 
     def __enter__(self) -> Self:
         """Begin to start the pool's machines, and return without waiting until they are ready."""
-        self._do(self._pool.__aenter__())
+        self._do(self._original.__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,19 +71,19 @@ class Pool(LoopBound):
     @property
     def size(self) -> int:
         """The maximum number of machines that exist at the same time."""
-        return self._pool.size
+        return self._original.size
 
     @property
     def ready(self) -> int:
         """The number of started machines that have no user yet."""
-        return self._pool.ready
+        return self._original.ready
 
     @contextmanager
     def machine(self) -> Iterator[MicroVM]:
         """Context manager that gives the caller a new machine; see `microvm.Pool.machine`."""
         leased = AsyncExitStack()
         try:
-            vm = self._do(leased.enter_async_context(self._pool.machine()))
+            vm = self._do(leased.enter_async_context(self._original.machine()))
             yield _Leased(self._loop, vm)
         finally:
             self._loop.post(leased.aclose)
@@ -132,7 +135,7 @@ class Pool(LoopBound):
         :param commands: Lists of arguments, or jobs. The iterable may block: it is read in another
             thread, while commands run.
         """
-        outcomes = self._pool.map(read_in_thread(iter(commands)), ordered=ordered, **options)
+        outcomes = self._original.map(read_in_thread(iter(commands)), ordered=ordered, **options)
         try:
             while (outcome := self._do(next_outcome(outcomes))) is not None:
                 yield outcome
@@ -144,12 +147,11 @@ class _Leased(MicroVM):
     """A machine that a pool gives to its user. It runs in the event loop of the pool."""
 
     def __init__(self, loop: BackgroundLoop, vm: machine.MicroVM) -> None:
-        self._machine = vm
-        LoopBound.__init__(self, loop)
+        LoopBound.__init__(self, loop, vm)
 
     def stop(self) -> None:
         """Stop the machine, but not the event loop, which belongs to the pool."""
-        self._do(self._machine.stop())
+        self._do(self._original.stop())
 
 
 async def read_in_thread(commands: Iterator[T]) -> AsyncGenerator[T, None]:

@@ -1,13 +1,51 @@
-"""The public class `Process` for programs without `async`."""
+"""The public classes `Process`, `OutputStream` and `InputStream` for programs without `async`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 from microvm.concurrency.loop import BackgroundLoop
-from microvm.guest import process
-from microvm.sync.bound import LoopBound
-from microvm.sync.streams import InputStream, OutputStream
+from microvm.guest import process, streams
+from microvm.sync.bound import LoopBound, blocking, in_loop
+
+
+class OutputStream(LoopBound):
+    """Standard output or standard error of a command; see `microvm.OutputStream`."""
+
+    _original: streams.OutputStream
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield chunks of the output, of at least one byte, as they arrive."""
+        while chunk := bytes(self.next_chunk()):
+            yield chunk
+
+    read = blocking(streams.OutputStream.read)
+    next_chunk = blocking(streams.OutputStream.next_chunk)
+    readline = blocking(streams.OutputStream.readline)
+
+
+class InputStream(LoopBound):
+    """The standard input of a command; see `microvm.InputStream`."""
+
+    _original: streams.InputStream
+
+    def write(self, data: bytes) -> None:
+        """Write bytes to the command's input, and wait while too many bytes are still unsent.
+
+        :raises BrokenPipeError: If the command has closed its standard input or has exited.
+        """
+        self._do(self._write(data))
+
+    async def _write(self, data: bytes) -> None:
+        self._original.write(data)
+        await self._original.drain()
+
+    def is_closing(self) -> bool:
+        """Return True if no more input can be written, because the input was or is being closed."""
+        return self._original.is_closing()
+
+    close = in_loop(streams.InputStream.close)
 
 
 class Process(LoopBound):
@@ -19,62 +57,43 @@ class Process(LoopBound):
             first = next(iter(process.stdout))
     """
 
+    _original: process.Process
+
     def __init__(self, loop: BackgroundLoop, running: process.Process) -> None:
-        super().__init__(loop)
-        self._process = running
+        super().__init__(loop, running)
         self.args = running.args
         self.stdin = InputStream(loop, running.stdin) if running.stdin else None
         self.stdout = OutputStream(loop, running.stdout)
         self.stderr = OutputStream(loop, running.stderr)
 
     def __repr__(self) -> str:
-        return repr(self._process)
+        return repr(self._original)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if not self._loop.closed:
-            self._do(self._process.__aexit__(*exception))
+            self._do(self._original.__aexit__(*exception))
 
     @property
     def returncode(self) -> int | None:
         """The exit status, -N if signal N killed the command, or None while it runs."""
-        return self._process.returncode
+        return self._original.returncode
 
     @property
     def memory(self) -> int | None:
         """The peak memory of the command in bytes; see `microvm.Process.memory`."""
-        return self._process.memory
+        return self._original.memory
 
     def poll(self) -> int | None:
         """Return the return code, or None while the command runs."""
         return self.returncode
 
-    def wait(self) -> int:
-        """Wait until the command exits, and return its return code; see `microvm.Process.wait`."""
-        return self._do(self._process.wait())
-
-    def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
-        """Send input, and read all output; see `microvm.Process.communicate`."""
-        return self._do(self._process.communicate(input))
-
-    def send_signal(self, signal: int) -> None:
-        """Send a signal to the process group of the command, unless it has exited."""
-        self._call(self._process.send_signal, signal)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Set the size of the terminal of the command, unless it has exited or has no terminal."""
-        self._call(self._process.resize, rows, columns)
-
-    def abandon(self) -> None:
-        """Kill the command, and discard its output; see `microvm.Process.abandon`."""
-        self._call(self._process.abandon)
-
-    def terminate(self) -> None:
-        """Send SIGTERM to the process group of the command."""
-        self._call(self._process.terminate)
-
-    def kill(self) -> None:
-        """Kill the command and all processes that it has started."""
-        self._call(self._process.kill)
+    wait = blocking(process.Process.wait)
+    communicate = blocking(process.Process.communicate)
+    send_signal = in_loop(process.Process.send_signal)
+    resize = in_loop(process.Process.resize)
+    abandon = in_loop(process.Process.abandon)
+    terminate = in_loop(process.Process.terminate)
+    kill = in_loop(process.Process.kill)

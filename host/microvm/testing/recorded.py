@@ -37,10 +37,10 @@ class MicroVM(machine.MicroVM):
 class SyncMicroVM(sync.MicroVM):
     """A `microvm.sync.MicroVM` that records a transcript of its commands and console."""
 
-    _machine: MicroVM
+    _original: MicroVM
     _driven = MicroVM
 
     @property
     def transcript(self) -> Transcript:
         """The transcript of the commands and the console of the machine."""
-        return self._machine.transcript
+        return self._original.transcript
