@@ -38,9 +38,8 @@ def content(path: FilePath) -> bytes:
     :raises OSError: The file cannot be read, is not a regular file, or is longer than `LIMIT`.
     """
     # Without O_NONBLOCK, opening a FIFO would wait until another process opens it for writing.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "Not a plain file", os.fspath(path))
         data = file.read(LIMIT + 1)
     if len(data) > LIMIT:

@@ -180,9 +180,8 @@ def _read(path: Path) -> bytes:
     A file that every user can write to is ignored. A file that its group can write to is accepted,
     because a umask of 002 creates such files.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
         if status.st_uid not in {0, os.geteuid()}:
             raise _Ignored(f"ignored: it belongs to user {status.st_uid}")
         if status.st_mode & stat.S_IWOTH:
