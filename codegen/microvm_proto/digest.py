@@ -30,6 +30,8 @@ from microvm_proto.types import (
     within,
 )
 
+_LONG_STRUCT = 1 << 14  # maximum number of characters in the description of a struct
+
 
 def wire_digest(schema: Schema) -> int:
     """Return 64 bits of SHA-256 over all in a schema that determines the bytes on the wire.
@@ -84,36 +86,57 @@ def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
 
 def _meaning(schema: Schema) -> str:
     """Return the text that is hashed to a seed: the layout of messages, with names and units."""
+    names = _Names()
     messages = [
-        [message.number, message.name, _sender(schema, message), message.id, _named(message.fields)]
+        [
+            message.number,
+            message.name,
+            _sender(schema, message),
+            message.id,
+            names.fields(message.fields),
+        ]
         for message in sorted(schema.messages, key=lambda message: message.number)
     ]
     return json.dumps([schema.prefix.name, _framing(schema), messages])
 
 
-def _named(fields: Sequence[Field]) -> list[Any]:
-    """Return a description of fields for a digest: names, types, and names of values and bits."""
-    return [
-        [
-            [field.name, _shape(field.type), field.equals, field.absent, field.unit, field.scale],
-            [_names(kind) for kind in within(field.type)],
+class _Names:
+    """Describes fields for a seed: their names and types, and the names of values and bits.
+
+    A field of a struct type describes the struct, and once more all structs in it. So the
+    description of a deeply nested struct would grow exponentially. If the description of a struct
+    is long, its hash takes its place.
+    """
+
+    def __init__(self) -> None:
+        self._structs: dict[str, Any] = {}
+
+    def fields(self, fields: Sequence[Field]) -> list[Any]:
+        """Return the description of the fields of a message or struct."""
+        return [
+            [
+                [each.name, _shape(each.type), each.equals, each.absent, each.unit, each.scale],
+                [self._type(kind) for kind in within(each.type)],
+            ]
+            for each in fields
         ]
-        for field in fields
-    ]
 
-
-def _names(kind: Type) -> list[Any]:
-    match kind:
-        case Enum(values=values):
-            # Leave out the faults that are built into the generator. So a new built-in fault does
-            # not change the seeds of existing schemas.
-            own = values[len(FAULTS) if kind.extends_faults else 0 :]
-            return sorted([value.number, value.name] for value in own)
-        case Flags(bits=bits):
-            return sorted([bit.bit, bit.name] for bit in bits)
-        case Struct(fields=fields):
-            return _named(fields)
-    return []
+    def _type(self, kind: Type) -> Any:
+        match kind:
+            case Enum(values=values):
+                # Leave out the faults that are built into the generator. So a new built-in fault
+                # does not change the seeds of existing schemas.
+                own = values[len(FAULTS) if kind.extends_faults else 0 :]
+                return sorted([value.number, value.name] for value in own)
+            case Flags(bits=bits):
+                return sorted([bit.bit, bit.name] for bit in bits)
+            case Struct(name=name, fields=fields):
+                if name not in self._structs:
+                    form = self.fields(fields)
+                    text = json.dumps(form)
+                    self._structs[name] = form if len(text) <= _LONG_STRUCT else _digest(text)
+                return self._structs[name]
+        return []
 
 
 def _sender(schema: Schema, message: Message) -> str | int:

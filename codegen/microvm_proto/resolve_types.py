@@ -101,6 +101,7 @@ class Types:
         tables = [(str(table.data.get("name")), table) for table in root.tables("struct")]
         self._tables = dict(tables)
         self._structs: dict[str, Struct] = {}
+        self._levels: dict[str, int] = {}  # number of structs in the deepest chain of each struct
         self._open: list[str] = []
         self._total = 0
         self.structs = tuple(self._struct(name) for name, _ in tables)
@@ -192,6 +193,9 @@ class Types:
             made = replace(made, fields=())
         table.done()
         self._structs[name] = made
+        elements = (getattr(field.type, "element", field.type) for field in made.fields)
+        nested = (self._levels[each.name] for each in elements if isinstance(each, Struct))
+        self._levels[name] = 1 + max(nested, default=0)
         return made
 
     def _has_room(self, table: Table, fields: Iterable[Field]) -> int:
@@ -425,13 +429,16 @@ class Types:
             return self._scalars[name]
         if name not in self._tables:
             return None
-        if name in self._open or len(self._open) > _MAX_DEPTH:
-            text = f"structs are nested deeper than {_MAX_DEPTH}"
-            text = f"`{self._open[0]}` contains itself" if name in self._open else text
-            hint = f"flatten it: structs are not recursive, and at most {_MAX_DEPTH} levels deep"
-            table.error("recursive-struct", "type", text, hint)
-            return INTEGERS["u8"]
-        return self._struct(name)
+        text = f"structs are nested deeper than {_MAX_DEPTH}"
+        if name in self._open:
+            text = f"`{self._open[0]}` contains itself"
+        elif len(self._open) <= _MAX_DEPTH:
+            found = self._struct(name)
+            if not self._open or self._levels[name] <= _MAX_DEPTH:
+                return found
+        hint = f"flatten it: structs are not recursive, and at most {_MAX_DEPTH} levels deep"
+        table.error("recursive-struct", "type", text, hint)
+        return INTEGERS["u8"]
 
     def _prefix(self, table: Table, *keys: str) -> Integer:
         """Return the type of lengths and counts, and check that the bounds at `keys` fit into it.
