@@ -61,7 +61,8 @@ class Document:
         self.positions: dict[Path, Position] = {(): START}
         self._reported: set[Path] = set()
         try:
-            self.text = content(path).decode() if text is None else text
+            # Some editors begin a file with a byte-order mark, which "utf-8-sig" removes.
+            self.text = content(path).decode("utf-8-sig") if text is None else text
             if _LONG_KEY.search(self.text):
                 raise RecursionError
             self.data: dict[str, Any] = tomllib.loads(self.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, replace
@@ -107,10 +108,15 @@ def _ahead(schema: Schema) -> bytes:
 
 
 def _frame(schema: Schema, message: Message, sequence: int, more: bytes = b"") -> bytes:
-    body = b"".join(map(least_bytes, message.fields)) + more
+    body = _least_body(message) + more
     id_ = 1 if message.id == "required" else 0
     sequence &= 0xFF
     return schema.framing.wire(write(schema, message.number, id_, body, sequence=sequence))
+
+
+@functools.lru_cache(maxsize=4)  # Hundreds of frames have the same body.
+def _least_body(message: Message) -> bytes:
+    return b"".join(map(least_bytes, message.fields))
 
 
 def _disturbed(schema: Schema, message: Message, end: str) -> Iterator[tuple[str, list[bytes]]]:
