@@ -213,6 +213,8 @@ enum {
 	FILES_FAILURE_PATH_MAX = 4095,
 };
 
+typedef char files_needs_size_t_of_4_bytes[sizeof(size_t) >= 4 ? 1 : -1];
+
 /* Bytes inside a frame. They are not terminated by a NUL. */
 struct files_slice {
 	const uint8_t *data;
@@ -349,13 +351,13 @@ static inline uint8_t *files_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *files_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		memmove(at, data, size);
+		memmove(at, data, (size_t)size);
 	return at + size;
 }
 
 static inline void files_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
 {
-	size_t body = (size_t)(end - out) - FILES_HEADER_SIZE;
+	size_t body = (size_t)(end - out) - (size_t)FILES_HEADER_SIZE;
 
 	files_put(out, 4, body);
 	files_put(out + 4, 2, type);
@@ -441,7 +443,7 @@ static inline bool files_no_nul(const struct files_cursor *cursor, uint8_t field
 	for (uint32_t i = 0; i < slice->size; i++)
 		if (slice->data[i] == 0)
 			return files_refuse(cursor, FILES_FAULT_EMBEDDED_NUL,
-				(size_t)(slice->data - cursor->body) + i, field);
+				(size_t)(slice->data - cursor->body) + (size_t)i, field);
 	return true;
 }
 
@@ -457,7 +459,7 @@ static inline bool files_take_bytes(struct files_cursor *cursor, uint8_t field, 
 	if (out->size > cursor->size - cursor->at)
 		return files_refuse(cursor, FILES_FAULT_TRUNCATED, cursor->at, field);
 	out->data = cursor->body + cursor->at;
-	cursor->at += out->size;
+	cursor->at += (size_t)out->size;
 	return nul || files_no_nul(cursor, field, out);
 }
 
@@ -684,17 +686,17 @@ static inline bool files_decode_body(const struct files_header *header, const ui
 	(void)out;
 	switch (header->type) {
 	case FILES_TYPE_REQUEST:
-		return files_decode_request(body, header->body_length, version, &out->request, fault);
+		return files_decode_request(body, (size_t)header->body_length, version, &out->request, fault);
 	case FILES_TYPE_ENTRY:
-		return files_decode_entry(body, header->body_length, version, &out->entry, fault);
+		return files_decode_entry(body, (size_t)header->body_length, version, &out->entry, fault);
 	case FILES_TYPE_DATA:
-		return files_decode_data(body, header->body_length, version, &out->data, fault);
+		return files_decode_data(body, (size_t)header->body_length, version, &out->data, fault);
 	case FILES_TYPE_WHOLE:
-		return files_decode_whole(body, header->body_length, version, fault);
+		return files_decode_whole(body, (size_t)header->body_length, version, fault);
 	case FILES_TYPE_DONE:
-		return files_decode_done(body, header->body_length, version, fault);
+		return files_decode_done(body, (size_t)header->body_length, version, fault);
 	case FILES_TYPE_FAILURE:
-		return files_decode_failure(body, header->body_length, version, &out->failure, fault);
+		return files_decode_failure(body, (size_t)header->body_length, version, &out->failure, fault);
 	default:
 		(void)body;
 		return files_fail(fault, FILES_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -705,7 +707,7 @@ static inline bool files_decode_body(const struct files_header *header, const ui
 static inline enum files_fault files_check_bytes(const struct files_slice *bytes, uint32_t max)
 {
 	struct files_fault_at at = { FILES_FAULT_NONE, 0, 0 };
-	const struct files_cursor cursor = { bytes->data, bytes->size, 0, &at };
+	const struct files_cursor cursor = { bytes->data, (size_t)bytes->size, 0, &at };
 
 	if (bytes->size > max)
 		return FILES_FAULT_TOO_LONG;
@@ -718,7 +720,7 @@ static inline enum files_fault files_check_list(const struct files_list *list, u
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
 	struct files_fault_at at = { FILES_FAULT_NONE, 0, 0 };
-	struct files_cursor cursor = { list->items, list->size, 0, &at };
+	struct files_cursor cursor = { list->items, (size_t)list->size, 0, &at };
 	struct files_slice item;
 
 	if (list->count > max_items)

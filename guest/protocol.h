@@ -371,6 +371,8 @@ enum {
 	SANDBOXD_EXEC_RESIZE_MAX_BODY = 4,
 };
 
+typedef char sandboxd_needs_size_t_of_4_bytes[sizeof(size_t) >= 4 ? 1 : -1];
+
 /* Bytes inside a frame. They are not terminated by a NUL. */
 struct sandboxd_slice {
 	const uint8_t *data;
@@ -648,13 +650,13 @@ static inline uint8_t *sandboxd_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *sandboxd_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		memmove(at, data, size);
+		memmove(at, data, (size_t)size);
 	return at + size;
 }
 
 static inline void sandboxd_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
 {
-	size_t body = (size_t)(end - out) - SANDBOXD_HEADER_SIZE;
+	size_t body = (size_t)(end - out) - (size_t)SANDBOXD_HEADER_SIZE;
 
 	sandboxd_put(out, 4, body);
 	sandboxd_put(out + 4, 2, type);
@@ -740,7 +742,7 @@ static inline bool sandboxd_no_nul(const struct sandboxd_cursor *cursor, uint8_t
 	for (uint32_t i = 0; i < slice->size; i++)
 		if (slice->data[i] == 0)
 			return sandboxd_refuse(cursor, SANDBOXD_FAULT_EMBEDDED_NUL,
-				(size_t)(slice->data - cursor->body) + i, field);
+				(size_t)(slice->data - cursor->body) + (size_t)i, field);
 	return true;
 }
 
@@ -756,7 +758,7 @@ static inline bool sandboxd_take_bytes(struct sandboxd_cursor *cursor, uint8_t f
 	if (out->size > cursor->size - cursor->at)
 		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TRUNCATED, cursor->at, field);
 	out->data = cursor->body + cursor->at;
-	cursor->at += out->size;
+	cursor->at += (size_t)out->size;
 	return nul || sandboxd_no_nul(cursor, field, out);
 }
 
@@ -1195,51 +1197,51 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 	(void)out;
 	switch (header->type) {
 	case SANDBOXD_TYPE_HELLO:
-		return sandboxd_decode_hello(body, header->body_length, version, &out->hello, fault);
+		return sandboxd_decode_hello(body, (size_t)header->body_length, version, &out->hello, fault);
 	case SANDBOXD_TYPE_READY:
-		return sandboxd_decode_ready(body, header->body_length, version, &out->ready, fault);
+		return sandboxd_decode_ready(body, (size_t)header->body_length, version, &out->ready, fault);
 	case SANDBOXD_TYPE_RESUME:
-		return sandboxd_decode_resume(body, header->body_length, version, &out->resume, fault);
+		return sandboxd_decode_resume(body, (size_t)header->body_length, version, &out->resume, fault);
 	case SANDBOXD_TYPE_PING:
-		return sandboxd_decode_ping(body, header->body_length, version, &out->ping, fault);
+		return sandboxd_decode_ping(body, (size_t)header->body_length, version, &out->ping, fault);
 	case SANDBOXD_TYPE_PONG:
-		return sandboxd_decode_pong(body, header->body_length, version, &out->pong, fault);
+		return sandboxd_decode_pong(body, (size_t)header->body_length, version, &out->pong, fault);
 	case SANDBOXD_TYPE_STATUS_REQUEST:
-		return sandboxd_decode_status_request(body, header->body_length, version, fault);
+		return sandboxd_decode_status_request(body, (size_t)header->body_length, version, fault);
 	case SANDBOXD_TYPE_STATUS:
-		return sandboxd_decode_status(body, header->body_length, version, &out->status, fault);
+		return sandboxd_decode_status(body, (size_t)header->body_length, version, &out->status, fault);
 	case SANDBOXD_TYPE_SHUTDOWN:
-		return sandboxd_decode_shutdown(body, header->body_length, version, fault);
+		return sandboxd_decode_shutdown(body, (size_t)header->body_length, version, fault);
 	case SANDBOXD_TYPE_GOODBYE:
-		return sandboxd_decode_goodbye(body, header->body_length, version, &out->goodbye, fault);
+		return sandboxd_decode_goodbye(body, (size_t)header->body_length, version, &out->goodbye, fault);
 	case SANDBOXD_TYPE_ERROR:
-		return sandboxd_decode_error(body, header->body_length, version, &out->error, fault);
+		return sandboxd_decode_error(body, (size_t)header->body_length, version, &out->error, fault);
 	case SANDBOXD_TYPE_KEEP:
-		return sandboxd_decode_keep(body, header->body_length, version, fault);
+		return sandboxd_decode_keep(body, (size_t)header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_REQUEST:
-		return sandboxd_decode_exec_request(body, header->body_length, version, &out->exec_request, fault);
+		return sandboxd_decode_exec_request(body, (size_t)header->body_length, version, &out->exec_request, fault);
 	case SANDBOXD_TYPE_EXEC_OUTPUT:
-		return sandboxd_decode_exec_output(body, header->body_length, version, &out->exec_output, fault);
+		return sandboxd_decode_exec_output(body, (size_t)header->body_length, version, &out->exec_output, fault);
 	case SANDBOXD_TYPE_EXEC_RESPONSE:
-		return sandboxd_decode_exec_response(body, header->body_length, version, &out->exec_response, fault);
+		return sandboxd_decode_exec_response(body, (size_t)header->body_length, version, &out->exec_response, fault);
 	case SANDBOXD_TYPE_EXEC_FAILED:
-		return sandboxd_decode_exec_failed(body, header->body_length, version, &out->exec_failed, fault);
+		return sandboxd_decode_exec_failed(body, (size_t)header->body_length, version, &out->exec_failed, fault);
 	case SANDBOXD_TYPE_EXEC_SIGNAL:
-		return sandboxd_decode_exec_signal(body, header->body_length, version, &out->exec_signal, fault);
+		return sandboxd_decode_exec_signal(body, (size_t)header->body_length, version, &out->exec_signal, fault);
 	case SANDBOXD_TYPE_EXEC_KILL:
-		return sandboxd_decode_exec_kill(body, header->body_length, version, fault);
+		return sandboxd_decode_exec_kill(body, (size_t)header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_TERMINATE:
-		return sandboxd_decode_exec_terminate(body, header->body_length, version, fault);
+		return sandboxd_decode_exec_terminate(body, (size_t)header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_CREDIT:
-		return sandboxd_decode_exec_credit(body, header->body_length, version, &out->exec_credit, fault);
+		return sandboxd_decode_exec_credit(body, (size_t)header->body_length, version, &out->exec_credit, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN:
-		return sandboxd_decode_exec_stdin(body, header->body_length, version, &out->exec_stdin, fault);
+		return sandboxd_decode_exec_stdin(body, (size_t)header->body_length, version, &out->exec_stdin, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN_CREDIT:
-		return sandboxd_decode_exec_stdin_credit(body, header->body_length, version, &out->exec_stdin_credit, fault);
+		return sandboxd_decode_exec_stdin_credit(body, (size_t)header->body_length, version, &out->exec_stdin_credit, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN_CLOSED:
-		return sandboxd_decode_exec_stdin_closed(body, header->body_length, version, fault);
+		return sandboxd_decode_exec_stdin_closed(body, (size_t)header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_RESIZE:
-		return sandboxd_decode_exec_resize(body, header->body_length, version, &out->exec_resize, fault);
+		return sandboxd_decode_exec_resize(body, (size_t)header->body_length, version, &out->exec_resize, fault);
 	default:
 		(void)body;
 		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -1250,7 +1252,7 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 static inline enum sandboxd_fault sandboxd_check_bytes(const struct sandboxd_slice *bytes, uint32_t max)
 {
 	struct sandboxd_fault_at at = { SANDBOXD_FAULT_NONE, 0, 0 };
-	const struct sandboxd_cursor cursor = { bytes->data, bytes->size, 0, &at };
+	const struct sandboxd_cursor cursor = { bytes->data, (size_t)bytes->size, 0, &at };
 
 	if (bytes->size > max)
 		return SANDBOXD_FAULT_TOO_LONG;
@@ -1263,7 +1265,7 @@ static inline enum sandboxd_fault sandboxd_check_list(const struct sandboxd_list
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
 	struct sandboxd_fault_at at = { SANDBOXD_FAULT_NONE, 0, 0 };
-	struct sandboxd_cursor cursor = { list->items, list->size, 0, &at };
+	struct sandboxd_cursor cursor = { list->items, (size_t)list->size, 0, &at };
 	struct sandboxd_slice item;
 
 	if (list->count > max_items)

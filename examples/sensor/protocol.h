@@ -302,13 +302,13 @@ static inline uint8_t *sensor_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *sensor_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		memmove(at, data, size);
+		memmove(at, data, (size_t)size);
 	return at + size;
 }
 
 static inline void sensor_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
 {
-	size_t body = (size_t)(end - out) - SENSOR_HEADER_SIZE;
+	size_t body = (size_t)(end - out) - (size_t)SENSOR_HEADER_SIZE;
 
 	sensor_put(out, 4, body);
 	sensor_put(out + 4, 2, type);
@@ -394,7 +394,7 @@ static inline bool sensor_no_nul(const struct sensor_cursor *cursor, uint8_t fie
 	for (uint32_t i = 0; i < slice->size; i++)
 		if (slice->data[i] == 0)
 			return sensor_refuse(cursor, SENSOR_FAULT_EMBEDDED_NUL,
-				(size_t)(slice->data - cursor->body) + i, field);
+				(size_t)(slice->data - cursor->body) + (size_t)i, field);
 	return true;
 }
 
@@ -410,7 +410,7 @@ static inline bool sensor_take_bytes(struct sensor_cursor *cursor, uint8_t field
 	if (out->size > cursor->size - cursor->at)
 		return sensor_refuse(cursor, SENSOR_FAULT_TRUNCATED, cursor->at, field);
 	out->data = cursor->body + cursor->at;
-	cursor->at += out->size;
+	cursor->at += (size_t)out->size;
 	return nul || sensor_no_nul(cursor, field, out);
 }
 
@@ -604,17 +604,17 @@ static inline bool sensor_decode_body(const struct sensor_header *header, const 
 	(void)out;
 	switch (header->type) {
 	case SENSOR_TYPE_IDENTIFY:
-		return sensor_decode_identify(body, header->body_length, version, fault);
+		return sensor_decode_identify(body, (size_t)header->body_length, version, fault);
 	case SENSOR_TYPE_IDENTITY:
-		return sensor_decode_identity(body, header->body_length, version, &out->identity, fault);
+		return sensor_decode_identity(body, (size_t)header->body_length, version, &out->identity, fault);
 	case SENSOR_TYPE_MEASURE:
-		return sensor_decode_measure(body, header->body_length, version, &out->measure, fault);
+		return sensor_decode_measure(body, (size_t)header->body_length, version, &out->measure, fault);
 	case SENSOR_TYPE_READING:
-		return sensor_decode_reading(body, header->body_length, version, &out->reading, fault);
+		return sensor_decode_reading(body, (size_t)header->body_length, version, &out->reading, fault);
 	case SENSOR_TYPE_DONE:
-		return sensor_decode_done(body, header->body_length, version, fault);
+		return sensor_decode_done(body, (size_t)header->body_length, version, fault);
 	case SENSOR_TYPE_REFUSED:
-		return sensor_decode_refused(body, header->body_length, version, &out->refused, fault);
+		return sensor_decode_refused(body, (size_t)header->body_length, version, &out->refused, fault);
 	default:
 		(void)body;
 		return sensor_fail(fault, SENSOR_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -625,7 +625,7 @@ static inline bool sensor_decode_body(const struct sensor_header *header, const 
 static inline enum sensor_fault sensor_check_bytes(const struct sensor_slice *bytes, uint32_t max)
 {
 	struct sensor_fault_at at = { SENSOR_FAULT_NONE, 0, 0 };
-	const struct sensor_cursor cursor = { bytes->data, bytes->size, 0, &at };
+	const struct sensor_cursor cursor = { bytes->data, (size_t)bytes->size, 0, &at };
 
 	if (bytes->size > max)
 		return SENSOR_FAULT_TOO_LONG;
@@ -638,7 +638,7 @@ static inline enum sensor_fault sensor_check_list(const struct sensor_list *list
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
 	struct sensor_fault_at at = { SENSOR_FAULT_NONE, 0, 0 };
-	struct sensor_cursor cursor = { list->items, list->size, 0, &at };
+	struct sensor_cursor cursor = { list->items, (size_t)list->size, 0, &at };
 	struct sensor_slice item;
 
 	if (list->count > max_items)

@@ -279,7 +279,7 @@ static inline uint8_t *meter_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *meter_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		memmove(at, data, size);
+		memmove(at, data, (size_t)size);
 	return at + size;
 }
 
@@ -368,7 +368,7 @@ static inline bool meter_no_nul(const struct meter_cursor *cursor, uint8_t field
 	for (uint32_t i = 0; i < slice->size; i++)
 		if (slice->data[i] == 0)
 			return meter_refuse(cursor, METER_FAULT_EMBEDDED_NUL,
-				(size_t)(slice->data - cursor->body) + i, field);
+				(size_t)(slice->data - cursor->body) + (size_t)i, field);
 	return true;
 }
 
@@ -384,7 +384,7 @@ static inline bool meter_take_bytes(struct meter_cursor *cursor, uint8_t field, 
 	if (out->size > cursor->size - cursor->at)
 		return meter_refuse(cursor, METER_FAULT_TRUNCATED, cursor->at, field);
 	out->data = cursor->body + cursor->at;
-	cursor->at += out->size;
+	cursor->at += (size_t)out->size;
 	return nul || meter_no_nul(cursor, field, out);
 }
 
@@ -634,17 +634,17 @@ static inline bool meter_decode_body(const struct meter_header *header, const ui
 	(void)out;
 	switch (header->type) {
 	case METER_TYPE_IDENTIFY:
-		return meter_decode_identify(body, header->body_length, version, fault);
+		return meter_decode_identify(body, (size_t)header->body_length, version, fault);
 	case METER_TYPE_IDENTITY:
-		return meter_decode_identity(body, header->body_length, version, &out->identity, fault);
+		return meter_decode_identity(body, (size_t)header->body_length, version, &out->identity, fault);
 	case METER_TYPE_MEASURE:
-		return meter_decode_measure(body, header->body_length, version, &out->measure, fault);
+		return meter_decode_measure(body, (size_t)header->body_length, version, &out->measure, fault);
 	case METER_TYPE_READING:
-		return meter_decode_reading(body, header->body_length, version, &out->reading, fault);
+		return meter_decode_reading(body, (size_t)header->body_length, version, &out->reading, fault);
 	case METER_TYPE_DONE:
-		return meter_decode_done(body, header->body_length, version, fault);
+		return meter_decode_done(body, (size_t)header->body_length, version, fault);
 	case METER_TYPE_STATUS:
-		return meter_decode_status(body, header->body_length, version, &out->status, fault);
+		return meter_decode_status(body, (size_t)header->body_length, version, &out->status, fault);
 	default:
 		(void)body;
 		return meter_fail(fault, METER_FAULT_UNKNOWN_TYPE, 0, 0);
@@ -655,7 +655,7 @@ static inline bool meter_decode_body(const struct meter_header *header, const ui
 static inline enum meter_fault meter_check_bytes(const struct meter_slice *bytes, uint32_t max)
 {
 	struct meter_fault_at at = { METER_FAULT_NONE, 0, 0 };
-	const struct meter_cursor cursor = { bytes->data, bytes->size, 0, &at };
+	const struct meter_cursor cursor = { bytes->data, (size_t)bytes->size, 0, &at };
 
 	if (bytes->size > max)
 		return METER_FAULT_TOO_LONG;
@@ -668,7 +668,7 @@ static inline enum meter_fault meter_check_list(const struct meter_list *list, u
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
 	struct meter_fault_at at = { METER_FAULT_NONE, 0, 0 };
-	struct meter_cursor cursor = { list->items, list->size, 0, &at };
+	struct meter_cursor cursor = { list->items, (size_t)list->size, 0, &at };
 	struct meter_slice item;
 
 	if (list->count > max_items)
@@ -886,7 +886,7 @@ static inline size_t meter_encode_status(uint8_t *out, size_t room, uint32_t ver
 /* Returns the seed for which the checksum of a frame is correct. */
 static inline uint16_t meter_seed_of(const uint8_t *frame, size_t size)
 {
-	size_t checked = size - METER_CHECK_SIZE;
+	size_t checked = size - (size_t)METER_CHECK_SIZE;
 
 	return (uint16_t)(meter_crc(frame, checked) ^ meter_get(frame + checked, METER_CHECK_SIZE));
 }
@@ -900,7 +900,8 @@ static inline bool meter_decode_frame(const uint8_t *frame, size_t size, enum me
 	if (!meter_decode_header(frame, size, sender, version, header, fault))
 		return false;
 	if (meter_seed_of(frame, size) != meter_seed(version))
-		return meter_fail(fault, METER_FAULT_BAD_CHECK, size - METER_CHECK_SIZE, 0);
+		return meter_fail(fault, METER_FAULT_BAD_CHECK, size - (size_t)METER_CHECK_SIZE,
+			0);
 	return meter_decode_body(header, frame + METER_HEADER_SIZE, version, body, fault);
 }
 
@@ -942,7 +943,8 @@ static inline void meter_receiver_init(struct meter_receiver *r, enum meter_end 
 	r->lost = 0;
 	r->numbered = false;
 	r->frame = frame;
-	r->room = sender == METER_READER ? METER_ROOM_FROM_READER : METER_ROOM_FROM_METER;
+	r->room = (size_t)(sender == METER_READER ?
+		METER_ROOM_FROM_READER : METER_ROOM_FROM_METER);
 	r->size = r->wire = 0;
 	r->left = 0;
 	r->zero = false;

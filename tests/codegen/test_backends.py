@@ -185,6 +185,31 @@ int main(void)
 """
 
 
+FRAMED = [ROOT / "examples/sensor/sensor.toml", ROOT / "examples/serial/meter.toml", PROBE]
+
+
+@pytest.mark.parametrize("style", ["protocol.h", "table.h"])
+@pytest.mark.parametrize("schema", [*SCHEMAS, *FRAMED], ids=lambda path: path.stem)
+def test_the_c_compiles_for_an_avr(
+    schema: Path, style: str, generated: Generated, tmp_path: Path
+) -> None:
+    """An AVR has a `size_t` of 2 bytes, and a `double` of 4 bytes unless an option says 8."""
+    header = generated(schema) / style
+    flags = "-mmcu=atmega2560 -std=c11 -Wall -Wextra -Wconversion -Werror -x c -c".split()
+    command = ["avr-gcc", *flags, header, "-o", tmp_path / "avr.o"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if read_schema(schema).max_body >= 1 << 16:
+        assert "_needs_size_t_of_4_bytes" in done.stderr
+        return
+    if "_bits_of_f64" in header.read_text():
+        assert "_f64_needs_a_double_of_8_bytes" in done.stderr
+        done = subprocess.run(
+            [*command, "-mdouble=64"], capture_output=True, text=True, check=False
+        )
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
 def test_header_encodes_nothing_longer_than_its_bound(generated: Generated, tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(TOO_LONG)
     folder = generated(ROOT / "tests/codegen/schemas/everything.toml")

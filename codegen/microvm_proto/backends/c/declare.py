@@ -107,7 +107,10 @@ def sizes(schema: Schema) -> str:
     )
     if framing.given:
         about += " MAX_FRAME is the size on the wire; ROOM is the size of a receiver's buffer."
-    return f"{comment(about)}{_constants('enum', named)}"
+    declared = f"{comment(about)}{_constants('enum', named)}"
+    if schema.max_body >= 1 << 16:  # a processor of 16 bits, such as an AVR, cannot hold a frame
+        declared += "\n\ntypedef char @p@_needs_size_t_of_4_bytes[sizeof(size_t) >= 4 ? 1 : -1];"
+    return declared
 
 
 def _of_fields(kind: Struct | Message) -> Iterator[tuple[str, int]]:

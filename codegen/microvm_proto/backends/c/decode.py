@@ -34,7 +34,7 @@ def decode_any(schema: Schema) -> str:
     """Generate the C function that decodes a body by the message type in the frame's header."""
     cases = "".join(
         f"\tcase @P@_TYPE_{message.c_name.upper()}:\n"
-        f"\t\treturn @p@_decode_{message.c_name}(body, header->body_length, version, "
+        f"\t\treturn @p@_decode_{message.c_name}(body, (size_t)header->body_length, version, "
         f"{f'&out->{message.c_name}, ' if message.visible else ''}fault);\n"
         for message in schema.messages
     )

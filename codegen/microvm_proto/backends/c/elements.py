@@ -155,7 +155,7 @@ def _fault_of_items(kind: Scalar | Struct) -> str:
         "\tconst struct @p@_list *list, uint32_t max_items)",
         [
             "struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };",
-            "struct @p@_cursor cursor = { list->items, list->size, 0, &at };",
+            "struct @p@_cursor cursor = { list->items, (size_t)list->size, 0, &at };",
             "struct @p@_list items = *list;",
             "",
             "if (list->count > max_items)",

@@ -30,7 +30,7 @@ def put(framing: Framing) -> str:
         f"\t@p@_put({_at('out', each.offset)}, {each.size}, {values.get(each.name, each.name)});\n"
         for each in framing.header
     )
-    length = "\tsize_t body = (size_t)(end - out) - @P@_HEADER_SIZE;\n\n"
+    length = "\tsize_t body = (size_t)(end - out) - (size_t)@P@_HEADER_SIZE;\n\n"
     length = length if "body_length" in framing.features else ""
     return f"static inline void @p@_put_header({', '.join(parameters)})\n{{\n{length}{puts}}}"
 

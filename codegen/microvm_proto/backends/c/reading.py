@@ -136,7 +136,7 @@ static inline bool @p@_take_list_of(struct @p@_walk *walk, const struct @p@_fiel
 
 	if (!@p@_take_count(&walk->from, walk->number, (uint32_t)numbers[0], list))
 		return false;
-	if (!@p@_take_elements(walk, list->count, numbers + 1, NULL))
+	if (!@p@_take_elements(walk, (size_t)list->count, numbers + 1, NULL))
 		return false;
 	list->size = (uint32_t)(walk->from.body + walk->from.at - list->items);
 	return true;
@@ -152,10 +152,10 @@ static inline enum @p@_fault @p@_list_fault(const struct @p@_walk *walk, const @
 	if (list->count > numbers[0])
 		return @P@_FAULT_TOO_MANY;
 	items.from.body = list->items;
-	items.from.size = list->size;
+	items.from.size = (size_t)list->size;
 	items.from.at = 0;
 	items.from.fault = &at;
-	if (@p@_take_elements(&items, list->count, numbers + 1, NULL))
+	if (@p@_take_elements(&items, (size_t)list->count, numbers + 1, NULL))
 		@p@_end(&items.from);
 	return at.fault;
 }
@@ -263,6 +263,7 @@ static inline bool @p@_decode(const uint8_t *body, size_t size, uint32_t version
 static inline bool @p@_decode_body(const struct @p@_header *header, const uint8_t *body,
 	uint32_t version, union @p@_body *out, struct @p@_fault_at *fault)
 {
-	return @p@_decode(body, header->body_length, version, out, header->type, fault);
+	return @p@_decode(body, (size_t)header->body_length, version, out, header->type,
+		fault);
 }
 """

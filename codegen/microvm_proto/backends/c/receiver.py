@@ -115,7 +115,7 @@ _RECEIVER = """
 /* Returns the seed for which the checksum of a frame is correct. */
 static inline @check_t@ @p@_seed_of(const uint8_t *frame, size_t size)
 {
-	size_t checked = size - @P@_CHECK_SIZE;
+	size_t checked = size - (size_t)@P@_CHECK_SIZE;
 
 	return (@check_t@)(@p@_crc(frame, checked) ^ @p@_get(frame + checked, @P@_CHECK_SIZE));
 }
@@ -141,7 +141,8 @@ static inline bool @p@_decode_frame(const uint8_t *frame, size_t size, enum @p@_
 @end
 @if check
 	if (@p@_seed_of(frame, size) != @p@_seed(version))
-		return @p@_fail(fault, @P@_FAULT_BAD_CHECK, size - @P@_CHECK_SIZE, 0);
+		return @p@_fail(fault, @P@_FAULT_BAD_CHECK, size - (size_t)@P@_CHECK_SIZE,
+			0);
 @end
 	return @p@_decode_body(header, frame + @P@_HEADER_SIZE, version, body, fault);
 }
@@ -209,7 +210,8 @@ static inline void @p@_receiver_init(struct @p@_receiver *r, enum @p@_end sender
 @end
 @if cobs stream
 	r->frame = frame;
-	r->room = sender == @P@_@FIRST@ ? @P@_ROOM_FROM_@FIRST@ : @P@_ROOM_FROM_@SECOND@;
+	r->room = (size_t)(sender == @P@_@FIRST@ ?
+		@P@_ROOM_FROM_@FIRST@ : @P@_ROOM_FROM_@SECOND@);
 @end
 @if cobs
 	r->size = r->wire = 0;
@@ -384,7 +386,7 @@ static inline bool @p@_receive_more(struct @p@_receiver *r)
 @end
 			continue;
 		}
-		r->need = @P@_HEADER_SIZE + r->header.body_length + @P@_CHECK_SIZE;
+		r->need = (size_t)(@P@_HEADER_SIZE + r->header.body_length + @P@_CHECK_SIZE);
 		if (r->end - r->start < r->need)
 			return false;
 		if (@p@_take_frame(r, frame, r->need)) {

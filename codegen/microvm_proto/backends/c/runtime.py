@@ -70,7 +70,7 @@ static inline uint8_t *@p@_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *@p@_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		memmove(at, data, size);
+		memmove(at, data, (size_t)size);
 	return at + size;
 }
 
@@ -154,7 +154,7 @@ static inline bool @p@_no_nul(const struct @p@_cursor *cursor, uint8_t field,
 	for (uint32_t i = 0; i < slice->size; i++)
 		if (slice->data[i] == 0)
 			return @p@_refuse(cursor, @P@_FAULT_EMBEDDED_NUL,
-				(size_t)(slice->data - cursor->body) + i, field);
+				(size_t)(slice->data - cursor->body) + (size_t)i, field);
 	return true;
 }
 
@@ -170,7 +170,7 @@ static inline bool @p@_take_bytes(struct @p@_cursor *cursor, uint8_t field, uint
 	if (out->size > cursor->size - cursor->at)
 		return @p@_refuse(cursor, @P@_FAULT_TRUNCATED, cursor->at, field);
 	out->data = cursor->body + cursor->at;
-	cursor->at += out->size;
+	cursor->at += (size_t)out->size;
 	return nul || @p@_no_nul(cursor, field, out);
 }
 
@@ -254,8 +254,8 @@ static inline bool @p@_take_octets(struct @p@_cursor *cursor, uint8_t field, uin
 {
 	if (count > cursor->size - cursor->at)
 		return @p@_refuse(cursor, @P@_FAULT_TRUNCATED, cursor->at, field);
-	memcpy(out, cursor->body + cursor->at, count);
-	cursor->at += count;
+	memcpy(out, cursor->body + cursor->at, (size_t)count);
+	cursor->at += (size_t)count;
 	return true;
 }
 """
@@ -274,7 +274,7 @@ static inline bool @p@_finite(const struct @p@_cursor *cursor, uint8_t field, un
 
 # C functions take floats by address, because passing a NaN by value can change its bits.
 _FLOAT = """
-typedef char @p@_size_of_@f@[sizeof(@type@) == @size@ ? 1 : -1];
+typedef char @p@_@f@_needs_a_@type@_of_@size@_bytes[sizeof(@type@) == @size@ ? 1 : -1];
 
 static inline uint@bits@_t @p@_bits_of_@f@(const @type@ *value)
 {
@@ -331,7 +331,7 @@ static inline bool @p@_is_text(const struct @p@_cursor *cursor, uint8_t field,
 
 		if (size == 0)
 			return @p@_refuse(cursor, @P@_FAULT_NOT_UTF8,
-				(size_t)(slice->data - cursor->body) + at, field);
+				(size_t)(slice->data - cursor->body) + (size_t)at, field);
 		at += size;
 	}
 	return true;
@@ -347,7 +347,7 @@ static inline bool @p@_take_text(struct @p@_cursor *cursor, uint8_t field, uint3
 static inline enum @p@_fault @p@_check_text(const struct @p@_slice *text, uint32_t max, bool nul)
 {
 	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
-	const struct @p@_cursor cursor = { text->data, text->size, 0, &at };
+	const struct @p@_cursor cursor = { text->data, (size_t)text->size, 0, &at };
 
 	if (text->size > max)
 		return @P@_FAULT_TOO_LONG;
@@ -394,7 +394,7 @@ CHECKS = """
 static inline enum @p@_fault @p@_check_bytes(const struct @p@_slice *bytes, uint32_t max)
 {
 	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
-	const struct @p@_cursor cursor = { bytes->data, bytes->size, 0, &at };
+	const struct @p@_cursor cursor = { bytes->data, (size_t)bytes->size, 0, &at };
 
 	if (bytes->size > max)
 		return @P@_FAULT_TOO_LONG;
@@ -407,7 +407,7 @@ static inline enum @p@_fault @p@_check_list(const struct @p@_list *list, uint32_
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
 	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
-	struct @p@_cursor cursor = { list->items, list->size, 0, &at };
+	struct @p@_cursor cursor = { list->items, (size_t)list->size, 0, &at };
 	struct @p@_slice item;
 
 	if (list->count > max_items)

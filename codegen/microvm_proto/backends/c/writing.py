@@ -9,7 +9,7 @@ static inline void @p@_write(struct @p@_walk *walk, const uint8_t *data, uint32_
 {
 	if (walk->to)
 		walk->to = @p@_put_bytes(walk->to, data, size);
-	walk->size += size;
+	walk->size += (size_t)size;
 }
 
 static inline enum @p@_fault @p@_put_value(struct @p@_walk *walk,
