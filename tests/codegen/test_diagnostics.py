@@ -173,7 +173,7 @@ def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + HEAD.encode())
     assert read_schema(path).name == "p"
     path.write_bytes(b"\xef\xbb\xbfp = 1\n")
-    with pytest.raises(SchemaError, match="schema.toml:1:5: error: `p` is not a key"):
+    with pytest.raises(SchemaError, match=r"schema\.toml:1:5: error: `p` is not a key"):
         read_schema(path)
 
 

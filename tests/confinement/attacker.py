@@ -161,17 +161,18 @@ def _spawned(
     """Spawn a command with these descriptors, and return our socket to its standard error."""
     ours, error = socket.socketpair()
     stack.enter_context(ours).settimeout(DEADLINE)
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=error.detach(),
-        pass_fds=theirs,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        cwd="/",
-        start_new_session=True,
-        **identity(user),
-    )
+    with error:  # close it here, so that its other end is at the end of file when the program exits
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=error,
+            pass_fds=theirs,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            cwd="/",
+            start_new_session=True,
+            **identity(user),
+        )
     stack.callback(process.wait)
     stack.callback(process.kill)
     for each in theirs:
