@@ -196,7 +196,7 @@ def test_the_c_compiles_for_an_avr(
     """An AVR has a `size_t` of 2 bytes, and a `double` of 4 bytes unless an option says 8."""
     header = generated(schema) / style
     flags = "-mmcu=atmega2560 -std=c11 -Wall -Wextra -Wconversion -Werror -x c -c".split()
-    command = ["avr-gcc", *flags, header, "-o", tmp_path / "avr.o"]
+    command = ["avr-gcc", *flags, str(header), "-o", str(tmp_path / "avr.o")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if read_schema(schema).max_body >= 1 << 16:
         assert "_needs_size_t_of_4_bytes" in done.stderr

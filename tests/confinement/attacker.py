@@ -166,7 +166,7 @@ def _spawned(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=error,
+            stderr=error.fileno(),
             pass_fds=theirs,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
             cwd="/",
