@@ -261,14 +261,25 @@ async def test_a_guest_sees_nothing_of_its_worker(client: Client) -> None:
 
 
 FORGET = "from distributed.versions import _version_cached; _version_cached.cache_clear(); "
+USE_VERSION = FORGET + "import sys; sys.path.insert(0, {0!r})"
+FORGET_VERSION = FORGET + "import sys; sys.path.remove({0!r})"
+
+
+@pytest.fixture
+def other_version(tmp_path: Path) -> Path:
+    """Return a folder for `sys.path` with the metadata of another version of microvm."""
+    other = tmp_path / "microvm_proto-0.0.1.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: microvm-proto\nVersion: 0.0.1\n")
+    return tmp_path
 
 
 @pytest.mark.parametrize(
     ("change", "undo", "says"),
     [
         (
-            FORGET + "import sys; sys.path.insert(0, {0!r})",
-            FORGET + "import sys; sys.path.remove({0!r})",
+            USE_VERSION,
+            FORGET_VERSION,
             "has microvm 0.0.1, but this process has ",
         ),
         (
@@ -280,19 +291,33 @@ FORGET = "from distributed.versions import _version_cached; _version_cached.cach
     ids=["by its version", "by what is in it"],
 )
 async def test_a_worker_with_another_microvm_is_told_of(
-    client: Client, tmp_path: Path, change: str, undo: str, says: str
+    client: Client, other_version: Path, change: str, undo: str, says: str
 ) -> None:
-    other = tmp_path / "microvm_proto-0.0.1.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: microvm-proto\nVersion: 0.0.1\n")
-    client.run(exec, change.format(str(tmp_path)))
+    client.run(exec, change.format(str(other_version)))
     try:
         with pytest.raises(MicroVMError, match=says):
             await anext(microvm.dask.map([["true"]], client=client))
     finally:
-        client.run(exec, undo.format(str(tmp_path)))
+        client.run(exec, undo.format(str(other_version)))
     [after] = [each async for each in microvm.dask.map([["true"]], client=client)]
     assert after.result().returncode == 0
+
+
+async def test_versions_are_checked_where_workers_answer(
+    client: Client, other_version: Path
+) -> None:
+    (silent, stopped), (other, _) = client.run(os.getpid).items()
+    notices: list[str] = []
+    client.run(exec, USE_VERSION.format(str(other_version)), workers=[other])
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        async with cluster.connected(client, None) as connection:
+            with pytest.raises(MicroVMError, match=f"worker {other} has microvm 0.0.1"):
+                await cluster.check_versions(connection, notices.append)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+        client.run(exec, FORGET_VERSION.format(str(other_version)), workers=[other])
+    assert notices == [f"no answer from {silent}: the version of microvm there is unknown"]
 
 
 async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path: Path) -> None:

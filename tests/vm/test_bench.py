@@ -32,6 +32,8 @@ from microvm.bench.markdown import to_markdown
 from microvm.cli.verbs.bench import bench
 from microvm.errors import MachineError
 from microvm.images import Image
+from microvm.option import parse_options
+from microvm.options import PoolOptions
 from microvm.qemu import launcher
 
 pytestmark = pytest.mark.alone  # since the benchmark needs the whole host
@@ -218,7 +220,9 @@ async def test_modules_in_the_current_folder_are_not_imported(
     for name in ("tty", "click", "microvm", "ziglang"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger is imported')")
     monkeypatch.chdir(tmp_path)
-    library = Library(image, memory="128M", accel="tcg", notify=print)
+    library = Library(
+        image, parse_options(PoolOptions, {"memory": "128M", "accel": "tcg"}, "MicroVM")
+    )
     await library.run_process()
 
 

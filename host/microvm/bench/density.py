@@ -27,7 +27,6 @@ async def measure_density(
     All clones must answer a ping. The memory is measured afterwards, while the clones are stopped
     one by one, so that the measurement does not slow down their start.
 
-    :param clone: Function that starts one clone.
     :param advance: Function that is called with the number of clones that have started.
     """
     machines: list[MeasuredMachine] = []

@@ -61,7 +61,6 @@ METRICS = (
 class Figure:
     """The measured values of a metric for microvm, and for comparison those of the baseline.
 
-    :ivar metric: Metric that was measured.
     :ivar samples: Values of microvm; there is at least one.
     :ivar baseline: Values of the baseline, plain QEMU; empty if it was not measured.
     :ivar default: Values of microvm with its default image, for comparison with an image that has a

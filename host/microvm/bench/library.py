@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING
@@ -13,8 +12,8 @@ from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
-from microvm.options import Accelerator, Confinement, PoolOptions
-from microvm.units import Size
+from microvm.option import ParsedOptions
+from microvm.options import Confinement
 
 if TYPE_CHECKING:
     from microvm.images import Image
@@ -31,32 +30,17 @@ _FILE = "/tmp/measured"  # noqa: S108 - in the guest
 class Library:
     """The contender that starts machines with the library microvm.
 
-    :param memory: Memory of the guest, as for `MicroVM`.
-    :param confinement: See `MicroVM`.
-    :param notify: See `MicroVM`.
-    :ivar name: Name in reports.
-    :ivar image: Image that the machines boot.
-    :ivar options: Other options with which the machines are created.
+    :ivar options: Options of `PoolOptions` for the machines.
     """
 
-    def __init__(
-        self,
-        image: Image,
-        *,
-        memory: Size,
-        accel: Accelerator,
-        confinement: Confinement = "auto",
-        notify: Callable[[str], None],
-        name: str = "microvm",
-    ) -> None:
-        self.name = name
+    def __init__(self, image: Image, options: ParsedOptions, name: str = "microvm") -> None:
         self.image = image
-        self.options = PoolOptions(
-            memory=memory, accel=accel, confinement=confinement, notify=notify
-        )
+        self.options = options
+        self.name = name
         self._command = (
             *(sys.executable, "-P", "-m", "microvm", "run", "--image", str(image.path)),
-            *("--memory", str(memory), "--accel", accel, "--confinement", confinement),
+            *("--memory", str(options["memory"]), "--accel", options["accel"]),
+            *("--confinement", options["confinement"]),
             *("--", "true"),
         )
 
@@ -69,8 +53,7 @@ class Library:
         return await self._start(cold=False)
 
     async def _start(self, *, cold: bool) -> LibraryMachine:
-        options: PoolOptions = {**self.options, "cold": cold}
-        vm = MicroVM(self.image, **options)
+        vm = MicroVM._from_options(self.image, self.options.replace(cold=cold))
         await vm.start()
         return LibraryMachine(vm)
 

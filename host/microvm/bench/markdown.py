@@ -15,10 +15,7 @@ from microvm.bench.figures import METRICS, formatted
 
 
 def to_markdown(values: dict[str, Any]) -> str:
-    """Return the result of a benchmark as a paragraph and a table in Markdown.
-
-    :param values: Report as a dictionary, decoded from the JSON of `export.to_json`.
-    """
+    """Return the result of a benchmark as a paragraph and a table in Markdown."""
     others = {
         "baseline": ("the baseline", "ratio"),
         "default": ("the default image", "default_ratio"),

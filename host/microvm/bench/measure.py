@@ -25,11 +25,11 @@ from microvm.errors import ExecError, ImageError, MicroVMError, UsageError
 from microvm.jobs.pool import Pool
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
-from microvm.options import Accelerator, Confinement
-from microvm.progress import NullReporter, Reporter
+from microvm.option import ParsedOptions
+from microvm.progress import Reporter
 from microvm.qemu.accel import BOOT_TIMEOUT
 from microvm.system import private
-from microvm.units import Size, format_size, parse_memory
+from microvm.units import format_size
 
 if TYPE_CHECKING:
     from microvm.arches import Accel
@@ -58,9 +58,7 @@ class Plan:
     """The choice of what a run of the benchmark measures, and with which machines.
 
     :ivar image: Image whose guests are measured.
-    :ivar memory: Memory of the guest, as for `MicroVM`; see `check_memory`.
-    :ivar accel: Accelerator, as for `MicroVM`.
-    :ivar confinement: Confinement, as for `MicroVM`.
+    :ivar options: Options of `PoolOptions` for the machines, after `check_memory`.
     :ivar boots: Number of machines that are booted one after another. Commands run in the last one.
     :ivar execs: Number of commands to measure, and number of pings to measure.
     :ivar clones: Number of clones that are started one after another in each way; also the number
@@ -70,55 +68,37 @@ class Plan:
     """
 
     image: Image
-    memory: Size
-    accel: Accelerator
-    confinement: Confinement = "auto"
-    boots: int = 5
-    execs: int = 200
-    clones: int = 20
-    baseline: bool = True
-    default: Image | None = None
-
-    def __post_init__(self) -> None:
-        """Check the plan, before anything is measured.
-
-        :raises UsageError: If the guest has too little memory.
-        """
-        check_memory(self.memory)
+    options: ParsedOptions
+    boots: int
+    execs: int
+    clones: int
+    baseline: bool
+    default: Image | None
 
 
-def check_memory(memory: Size) -> None:
+def check_memory(size: int) -> None:
     """Check that the guest has enough memory for the files that the benchmark copies into it.
 
     Half of the memory holds the guest's root file system, into which the largest file must fit.
 
     :raises UsageError: If the guest has too little memory.
     """
-    size = parse_memory(memory)
     if size < _LEAST_MEMORY:
         message = f"{format_size(size)} of memory is too little for the files of the benchmark"
         raise UsageError(message, hint=f"at least {format_size(_LEAST_MEMORY)}")
 
 
-async def measure(plan: Plan, report: Reporter | None = None) -> Report:
-    """Run the benchmark as planned, and return the report.
+async def measure(plan: Plan, report: Reporter) -> Report:
+    """Run the benchmark as planned, and return its figures. `report` receives the progress.
 
-    :param report: Object that receives progress and notices; by default, they are discarded.
     :raises MicroVMError: If a machine does not start or fails, or a command fails.
     """
-    report = report or NullReporter()
     busy = load()
-    memory = parse_memory(plan.memory) >> 20
+    memory = plan.options["memory"] >> 20
+    options = plan.options.replace(notify=report.notice)
     with ExitStack() as owned:
         report.step("making templates")
-        start = partial(
-            Library,
-            memory=plan.memory,
-            accel=plan.accel,
-            confinement=plan.confinement,
-            notify=report.notice,
-        )
-        library = start(plan.image)
+        library = Library(plan.image, options)
         first = await library.clone()
         has_python = await _has_python(first)
         await first.stop()
@@ -133,7 +113,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
             else:
                 await (await contenders[-1].clone()).stop()
         if plan.default:
-            contenders.append(start(plan.default, name=_DEFAULT))
+            contenders.append(Library(plan.default, options, _DEFAULT))
             await (await contenders[-1].clone()).stop()
         run = _Measurement(plan, report, library, contenders, has_python=has_python)
         await run.boot()
@@ -261,7 +241,7 @@ class _Measurement:
 
     async def pool(self) -> None:
         """Measure commands on machines from a pool that is full and idle before each command."""
-        async with Pool(image=self._library.image, **self._library.options) as pool:
+        async with Pool._from_options(None, self._library.image, self._library.options) as pool:
             for number in range(self._plan.clones):
                 self._step("machines from a pool", number, self._plan.clones)
                 await _wait_full(pool)
@@ -294,7 +274,7 @@ class _Measurement:
                 await self._ask(snapshot)
                 self._report.step("forks alive at once")
                 found = await measure_density(
-                    partial(clone_of, snapshot, self._plan.confinement),
+                    partial(clone_of, snapshot, self._plan.options["confinement"]),
                     self._plan.clones,
                     lambda _: None,
                 )

@@ -34,8 +34,6 @@ def load() -> float:
 def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: float) -> Platform:
     """Return a description of this host, with its load average `load`, and of the measured guest.
 
-    :param manifest: Manifest of the image that the guest has booted.
-    :param load: Load average of the host before the measurement.
     :raises QemuError: If QEMU is missing or does not report its version.
     """
     return Platform(

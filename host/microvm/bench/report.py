@@ -12,16 +12,11 @@ from microvm.bench.figures import Figure
 class Platform:
     """The description of the host and the guest, on which the measured values depend.
 
-    :ivar date: Time of the measurement in ISO 8601.
     :ivar microvm: Version of microvm.
     :ivar cpu: Model name of the host's CPU.
-    :ivar cpus: Number of CPUs that the measurement could use.
     :ivar load: Load average of the host in the minute before the measurement.
     :ivar qemu: Version of QEMU.
-    :ivar accel: Accelerator of QEMU.
     :ivar kernel: Version of the guest's kernel, as printed by `uname -r`.
-    :ivar image: Name of the guest's image.
-    :ivar memory_mib: Memory of the guest in MiB.
     """
 
     date: str
@@ -55,7 +50,6 @@ class Density:
 class Report:
     """The result of a run of the benchmark.
 
-    :ivar platform: Description of the host and the guest.
     :ivar boots: Durations of the steps of the cold boots, in the order of the boots.
     :ivar figures: Measured values, in the order of `METRICS`.
     :ivar densities: Measurements of many clones, by the name of the contender.

@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 class AttachedRun:
     """A command in a new machine. The machine is deleted when the command exits.
 
-    :param copies: Files to copy into the machine before the command, and out of it afterwards.
     :param save: Name of the snapshot to save if the command exits with status 0.
     :param standard_input: True to pass standard input to the command. None passes it unless it is a
         terminal.
-    :param result: Record that stores the process of the command, its output and its return code.
     """
 
     def __init__(
@@ -169,15 +167,6 @@ class AttachedRun:
             return bool(self.options.get("tty")) or not os.isatty(0)
         return self.standard_input
 
-    def _lacked_terminal(self) -> bool:
-        """Return whether the user may have wanted `-t`, the option that gives CMD a terminal.
-
-        This is the case if standard input is a terminal that is not passed to the command, because
-        the user has given neither `-i` nor `-n`.
-        """
-        unasked = self.standard_input is None and not self.result.is_asked_for
-        return unasked and not self._forwards_stdin()
-
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
@@ -191,7 +180,10 @@ class AttachedRun:
             # that SIGPIPE would cause.
             return 128 + signal.SIGPIPE
         self.result.returncode = returncode
-        if returncode == 0 and self._lacked_terminal():
+        # If the user has given neither `-i` nor `-n`, and standard input is a terminal, the command
+        # has got no input. The user may have wanted `-t`.
+        unasked = self.standard_input is None and not self.result.is_asked_for
+        if returncode == 0 and unasked and not fed:
             terminal_hints.suggest_terminal(self.command)
         return returncode if returncode >= 0 else 128 - returncode
 

@@ -31,8 +31,6 @@ class FileCopy(NamedTuple):
 class Copies(NamedTuple):
     """The files that `microvm run` copies before and after the command.
 
-    :ivar before: Copies from the host into the guest, made before the command.
-    :ivar after: Copies from the guest to the host, made after the command.
     :ivar max_collect: Maximum number of bytes that each copy to the host may have, or None for the
         default of `MicroVM.get`.
     """
@@ -46,8 +44,6 @@ class Copies(NamedTuple):
 
         The guest writes the files with the rights of this user. Relative paths in the guest start
         at the working directory of the command.
-
-        :raises MicroVMError: Raised if a file cannot be copied.
         """
         for copy in self.before:
             with converted_errors(f"cannot copy {copy.source}"):
@@ -57,7 +53,6 @@ class Copies(NamedTuple):
         """Copy the files in the field `after` to the host. Print errors, and copy the other files.
 
         :return: The first error, or None if all copies succeeded.
-        :raises MachineError: Raised if the machine has failed.
         """
         failed: MicroVMError | None = None
         for copy in self.after:
@@ -92,8 +87,6 @@ def notify_left_out(received: Received) -> None:
 def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
     """Print the notice "`what`: `names`" about files; print nothing if there are no names.
 
-    :param what: Text before the names.
-    :param names: Names of the files. If there are many, the notice lists the first ones.
     :param count: Number of all files, if `names` contains only some of them.
     """
     if not names:
@@ -110,7 +103,6 @@ def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({}))
     Its block copies the files. An ExecTimeout becomes a MicroVMError, because no command timed out.
     A FileError and a BrokenPipeError are not converted.
 
-    :param what: Text that describes the failed copy.
     :param flags: Options of the command line that replace the parameter names in hints, by these
         names.
     :raises MicroVMError: Raised if the copy times out, or if a file of the host cannot be used.

@@ -72,11 +72,7 @@ class HintingCommand(click.Command):
     """A click command whose errors suggest what to type instead of a wrong option or argument."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments of a verb, and add hints to the errors for wrong arguments.
-
-        :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if
-            docker or another verb supports the argument.
-        """
+        """Parse the arguments of a verb, and add hints to the errors for wrong arguments."""
         verb = self.name or ""
         ctx.allow_extra_args = verb in _EXTRA_ARGUMENTS
         try:
@@ -103,11 +99,7 @@ class VerboseOption(click.Option):
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """Return the value of the option `-v`, after checking that the user does not mean a volume.
-
-        :raises click.UsageError: Raised if the word after `-v` looks like a volume of docker, such
-            as `/a:/b`.
-        """
+        """Return the value of the option `-v`; refuse a volume of docker, such as `/a:/b`."""
         if opts.get(self.name or "") and any(map(_VOLUME.fullmatch, _first_words(ctx, opts))):
             instead = _no_volumes(ctx.command.name or "")
             raise click.UsageError(f"-v means --verbose, there are no volumes: {instead}", ctx)

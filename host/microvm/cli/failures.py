@@ -29,10 +29,7 @@ T = TypeVar("T")
 
 
 def report(error: Exception) -> NoReturn:
-    """Print an error that a verb has raised, and exit with the exit status for this error.
-
-    :raises Exception: The error itself, if it is a bug of microvm.
-    """
+    """Print an error that a verb has raised, and exit with the exit status for this error."""
     match error:
         case click.ClickException():
             text = io.StringIO()

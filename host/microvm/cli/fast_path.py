@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
     """Return a function that executes a simple command line, or None if click must parse it.
 
-    :param arguments: Arguments of the command `microvm`.
     :return: A function that returns the exit status.
     """
     if "MICROVM_LOG" in os.environ:
@@ -143,12 +142,7 @@ def _split(
 
 
 def _values(declared: Mapping[str, Option], texts: Mapping[str, list[str]]) -> Any:
-    """Return the options' values, parsed from `texts`; skip options that `declared` lacks.
-
-    :param declared: Options that a class such as `MachineOptions` declares, by name.
-    :param texts: Texts that the user has given for each option, by the option's name.
-    :raises UsageError: Raised if a value is invalid.
-    """
+    """Return the options' values, parsed from `texts`; skip options that `declared` lacks."""
     return {name: _value(declared[name], each) for name, each in texts.items() if name in declared}
 
 

@@ -39,11 +39,7 @@ class VerbGroup(click.Group):
     """A click group that suggests similar verbs when the user types an unknown one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options before the verb, and find the verb.
-
-        :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if the
-            user has typed an option of a verb before the verb.
-        """
+        """Parse the options before the verb, and find the verb."""
         words = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -57,11 +53,7 @@ class VerbGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the verb that the arguments begin with, and the arguments after it.
-
-        :raises click.UsageError: Raised if the verb does not exist. The message suggests similar
-            verbs.
-        """
+        """Return the verb that the arguments begin with, and the arguments after it."""
         name = args[0]
         if name == "help":
             from microvm.cli.verbs.help import help as shown

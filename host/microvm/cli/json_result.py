@@ -22,10 +22,8 @@ class JsonResult:
     :param file: File to write the JSON to, or None to write nothing.
     :param stores_output: True to include the output of the command, and to write the JSON to
         standard output.
-    :ivar argv: Command and arguments; empty until they are known.
     :ivar output: Standard output and standard error of the command, or None if they are not
         included.
-    :ivar process: Process of the command, or None before it is started.
     :ivar returncode: Return code of the command, or None if it has not exited by itself.
     :ivar failed: Error of the first file that could not be copied to the host (`--collect`).
     :ivar status: Exit status of `microvm`, or None before the end.

@@ -14,7 +14,6 @@ async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
 
     The lines are yielded without their newlines.
 
-    :param limit: Maximum length of a line, in bytes.
     :raises UsageError: Raised if a line is longer.
     """
     rest = bytearray()

@@ -37,7 +37,6 @@ def listen(verbosity: int = 0) -> None:
 
     :param verbosity: Number of `-v` options. The environment variable `VARIABLE` can set a more
         verbose level, or the levels of areas.
-    :raises UsageError: Raised if the variable contains an unknown level or area.
     """
     levels = {"": _VERBOSITY[min(verbosity, len(_VERBOSITY) - 1)]}
     wanted = os.environ.get(VARIABLE, "").lower()
@@ -53,7 +52,7 @@ def listen(verbosity: int = 0) -> None:
         levels[area] = log.LEVELS[level] if area else min(levels[""], log.LEVELS[level])
     for area, number in levels.items():
         logging.getLogger(f"{log.ROOT}.{area}".rstrip(".")).setLevel(number)
-    logging.getLogger(log.ROOT).addHandler(_stderr())
+    logging.getLogger(log.ROOT).addHandler(_STDERR)
 
 
 class _StderrHandler(logging.Handler):
@@ -78,9 +77,7 @@ class _StderrHandler(logging.Handler):
             sys.stderr.flush()
 
 
-@cache
-def _stderr() -> logging.Handler:
-    return _StderrHandler()
+_STDERR = _StderrHandler()
 
 
 def _line_end() -> str:

@@ -31,8 +31,6 @@ def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
     A stranger may have written the file, so it must not use other files of the host. Relative paths
     in the file start at its folder.
 
-    :param path: Path of the machine file.
-    :param allow: Files and folders outside of this folder that the machine file may use.
     :raises UsageError: Raised if the file cannot be read, or is wrong. `detail` contains the line
         of each fault, and a hint.
     """
@@ -106,8 +104,6 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
 def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
     """Make a path of a machine file absolute; record an error if the file must not use this path.
 
-    :param table: Table of the machine file that contains the path.
-    :param key: Key of the path in this table, for the error.
     :param empty: Recipe that contains only the allowed paths, and the folder of relative paths.
     :return: The absolute path, or None after an error.
     """

@@ -30,8 +30,6 @@ def find_image(given: str | None) -> Image:
     """Return the image for the value of `--image`; if that is None, return the default image.
 
     The default image and ready-made images, such as `python`, are built if they do not exist.
-
-    :raises ImageError: Raised if the image does not exist or cannot be built.
     """
     with on_stderr() as report:
         if given is None:
@@ -53,16 +51,15 @@ def expand_image(text: str) -> str:
         return check_image(text)
     except ImageError:
         known = _images()
-        begun = {} if ":" in text else {each: known[each] for each in known if _begins(text, each)}
-        if not begun:
+        begun = {each: known[each] for each in known if each.startswith(text)}
+        if not text or ":" in text or not begun:
             raise
         return _only(text, begun, "images", ImageError)
 
 
 def check_image(text: str) -> str:
-    """Check that `text` is the full name or tag of an image, or the beginning of its digest.
+    """Return `text`, if it is the full name or tag of an image, or the beginning of its digest.
 
-    :return: `text` itself.
     :raises ImageError: Raised if there is no such image. The message suggests similar names.
     """
     try:
@@ -86,7 +83,7 @@ def expand_snapshot(text: str) -> str:
     """
     if not text or STORE.path(text).exists():
         return text
-    begun = {name: name for name in STORE.names() if _begins(text, name)}
+    begun = {name: name for name in STORE.names() if name.startswith(text)}
     return _only(text, begun, "snapshots", SnapshotError) if begun else text
 
 
@@ -97,18 +94,12 @@ def may_be_image(word: str) -> bool:
     )
 
 
-def _begins(text: str, name: str) -> bool:
-    return bool(text) and name.startswith(text)
-
-
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
     """Return one of the names `begun`, which begin with `text`; check that all mean one object.
 
     Tags and names of one image, for example, mean the same object.
 
     :param begun: Names that begin with `text`, each with the name of its object.
-    :param noun: Kind of the objects in the plural, for the message, such as "images".
-    :param kind: Class of the error.
     :raises MicroVMError: Raised if the names mean different objects.
     """
     if len(set(begun.values())) > 1:
@@ -126,18 +117,6 @@ def _with_ready_made() -> list[str]:
     return sorted({*(tag.removesuffix(":latest") for tag in _images()), *readymade.IMAGES})
 
 
-def _snapshots() -> Iterable[str]:
-    return STORE.names()
-
-
-def _templates() -> Iterable[str]:
-    return template.STORE.names()
-
-
-def _kernels() -> Iterable[str]:
-    return [path.name for path in cached.installed()]
-
-
 def _machines() -> Iterable[str]:
     # Imported here, because only the completion needs it, and because `microvm run` imports the
     # module `names` before it starts QEMU.
@@ -149,9 +128,9 @@ def _machines() -> Iterable[str]:
 
 _KINDS: Mapping[str, Callable[[], Iterable[str]]] = {
     "image": _with_ready_made,
-    "snapshot": _snapshots,
-    "template": _templates,
-    "kernel": _kernels,
+    "snapshot": STORE.names,
+    "template": template.STORE.names,
+    "kernel": lambda: [path.name for path in cached.installed()],
     "machine": _machines,
 }
 
@@ -161,8 +140,6 @@ def complete(kind: str, context: click.Context, incomplete: str) -> list[str]:
 
     The shell offers them when the user presses the Tab key. Names that the command line already
     contains are left out.
-
-    :param kind: Kind of the objects: `image`, `snapshot`, `template`, `kernel` or `machine`.
     """
     given = {word for value in context.params.values() for word in _words(value)}
     try:

@@ -22,7 +22,7 @@ from microvm.cli import names, parameters, snapshot_parameters, standard_streams
 from microvm.cli.notebook_cell import STDERR, STDOUT, run_cell
 from microvm.errors import ImageError, MachineError, MicroVMError
 from microvm.images import readymade
-from microvm.option import options_of, parse_options
+from microvm.option import ParsedOptions, complete_options, options_of
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
 from microvm.sync import AttachedVM, MicroVM
 
@@ -169,10 +169,10 @@ class Notebook:
 
     def _machine(self, context: click.Context, start: Start) -> _CellMachine:
         """Return the machine for `start`, an image or snapshot; start one if none is running."""
-        asked = parameters.given_options(PoolOptions, context.params)
+        options = _machine_options(context.params)
         if start not in self._machines:
-            self._machines[start] = _start(context.params, asked)
-        machine, options = self._machines[start], parse_options(PoolOptions, asked, "MicroVM")
+            self._machines[start] = _start(context.params, options)
+        machine = self._machines[start]
         for name in _given_options(context, PoolOptions):
             if options[name] != machine.options[name]:
                 again = " ".join((f"%{NAME}", *start, f"--{name} … restart"))
@@ -197,7 +197,7 @@ class Notebook:
             finally:
                 cast(AttachedVM, machine.vm).detach()
         elif params["rm"]:
-            machine = _start(params, parameters.given_options(PoolOptions, params))
+            machine = _start(params, _machine_options(params))
             try:
                 yield machine
             finally:
@@ -263,10 +263,7 @@ def _given_options(context: click.Context, kind: Any) -> list[str]:
 
 
 def _start_of(context: click.Context) -> Start:
-    """Return the options that name the image or snapshot to start; empty for the default image.
-
-    :raises click.UsageError: Raised if the line contains `--name` and an option for a new machine.
-    """
+    """Return the options that name the image or snapshot to start; empty for the default image."""
     image, snapshot = context.params["image"], context.params["snapshot"]
     if context.params["name"] is not None:
         own = {"snapshot": "from", "rm": "rm"}
@@ -282,7 +279,11 @@ def _start_of(context: click.Context) -> Start:
     return ("--image", image) if image else ()
 
 
-def _start(params: Mapping[str, Any], options: PoolOptions) -> _CellMachine:
+def _machine_options(params: Mapping[str, Any]) -> ParsedOptions:
+    return complete_options(PoolOptions, parameters.given_options(PoolOptions, params))
+
+
+def _start(params: Mapping[str, Any], options: ParsedOptions) -> _CellMachine:
     image, snapshot = params["image"], params["snapshot"]
     start: Snapshot | Image
     if snapshot is None:
@@ -291,12 +292,11 @@ def _start(params: Mapping[str, Any], options: PoolOptions) -> _CellMachine:
         start = snapshot_parameters.find(snapshot, image)
         booted = start._find_image()
     notices: list[str] = []
-    asked: PoolOptions = {**options, "notify": notices.append}
-    vm = MicroVM(start, **asked)
+    vm = MicroVM._from_options(start, options.replace(notify=notices.append))
     vm.start()
     for notice in notices:
         standard_streams.notify(notice)
-    return _CellMachine(vm, _interpreter(booted), parse_options(PoolOptions, options, "MicroVM"))
+    return _CellMachine(vm, _interpreter(booted), options)
 
 
 def _attach(name: str) -> _CellMachine:

@@ -11,6 +11,7 @@ from subprocess import PIPE
 
 from microvm.concurrency.tasks import cancel
 from microvm.guest.process import Process
+from microvm.option import complete_options
 from microvm.options import ExecOptions
 from microvm.sync import AttachedVM, MicroVM
 
@@ -45,12 +46,10 @@ def run_cell(
     command does not exit soon, or if Ctrl-C is pressed again, the command is killed.
 
     :param cell: Standard input of the command, or None for no input.
-    :param write: Function that shows output. It is called in this thread.
-    :raises MicroVMError: Raised in the cases in which `MicroVM.run` raises it.
     """
     loop, machine = vm._loop, vm._original
     options = {**options, "stdin": None if cell is None else PIPE}
-    process = loop.run(machine.exec(argv, **options))
+    process = loop.run(machine._exec(argv, complete_options(ExecOptions, options)))
     text = _OutputDecoder(write)
     try:
         output = _output(process, (cell or "").encode("utf-8", "replace"))

@@ -17,7 +17,7 @@ from microvm.option import Option, check_needs, flag, options_of
 from microvm.options import counted
 from microvm.printable import printable
 from microvm.progress import STDERR
-from microvm.units import parse_duration
+from microvm.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from microvm.cli.presets import Preset, Presets
@@ -89,7 +89,6 @@ def _word_completer(metavar: str) -> Complete | None:
     """Return a callback that completes option values that the help shows as `metavar`, or None.
 
     :param metavar: Value as the help shows it, such as `FILE`, or a choice such as `[ONE|OTHER]`.
-    :return: The callback, or None if such values cannot be completed.
     """
     if metavar == "FILE":
         return complete_files
@@ -111,6 +110,16 @@ def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click us
     return click.option(name, metavar=option.metavar, callback=parser(option), help=help)
 
 
+def names(kind: str, metavar: str = "NAME…") -> Callable[[F], F]:
+    """Return a decorator that adds an argument for one or more names of objects of a kind."""
+    complete = completer(kind)
+    return click.argument(
+        "names", nargs=-1, required=True, metavar=metavar, shell_complete=complete
+    )
+
+
+size = parser(Option("", parse_size))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 machine = click.argument("name", shell_complete=completer("machine"))
 rm = click.option(
     "--rm",
@@ -180,11 +189,7 @@ class _DeclaredOption(click.Option):
 
 
 def options(kind: Any, verb: str) -> Callable[[F], F]:
-    """Return a decorator that adds the options of the class `kind` to a verb of the command line.
-
-    :param kind: Class of :mod:`microvm.options` that declares the options.
-    :param verb: Verb to which the options are added, without those that are not for this verb.
-    """
+    """Return a decorator that adds the options of the class `kind` to a verb."""
 
     def decorate(function: F) -> F:
         for option in reversed(options_of(kind).values()):
@@ -293,12 +298,7 @@ def _snapshot_options() -> set[str]:
 
 
 def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:
-    """Return the options in `parsed` that are set and that the class `kind` declares; check them.
-
-    :param kind: Class of :mod:`microvm.options` that declares the options.
-    :param parsed: Values of all options of the verb, by name.
-    :raises click.UsageError: Raised if an option needs another one that is not given.
-    """
+    """Return the options in `parsed` that are set and that the class `kind` declares."""
     declared = options_of(cast(Any, kind))
     try:
         check_needs(declared, parsed, flag)
@@ -314,8 +314,6 @@ def check_terminal(standard_input: bool | None, tty: Any) -> None:
     """Check that standard input is a terminal if both `-i` and `-t` are given, as docker does.
 
     With `-t` alone, the command always gets a terminal, so scripts without a terminal can use `-t`.
-
-    :raises click.UsageError: Raised if standard input is not a terminal.
     """
     if standard_input and tty and not os.isatty(0):
         raise click.UsageError("the input device is not a TTY: leave out -t")

@@ -44,7 +44,6 @@ class Preset:
 
     :ivar value: Value after parsing.
     :ivar given: Value as it is written in the variable or file.
-    :ivar source: Kind of the place where the value is set, such as a variable or the user's file.
     :ivar file: File that contains the value, or None for a variable or a built-in default.
     :ivar key: Key in the file, or name of the variable; empty for a built-in default.
     """
@@ -67,8 +66,6 @@ class Preset:
 class PresetFile:
     """A configuration file, which need not exist.
 
-    :ivar path: Path of the file.
-    :ivar source: Kind of the file.
     :ivar state: `read`, `not there`, or the reason why the file is ignored.
     :ivar values: Presets in the file, by verb and option. For the file's top level, the verb is "".
     """
@@ -192,7 +189,6 @@ def _read(path: Path) -> bytes:
 
 
 def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> PresetFile:
-
     reader = _PresetReader(path, source)
     try:
         table: object = tomllib.loads(data.decode())
@@ -229,8 +225,6 @@ class _PresetReader:
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
         """Collect the presets in `table`, which the configuration file has under the keys `at`.
 
-        :param at: Keys that lead to the table.
-        :param table: Content of the table.
         :param verb: Verb whose presets the table contains. If it is empty, the table is the
             top-level one, which contains the presets for all verbs and the tables of single verbs.
         """
@@ -268,8 +262,6 @@ def _check_harmless(option: Option, given: object) -> None:
 
     A stranger may have written the project, so its file must not set options that put the host at
     risk.
-
-    :raises UsageError: Raised if the file must not set the option.
     """
     if option.preset_by != "project":
         user = preset_sources.user_file()
@@ -286,7 +278,6 @@ def _check_harmless(option: Option, given: object) -> None:
 
 
 def _unknown(key: str, known: list[str], verb: str) -> tuple[str, str, str]:
-
     close = get_close_matches(key.lower().replace("-", "_"), known, 1)
     hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"
     of = f" of `microvm {verb}`" if verb else ""

@@ -49,7 +49,6 @@ def echo_each(
 ) -> None:
     """Print the properties of each named object, as `facts(name)` returns them.
 
-    :param facts: Function that returns the properties for a name.
     :raises MicroVMError: Raised at the end if `facts` has failed; see `for_each`.
     """
     shown: list[dict[str, object]] = []

@@ -37,20 +37,15 @@ def run(
 
     :param command: Command and arguments, combined with `entrypoint` as described in
         `microvm.images.config.ImageConfig.argv`.
-    :param machine: Options of the machine.
-    :param options: Options of the command.
     :param image: Value of `--image`.
     :param snapshot: Value of `--from`.
     :param save: Name of the snapshot to save. `AttachedRun` describes this parameter,
         `standard_input` and `copies`.
-    :param result: Record that stores the result of the command, and writes it as JSON at the end.
     """
     result = result or JsonResult()
     result.argv = command
     with result.written():
-        start = None
-        if snapshot is not None:
-            start = Snapshot.find(snapshot)
+        start = None if snapshot is None else Snapshot.find(snapshot)
         booted = start._find_image() if start else names.find_image(image)
         argv = result.argv = booted.manifest.config.argv(command, entrypoint)
         if not argv:

@@ -47,7 +47,6 @@ async def run_until_signal(
 
     Signals that were ignored when this process started, for example by nohup(1), stay ignored.
 
-    :param work: Coroutine that returns an exit status.
     :param take_interrupt: Function that is called for SIGINT. It returns True if it has handled the
         signal, and then the coroutine is not cancelled.
     :return: The exit status of the coroutine, or 128+N if signal N cancelled it.

@@ -14,10 +14,7 @@ from microvm.start.snapshots import STORE
 
 
 def check_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Return the name of a snapshot after checking it. This is a callback for click.
-
-    :raises BadParameter: Raised if the name is not valid for a snapshot.
-    """
+    """Return the name of a snapshot after checking it. This is a callback for click."""
     del context, parameter
     if name is not None:
         try:
@@ -46,7 +43,6 @@ from_snapshot = click.option(
 def find(name: str, image: str | None) -> Snapshot:
     """Return the snapshot that `--from` names, after checking that `--image` is not given.
 
-    :param image: Value of `--image`.
     :raises click.UsageError: Raised if `--image` is given, too.
     :raises SnapshotError: Raised if the snapshot does not exist or cannot be read.
     """
@@ -55,9 +51,6 @@ def find(name: str, image: str | None) -> Snapshot:
 
 
 def check_alone(name: str | None, image: str | None) -> None:
-    """Check that the user has not given both `--from` and `--image`.
-
-    :raises click.UsageError: Raised if both are given.
-    """
+    """Check that the user has not given both `--from` and `--image`."""
     if name is not None and image is not None:
         raise click.UsageError("the snapshot of --from includes its image: leave out --image")

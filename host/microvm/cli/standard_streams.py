@@ -28,7 +28,6 @@ class _Output(io.FileIO):
 
         :raises SystemExit: Raised if the process that reads the output, such as `head`, has closed
             the pipe. The exit status is the one that SIGPIPE would cause.
-        :raises OSError: Raised if the first write fails for another reason.
         """
         if not self._failed:
             try:

@@ -10,10 +10,7 @@ from microvm.printable import printable
 
 
 def echo(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows as a table.
-
-    :param rows: Rows with the same number of cells. The first row is the heading.
-    """
+    """Print rows as a table. The first row is the heading."""
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

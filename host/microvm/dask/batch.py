@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from microvm.machine.snapshot import Snapshot
 from microvm.option import complete_options, document_options, options_of, read_options
 from microvm.options import ExecOptions, PoolOptions, RunOptions, to_bytes
 from microvm.progress import NoticeReporter
+from microvm.units import parse_size
 
 if TYPE_CHECKING:
     from microvm.images import Image
@@ -49,7 +50,7 @@ _INTERVAL = 0.02  # seconds between two empty events, which `_listen` sends
 _PROGRAMS = 32  # maximum number of programs whose jobs Dask shows by the program's name
 _NOTICES = 1000  # maximum number of notices of all workers that the user gets
 
-_MAX_OUTPUT = options_of(ExecOptions)["max_output"].default_for("map")
+_MAX_OUTPUT = parse_size(options_of(ExecOptions)["max_output"].default_for("map") or "")
 """Default of the option `max_output`, the same as for `microvm map`."""
 
 # Maximum time to wait until the workers have loaded the plugin `Machines`, in seconds.
@@ -104,14 +105,33 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     :raises ImageError: If the image does not exist on this host.
     :raises MicroVMError: If the scheduler cannot be reached, or a worker has another version.
     """
+    checked = read_options(BatchOptions, options, "map")
+    batch = run_batch(commands, client or scheduler, image, registry, size, ordered, checked)
+    async with aclosing(batch) as outcomes:
+        async for outcome in outcomes:
+            yield outcome
+
+
+async def run_batch(
+    commands: Commands,
+    cluster_at: Client | str,
+    image: Image | Snapshot | str | Path | None,
+    registry: str | None,
+    size: int | None,
+    ordered: bool,
+    options: Mapping[str, Any],
+) -> AsyncGenerator[Outcome[Any], None]:
+    """Run commands as `map` does, with options of `BatchOptions` that `read_options` has returned.
+
+    :param cluster_at: Client whose cluster is used, or address of the scheduler.
+    """
     running_loop("batch")
     if size is not None and size < 1:
         raise UsageError(f"the size of a batch must be at least 1, not {size}")
     repository = None if registry is None else Repository(registry)
-    checked = read_options(BatchOptions, options, "map")
-    notify = complete_options(BatchOptions, checked)["notify"]
-    given = {name: value for name, value in checked.items() if name in options_of(PoolOptions)}
-    how = {name: value for name, value in checked.items() if name not in given}
+    notify = complete_options(BatchOptions, options)["notify"]
+    given = {name: value for name, value in options.items() if name in options_of(PoolOptions)}
+    how = {name: value for name, value in options.items() if name not in given}
     given.pop("notify", None)
     reference: ImageReference | SnapshotReference
     if isinstance(image, Snapshot):
@@ -119,7 +139,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     else:
         reference = ImageReference.to(await readymade.find_or_build(image, notify))
     async with (
-        cluster.connected(client or scheduler, size) as connection,
+        cluster.connected(cluster_at, size) as connection,
         _begun(connection, reference, repository, cast(PoolOptions, given), notify) as batch,
     ):
         outcomes = spread(
@@ -169,7 +189,7 @@ async def _begun(
     await _listen(client, batch, hear)
     tasks = [asyncio.create_task(sender.serve())]
     try:
-        await cluster.check_versions(client)
+        await cluster.check_versions(client, notify)
         machines = worker.Machines(batch, client.id, reference, repository, machine)
         tasks.append(await _registered(client, machines, notify))
         assert client.scheduler is not None  # noqa: S101 - the client is connected
@@ -262,12 +282,12 @@ class _Batch:
             job.
         """
         begun = time.monotonic()
-        merged: Any = {"max_output": _MAX_OUTPUT, **options, **job.options}
+        merged = {"max_output": _MAX_OUTPUT, **options, **job.options}
         if merged.get("capture_output") is False:
             raise UsageError(
                 "capture_output: output on a worker cannot be seen, so it must be captured"
             )
-        sent = Job(job.argv, files=job.files, collect=job.collect, **merged)
+        sent = job._with_options(merged)
         key = f"{self._label(job)}-{self._name}-{next(self._numbers)}"
         with config.set(_NO_LIMIT):
             task = self._client.submit(

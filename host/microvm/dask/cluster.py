@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, cast
 
 from dask import config
 from distributed import Client, LocalCluster, Security
+from distributed.versions import get_versions
 
 from microvm._version import DISTRIBUTION
+from microvm.concurrency.tasks import cancel
 from microvm.dask.worker import RESOURCE
 from microvm.errors import MicroVMError, UsageError
 from microvm.system import private
@@ -40,7 +42,10 @@ _SETTINGS: dict[str, object] = {
 # jobs, so we keep fewer.
 _FEW = {"distributed.admin.low-level-log-length": 100}
 
-_ANSWER_TIMEOUT = 10.0  # time for the answer of a scheduler, in seconds
+# Maximum time for the answer of a scheduler or a worker, in seconds.
+_ANSWER_TIMEOUT = 10.0
+
+_QUESTIONS = 64  # maximum number of workers that are asked for their versions at the same time
 
 
 @asynccontextmanager
@@ -105,21 +110,42 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
             yield local
 
 
-async def check_versions(client: Client) -> None:
-    """Check that all workers have the same version of microvm as this process.
+async def check_versions(client: Client, notify: Callable[[str], None]) -> None:
+    """Check that the workers have the same version of microvm as this process.
 
-    If the workers do not answer in time, their versions are not checked.
-
+    :param notify: Function that gets a notice with the addresses of the workers that do not answer
+        in time.
     :raises MicroVMError: If a worker has another version.
     """
+    scheduler = client.scheduler
+    assert scheduler is not None  # noqa: S101 - the client is connected
+    question = {"op": "versions", "packages": [DISTRIBUTION]}
+    turn = asyncio.Semaphore(_QUESTIONS)
+
+    # A single broadcast to all workers would return no answer until the slowest worker has
+    # answered. So ask each worker separately.
+    async def ask(address: str) -> dict[str, Any] | None:
+        async with turn:
+            given = await scheduler.broadcast(msg=question, workers=[address], on_error="ignore")
+        return cast("dict[str, dict[str, Any]]", given).get(address)
+
+    workers = (await scheduler.identity())["workers"]
+    asked = {address: asyncio.create_task(ask(address)) for address in workers}
+    if not asked:
+        return
     try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT):
-            found = await cast(Awaitable[Any], client.get_versions(packages=[DISTRIBUTION]))
-    except (TimeoutError, OSError):
-        return  # a worker does not answer, so no versions are checked
-    ours = found["client"]["packages"][DISTRIBUTION]
-    for address, theirs in found["workers"].items():
-        version = theirs["packages"][DISTRIBUTION]
+        answered, _ = await asyncio.wait(asked.values(), timeout=_ANSWER_TIMEOUT)
+    finally:
+        await cancel(asked.values())
+    found = {
+        address: theirs["packages"][DISTRIBUTION]
+        for address, task in asked.items()
+        if task in answered and not task.exception() and (theirs := task.result())
+    }
+    if silent := [address for address in asked if address not in found]:
+        notify(f"no answer from {', '.join(silent)}: the version of microvm there is unknown")
+    ours = get_versions(packages=[DISTRIBUTION])["packages"][DISTRIBUTION]
+    for address, version in found.items():
         if ours and version and ours != version:
             said = f"worker {address} has microvm {version}, but this process has {ours}"
             raise MicroVMError(said, hint=EVERYWHERE)

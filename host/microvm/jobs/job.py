@@ -75,6 +75,12 @@ class Job:
         object.__setattr__(self, "files", files or {})
         object.__setattr__(self, "collect", collect)
 
+    def _with_options(self, checked: Mapping[str, Any]) -> Job:
+        """Return a copy of this job with other options, which are already checked."""
+        job = Job.__new__(Job)
+        job._set(self.argv, self.files, self.collect, checked)
+        return job
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[O_co]):

@@ -17,7 +17,13 @@ from microvm.jobs.job import CommandLines, Commands, Job, Outcome, carry_out, jo
 from microvm.jobs.spread import spread
 from microvm.log import Area
 from microvm.machine.machine import MicroVM
-from microvm.option import complete_options, document_options, parse_options, read_options
+from microvm.option import (
+    ParsedOptions,
+    complete_options,
+    document_options,
+    parse_options,
+    read_options,
+)
 from microvm.options import (
     BytesRunOptions,
     EncodedRunOptions,
@@ -77,16 +83,29 @@ class Pool:
         :raises UsageError: If an option is invalid.
         :raises TypeError: If an option does not exist.
         """
+        self._configure(size, image, parse_options(PoolOptions, options, "Pool"))
+
+    @classmethod
+    def _from_options(
+        cls, size: int | None, image: Image | Snapshot | str | Path | None, options: ParsedOptions
+    ) -> Self:
+        """Create a pool with options that are already checked."""
+        pool = cls.__new__(cls)
+        pool._configure(size, image, options)
+        return pool
+
+    def _configure(
+        self, size: int | None, image: Image | Snapshot | str | Path | None, options: ParsedOptions
+    ) -> None:
         self._cpus = usable_cpus()
         self.size = self._cpus if size is None else size
         if self.size < 1:
             raise UsageError(f"the size of a pool must be at least 1, not {size}")
-        parsed = parse_options(PoolOptions, options, "Pool")
-        self._factory = partial(MicroVM._from_options, image, parsed)
+        self._factory = partial(MicroVM._from_options, image, options)
         self._factory()  # this machine is never started: creating it checks the options
         self._open = False
         self._loop: asyncio.AbstractEventLoop
-        self._notify = parsed["notify"]
+        self._notify = options["notify"]
         self._retries = Retries()
         # timer that ends the pause after a failed start; None if there is no pause
         self._pause: asyncio.TimerHandle | None = None
@@ -182,11 +201,19 @@ class Pool:
         :raises TypeError: If an option does not exist.
         """
         checked = read_options(RunOptions, options, "map")
+        async with aclosing(self._map(commands, checked, ordered=ordered)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+
+    async def _map(
+        self, commands: Commands, options: Mapping[str, Any], *, ordered: bool
+    ) -> AsyncGenerator[Outcome[Any], None]:
+        """Run each command as `map` does, with options that `read_options` has returned."""
         # check the common options here, so that an error is raised once and not for each job
-        complete_options(RunOptions, checked)
+        complete_options(RunOptions, options)
         outcomes = spread(
             jobs(commands),
-            lambda job: self._outcome(job, checked),
+            lambda job: self._outcome(job, options),
             room=lambda: self.size,
             ordered=ordered,
             spawn=self._spawn,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
-from microvm.option import document_options
+from microvm.option import ParsedOptions, document_options
 from microvm.options import MachineOptions
 from microvm.sync.attached import AttachedVM
 from microvm.sync.base import Machine
@@ -35,7 +35,18 @@ class MicroVM(Machine):
         **options: Unpack[MachineOptions],
     ) -> None:
         """Check the options of the machine, without starting it; see `microvm.MicroVM`."""
-        vm = self._driven(image, **options)
+        self._drive(self._driven(image, **options))
+
+    @classmethod
+    def _from_options(
+        cls, image: Image | Snapshot | str | Path | None, options: ParsedOptions
+    ) -> Self:
+        """Create a machine with options that are already checked."""
+        vm = cls.__new__(cls)
+        vm._drive(cls._driven._from_options(image, options))
+        return vm
+
+    def _drive(self, vm: machine.MicroVM) -> None:
         super().__init__(BackgroundLoop(vm.stop, vm._unclosed_warning), vm)
 
     @staticmethod

@@ -55,8 +55,6 @@ class Baseline:
 
         The guest is compiled into a file in memory, which is closed after the block.
 
-        :param image: Image whose kernel and file system the guest uses.
-        :param accel: Accelerator of QEMU.
         :param memory: Memory of the guest in MiB.
         :raises ImageError: If no compiler is installed.
         """

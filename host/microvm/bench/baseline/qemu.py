@@ -76,11 +76,7 @@ class BaselineQemu:
         return self._process.pid
 
     def request(self, request: bytes, data_size: int = 0) -> None:
-        """Send a request to the guest, and wait for `data_size` bytes of data and a final letter.
-
-        :param data_size: Number of bytes in the answer before its last byte, which is a letter.
-        :raises MachineError: If the guest has stopped answering.
-        """
+        """Send a request to the guest, and wait for `data_size` bytes and a final letter."""
         self._port.sendall(request)
         left = data_size + 1
         while left > 0:

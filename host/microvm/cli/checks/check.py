@@ -27,9 +27,7 @@ _NAME = re.compile(r"\\{\w+\\}")
 class CheckResult:
     """The result of a check of `microvm doctor`.
 
-    :ivar text: One line about the state of the host, or about the fault that was found.
     :ivar fix: Shell command that fixes the fault; empty if there is none.
-    :ivar hint: More information, or another way to fix the fault; may be empty.
     """
 
     status: Status
@@ -62,13 +60,7 @@ class HostFault:
         hint: str = "",
         **values: object,
     ) -> CheckResult:
-        """Return the result of a check that found this fault; `values` replace its placeholders.
-
-        :param status: Severity that replaces the severity of this fault.
-        :param fix: Command that replaces the command of this fault.
-        :param hint: Hint that replaces the hint of this fault.
-        :param values: Values of the placeholders in the text and the command of this fault.
-        """
+        """Return the result of a check that found this fault; `values` replace its placeholders."""
         if fix is None:
             quoted = {name: shlex.quote(str(value)) for name, value in values.items()}
             fix = self.fix.format(**quoted)
@@ -92,11 +84,7 @@ class HostFault:
 
 @dataclass(frozen=True, slots=True)
 class EarlierResults:
-    """The names of the checks that have already run and found a fault.
-
-    :ivar failed: Names of the checks with the status `failed`.
-    :ivar noted: Names of the checks with the status `note`.
-    """
+    """The names of the checks that have already run and found a fault."""
 
     failed: list[str] = field(default_factory=list)
     noted: list[str] = field(default_factory=list)
@@ -106,11 +94,9 @@ class EarlierResults:
 class HostCheck:
     """A check of `microvm doctor`, which examines one resource of the host.
 
-    :ivar name: Name of the check, a single word.
     :ivar about: Subject of the check, for the documentation.
     :ivar run: Function that runs the check. It changes nothing, except as the start of a machine
         does: for example, it may create the cache.
-    :ivar faults: Faults that the check can find.
     :ivar after: Names of other checks. If one of them fails, this check is skipped.
     :ivar within: Time limit in seconds.
     """

@@ -147,7 +147,6 @@ def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
     """Return the shell command that raises the resource limit `name` to the value `wanted`.
 
     :param flag: Option of `ulimit` for the limit, such as `-Sn`.
-    :param name: Name of the limit for prlimit(1), such as `nofile`.
     :param wanted: New value, or None for no limit.
     """
     hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]

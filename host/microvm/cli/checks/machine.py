@@ -55,7 +55,6 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
     :param options: Options that replace the user's presets.
     :return: The number of seconds that it took, and a text that says how the machine was started.
     :raises NoAnswer: Raised if the machine did not run the command within the time limit.
-    :raises MicroVMError: Raised if the machine cannot be started.
     """
     presets = Presets()
     image = presets.find("image", "run")

@@ -38,10 +38,7 @@ def missing(extra: str) -> list[str]:
 
 
 def install_command(*arguments: str) -> str:
-    """Return the pip or uv command that installs distributions for the running Python.
-
-    :param arguments: Names of distributions, and options of `pip install`.
-    """
+    """Return the pip or uv command that installs distributions for the running Python."""
     if find_spec("pip"):
         return shlex.join([sys.executable, "-m", "pip", "install", *arguments])
     # An environment that uv has created contains no pip, so use uv.
@@ -52,8 +49,6 @@ def needed(requirements: list[str], extra: str) -> Iterator[str]:
     """Yield the requirements whose markers (conditions) apply to an extra on this host.
 
     The markers are removed from the yielded requirements.
-
-    :raises KeyError: Raised if a marker contains an unknown name or operator.
     """
     for each in requirements:
         requirement, _, marker = each.partition(";")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,20 @@ import click
 from microvm.bench import export, plot, table
 from microvm.bench.measure import Plan, check_memory, measure
 from microvm.cli import docker_hints, parameters
+from microvm.cli.parameters import F
 from microvm.images import load
 from microvm.option import complete_options
 from microvm.options import ImageOptions, PoolOptions
 from microvm.progress import on_stderr
 from microvm_image import default
 from microvm_image.build import build
+
+
+def _count(name: str, default: str, about: str) -> Callable[[F], F]:
+    counted = parameters.count(1)
+    return click.option(
+        name, default=default, callback=counted, metavar="N", show_default=True, help=about
+    )
 
 
 @click.command(cls=docker_hints.HintingCommand)
@@ -28,29 +37,12 @@ from microvm_image.build import build
     help="Build and measure an image with this kernel instead.",
 )
 @parameters.options(PoolOptions, "bench")
-@click.option(
-    "--boots",
-    default="5",
-    callback=parameters.count(1),
-    metavar="N",
-    show_default=True,
-    help="Boot this number of machines.",
-)
-@click.option(
-    "--execs",
-    default="200",
-    callback=parameters.count(1),
-    metavar="N",
-    show_default=True,
-    help="Run this number of commands, and send this number of pings.",
-)
-@click.option(
+@_count("--boots", "5", "Boot this number of machines.")
+@_count("--execs", "200", "Run this number of commands, and send this number of pings.")
+@_count(
     "--clones",
-    default="20",
-    callback=parameters.count(1),
-    metavar="N",
-    show_default=True,
-    help="Start this number of clones one after another, then the same number at the same time.",
+    "20",
+    "Start this number of clones one after another, then the same number at the same time.",
 )
 @click.option(
     "--baseline/--no-baseline",
@@ -111,17 +103,7 @@ def bench(
         else:
             found = build(kernel=kernel, report=report_to) if kernel else default(report=report_to)
         beside = default(report=report_to) if found.disk else None
-        plan = Plan(
-            found,
-            machine["memory"],
-            machine["accel"],
-            machine["confinement"],
-            boots,
-            execs,
-            clones,
-            baseline,
-            beside,
-        )
+        plan = Plan(found, machine, boots, execs, clones, baseline, beside)
         report = asyncio.run(measure(plan, report_to))
     if plot_file:
         plot.draw(report, plot_file)

@@ -86,9 +86,11 @@ def prune(everything: bool) -> None:
     """
     before = sum(each.size for each in contents.usage())
     with on_stderr() as report:
-        _prune_images(report, everything=everything)
+        for image in image_removal.prune(everything=everything, needs=needs, report=report):
+            echo_removed(image)
+        limit = 0 if everything else template.limit()
         for removed in (
-            *_templates(everything=everything),
+            *(f"template {each.name}" for each in template.prune(limit)),
             *_downloads(report, everything=everything),
             *_kernels(),
             *_programs(),
@@ -99,20 +101,7 @@ def prune(everything: bool) -> None:
     click.echo(f"Freed: {_size(max(0, before - after))}")
 
 
-def _prune_images(report: Reporter, *, everything: bool) -> None:
-
-    for removed in image_removal.prune(everything=everything, needs=needs, report=report):
-        echo_removed(removed)
-
-
-def _templates(*, everything: bool) -> Iterator[str]:
-
-    for each in template.prune(0 if everything else template.limit()):
-        yield f"template {each.name}"
-
-
 def _downloads(report: Reporter, *, everything: bool) -> Iterator[str]:
-
     removed = downloads.prune(everything=everything)
     if removed is None:
         report.notice("all downloads are kept, because an image or a kernel is being built")
@@ -121,7 +110,6 @@ def _downloads(report: Reporter, *, everything: bool) -> Iterator[str]:
 
 
 def _kernels() -> Iterator[str]:
-
     for each in cached.superseded():
         cached.remove(each.name)
         yield f"kernel {each.name}"
@@ -138,8 +126,7 @@ def _programs() -> Iterator[str]:
         for each in old if no_build else ():
             with lock.attempt(each) as ours:
                 if ours:
-                    with caches.disk_errors(each):
-                        caches.clear(each)
+                    _remove(each)
                     yield f"program {each.name}"
 
 
@@ -153,7 +140,6 @@ def _records() -> Iterator[str]:
 
 
 def _remove(path: Path) -> None:
-
     with caches.disk_errors(path):
         caches.clear(path)
 

@@ -170,10 +170,6 @@ class _Completer(ShellComplete):
 
 
 def answer(cli: click.Command, variable: str) -> NoReturn:
-    """Print completions for the command line in the environment variable `variable`, and exit.
-
-    :param cli: Root command of the command line.
-    :param variable: Variable in which the completion script of the shell passes the command line.
-    """
+    """Print completions for the command line in the environment variable `variable`, and exit."""
     click.echo(_Completer(cli, {}, "microvm", variable).complete(), nl=False)
     raise SystemExit(0)

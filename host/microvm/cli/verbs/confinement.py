@@ -56,10 +56,7 @@ def _show(found: Mapping[str, LayerResult], wanting: list[str]) -> None:
 
 
 def _wrap(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print a table whose cells are wrapped to fit the terminal.
-
-    :param rows: Rows of the table. The first row is the heading.
-    """
+    """Print a table whose cells are wrapped to fit the terminal."""
     from rich.console import Console
     from rich.table import Table
 

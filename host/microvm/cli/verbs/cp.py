@@ -14,12 +14,10 @@ from click.shell_completion import CompletionItem
 
 from microvm.cli import copies, docker_hints, parameters, standard_streams
 from microvm.cli.signals import run_until_signal
-from microvm.option import Option
 from microvm.options import counted
 from microvm.printable import quoted
 from microvm.supervisor.client.attached import AttachedVM
 from microvm.supervisor.runtime_directory import is_name
-from microvm.units import parse_size
 
 _ARCHIVE = "-"
 
@@ -28,7 +26,6 @@ _ARCHIVE = "-"
 class _Endpoint:
     """The source or the target of `microvm cp`: a path on the host or in a machine.
 
-    :ivar path: Path of a file or folder.
     :ivar machine: Name of the machine that contains the path; empty for a path on the host.
     """
 
@@ -63,7 +60,7 @@ def _complete(
 @click.option(
     "--max-size",
     metavar="SIZE",
-    callback=parameters.parser(Option("", parse_size)),
+    callback=parameters.size,
     help="Limit the size of all files copied out of the machine, or of the archive copied into "
     "it. [default: 1G]",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 from microvm.cli.group import no_such_command
@@ -9,13 +11,10 @@ from microvm.cli.group import no_such_command
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     del parameter
-    shown = context.parent or context
-    for name in context.params.get("commands") or ():
-        group = shown.command
-        command = group.get_command(shown, name) if isinstance(group, click.Group) else None
-        if command is None:
-            return []
-        shown = click.Context(command, info_name=name, parent=shown)
+    try:
+        shown = _find(context, context.params.get("commands") or ())
+    except click.UsageError:
+        return []
     group = shown.command
     verbs = group.list_commands(shown) if isinstance(group, click.Group) else []
     return [verb for verb in verbs if verb.startswith(incomplete)]
@@ -26,6 +25,11 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 @click.pass_context
 def help(context: click.Context, commands: tuple[str, ...]) -> None:  # noqa: A001 - the verb's name
     """Show the help of a command, as in `microvm help image build`."""
+    click.echo(_find(context, commands).get_help())
+
+
+def _find(context: click.Context, commands: Iterable[str]) -> click.Context:
+    """Return the context of a command, given its words, such as `image build`."""
     shown = context.parent or context
     for name in " ".join(commands).split():
         group = shown.command
@@ -36,4 +40,4 @@ def help(context: click.Context, commands: tuple[str, ...]) -> None:  # noqa: A0
             raise no_such_command(group, shown, name)
         settings = command.context_settings
         shown = click.Context(command, info_name=name, parent=shown, **settings)
-    click.echo(shown.get_help())
+    return shown

@@ -25,24 +25,17 @@ from microvm.images import MANIFEST, Image, entries, find, load, tags
 from microvm.images import export as exports
 from microvm.images.deduplication import usage
 from microvm.images.export import read
-from microvm.option import Option
 from microvm.printable import printable
 from microvm.progress import on_stderr
 from microvm.start import template
 from microvm.start.snapshots import needs
-from microvm.units import parse_size
 from microvm_image import image_removal
 from microvm_image.build import build as build_image
 from microvm_image.image_removal import Removed, remove
 from microvm_image.recipe import Recipe
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
-_complete = parameters.completer("image")
-_name = click.argument("name", metavar="IMAGE", shell_complete=_complete)
-_names = click.argument(
-    "names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=_complete
-)
-_size = parameters.parser(Option("", parse_size, metavar="SIZE"))
+_name = click.argument("name", metavar="IMAGE", shell_complete=parameters.completer("image"))
+_names = parameters.names("image", "IMAGE…")
 
 
 @click.group(cls=VerbGroup)
@@ -61,7 +54,7 @@ image.add_command(build)
 
 
 @image.command()
-@_as_json
+@parameters.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the full names.")
 def ls(as_json: bool, quiet: bool) -> None:
     """List the images in the cache, with one line for each tag.
@@ -81,7 +74,7 @@ def ls(as_json: bool, quiet: bool) -> None:
 
 @image.command()
 @_names
-@_as_json
+@parameters.as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """Show the details of images.
 
@@ -98,7 +91,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
 @image.command()
 @_name
-@_as_json
+@parameters.as_json
 def history(name: str, as_json: bool) -> None:
     """Show how an image was built.
 
@@ -230,7 +223,7 @@ def export(name: str, output: Path | None) -> None:
     default="16G",
     show_default=True,
     metavar="SIZE",
-    callback=_size,
+    callback=parameters.size,
     help="Limit the size of the image on the disk.",
 )
 @parameters.verbose
@@ -289,7 +282,6 @@ def echo_removed(removed: Removed) -> None:
 
 
 def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
-
     used = usage(path)
     facts: dict[str, object] = {
         "name": path.name,
@@ -312,7 +304,6 @@ def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
 
 
 def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
-
     if isinstance(image, ImageError):
         made = ("damaged" if "damaged" in image.message else "outdated", "-")
     else:

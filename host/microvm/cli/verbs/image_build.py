@@ -216,7 +216,6 @@ def build(
 
 
 def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any]) -> Recipe:
-
     if options["source"] == "":
         raise click.BadParameter("the source is empty", param_hint="--from")
     if file is not None:
@@ -241,7 +240,6 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
 
 
 def _limits(entries: tuple[str, ...]) -> Limits:
-
     names = [field.name for field in fields(Limits)]
     given = {}
     for entry in entries:
@@ -254,7 +252,6 @@ def _limits(entries: tuple[str, ...]) -> Limits:
 
 
 def _step(name: str, text: str) -> Step:
-
     return AddStep.parse(text) if name == "add" else RunStep(shell(text))
 
 

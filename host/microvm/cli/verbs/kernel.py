@@ -53,36 +53,24 @@ def ls(as_json: bool) -> None:
     A new image gets the first kernel in this list that is for its architecture and was built by
     this version of microvm.
     """
-    kernels = [(path, path.stat()) for path in cached.installed()]
-    if as_json:
-        echo_json(
-            [
-                {
-                    "name": path.name,
-                    "path": str(path),
-                    "size": status.st_size,
-                    "created": time_text(status.st_mtime),
-                }
-                for path, status in kernels
-            ]
-        )
-        return
-    rows = [
-        (path.name, f"{status.st_size / 1e6:.1f} MB", time_text(status.st_mtime))
-        for path, status in kernels
+    kernels = [
+        (path.name, str(path), (status := path.stat()).st_size, time_text(status.st_mtime))
+        for path in cached.installed()
     ]
+    if as_json:
+        keys = ("name", "path", "size", "created")
+        echo_json([dict(zip(keys, each, strict=True)) for each in kernels])
+        return
+    rows = [(name, f"{size / 1e6:.1f} MB", created) for name, _, size, created in kernels]
     echo([("NAME", "SIZE", "CREATED"), *rows])
 
 
 @kernel.command()
-@click.argument(
-    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=parameters.completer("kernel")
-)
+@parameters.names("kernel")
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache.
 
     Images keep their copy of a removed kernel. If a NAME cannot be removed, the others are removed
     nevertheless, and the exit status is 125.
     """
-    for _ in for_each(names, cached.remove):
-        pass
+    list(for_each(names, cached.remove))

@@ -16,10 +16,6 @@ from microvm.printable import printable
 from microvm.supervisor.client import machines
 from microvm.units import format_size
 
-_complete = parameters.completer("machine")
-_names = click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_complete)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
-
 _NAMES = (
     "name state reason image snapshot accel cloned memory cpus disk started age idle_timeout "
     "max_age memory_used cpu_time runs waiting supervisor qemu confinement version"
@@ -34,7 +30,7 @@ _MOST_SHOWN = 60
 
 
 @click.command(cls=docker_hints.HintingCommand)
-@_as_json
+@parameters.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
 @click.option(
     "-a",
@@ -64,10 +60,7 @@ def ps(as_json: bool, quiet: bool) -> None:
 
 
 def _facts(known: dict[str, Any]) -> dict[str, Any]:
-    """Convert the properties `known` of a machine to the form that docs/json.md defines.
-
-    :param known: Properties as the machine's supervisor sends them.
-    """
+    """Convert the properties `known` of a machine to the form that docs/json.md defines."""
     facts = {name: known.get(name) for name in _NAMES}
     if facts["started"] is not None:
         facts["age"] = round(time.time() - facts["started"], 3)
@@ -97,8 +90,8 @@ def _seconds(age: float) -> str:
 
 
 @click.command(cls=docker_hints.HintingCommand)
-@_names
-@_as_json
+@parameters.names("machine")
+@parameters.as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """Show the state and properties of named machines.
 
@@ -157,7 +150,9 @@ def _echo(line: bytes) -> None:
 @click.command(cls=docker_hints.HintingCommand)
 @click.option("-a", "--all", "everything", is_flag=True, help="Stop all machines.")
 @parameters.verbose
-@click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=_complete)
+@click.argument(
+    "names", nargs=-1, metavar="[NAME]…", shell_complete=parameters.completer("machine")
+)
 def stop(names: tuple[str, ...], everything: bool) -> None:
     """Stop named machines, and delete them.
 

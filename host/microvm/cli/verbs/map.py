@@ -27,6 +27,7 @@ from microvm.jobs.file import LineJob, parse, report, status
 from microvm.jobs.job import Outcome
 from microvm.jobs.pool import Pool
 from microvm.machine.snapshot import Snapshot
+from microvm.option import complete_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 from microvm.progress import STDERR
 from microvm.system.capacity import usable_cpus
@@ -118,10 +119,8 @@ def map(  # noqa: A001 - the verb's name
     """  # noqa: D301 - `\b` tells click to keep the lines
     if registry is not None and scheduler is None:
         raise click.UsageError("--registry is for the workers of a cluster: add --scheduler")
-    machine, command_options = (
-        parameters.given_options(PoolOptions, options),
-        parameters.given_options(RunOptions, options),
-    )
+    machine = parameters.given_options(PoolOptions, options)
+    command_options = parameters.given_options(RunOptions, options)
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _JobLines(descriptor, command_options.pop("env"))
     start = (
@@ -143,7 +142,6 @@ async def _map(
     scheduler: str | None,
     registry: str | None,
 ) -> int:
-
     total = await lines.count()
     if total == 0:
         return 0
@@ -197,15 +195,13 @@ async def _in_pool(
     It also yields a function that returns how many machines run, as text for the user.
 
     :param size: Number of machines; None for the default of `Pool`.
-    :param start: Snapshot or image from which the machines start.
-    :param ordered: True to yield the outcomes in the order of the jobs.
     """
-    pool = Pool(size, start, **machine)
+    pool = Pool._from_options(size, start, complete_options(PoolOptions, machine))
 
     async def describe() -> str:
         return f"machines: {pool.size}"
 
-    async with pool, aclosing(pool.map(jobs, ordered=ordered, **options)) as outcomes:
+    async with pool, aclosing(pool._map(jobs, options, ordered=ordered)) as outcomes:
         yield outcomes, describe
 
 
@@ -225,24 +221,15 @@ async def _on_cluster(
     It also yields a function that returns a description of the cluster for the user.
     """
     try:
-        from microvm import dask  # imports the package of the extra `dask`
+        from microvm.dask.batch import run_batch  # imports the package of the extra `dask`
         from microvm.dask.cluster import connected, shape
     except ImportError as error:
         raise MicroVMError(
             f"--scheduler needs the extra dask: {error}", hint=how_to_install("dask")
         ) from error
     async with connected(scheduler, size) as client:
-        outcomes = dask.map(
-            jobs,
-            client=client,
-            image=start,
-            registry=registry,
-            size=size,
-            ordered=ordered,
-            **machine,
-            **options,
-        )
-        async with aclosing(outcomes):
+        batch = run_batch(jobs, client, start, registry, size, ordered, {**machine, **options})
+        async with aclosing(batch) as outcomes:
             yield outcomes, partial(shape, client)
 
 
@@ -250,7 +237,6 @@ async def _on_cluster(
 class _JobLines:
     """The input of `microvm map`: lines that each contain a job.
 
-    :ivar descriptor: File descriptor from which the lines are read.
     :ivar env: Environment variables that all jobs get.
     """
 
@@ -258,7 +244,6 @@ class _JobLines:
     env: Mapping[str, str] | Mapping[bytes, bytes] | None
 
     def jobs(self) -> AsyncIterator[LineJob]:
-
         return parse(read_lines(self.descriptor, _LINE_LIMIT), self.env)
 
     async def count(self) -> int | None:

@@ -9,10 +9,9 @@ import click
 from microvm.cli import docker_hints, parameters, run_command, snapshot_parameters, standard_streams
 from microvm.cli.copies import Copies, FileCopy
 from microvm.cli.json_result import MAX_OUTPUT, JsonResult
-from microvm.option import Option
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
 from microvm.printable import quoted
-from microvm.units import format_size, parse_size
+from microvm.units import format_size
 
 
 class _RunCommand(docker_hints.HintingCommand):
@@ -26,9 +25,8 @@ class _RunCommand(docker_hints.HintingCommand):
         rest = super().parse_args(ctx, args)
         if ctx.resilient_parsing:
             return rest
-        command = ctx.params.get("command")
-        named = any(ctx.params.get(each) for each in ("image", "snapshot", "entrypoint"))
-        if not command and not named and ctx.params.get("entrypoint") is None:
+        named = any(ctx.params.get(each) for each in ("command", "image", "snapshot"))
+        if not named and ctx.params.get("entrypoint") is None:
             argument = next(each for each in self.params if each.name == "command")
             raise click.MissingParameter(ctx=ctx, param=argument)
         return rest
@@ -83,7 +81,7 @@ def _copies(
 @click.option(
     "--max-collect",
     metavar="SIZE",
-    callback=parameters.parser(Option("", parse_size, metavar="SIZE")),
+    callback=parameters.size,
     help="Limit the size of the files of each --collect. [default: 1G]",
 )
 @click.option(
@@ -185,9 +183,6 @@ def result_of(options: dict[str, Any]) -> JsonResult:
 
     These options are removed from `options`. If the JSON contains the output of the command,
     `max_output` gets a default, because the output is kept in memory.
-
-    :param options: Values of all options, by name.
-    :raises UsageError: Raised if two of the options exclude each other.
     """
     as_json, file = options.pop("as_json"), options.pop("json_file")
     if as_json and file:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from microvm.cli import parameters
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.names import expand_snapshot
-from microvm.cli.parameters import completer, verbose
 from microvm.cli.properties import echo_each, echo_json, saved_properties, time_text
 from microvm.cli.standard_streams import notify
 from microvm.cli.table import echo
@@ -15,14 +15,7 @@ from microvm.start import snapshots
 from microvm.start.saved import SavedGuest
 from microvm.start.snapshots import STORE
 
-_names = click.argument(
-    "names",
-    nargs=-1,
-    required=True,
-    metavar="NAME…",
-    shell_complete=completer("snapshot"),
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
+_names = parameters.names("snapshot")
 
 
 @click.group(cls=VerbGroup)
@@ -37,7 +30,7 @@ def snapshot() -> None:
 
 
 @snapshot.command()
-@_as_json
+@parameters.as_json
 def ls(as_json: bool) -> None:
     """List the snapshots, the most recently used first."""
     listed = STORE.installed()
@@ -49,7 +42,7 @@ def ls(as_json: bool) -> None:
 
 @snapshot.command()
 @_names
-@_as_json
+@parameters.as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """Show how snapshots were created, and whether they can be used here.
 
@@ -75,14 +68,13 @@ def rm(names: tuple[str, ...]) -> None:
     Machines that run from a removed snapshot keep running. If a NAME cannot be removed, the others
     are removed nevertheless, and the exit status is 125.
     """
-    for _ in for_each(names, STORE.remove):
-        pass
+    list(for_each(names, STORE.remove))
 
 
 @snapshot.command()
 @click.option("--unusable", is_flag=True, help="Also remove snapshots that cannot be used here.")
 @click.option("--all", "everything", is_flag=True, help="Remove all snapshots.")
-@verbose
+@parameters.verbose
 def prune(unusable: bool, everything: bool) -> None:
     """Remove damaged snapshots, and those of another version of microvm.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from microvm.cli import parameters
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
-from microvm.cli.parameters import completer
 from microvm.cli.properties import echo_json, saved_properties, time_text
 from microvm.cli.table import echo
 from microvm.start import template as templates
@@ -27,7 +27,7 @@ def template() -> None:
 
 
 @template.command()
-@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
+@parameters.as_json
 def ls(as_json: bool) -> None:
     """List the templates, the most recently used first."""
     listed = STORE.installed()
@@ -38,17 +38,14 @@ def ls(as_json: bool) -> None:
 
 
 @template.command()
-@click.argument(
-    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=completer("template")
-)
+@parameters.names("template")
 def rm(names: tuple[str, ...]) -> None:
     """Remove templates.
 
     Machines that run from a removed template keep running. If a NAME cannot be removed, the others
     are removed nevertheless, and the exit status is 125.
     """
-    for _ in for_each(names, STORE.remove):
-        pass
+    list(for_each(names, STORE.remove))
 
 
 @template.command()
