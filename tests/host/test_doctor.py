@@ -19,7 +19,7 @@ import tempfile
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
@@ -98,31 +98,21 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     # Not in the folder of pytest, because no other user may enter it.
-    folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
-    folder.chmod(0o755)
-    with ExitStack() as undo:
-        yield Scene(folder, monkeypatch, undo)
-    shutil.rmtree(folder)
+    with (
+        tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as name,
+        ExitStack() as undo,
+    ):
+        Path(name).chmod(0o755)
+        yield Scene(Path(name), monkeypatch, undo)
 
 
-def _pack(schema: str) -> Callable[[Scene], None]:
-    def make(scene: Scene) -> None:
-        _put_pack(scene, schema)
-
-    return make
-
-
-def _put_pack(scene: Scene, schema: str) -> None:
+def _wrong_pack(scene: Scene) -> None:
     folder = scene.folder / guest_pack.module(arches.find())
     folder.mkdir()
     (folder / "__init__.py").touch()
-    manifest = {"version": "0.0.1", "schema": schema, "parts": {}}
+    manifest = {"version": "0.0.1", "schema": "0" * 16, "parts": {}}
     (folder / guest_pack.MANIFEST).write_text(json.dumps(manifest))
     scene.patch.setattr(site, "getsitepackages", lambda: [str(scene.folder)])
-
-
-def _no_modules(scene: Scene) -> None:
-    scene.patch.setitem(sys.modules, "platformdirs", None)
 
 
 def _other_processor(scene: Scene) -> None:
@@ -142,14 +132,6 @@ def _small_cgroup(scene: Scene) -> None:
     scene.patch.setattr(capacity, "_CGROUPS", scene.folder)
 
 
-def _too_few_files(scene: Scene) -> None:
-    scene.limit(resource.RLIMIT_NOFILE, 23)
-
-
-def _few_addresses(scene: Scene) -> None:
-    scene.limit(resource.RLIMIT_AS, (256 + 1535) << 20)
-
-
 def _few_processes(scene: Scene) -> None:
     scene.limit(resource.RLIMIT_NPROC, 60)
     scene.as_user()
@@ -166,18 +148,6 @@ def _runtime_folder_of_another(scene: Scene) -> None:
     (scene.folder / "microvm").mkdir(mode=0o755)
 
 
-def _session_open_to_others(scene: Scene) -> None:
-    session = scene.folder / "session"
-    session.mkdir()
-    session.chmod(0o777)
-    scene.patch.setenv("XDG_RUNTIME_DIR", str(session))
-    scene.patch.setenv("TMPDIR", str(scene.folder))
-
-
-def _no_programs(scene: Scene) -> None:
-    scene.programs()
-
-
 def _qemu(script: str) -> Callable[[Scene], None]:
     name = f"qemu-system-{os.uname().machine}"
     return lambda scene: scene.programs(**{name: script})
@@ -186,10 +156,6 @@ def _qemu(script: str) -> Callable[[Scene], None]:
 def _make_alone(scene: Scene) -> None:
     scene.programs("make")
     scene.patch.setattr("microvm.system.compiler.find_spec", lambda _: None)
-
-
-def _broken_compiler(scene: Scene) -> None:
-    scene.programs("make", musl_gcc="exit 1")
 
 
 def _fewer_layers(scene: Scene) -> None:
@@ -206,34 +172,14 @@ def _cache_of_all(scene: Scene) -> None:
     (scene.folder / "cache").chmod(0o777)
 
 
-def _cache_that_is_a_file(scene: Scene) -> None:
-    (scene.folder / "cache").touch(mode=0o644)
-
-
-def _cache_behind_a_device(scene: Scene) -> None:
-    scene.patch.setenv("MICROVM_CACHE", "/dev/null/cache")
-
-
 def _cache_of_root(scene: Scene) -> None:
     (scene.folder / "cache").mkdir(mode=0o755)
     (scene.folder / "cache").chmod(0o555)
     scene.as_user()
 
 
-def _full(scene: Scene) -> None:
-    scene.disk("1m")
-
-
 def _kernel(named: str) -> Callable[[Scene], None]:
     return lambda scene: scene.patch.setenv("MICROVM_KERNEL", named)
-
-
-def _rootfs_that_is_gone(scene: Scene) -> None:
-    scene.patch.setenv("MICROVM_ROOTFS", str(scene.folder / "gone"))
-
-
-def _nothing(_: Scene) -> None:
-    """Change nothing, and use an empty cache."""
 
 
 def _kvm(name: str, mode: int | None = None) -> Callable[[Scene], None]:
@@ -254,52 +200,46 @@ def _busy_kvm(scene: Scene) -> None:
     scene.as_user()
 
 
-def _promising_kvm(scene: Scene) -> None:
-    scene.patch.setattr(accel, "obstacle", lambda _: None)
-
-
-CASES: dict[HostFault, tuple[HostCheck, Callable[[Scene], None]]] = {
-    fault: (next(check for check in CHECKS if fault in check.faults), make)
-    for fault, make in {
-        host.NO_MODULES: _no_modules,
-        host.NO_GUESTS: _other_processor,
-        host.TOO_SMALL: _small_cgroup,
-        host.FEW_FILES: _too_few_files,
-        host.FEW_ADDRESSES: _few_addresses,
-        host.FEW_PROCESSES: _few_processes,
-        host.WRONG_PRESET: _wrong_file,
-        host.NO_RUNTIME: _runtime_folder_of_another,
-        qemu.NO_QEMU: _no_programs,
-        qemu.NO_VERSION: _qemu("exit 1"),
-        qemu.OLD_QEMU: _qemu("echo QEMU emulator version 7.1.50 '(Debian)'"),
-        qemu.NO_COMPILER: _make_alone,
-        qemu.NOT_COMPILED: _broken_compiler,
-        qemu.WRONG_PACK: _pack("0" * 16),
-        qemu.NOT_CONFINED: _fewer_layers,
-        kvm.fault_of(kvm_failure.ABSENT): _kvm("gone"),
-        kvm.fault_of(kvm_failure.FORBIDDEN): _kvm("kvm", 0),
-        kvm.fault_of(kvm_failure.BUSY): _busy_kvm,
-        kvm.NOT_WORKING: _kvm("kvm", 0o666),
-        cache.UNTRUSTED: _cache_of_all,
-        cache.UNUSABLE: _cache_behind_a_device,
-        cache.READ_ONLY: _cache_of_root,
-        cache.FULL: _full,
-        image.NO_KERNEL: _kernel("/nonexistent"),
-        image.NO_APT: _no_programs,
-        image.SLOW_KERNEL: _kernel("debian"),
-        image.NO_ROOTFS: _rootfs_that_is_gone,
-        image.NO_TOOLS: _no_programs,
-    }.items()
+# The faults, and the function that causes each.
+CAUSES: dict[HostFault, Callable[[Scene], None]] = {
+    host.NO_MODULES: lambda scene: scene.patch.setitem(sys.modules, "platformdirs", None),
+    host.NO_GUESTS: _other_processor,
+    host.TOO_SMALL: _small_cgroup,
+    host.FEW_FILES: lambda scene: scene.limit(resource.RLIMIT_NOFILE, 23),
+    host.FEW_ADDRESSES: lambda scene: scene.limit(resource.RLIMIT_AS, (256 + 1535) << 20),
+    host.FEW_PROCESSES: _few_processes,
+    host.WRONG_PRESET: _wrong_file,
+    host.NO_RUNTIME: _runtime_folder_of_another,
+    qemu.NO_QEMU: Scene.programs,
+    qemu.NO_VERSION: _qemu("exit 1"),
+    qemu.OLD_QEMU: _qemu("echo QEMU emulator version 7.1.50 '(Debian)'"),
+    qemu.NO_COMPILER: _make_alone,
+    qemu.NOT_COMPILED: lambda scene: scene.programs("make", musl_gcc="exit 1"),
+    qemu.WRONG_PACK: _wrong_pack,
+    qemu.NOT_CONFINED: _fewer_layers,
+    kvm.fault_of(kvm_failure.ABSENT): _kvm("gone"),
+    kvm.fault_of(kvm_failure.FORBIDDEN): _kvm("kvm", 0),
+    kvm.fault_of(kvm_failure.BUSY): _busy_kvm,
+    kvm.NOT_WORKING: _kvm("kvm", 0o666),
+    cache.UNTRUSTED: _cache_of_all,
+    cache.UNUSABLE: lambda scene: scene.patch.setenv("MICROVM_CACHE", "/dev/null/cache"),
+    cache.READ_ONLY: _cache_of_root,
+    cache.FULL: lambda scene: scene.disk("1m"),
+    image.NO_KERNEL: _kernel("/nonexistent"),
+    image.NO_APT: Scene.programs,
+    image.SLOW_KERNEL: _kernel("debian"),
+    image.NO_ROOTFS: lambda scene: scene.patch.setenv("MICROVM_ROOTFS", "/nonexistent"),
+    image.NO_TOOLS: Scene.programs,
 }
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what is wrong is wrong with Linux")
 @pytest.mark.parametrize(
-    "fault", CASES, ids=lambda fault: re.sub(r"\W+", "-", fault.text.replace("{", ""))[:50]
+    "fault", CAUSES, ids=lambda fault: re.sub(r"\W+", "-", fault.text.replace("{", ""))[:50]
 )
 def test_what_is_wrong_is_found(fault: HostFault, scene: Scene) -> None:
-    check, make = CASES[fault]
-    make(scene)
+    CAUSES[fault](scene)
+    [check] = [check for check in CHECKS if fault in check.faults]
     finding = check.run(EarlierResults())
     scene.undo.close()
     scene.patch.undo()
@@ -320,7 +260,7 @@ def _is_command(text: str) -> bool:
     return known and len(words) > (words[0] != "uptime") and not read.stderr
 
 
-@pytest.mark.parametrize("fault", [*CASES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
+@pytest.mark.parametrize("fault", [*CAUSES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
 def test_what_mends_it_is_a_command(fault: HostFault) -> None:
     """The commands of the page, with names in place of the variable parts."""
     if fault in WITHOUT_A_COMMAND:
@@ -331,7 +271,7 @@ def test_what_mends_it_is_a_command(fault: HostFault) -> None:
 
 def test_there_is_nothing_else_to_be_found() -> None:
     declared = [fault for check in CHECKS for fault in check.faults]
-    assert {*declared} == CASES.keys() | BY_A_MACHINE
+    assert {*declared} == CAUSES.keys() | BY_A_MACHINE
     assert {*FAULTS} == {NOT_TRIED, ENDLESS, BROKEN}
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
@@ -414,14 +354,6 @@ def test_a_check_that_breaks_or_does_not_end_is_one_that_failed() -> None:
     assert found[4:] == [NOT_TRIED.result(failed=each) for each in ("refuses", "waits")]
 
 
-@contextmanager
-def _barren() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
 def test_it_works_where_nearly_nothing_does() -> None:
     """No QEMU, no home, no cache, no space, no /proc, no /dev/shm, few files, and not root."""
     hide = "mount -t tmpfs none /dev/shm; mount -t tmpfs none /proc; "
@@ -431,7 +363,8 @@ def test_it_works_where_nearly_nothing_does() -> None:
     if os.geteuid() == 0:
         command = ["unshare", "-m", "/bin/sh", "-c", f"{hide}{script}"]
     environment = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent", "PATH": os.environ["PATH"]}
-    with _barren() as folder:
+    with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
@@ -450,7 +383,7 @@ def test_it_works_where_nearly_nothing_does() -> None:
 
 
 def test_one_cause_is_one_failure_and_is_said_last(scene: Scene) -> None:
-    _cache_that_is_a_file(scene)
+    (scene.folder / "cache").touch(mode=0o644)
     done = CliRunner().invoke(doctor, [])
     assert done.exit_code == 1
     said, last = done.stdout.split("\n\nFix this first:\n\n")
@@ -502,23 +435,24 @@ def test_doctor_accepts_less_memory_and_no_kvm_if_requested(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _small_cgroup(scene)
-    _promising_kvm(scene)
-    for finding in (
-        host.check_memory(EarlierResults()),
-        kvm.check_kvm(EarlierResults(["another"])),
-    ):
-        assert finding.status != "ok"
+    scene.patch.setattr(accel, "obstacle", lambda _: None)
+
+    def statuses() -> list[str]:
+        checks = host.check_memory(EarlierResults()), kvm.check_kvm(EarlierResults(["another"]))
+        return [check.status for check in checks]
+
+    assert "ok" not in statuses()
     for fault in (host.TOO_SMALL, kvm.NOT_WORKING):
         monkeypatch.setenv(*fault.fix.removeprefix("export ").split("="))
-    for finding in (
-        host.check_memory(EarlierResults()),
-        kvm.check_kvm(EarlierResults(["another"])),
-    ):
-        assert finding.status == "ok"
+    assert statuses() == ["ok", "ok"]
 
 
 def test_a_folder_of_the_session_that_is_not_taken(scene: Scene) -> None:
-    _session_open_to_others(scene)
+    session = scene.folder / "session"
+    session.mkdir()
+    session.chmod(0o777)
+    scene.patch.setenv("XDG_RUNTIME_DIR", str(session))
+    scene.patch.setenv("TMPDIR", str(scene.folder))
     finding = host.check_runtime(EarlierResults())
     assert finding.status == "ok"
     assert finding.text.startswith(f"{scene.folder}/microvm-{os.geteuid()}, which the first start")
