@@ -11,11 +11,11 @@ import resource
 import stat
 import tarfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count, islice, pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from tests.support.peer import Peer
@@ -31,7 +31,7 @@ from microvm.guest.guest import Guest
 from microvm.wire import codec, files
 from microvm.wire.codec import Stream
 
-T = TypeVar("T")
+Answers = Sequence[files.Message] | bytes
 
 FILE = stat.S_IFREG | 0o644
 FOLDER = stat.S_IFDIR | 0o755
@@ -41,7 +41,7 @@ DONE = files.Done()
 PLENTY = 1 << 20
 
 
-def entry(mode: int, name: bytes = b"", target: bytes = b"", mtime: int = 0) -> files.Entry:
+def entry(mode: int, name: bytes = b"", target: bytes = b"", mtime: int = 0) -> files.Message:
     return files.Entry(mode=mode, size=0, mtime=mtime, uid=0, gid=0, name=name, target=target)
 
 
@@ -61,28 +61,41 @@ def deep(levels: int) -> list[files.Message]:
     return folder(deep(levels - 1), name=b"d") if levels else file(b"bottom")
 
 
-async def play(peer: Peer, answers: list[files.Message] | bytes, status: int = 0) -> None:
-    """Simulate the program in the guest: receive all messages, and send fixed answers."""
-    await peer.expect(codec.ExecRequest)
-    await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
-    await peer.expect(codec.ExecStdin)
-    sent = answers if isinstance(answers, bytes) else b"".join(each.encode() for each in answers)
-    with suppress(AssertionError, EOFError):  # the host may have closed the connection
-        await peer.write(Stream.STDOUT, sent)
-    await peer.exit(status)
+class Carry:
+    """The program `carry` of a guest, simulated: it sends fixed answers."""
+
+    def __init__(self, guest: Guest, peer: Peer) -> None:
+        self.guest = guest
+        self.peer = peer
+
+    async def answer(
+        self, answers: Answers, asked: Callable[..., Any], *of: Any, status: int = 0, **how: Any
+    ) -> Any:
+        """Return the result of a method of the guest, to which the program sends these answers."""
+        playing = asyncio.create_task(self._play(answers, status))
+        try:
+            return await asked(self.guest, *of, **how)
+        finally:
+            await playing
+
+    async def _play(self, answers: Answers, status: int) -> None:
+        await self.peer.expect(codec.ExecRequest)
+        await self.peer.say(codec.ExecStdinCredit(self.peer.id, PLENTY))
+        await self.peer.expect(codec.ExecStdin)
+        sent = answers if isinstance(answers, bytes) else b"".join(m.encode() for m in answers)
+        with suppress(AssertionError, EOFError):  # the host may have closed the connection
+            await self.peer.write(Stream.STDOUT, sent)
+        await self.peer.exit(status)
+
+    async def get(self, tree: Answers, to: Path, **how: Any) -> Received:
+        """Download the folder `/from`, which the program sends as this tree."""
+        received: Received = await self.answer(tree, guest_files.get, "/from", to, **how)
+        return received
 
 
-async def meanwhile(peer: Peer, asking: Awaitable[T], answers: Any, status: int = 0) -> T:
-    """Return the result of a request while the simulated guest sends these answers."""
-    playing = asyncio.create_task(play(peer, answers, status))
-    try:
-        return await asking
-    finally:
-        await playing
-
-
-async def got(guest: Guest, peer: Peer, tree: Any, to: Path, **how: Any) -> Received:
-    return await meanwhile(peer, guest_files.get(guest, "/from", to, **how), tree)
+@pytest.fixture
+def carry(guest: Guest, peer: Peer) -> Carry:
+    return Carry(guest, peer)
 
 
 def below(folder: Path) -> set[str]:
@@ -97,11 +110,9 @@ def assert_inside(folder: Path, *links: str) -> None:
         assert (folder / link).resolve().is_relative_to(folder.resolve())
 
 
-async def test_download_writes_the_tree_and_no_other_file(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_download_writes_the_tree_and_no_other_file(carry: Carry, tmp_path: Path) -> None:
     tree = folder(file(b"a", b"content"), folder(link(b"l", b"../a"), name=b"f"))
-    received = await got(guest, peer, [*tree, DONE], tmp_path / "new/to")
+    received = await carry.get([*tree, DONE], tmp_path / "new/to")
     assert (received.files, received.size, received.left_out) == (4, 7, ())
     assert (tmp_path / "new/to/f/l").read_bytes() == b"content"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["to"]
@@ -141,22 +152,19 @@ HOSTILE: dict[str, list[files.Message] | bytes] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-async def test_invalid_tree_is_refused_and_removed(
-    guest: Guest, peer: Peer, tmp_path: Path, kind: str
-) -> None:
+async def test_invalid_tree_is_refused_and_removed(carry: Carry, tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileError, match="/from: ") as caught:
-        await got(guest, peer, HOSTILE[kind], tmp_path / "inner/to")
+        await carry.get(HOSTILE[kind], tmp_path / "inner/to")
     assert caught.value.errno in (errno.EBADMSG, errno.EIO)
     assert caught.value.filename == "/from"
     assert below(tmp_path) <= {"inner"}
-    assert guest.error is None
+    assert carry.guest.error is None
 
 
-async def test_downloaded_archive_equals_a_copy(guest: Guest, peer: Peer) -> None:
+async def test_downloaded_archive_equals_a_copy(carry: Carry) -> None:
     made = io.BytesIO()
     tree = folder(file(b"a", mode=FILE | 0o7777), link(b"out", b"/etc/passwd"), link(b"in", b"a"))
-    getting = guest_files.get_archive(guest, "/from", made)
-    received = await meanwhile(peer, getting, [*tree, DONE])
+    received = await carry.answer([*tree, DONE], guest_files.get_archive, "/from", made)
     assert (received.path, received.left_out) == (Path("from"), ("out",))
     made.seek(0)
     with tarfile.open(fileobj=made) as archive:
@@ -165,57 +173,45 @@ async def test_downloaded_archive_equals_a_copy(guest: Guest, peer: Peer) -> Non
 
 
 @pytest.mark.parametrize("kind", ["half a folder", "a way out", "noise"])
-async def test_invalid_tree_writes_nothing_to_the_archive(
-    guest: Guest, peer: Peer, kind: str
-) -> None:
+async def test_invalid_tree_writes_nothing_to_the_archive(carry: Carry, kind: str) -> None:
     made = io.BytesIO()
     with pytest.raises(FileError):
-        await meanwhile(peer, guest_files.get_archive(guest, "/from", made), HOSTILE[kind])
+        await carry.answer(HOSTILE[kind], guest_files.get_archive, "/from", made)
     assert made.getvalue() == b""
 
 
-async def test_maximum_depth_of_folders_is_accepted(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
-    tree = folder(deep(files.MAX_DEPTH - 1))
-    received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
-    assert received.files == files.MAX_DEPTH + 1
-
-
-async def test_deeper_folders_are_refused(guest: Guest, peer: Peer, tmp_path: Path) -> None:
-    tree = folder(deep(files.MAX_DEPTH))
-    with pytest.raises(
-        FileError, match="/from: its folders are nested more than 128 deep"
-    ) as caught:
-        await got(guest, peer, [*tree, DONE], tmp_path / "to")
+@pytest.mark.parametrize("depth", [files.MAX_DEPTH, files.MAX_DEPTH + 1])
+async def test_depth_of_folders_is_limited(carry: Carry, tmp_path: Path, depth: int) -> None:
+    tree = [*folder(deep(depth - 1)), DONE]
+    if depth == files.MAX_DEPTH:
+        assert (await carry.get(tree, tmp_path / "to")).files == depth + 1
+        return
+    with pytest.raises(FileError, match="/from: its folders are nested more than 128") as caught:
+        await carry.get(tree, tmp_path / "to")
     assert caught.value.errno == errno.ENAMETOOLONG
     assert below(tmp_path) == set()
 
 
-async def test_error_about_a_device_hides_the_staging_folder(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_error_about_a_device_hides_the_staging_folder(carry: Carry, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="/from: it is neither a file, a folder nor a link"):
-        await got(guest, peer, [entry(stat.S_IFCHR), WHOLE, DONE], tmp_path / "to")
+        await carry.get([entry(stat.S_IFCHR), WHOLE, DONE], tmp_path / "to")
 
 
-async def test_existing_destination_may_be_a_mount_point(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_existing_destination_may_be_a_mount_point(carry: Carry, tmp_path: Path) -> None:
     with small_disk(tmp_path / "to", "1m") as to:
         tree = [*folder(file(b"a"), folder(link(b"l", b"../a"), name=b"f")), DONE]
-        received = await meanwhile(peer, guest_files.get(guest, "/from/.", to), tree)
+        received = await carry.answer(tree, guest_files.get, "/from/.", to)
         assert received.files == 4
         assert below(to) == {"a", "f", "l"}
 
 
-async def test_host_errors_name_the_destination(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_host_errors_name_the_destination(carry: Carry, tmp_path: Path) -> None:
     (tmp_path / "from/a").mkdir(parents=True)
     with pytest.raises(IsADirectoryError) as caught:
-        await got(guest, peer, [*file(), DONE], tmp_path)
+        await carry.get([*file(), DONE], tmp_path)
     assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "from"), None)
     with pytest.raises(FileNotFoundError) as missing:
-        await got(guest, peer, [*file(), DONE], Path("/proc/1/new"))
+        await carry.get([*file(), DONE], Path("/proc/1/new"))
     assert missing.value.filename == "/proc/1"
 
 
@@ -238,7 +234,7 @@ async def turns(each: Callable[[], int]) -> AsyncIterator[list[int]]:
 
 
 async def test_download_of_many_files_lets_other_tasks_run(
-    guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    carry: Carry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop writes a few files at a time; other threads merge and remove them."""
     threads: dict[str, threading.Thread] = {}
@@ -258,14 +254,14 @@ async def test_download_of_many_files_lets_other_tasks_run(
         return sum(len(list(path.iterdir())) for path in tmp_path.glob(".microvm-*/tree"))
 
     async with turns(arrived) as seen:
-        await meanwhile(peer, guest_files.get(guest, "/from/.", tmp_path), [*tree, DONE])
+        await carry.answer([*tree, DONE], guest_files.get, "/from/.", tmp_path)
     assert max(after - before for before, after in pairwise(seen)) <= MESSAGES_PER_TURN
     assert len(below(tmp_path)) == 1000
     assert threads.keys() == {"merge", "remove"}
     assert threading.main_thread() not in threads.values()
 
 
-async def test_upload_of_many_chunks_lets_other_tasks_run(guest: Guest, peer: Peer) -> None:
+async def test_upload_of_many_chunks_lets_other_tasks_run(carry: Carry) -> None:
     given = 0
 
     def pieces() -> Iterator[bytes]:
@@ -275,7 +271,7 @@ async def test_upload_of_many_chunks_lets_other_tasks_run(guest: Guest, peer: Pe
             yield b"x"
 
     async with turns(lambda: given) as seen:
-        await meanwhile(peer, guest_files.write_file(guest, "/to", pieces(), None), [DONE])
+        await carry.answer([DONE], guest_files.write_file, "/to", pieces(), None)
     assert max(after - before for before, after in pairwise(seen)) <= MESSAGES_PER_TURN
     assert given == 1000
 
@@ -294,72 +290,66 @@ OUT = [
 
 @pytest.mark.parametrize("target", OUT)
 async def test_link_that_may_lead_out_is_skipped(
-    guest: Guest, peer: Peer, tmp_path: Path, target: bytes
+    carry: Carry, tmp_path: Path, target: bytes
 ) -> None:
     tree = folder(link(b"l", target), file(b"a"))
-    received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    received = await carry.get([*tree, DONE], tmp_path / "to")
     assert (received.files, received.left_out) == (2, ("l",))
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["a"]
 
 
-async def test_no_chain_of_links_leads_out_of_the_tree(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_no_chain_of_links_leads_out_of_the_tree(carry: Carry, tmp_path: Path) -> None:
     links = [(b"self", b"."), (b"up", b".."), (b"far", b"self/self/self/../../..")]
     inner = folder(*(link(*each) for each in links), name=b"inner")
     tree = folder(inner, link(b"chain", b"inner/up/inner"))
-    received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    received = await carry.get([*tree, DONE], tmp_path / "to")
     assert received.left_out == ("inner/far",)
     assert_inside(tmp_path / "to", "inner/self", "inner/up", "chain")
 
 
-async def test_harmful_bits_of_a_mode_are_removed(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_harmful_bits_of_a_mode_are_removed(carry: Carry, tmp_path: Path) -> None:
     modes = {b"a": 0o7777, b"b": 0o4111, b"c": 0, b"d": 0o2644, b"e": 0o666}
     tree = folder(*(file(name, mode=stat.S_IFREG | mode) for name, mode in modes.items()))
-    await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    await carry.get([*tree, DONE], tmp_path / "to")
     kept = [stat.S_IMODE((tmp_path / "to" / os.fsdecode(name)).stat().st_mode) for name in modes]
     assert kept == [0o755, 0o711, 0o600, 0o644, 0o644]
 
 
 @pytest.mark.parametrize("mtime", [-(1 << 63), (1 << 63) - 1])
-async def test_any_modification_time_is_accepted(
-    guest: Guest, peer: Peer, tmp_path: Path, mtime: int
-) -> None:
+async def test_any_modification_time_is_accepted(carry: Carry, tmp_path: Path, mtime: int) -> None:
     tree = [entry(FILE, mtime=mtime), WHOLE, DONE]
-    assert (await got(guest, peer, tree, tmp_path / "to")).files == 1
+    assert (await carry.get(tree, tmp_path / "to")).files == 1
 
 
-async def test_existing_links_are_not_followed(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_existing_links_are_not_followed(carry: Carry, tmp_path: Path) -> None:
     outside, to = tmp_path / "outside", tmp_path / "to/from"
     outside.mkdir()
     (outside / "a").write_text("untouched")
     to.mkdir(parents=True)
     (to / "a").symlink_to(outside / "a")
     (to / "kept").write_text("kept")
-    await got(guest, peer, [*folder(file(b"a")), DONE], tmp_path / "to")
+    await carry.get([*folder(file(b"a")), DONE], tmp_path / "to")
     assert not (to / "a").is_symlink()
     assert ((outside / "a").read_text(), (to / "kept").read_text()) == ("untouched", "kept")
     (to / "f").symlink_to(outside)
     tree = [*folder(file(b"new"), folder(file(b"a"), name=b"f")), DONE]
     with pytest.raises(NotADirectoryError) as caught:
-        await got(guest, peer, tree, tmp_path / "to")
+        await carry.get(tree, tmp_path / "to")
     assert not isinstance(caught.value, FileError)
     assert (outside / "a").read_text() == "untouched"
     assert not (to / "new").exists()
 
 
-async def test_folders_and_files_do_not_replace_each_other(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_folders_and_files_do_not_replace_each_other(carry: Carry, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "from").mkdir()
     (tmp_path / "from/a").mkdir()
     with pytest.raises(NotADirectoryError):
-        await got(guest, peer, [*folder(file(b"a")), DONE], tmp_path / "file")
+        await carry.get([*folder(file(b"a")), DONE], tmp_path / "file")
     with pytest.raises(IsADirectoryError):
-        await got(guest, peer, [*folder(file(b"a")), DONE], tmp_path)
+        await carry.get([*folder(file(b"a")), DONE], tmp_path)
     with pytest.raises(IsADirectoryError):
-        await got(guest, peer, [*file(), DONE], tmp_path)
+        await carry.get([*file(), DONE], tmp_path)
     assert below(tmp_path) == {"file", "from", "a"}
 
 
@@ -373,38 +363,36 @@ async def test_folders_and_files_do_not_replace_each_other(
     ],
 )
 async def test_download_beyond_a_limit_is_refused(
-    guest: Guest, peer: Peer, tmp_path: Path, how: dict[str, Any], tree: list[files.Message]
+    carry: Carry, tmp_path: Path, how: dict[str, Any], tree: list[files.Message]
 ) -> None:
     with pytest.raises(FileError, match="exceeds a limit") as caught:
-        await got(guest, peer, tree, tmp_path / "to", **how)
+        await carry.get(tree, tmp_path / "to", **how)
     assert caught.value.errno == errno.EFBIG
     assert next(iter(how)) in caught.value.hint
     assert below(tmp_path) == set()
 
 
 async def test_endless_answers_are_cut_off_without_using_memory(
-    guest: Guest, peer: Peer, memory: Callable[[], int]
+    carry: Carry, memory: Callable[[], int]
 ) -> None:
     names = b"".join(entry(FILE, b"%d" % number).encode() for number in range(100_000))
     held = memory()
     with pytest.raises(FileError, match="exceeds a limit"):
-        await meanwhile(peer, guest_files.list(guest, "/from", max_files=100), names)
+        await carry.answer(names, guest_files.list, "/from", max_files=100)
     assert memory() - held < 8 << 20
 
 
 @pytest.mark.parametrize("name", [b"../../etc/cron.d/x", b"/etc/passwd", b"a/b", b"..", b".", b""])
-async def test_invalid_name_in_a_list_is_refused(guest: Guest, peer: Peer, name: bytes) -> None:
+async def test_invalid_name_in_a_list_is_refused(carry: Carry, name: bytes) -> None:
     with pytest.raises(FileError, match=r"/from: .* is no name of a file") as caught:
-        await meanwhile(
-            peer, guest_files.list(guest, "/from"), [entry(FILE, b"a"), entry(FILE, name), DONE]
-        )
+        await carry.answer([entry(FILE, b"a"), entry(FILE, name), DONE], guest_files.list, "/from")
     assert caught.value.errno == errno.EBADMSG
 
 
-async def test_repeated_name_is_listed_once(guest: Guest, peer: Peer) -> None:
+async def test_repeated_name_is_listed_once(carry: Carry) -> None:
     """A file that is replaced while its folder is read may be sent twice without bad intent."""
     sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
-    a, b = await meanwhile(peer, guest_files.list(guest, "/from"), sent)
+    a, b = await carry.answer(sent, guest_files.list, "/from")
     assert (a.name, b.name, b.is_folder) == ("a", "b", True)
 
 
@@ -412,26 +400,26 @@ def long_links(count: int) -> bytes:
     return b"".join(entry(LINK, b"%d" % n, b"\xff" * 4095).encode() for n in range(count))
 
 
-async def test_a_few_long_names_are_listed(guest: Guest, peer: Peer) -> None:
+async def test_a_few_long_names_are_listed(carry: Carry) -> None:
     sent = long_links(200) + DONE.encode()
-    assert len(await meanwhile(peer, guest_files.list(guest, "/from", max_files=200), sent)) == 200
+    assert len(await carry.answer(sent, guest_files.list, "/from", max_files=200)) == 200
 
 
-async def test_names_and_targets_are_limited(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_names_and_targets_are_limited(carry: Carry, tmp_path: Path) -> None:
     """The default maximum of 100,000 files cannot all have a path of 4 KiB."""
     tree = entry(FOLDER).encode() + long_links(4000)
     with pytest.raises(FileError, match="exceeds a limit") as caught:
-        await got(guest, peer, tree, tmp_path / "to")
+        await carry.get(tree, tmp_path / "to")
     assert (caught.value.errno, "max_files" in caught.value.hint) == (errno.EFBIG, True)
 
 
-async def test_listed_names_and_targets_are_limited(guest: Guest, peer: Peer) -> None:
+async def test_listed_names_and_targets_are_limited(carry: Carry) -> None:
     with pytest.raises(FileError, match="exceeds a limit"):
-        await meanwhile(peer, guest_files.list(guest, "/from"), long_links(4000))
+        await carry.answer(long_links(4000), guest_files.list, "/from")
 
 
 async def test_skipped_links_take_little_memory(
-    guest: Guest, peer: Peer, tmp_path: Path, memory: Callable[[], int]
+    carry: Carry, tmp_path: Path, memory: Callable[[], int]
 ) -> None:
     """Each path may have up to 32 KiB."""
     tree = b"".join(
@@ -443,7 +431,7 @@ async def test_skipped_links_take_little_memory(
         )
     )
     held = memory()
-    received = await got(guest, peer, tree, tmp_path / "to")
+    received = await carry.get(tree, tmp_path / "to")
     assert (received.left_out_count, len(received.left_out)) == (1000, 100)
     assert received.left_out[99].endswith("/99")
     assert received.files == files.MAX_DEPTH
@@ -465,29 +453,27 @@ def few_files(more: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("more", range(6))
 async def test_shortage_of_descriptors_leaves_no_files(
-    guest: Guest, peer: Peer, tmp_path: Path, more: int
+    carry: Carry, tmp_path: Path, more: int
 ) -> None:
     with (
         few_files(more),
         pytest.raises(OSError, match=r"Too many open files|before the end of another"),
     ):
-        await got(guest, peer, [*folder(deep(60)), *file(), DONE], tmp_path / "to")
+        await carry.get([*folder(deep(60)), *file(), DONE], tmp_path / "to")
     assert below(tmp_path) == set()
 
 
-async def test_few_open_files_are_enough_for_a_deep_tree(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_few_open_files_are_enough_for_a_deep_tree(carry: Carry, tmp_path: Path) -> None:
     with few_files(6):
-        received = await got(guest, peer, [*folder(deep(60)), DONE], tmp_path / "to")
+        received = await carry.get([*folder(deep(60)), DONE], tmp_path / "to")
     assert received.files == 62
 
 
-async def test_downloaded_files_ignore_the_umask(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_downloaded_files_ignore_the_umask(carry: Carry, tmp_path: Path) -> None:
     tree = folder(folder(file(b"a", mode=stat.S_IFREG | 0o777), name=b"f"))
     mask = os.umask(0)
     try:
-        await got(guest, peer, [*tree, DONE], tmp_path / "to")
+        await carry.get([*tree, DONE], tmp_path / "to")
     finally:
         os.umask(mask)
     for path in (tmp_path / "to", tmp_path / "to/f", tmp_path / "to/f/a"):
@@ -495,7 +481,7 @@ async def test_downloaded_files_ignore_the_umask(guest: Guest, peer: Peer, tmp_p
 
 
 async def test_folder_replaced_by_a_link_is_not_followed(
-    guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    carry: Carry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who may write to the destination may change it at any time."""
     outside, inner = tmp_path / "outside", tmp_path / "to/from/f"
@@ -512,7 +498,7 @@ async def test_folder_replaced_by_a_link_is_not_followed(
 
     monkeypatch.setattr(staging, "_mode", change)
     with pytest.raises(NotADirectoryError):
-        await got(guest, peer, [*folder(folder(file(b"a"), name=b"f")), DONE], tmp_path / "to")
+        await carry.get([*folder(folder(file(b"a"), name=b"f")), DONE], tmp_path / "to")
     assert inner.is_symlink()
     assert below(outside) == set()
 
@@ -547,11 +533,11 @@ async def test_transfer_fails_if_the_guest_never_answers(guest: Guest, peer: Pee
     ],
 )
 async def test_failure_is_an_oserror_and_a_file_error(
-    guest: Guest, peer: Peer, number: int, kind: type[OSError]
+    carry: Carry, number: int, kind: type[OSError]
 ) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=number, path=b"/a\x1b\xff")
     with pytest.raises(kind) as caught:
-        await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
+        await carry.answer([failure], guest_files.read_file, "/from")
     error = caught.value
     assert isinstance(error, FileError)
     assert (error.errno, error.filename) == (number, "/a\\x1b\\xff")
@@ -559,13 +545,13 @@ async def test_failure_is_an_oserror_and_a_file_error(
     assert "Success" not in str(error)
 
 
-async def test_errors_show_empty_names_and_name_the_method(guest: Guest, peer: Peer) -> None:
+async def test_errors_show_empty_names_and_name_the_method(carry: Carry) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=errno.ENOENT, path=b"")
     with pytest.raises(FileNotFoundError, match=r"^'': No such file"):
-        await meanwhile(peer, guest_files.read_file(guest, ""), [failure])
+        await carry.answer([failure], guest_files.read_file, "")
     for method in ("stat", "list", "read_file", "write_file", "put", "get"):
         with pytest.raises(TypeError, match=rf"^{method}\(\) .*'nope'"):
-            getattr(guest_files, method)(guest, "/from", nope=1)
+            getattr(guest_files, method)(carry.guest, "/from", nope=1)
 
 
 def test_file_error_survives_pickling() -> None:
@@ -584,20 +570,20 @@ def test_file_error_survives_pickling() -> None:
 
 @pytest.mark.parametrize("subject", [files.Subject.USER, files.Subject.OWNER])
 async def test_missing_user_is_not_reported_as_missing_file(
-    guest: Guest, peer: Peer, subject: files.Subject
+    carry: Carry, subject: files.Subject
 ) -> None:
     failure = files.Failure(subject=subject, error_number=errno.ENOENT, path=b"bob")
     with pytest.raises(
         FileError, match=f"/from: the guest has no such {subject.name.lower()}: bob"
     ) as caught:
-        await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
+        await carry.answer([failure], guest_files.read_file, "/from")
     assert not isinstance(caught.value, FileNotFoundError)
 
 
-async def test_unknown_error_about_a_user_shows_its_number(guest: Guest, peer: Peer) -> None:
+async def test_unknown_error_about_a_user_shows_its_number(carry: Carry) -> None:
     failure = files.Failure(subject=files.Subject.USER, error_number=4096, path=b"bob")
     with pytest.raises(FileError, match="cannot use bob as its user: errno 4096"):
-        await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
+        await carry.answer([failure], guest_files.read_file, "/from")
 
 
 async def test_cleanup_of_the_guest_has_a_time_limit(
@@ -640,9 +626,9 @@ async def test_busy_guest_sees_end_of_input_before_it_is_killed(guest: Guest, pe
     await playing
 
 
-async def test_other_version_of_carry_is_reported(guest: Guest, peer: Peer) -> None:
+async def test_other_version_of_carry_is_reported(carry: Carry) -> None:
     with pytest.raises(ImageError, match="another version of microvm") as caught:
-        await meanwhile(peer, guest_files.read_file(guest, "/from"), b"", 2)
+        await carry.answer(b"", guest_files.read_file, "/from", status=2)
     assert "microvm image build" in caught.value.hint
 
 
