@@ -385,9 +385,7 @@ def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[vectors.
         assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
 
 
-def test_decoders_agree_on_vectors_followed_by_other_bytes(
-    pair: Pair, known: list[vectors.Vector]
-) -> None:
+def test_decoders_agree_on_vectors_with_more_bytes(pair: Pair, known: list[vectors.Vector]) -> None:
     for vector in known:
         expected = vector.fault or (vector.frame,)
         for behind in (b"\0", b"\xff" * HEADER, vector.frame):

@@ -40,9 +40,7 @@ every_style = pytest.mark.parametrize("codec", ["codec.py", "plain.py"])
 
 @every_style
 @every_schema
-def test_the_python_has_a_class_for_each_message(
-    schema: Path, codec: str, generated: Generated, load: Load
-) -> None:
+def test_messages_have_classes(schema: Path, codec: str, generated: Generated, load: Load) -> None:
     module = load(generated(schema) / codec)
     assert module.Decoder(module.END_NAMES[0]).next_message() is None
     numbers = {kind.TYPE for kind in vars(module).values() if hasattr(kind, "TYPE")}
@@ -51,9 +49,7 @@ def test_the_python_has_a_class_for_each_message(
 
 @every_style
 @every_schema
-def test_the_python_imports_nothing_but_the_standard_library(
-    schema: Path, codec: str, generated: Generated
-) -> None:
+def test_python_needs_only_standard_library(schema: Path, codec: str, generated: Generated) -> None:
     tree = ast.parse((generated(schema) / codec).read_text())
     imported = {
         name.partition(".")[0]
@@ -155,9 +151,7 @@ def test_many_messages_are_a_table(count: int, style: str) -> None:
     assert emitted("c", schema, "file") == emitted("c", schema, "file", style)
 
 
-def test_the_headers_of_several_protocols_can_be_in_one_program(
-    generated: Generated, tmp_path: Path
-) -> None:
+def test_headers_of_several_protocols_fit_one_program(generated: Generated, tmp_path: Path) -> None:
     headers = [generated(schema) / file for schema, file in zip(SCHEMAS, itertools.cycle(STYLES))]
     (tmp_path / "all.c").write_text("".join(f'#include "{header}"\n' for header in headers))
     subprocess.run(["gcc", *C, "all.c"], cwd=tmp_path, check=True)
@@ -253,9 +247,7 @@ def test_the_header_knows_the_longest_body_without_a_tail(generated: Generated) 
 
 
 @every_schema
-def test_specification_tables_have_as_many_cells_in_each_row(
-    schema: Path, generated: Generated
-) -> None:
+def test_specification_tables_have_equal_rows(schema: Path, generated: Generated) -> None:
     lines = (generated(schema) / "SPEC.md").read_text().replace("\\|", "").splitlines()
     columns = [line.count("|") if line.startswith("|") else 0 for line in lines]
     assert any(columns)
@@ -264,9 +256,7 @@ def test_specification_tables_have_as_many_cells_in_each_row(
 
 
 @every_schema
-def test_the_specification_names_every_message_field_and_value(
-    schema: Path, generated: Generated
-) -> None:
+def test_specification_names_everything_in_the_schema(schema: Path, generated: Generated) -> None:
     text = (generated(schema) / "SPEC.md").read_text()
     read = read_schema(schema)
     names = [message.name for message in read.messages]
@@ -289,9 +279,7 @@ def test_the_specification_names_every_message_field_and_value(
     ],
     ids=["lint", "format", "types"],
 )
-def test_the_python_is_as_clean_as_code_written_by_hand(
-    arguments: list[str], generated: Generated, tmp_path: Path
-) -> None:
+def test_python_passes_linters(arguments: list[str], generated: Generated, tmp_path: Path) -> None:
     files = []
     for schema, codec in itertools.product([*SCHEMAS, PROBE], ["codec.py", "plain.py"]):
         files.append(tmp_path / f"{schema.stem}_{codec}")
@@ -308,9 +296,7 @@ def test_the_built_in_backends_are_found_by_their_files() -> None:
     assert there <= set(backends.names())
 
 
-def test_an_installed_distribution_can_bring_a_backend(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
-) -> None:
+def test_backend_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     (tmp_path / "names_backend.py").write_text(
         "def emit(schema, output):\n"
         "    file = output.path.name\n"

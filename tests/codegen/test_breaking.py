@@ -55,9 +55,7 @@ Load = Callable[[Path], ModuleType]
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
-def test_change_is_reported_at_its_position(
-    expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changes_have_positions(expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FIXTURES)
     own = Path(f"{expected.stem}.released.toml").exists()
     against = [] if own else ["--against", "base.released.toml"]
@@ -415,9 +413,7 @@ MANY = settings(
 @pytest.mark.parametrize("name", ["grown", "everything", "types"])
 @given(data=st.data())
 @MANY
-def test_edits_of_a_known_effect_have_their_verdict(
-    name: str, data: st.DataObject, tmp_path: Path
-) -> None:
+def test_known_edits_have_their_verdict(name: str, data: st.DataObject, tmp_path: Path) -> None:
     old = read_schema(SCHEMAS / f"{name}.toml")
     changed, verdict = data.draw(edited(old, (KEPT, NEWER, BROKEN)))
     paths = [tmp_path / "new.toml", tmp_path / "old.toml"]

@@ -148,9 +148,7 @@ def test_output_of_text2pcap_is_read(form: str, headers: str, run: Run, tmp_path
     ],
     ids=["null", "ethernet", "vlan", "bare", "raw", "loop", "cooked", "ipv4", "cooked2"],
 )
-def test_each_link_type_is_read(
-    link: int, head: str, order: str, magic: int, schema: Schema
-) -> None:
+def test_link_types_are_read(link: int, head: str, order: str, magic: int, schema: Schema) -> None:
     packets = [bytes.fromhex(head) + udp(PING), bytes.fromhex(head) + tcp(PING, 1)]
     lines, said = shown(schema, pcap(packets, link, order, magic), step=7)
     assert (frames(lines), said) == (["host ping"] * 2, "")

@@ -32,9 +32,7 @@ Run = Callable[..., Result]
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
-def test_violation_is_reported_at_its_position(
-    expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_violations_are_located(expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FIXTURES)
     result = run("lint", f"{expected.stem}.toml")
     assert result.stderr == expected.read_text()
@@ -139,9 +137,7 @@ def test_lines_count_the_same_with_windows_line_ends(tmp_path: Path) -> None:
     ],
     ids=["long number", "end", "twice"],
 )
-def test_invalid_toml_is_reported(
-    read: Read, text: str, where: tuple[int, int], message: str
-) -> None:
+def test_invalid_toml_is_shown(read: Read, text: str, where: tuple[int, int], message: str) -> None:
     (found,) = refused(read, text).diagnostics
     assert found.rule == "syntax"
     assert found.message.startswith(message)

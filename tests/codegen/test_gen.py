@@ -118,9 +118,7 @@ def test_a_missing_file_is_stale(output: Path, run: Run, project: Path) -> None:
     ],
     ids=["line more", "last newline", "line ends", "not text", "empty"],
 )
-def test_changed_byte_makes_a_generated_file_stale(
-    spoil: Callable[[bytes], bytes], run: Run, project: Path
-) -> None:
+def test_changed_file_is_stale(spoil: Callable[[bytes], bytes], run: Run, project: Path) -> None:
     file = project / "protocol/SPEC.md"
     right = file.read_bytes()
     file.write_bytes(spoil(right))
@@ -145,9 +143,7 @@ def test_the_same_schema_elsewhere_gives_the_same_text(project: Path) -> None:
     assert [file.text for file in generate(here)] == [file.text for file in generate(there)]
 
 
-def test_the_schema_is_found_from_a_folder_below(
-    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_schema_is_found_above(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project / "host/microvm")
     (project / "protocol/SPEC.md").unlink()
     assert run("gen").exit_code == 0
@@ -170,9 +166,7 @@ def test_without_a_schema_it_is_a_usage_error(
     assert "give a SCHEMA" in result.stderr
 
 
-def test_a_pyproject_that_is_not_toml_is_named(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pyproject_must_be_toml(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text("tool =")
     result = run("gen")
@@ -192,9 +186,7 @@ def test_schema_without_outputs_is_reported(run: Run, project: Path) -> None:
 
 
 @pytest.mark.parametrize("command", VERBS)
-def test_commands_report_unknown_type_with_line_and_column(
-    command: str, run: Run, project: Path
-) -> None:
+def test_commands_report_unknown_type_with_its_line(command: str, run: Run, project: Path) -> None:
     schema = project / "protocol/sandboxd.toml"
     text = schema.read_text()
     schema.write_text(text.replace('type = "tail"', 'type = "tial"', 1))
@@ -211,9 +203,7 @@ def test_commands_report_unknown_type_with_line_and_column(
 
 
 @pytest.mark.parametrize("command", VERBS)
-def test_invalid_schema_is_reported_without_traceback(
-    command: str, run: Run, tmp_path: Path
-) -> None:
+def test_invalid_schema_causes_no_traceback(command: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "text").write_text("once upon a time")

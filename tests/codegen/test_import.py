@@ -89,9 +89,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)
-def test_definitions_that_cannot_be_are_refused(
-    text: str, reason: str, run: Run, tmp_path: Path
-) -> None:
+def test_invalid_definitions_are_refused(text: str, reason: str, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "definitions.xml"
     path.write_text(text)
     result = run("import", "mavlink", path)

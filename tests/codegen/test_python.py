@@ -119,9 +119,7 @@ def test_docstrings_tell_of_fields_what_is_known(name: str, codec: ModuleType) -
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_number_for_no_value_is_encoded_like_none(
-    version: int, codec: ModuleType, least: Least
-) -> None:
+def test_absent_number_is_encoded_like_none(version: int, codec: ModuleType, least: Least) -> None:
     later = codec.Later(1, b"")
     assert later.level is None
     assert dataclasses.replace(later, level=-1).encode(version) == later.encode(version)

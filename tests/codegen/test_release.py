@@ -42,9 +42,7 @@ def test_the_released_form_has_neither_documentation_nor_outputs() -> None:
     assert "doc" not in str(data)
 
 
-def test_our_schema_is_compatible_with_released_form(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_schema_is_compatible_with_released_form(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     result = run("breaking")
     assert result.exit_code == 0, result.stderr
@@ -84,9 +82,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("old", "new", "rule"), REFUSED.values(), ids=REFUSED)
-def test_schema_that_does_not_match_is_not_released(
-    old: str, new: str, rule: str, run: Run, project: Path
-) -> None:
+def test_mismatch_is_not_released(old: str, new: str, rule: str, run: Run, project: Path) -> None:
     run("release")
     schema = project / SCHEMA
     schema.write_text(schema.read_text().replace(old, new))

@@ -80,9 +80,7 @@ def test_new_codec_decodes_and_encodes_old_frames(ages: Ages, data: st.DataObjec
 
 @given(data=st.data())
 @settings(QUICK, max_examples=200)
-def test_the_old_and_the_new_refuse_a_frame_with_the_same_words(
-    ages: Ages, data: st.DataObject
-) -> None:
+def test_old_and_new_refuse_a_frame_with_the_same_error(ages: Ages, data: st.DataObject) -> None:
     # A frame of the newest version has values that the older one must refuse.
     _, frame = data.draw(st.sampled_from([ages.old, ages.new]).flatmap(frames))
     for changed in [frame, *data.draw(st.lists(mutations(frame), min_size=4, max_size=4))]:

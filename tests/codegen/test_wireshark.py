@@ -140,7 +140,7 @@ def shown(kind: Type, value: Any) -> str:
 
 @pytest.mark.parametrize(("step", "longest"), [(60_000, 3_000_000), (13, 10_000)])
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
-def test_tshark_agrees_with_every_vector(
+def test_tshark_agrees_on_vectors(
     path: Path, step: int, longest: int, generated: Generated
 ) -> None:
     schema = read_schema(path)

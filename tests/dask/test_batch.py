@@ -192,9 +192,7 @@ async def test_a_job_whose_workers_die_ends_with_an_error(client: Client) -> Non
     ("how", "says"),
     [("closed", None), ("cancelled", None), ("by Dask", "Dask has cancelled the batch: unknown")],
 )
-async def test_a_batch_that_ends_early_ends_what_runs(
-    client: Client, how: str, says: str | None
-) -> None:
+async def test_jobs_stop_when_their_batch_ends(client: Client, how: str, says: str | None) -> None:
     outcomes = microvm.dask.map([["true"], *[["sleep", "60"]] * 4], client=client)
     async with aclosing(outcomes):
         (await anext(outcomes)).result()
@@ -353,9 +351,7 @@ async def test_a_cluster_without_workers_is_waited_for(image: Image) -> None:
 
 
 @pytest.mark.long
-async def test_jobs_have_outcomes_where_the_scheduler_is_killed(
-    image: Image, tmp_path: Path
-) -> None:
+async def test_jobs_have_outcomes_if_the_scheduler_is_killed(image: Image, tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
     where = ["--scheduler-file", str(file), "--no-dashboard"]
     commands = [

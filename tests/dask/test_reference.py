@@ -216,9 +216,7 @@ async def test_what_is_no_repository_is_refused(client: Client, image: Image) ->
         await outcomes(client, image, ["true"], registry="docker://127.0.0.1:9/a")
 
 
-async def test_worker_boots_the_image_if_the_snapshot_does_not_fit(
-    client: Client, name: str
-) -> None:
+async def test_worker_boots_the_image_if_a_snapshot_does_not_fit(client: Client, name: str) -> None:
     manifest = STORE.path(name) / "manifest.json"
     members = json.loads(manifest.read_text())
     members["origin"]["qemu_build"] = "of-another-host"

@@ -47,9 +47,7 @@ def test_a_clone_gets_all_the_entropy_that_a_message_takes() -> None:
         ("exec_credit", "amount", session._MAX_CREDIT),
     ],
 )
-def test_the_most_that_the_host_says_is_the_most_of_a_field(
-    message: str, field: str, most: int
-) -> None:
+def test_limits_of_the_host_are_limits_of_the_fields(message: str, field: str, most: int) -> None:
     kind = type_of(message, field)
     assert isinstance(kind, Integer)
     assert most == kind.maximum

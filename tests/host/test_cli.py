@@ -90,9 +90,7 @@ def test_no_escape_sequence_reaches_the_terminal(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "snapshot", "template", "kernel"])
-def test_a_name_that_is_missing_stops_none_of_the_rest(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rm_skips_missing_names(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
     names = ["linux-one", "linux-two", "linux-three"]
     kept, *others = [tmp_path / f"{kind}s" / name for name in names]
@@ -133,9 +131,7 @@ def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
         assert says in said.stderr
 
 
-def test_what_is_left_of_an_image_in_the_cache_is_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_incomplete_image_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
     (tmp_path / "images/rest").mkdir(parents=True)
     said = microvm("run", "--image", "rest", "--", "true")
@@ -200,9 +196,7 @@ def test_streams_that_are_closed_are_no_error() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is a launcher on Linux alone")
-def test_why_the_launcher_cannot_be_compiled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiler_errors_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a host without binutils, on which musl-tools does not depend."""
     (tmp_path / "musl-gcc").write_text("#!/bin/sh\necho no assembler >&2; exit 1\n")
     (tmp_path / "musl-gcc").chmod(0o755)

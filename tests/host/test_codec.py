@@ -290,8 +290,9 @@ INVALID_FRAMES: dict[Fault, dict[str, tuple[str, bytes, int, int]]] = {
         "bytes behind the last field": ("host", frame(3, bytes(12) + b"+"), HEADER + 12, 0),
     },
 }
+Expected = tuple[Fault, int, int]
 # All invalid frames: the sender, the frame, and the expected fault, offset and field.
-INVALID: dict[str, tuple[str, bytes, tuple[Fault, int, int]]] = {
+INVALID: dict[str, tuple[str, bytes, Expected]] = {
     name: (sender, data, (fault, offset, field))
     for fault, vectors in INVALID_FRAMES.items()
     for name, (sender, data, offset, field) in vectors.items()
@@ -315,9 +316,7 @@ def test_there_is_an_invalid_vector_for_every_fault() -> None:
 
 
 @valid
-def test_a_message_is_written_as_the_specification_has_it(
-    sender: str, message: Message, data: bytes
-) -> None:
+def test_message_is_encoded_as_specified(sender: str, message: Message, data: bytes) -> None:
     assert message.encode() == data
 
 
@@ -331,16 +330,14 @@ def test_a_frame_is_read_wherever_it_is_cut(sender: str, message: Message, data:
     assert list(decode(sender, data + data[:-1], data[-1:])) == [message, message]
 
 
-def check(error: DecodeError, expected: tuple[Fault, int, int]) -> None:
+def check(error: DecodeError, expected: Expected) -> None:
     assert (error.fault, error.offset, error.field_number) == expected
     assert bool(error.field) == bool(error.field_number)
     assert error.fault.name.lower() in str(error)
 
 
 @invalid
-def test_a_malformed_frame_is_refused_wherever_it_is_cut(
-    sender: str, data: bytes, expected: tuple[Fault, int, int]
-) -> None:
+def test_malformed_frame_is_refused_in_pieces(sender: str, data: bytes, expected: Expected) -> None:
     # Long streams in larger pieces, which are still cut within every field.
     step = 1 if len(data) < 10_000 else 997
     pieces = [data[at : at + step] for at in range(0, len(data), step)]
@@ -352,9 +349,7 @@ def test_a_malformed_frame_is_refused_wherever_it_is_cut(
 
 
 @invalid
-def test_what_came_before_a_malformed_frame_is_read(
-    sender: str, data: bytes, expected: tuple[Fault, int, int]
-) -> None:
+def test_frame_before_a_malformed_one_is_read(sender: str, data: bytes, expected: Expected) -> None:
     right = next(vector for vector in VALID.values() if vector[0] == sender)
     decoder = Decoder(sender)
     decoder.receive_data(right[2] + data)
@@ -572,9 +567,7 @@ REFUSED: dict[str, tuple[Message, Fault, str]] = {
 
 
 @pytest.mark.parametrize(("message", "fault", "field"), REFUSED.values(), ids=REFUSED)
-def test_what_a_decoder_would_refuse_is_not_written(
-    message: Message, fault: Fault, field: str
-) -> None:
+def test_encoders_refuse_invalid_messages(message: Message, fault: Fault, field: str) -> None:
     with pytest.raises(EncodeError) as caught:
         message.encode()
     assert (caught.value.fault, caught.value.field) == (fault, field)
@@ -617,6 +610,7 @@ def test_a_list_that_is_too_long_is_refused_before_it_is_copied() -> None:
     assert peak(encode) < 2 * (1 << 20) + SLACK
 
 
+Sent = tuple[str, list[Message]]
 STREAM = st.sampled_from(["host", "guest"]).flatmap(
     lambda sender: st.tuples(
         st.just(sender), st.lists(random_messages.MESSAGES[sender], min_size=1, max_size=6)
@@ -627,16 +621,14 @@ QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthC
 
 @given(stream=STREAM)
 @QUICK
-def test_what_is_written_is_read_as_it_was(stream: tuple[str, list[Message]]) -> None:
+def test_what_is_written_is_read_as_it_was(stream: Sent) -> None:
     sender, messages = stream
     assert list(decode(sender, *(message.encode() for message in messages))) == messages
 
 
 @given(stream=STREAM, data=st.data())
 @QUICK
-def test_any_cut_of_a_stream_gives_the_same_messages(
-    stream: tuple[str, list[Message]], data: st.DataObject
-) -> None:
+def test_any_cut_of_a_stream_gives_the_same_messages(stream: Sent, data: st.DataObject) -> None:
     sender, messages = stream
     written = b"".join(message.encode() for message in messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=10)))
@@ -648,9 +640,7 @@ def test_any_cut_of_a_stream_gives_the_same_messages(
 
 @given(stream=STREAM, data=st.data())
 @QUICK
-def test_every_cut_of_a_broken_stream_gives_the_same_result(
-    stream: tuple[str, list[Message]], data: st.DataObject
-) -> None:
+def test_any_cut_of_a_broken_stream_gives_one_result(stream: Sent, data: st.DataObject) -> None:
     sender, messages = stream
     spoiled = bytearray(b"".join(message.encode() for message in messages))
     at = data.draw(st.integers(0, len(spoiled) - 1))

@@ -48,9 +48,7 @@ async def test_timeout_frees_a_command_that_waits_for_its_reader(guest: Guest, p
     assert await process.stdout.read() == b"a" * WINDOW + b"b" * WINDOW
 
 
-async def test_output_discarded_by_a_timeout_gets_no_second_credit(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_output_dropped_by_a_timeout_gets_no_second_credit(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["yes"], timeout=SOON))
     half = WINDOW // 2
     await peer.write(Stream.STDOUT, bytes(half))

@@ -155,9 +155,7 @@ def test_a_variable_without_a_value_is_ours(monkeypatch: pytest.MonkeyPatch) -> 
     assert options.get("env") == {b"GIVEN": b"a=b", b"EMPTY": b""}
 
 
-def test_a_file_of_variables_is_read_as_docker_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_env_file_is_read_as_by_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OURS", "ours")
     monkeypatch.delenv("ABSENT", raising=False)
     file = tmp_path / "env"
@@ -193,9 +191,7 @@ def test_options_are_over_files_and_later_files_over_earlier(tmp_path: Path) -> 
         ("s3cr3t more", "the line contains spaces, but no ="),
     ],
 )
-def test_a_line_that_is_no_variable_is_refused_without_its_value(
-    tmp_path: Path, line: str, wrong: str
-) -> None:
+def test_invalid_line_is_refused_without_its_value(tmp_path: Path, line: str, wrong: str) -> None:
     file = tmp_path / "env"
     file.write_text(f"A=1\n{line}\n")
     with pytest.raises(UsageError) as refused:
@@ -303,9 +299,7 @@ def test_all_machines_are_listed_always(tmp_path: Path, monkeypatch: pytest.Monk
     ],
     ids=str,
 )
-def test_exec_without_options_is_executed_without_click(
-    arguments: list[str], is_simple: bool
-) -> None:
+def test_exec_without_options_needs_no_click(arguments: list[str], is_simple: bool) -> None:
     assert (fast_path.parse_exec(arguments) is not None) is is_simple
 
 

@@ -285,9 +285,7 @@ def test_what_says_nothing_is_not_waited_for(scene: Scene, monkeypatch: pytest.M
     assert "no answer within" in finding.text
 
 
-def test_what_was_compiled_works_without_a_compiler(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiled_launcher_needs_no_compiler(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("microvm.qemu.launcher.is_ready", lambda: True)
     _make_alone(scene)
     assert qemu.check_compiler(EarlierResults()).status == "note"
@@ -431,9 +429,7 @@ def test_a_module_of_some_pythons_alone_is_missed(monkeypatch: pytest.MonkeyPatc
     assert finding.fix == f"{sys.executable} -m pip install 'backports-zstd>=1'"
 
 
-def test_doctor_accepts_less_memory_and_no_kvm_if_requested(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_accepts_requested_limits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     _small_cgroup(scene)
     scene.patch.setattr(accel, "obstacle", lambda _: None)
 

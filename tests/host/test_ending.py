@@ -31,9 +31,7 @@ from microvm.jobs.ending import facts
         (None, None, (125, None, "interrupted", None)),
     ],
 )
-def test_an_end_has_a_status_and_a_reason(
-    returncode: int | None, error: Exception | None, said: Any
-) -> None:
+def test_status_and_reason(returncode: int | None, error: Exception | None, said: Any) -> None:
     found = facts(
         ["x"], returncode=returncode, error=error, output=None, seconds=1 / 3, memory=None
     )

@@ -69,9 +69,7 @@ def test_whatever_is_not_plain_is_left_to_click(line: str) -> None:
 
 
 @pytest.mark.parametrize("variable", ["MICROVM_LOG", "MICROVM_MEMORY"])
-def test_what_a_variable_says_is_left_to_click(
-    variable: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_are_left_to_click(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "1")
     assert fast_path.prepare(["run", "true"]) is None
 

@@ -289,9 +289,7 @@ OUT = [
 
 
 @pytest.mark.parametrize("target", OUT)
-async def test_link_that_may_lead_out_is_skipped(
-    carry: Carry, tmp_path: Path, target: bytes
-) -> None:
+async def test_link_that_leads_out_is_skipped(carry: Carry, tmp_path: Path, target: bytes) -> None:
     tree = folder(link(b"l", target), file(b"a"))
     received = await carry.get([*tree, DONE], tmp_path / "to")
     assert (received.files, received.left_out) == (2, ("l",))
@@ -372,9 +370,7 @@ async def test_download_beyond_a_limit_is_refused(
     assert below(tmp_path) == set()
 
 
-async def test_endless_answers_are_cut_off_without_using_memory(
-    carry: Carry, memory: Callable[[], int]
-) -> None:
+async def test_endless_answers_use_little_memory(carry: Carry, memory: Callable[[], int]) -> None:
     names = b"".join(entry(FILE, b"%d" % number).encode() for number in range(100_000))
     held = memory()
     with pytest.raises(FileError, match="exceeds a limit"):
@@ -452,9 +448,7 @@ def few_files(more: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("more", range(6))
-async def test_shortage_of_descriptors_leaves_no_files(
-    carry: Carry, tmp_path: Path, more: int
-) -> None:
+async def test_lack_of_descriptors_leaves_no_files(carry: Carry, tmp_path: Path, more: int) -> None:
     with (
         few_files(more),
         pytest.raises(OSError, match=r"Too many open files|before the end of another"),
@@ -532,9 +526,7 @@ async def test_transfer_fails_if_the_guest_never_answers(guest: Guest, peer: Pee
         (0xFFFFFFFF, OSError),
     ],
 )
-async def test_failure_is_an_oserror_and_a_file_error(
-    carry: Carry, number: int, kind: type[OSError]
-) -> None:
+async def test_failure_is_an_os_error(carry: Carry, number: int, kind: type[OSError]) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=number, path=b"/a\x1b\xff")
     with pytest.raises(kind) as caught:
         await carry.answer([failure], guest_files.read_file, "/from")
@@ -569,9 +561,7 @@ def test_file_error_survives_pickling() -> None:
 
 
 @pytest.mark.parametrize("subject", [files.Subject.USER, files.Subject.OWNER])
-async def test_missing_user_is_not_reported_as_missing_file(
-    carry: Carry, subject: files.Subject
-) -> None:
+async def test_missing_user_is_no_missing_file(carry: Carry, subject: files.Subject) -> None:
     failure = files.Failure(subject=subject, error_number=errno.ENOENT, path=b"bob")
     with pytest.raises(
         FileError, match=f"/from: the guest has no such {subject.name.lower()}: bob"
@@ -647,9 +637,7 @@ async def test_missing_carry_is_reported(guest: Guest, peer: Peer, number: int) 
 
 
 @pytest.mark.parametrize("stage", [codec.Stage.EXEC, codec.Stage.FORK])
-async def test_guest_without_memory_for_carry_is_a_file_error(
-    guest: Guest, peer: Peer, stage: codec.Stage
-) -> None:
+async def test_lack_of_memory_is_a_file_error(guest: Guest, peer: Peer, stage: codec.Stage) -> None:
     playing = asyncio.create_task(fail_to_start(peer, stage, errno.ENOMEM))
     with pytest.raises(FileError, match="the transfer of /from: ") as caught:
         await guest_files.read_file(guest, "/from")

@@ -53,9 +53,7 @@ def test_one_of_something_else_or_none(pack: Path, name: str, digest: str) -> No
     assert guest_pack.files(ARCH, name, digest, ["init"]) == {}
 
 
-def test_no_pack_is_installed_or_a_folder_is_left_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_or_empty_pack_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guest_pack.check(ARCH, SCHEMA)
     assert guest_pack.part(ARCH, PROGRAMS, "digest") is None
     (tmp_path / guest_pack.module(ARCH)).mkdir()

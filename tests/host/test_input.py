@@ -40,9 +40,7 @@ async def test_input_is_sent_up_to_the_credit(guest: Guest, peer: Peer) -> None:
     assert await peer.hears_nothing()
 
 
-async def test_credit_is_not_used_while_the_channel_is_full(
-    guest: Guest, peer: Peer, memory: Callable[[], int]
-) -> None:
+async def test_input_waits_for_channel(guest: Guest, peer: Peer, memory: Callable[[], int]) -> None:
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))
     await peer.say(*[codec.ExecStdinCredit(1, 0xFFFFFFFF)] * 2)
     await asyncio.sleep(SOON)
@@ -82,9 +80,7 @@ async def test_end_of_input_needs_no_credit(guest: Guest, peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "ended", "lost", "failed"])
-async def test_drain_fails_when_the_command_closes_its_input(
-    guest: Guest, peer: Peer, how: str
-) -> None:
+async def test_drain_fails_if_the_command_closes_input(guest: Guest, peer: Peer, how: str) -> None:
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))
     assert process.stdin
     process.stdin.write(b"x" * 100)

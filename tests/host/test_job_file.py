@@ -164,9 +164,7 @@ def test_a_report_says_all() -> None:
         (ValueError("odd"), 125, "odd"),
     ],
 )
-def test_a_report_of_an_error_has_the_status_of_run(
-    error: Exception, status: int, says: str
-) -> None:
+def test_report_of_an_error_has_the_status_of_run(error: Exception, status: int, says: str) -> None:
     value = told(Outcome(JOB, 1.0, error=error))
     assert (value["status"], value["signal"], value["error"]) == (status, None, says)
     assert (value["stdout"], value["stderr"]) == ("", "")

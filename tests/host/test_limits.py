@@ -23,9 +23,7 @@ from microvm.wire.session import Session
 
 
 @pytest.mark.parametrize("limit", [0, 1, 10, PIECE + 1])
-async def test_output_beyond_its_limit_is_cut_and_kills(
-    guest: Guest, peer: Peer, limit: int
-) -> None:
+async def test_output_beyond_a_limit_is_cut_and_kills(guest: Guest, peer: Peer, limit: int) -> None:
     async def script() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, b"a" * (limit // 2))

@@ -159,9 +159,7 @@ def test_frames_are_shown_as_explain_shows_them(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=40)), st.binary(max_size=11), st.randoms())
-def test_frames_come_out_whole_however_they_are_cut(
-    bodies: list[bytes], rest: bytes, random: Random
-) -> None:
+def test_frames_are_whole_wherever_cut(bodies: list[bytes], rest: bytes, random: Random) -> None:
     whole = [len(body).to_bytes(4, "little") + bytes(8) + body for body in bodies]
     stream = b"".join(whole) + rest
     frames, at = Frames(), 0
@@ -210,7 +208,7 @@ async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture)
     ]
 
 
-async def test_frames_are_logged_in_turns_and_not_without_end(
+async def test_frames_are_logged_in_turns_up_to_a_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(TRACE, "microvm.wire")

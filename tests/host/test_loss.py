@@ -20,9 +20,7 @@ from microvm.wire.codec import Stream
 from microvm.wire.session import WINDOW
 
 
-async def test_output_before_the_machine_died_is_read_before_the_error(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_output_before_a_loss_is_read_before_the_error(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["cat"]))
     await peer.write(Stream.STDOUT, b"a" * PIECE)
     await peer.write(Stream.STDOUT, b"tail")
@@ -38,9 +36,7 @@ async def test_output_before_the_machine_died_is_read_before_the_error(
             await anext(process.stdout)
 
 
-async def test_half_a_line_before_the_machine_died_is_read_as_a_line(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_unfinished_line_before_a_loss_is_read_as_a_line(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["cat"]))
     reading = asyncio.create_task(process.stdout.readline())
     await peer.write(Stream.STDOUT, b"half a")

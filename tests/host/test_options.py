@@ -89,9 +89,7 @@ def test_a_request_has_what_was_asked_for() -> None:
     ],
     ids=["run", "map", "bench"],
 )
-def test_the_command_line_has_the_options_of_its_verb(
-    command: click.Command, verb: str, kinds: tuple[type, ...]
-) -> None:
+def test_verb_has_its_options(command: click.Command, verb: str, kinds: tuple[type, ...]) -> None:
     declared = {
         name: option
         for kind in kinds
@@ -194,9 +192,7 @@ def test_an_invented_option_is_a_key_of_a_job(
         (Pool.map, RunOptions),
     ],
 )
-def test_help_lists_every_option_with_type_unit_and_default(
-    function: Callable[..., object], kind: type
-) -> None:
+def test_help_lists_every_option_completely(function: Callable[..., object], kind: type) -> None:
     said = inspect.getdoc(function) or ""
     for name, option in options_of(kind).items():
         (line,) = [line for line in said.splitlines() if line.startswith(f":param {name}: ")]

@@ -27,9 +27,7 @@ async def test_output_arrives_in_chunks_while_the_command_runs(guest: Guest, pee
 
 
 @pytest.mark.parametrize("stream", Stream)
-async def test_an_abandoned_command_is_killed_and_drained(
-    guest: Guest, peer: Peer, stream: Stream
-) -> None:
+async def test_abandoned_command_is_killed(guest: Guest, peer: Peer, stream: Stream) -> None:
     process = await peer.started(guest.exec(["yes"]))
     await peer.write(stream, bytes(WINDOW))
     await arrives(process.stdout if stream is Stream.STDOUT else process.stderr, WINDOW)
@@ -118,9 +116,7 @@ async def test_tiny_chunks_take_only_their_size_in_memory(
 
 
 @pytest.mark.parametrize("piece", [1, 3, 7, PIECE])
-async def test_output_can_be_read_by_lines_and_by_size(
-    guest: Guest, peer: Peer, piece: int
-) -> None:
+async def test_output_is_read_by_lines_or_by_size(guest: Guest, peer: Peer, piece: int) -> None:
     content = b"one\ntwo\n\n" + b"x" * 100 + b"\nthree"
     process = await peer.started(guest.exec(["cat"]))
     for at in range(0, len(content), piece):

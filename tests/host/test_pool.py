@@ -183,9 +183,7 @@ async def test_a_start_that_cannot_succeed_fails_all_users(machine: type[Machine
 
 
 @pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
-async def test_every_user_that_waits_gets_the_error(
-    machine: type[Machine], failure: Exception
-) -> None:
+async def test_all_waiting_users_get_the_error(machine: type[Machine], failure: Exception) -> None:
     machine.failures = itertools.repeat(failure)
 
     async with Pool(2) as pool:
@@ -260,7 +258,7 @@ async def test_a_row_of_failures_has_a_bound_in_time(
     assert machine.started == 1
 
 
-async def test_who_dies_idle_is_replaced_before_anyone_asks(
+async def test_idle_loss_is_replaced(
     machine: type[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "TIMEOUTS", Timeouts(ping_interval=0.01))

@@ -81,9 +81,7 @@ def test_the_nearest_counts(project: Path, user: Path, monkeypatch: pytest.Monke
     assert parsed("--memory", "107M")["memory"] == 107 << 20
 
 
-def test_each_has_the_value_that_the_command_line_would_give_it(
-    user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_presets_equal_command_line_options(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user.write_text(
         'image = "python:3.13"\ncpus = 2\ndisk = "1G"\naccel = "tcg"\nconfinement = "require"\n'
         'cold = true\nconsole = "log"\nworkdir = "/w"\nuser = 1000\ntimeout = 1.5\n'
@@ -148,9 +146,7 @@ def _told(file: Path, text: str) -> str:
         ("memory = 1\nmemory = 2", ("error: ",)),
     ],
 )
-def test_what_is_wrong_in_a_file_is_said_with_its_place(
-    user: Path, line: str, says: tuple[str, ...]
-) -> None:
+def test_error_of_a_file_has_its_position(user: Path, line: str, says: tuple[str, ...]) -> None:
     detail = _told(user, line)
     for text in says:
         assert text in detail
@@ -266,9 +262,7 @@ def _link_to_nothing(path: Path) -> None:
     "spoil",
     [pytest.param(_of_another, marks=only_root), _open_to_all, _fifo, _long, _link_to_nothing],
 )
-def test_a_file_that_is_not_to_be_trusted_is_ignored(
-    project: Path, user: Path, spoil: Callable[[Path], None]
-) -> None:
+def test_unsafe_file_is_ignored(project: Path, user: Path, spoil: Callable[[Path], None]) -> None:
     for file, text in ((project, "[tool.microvm]\ncpus = 2"), (user, "cpus = 2")):
         file.write_text(text)
         spoil(file)
@@ -278,9 +272,7 @@ def test_a_file_that_is_not_to_be_trusted_is_ignored(
     assert all(state.startswith(("ignored: ", "not there")) for state in states)
 
 
-def test_no_file_is_read_where_none_is_wanted(
-    project: Path, user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_can_be_ignored(project: Path, user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write_text("[tool.microvm]\ncpus = 2")
     user.write_text("wrong")
     monkeypatch.setenv(NO_FILES, "1")
@@ -288,9 +280,7 @@ def test_no_file_is_read_where_none_is_wanted(
     assert (parsed().get("cpus"), parsed()["memory"]) == (None, 128 << 20)
 
 
-def test_a_folder_that_is_gone_and_a_home_that_is_none(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removed_folder_and_missing_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     monkeypatch.setenv("HOME", "")
     here = Path.cwd()
@@ -308,9 +298,7 @@ def test_help_has_the_default_that_holds(user: Path) -> None:
     assert "[default: 256M]" in CliRunner().invoke(run, ["--help"]).stdout
 
 
-def test_the_command_shows_each_with_its_origin(
-    project: Path, user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_config_shows_origins(project: Path, user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write_text("[tool.microvm]\ncpus = 2")
     user.write_text('run.cpus = 3\naccel = "tcg"\n')
     monkeypatch.setenv("MICROVM_COLD", "1")
@@ -337,9 +325,7 @@ def test_the_command_shows_each_with_its_origin(
     assert as_json["files"][1] == {"source": "user", "file": str(user), "state": "read"}
 
 
-def test_whether_there_is_anything_is_known_before_it_is_read(
-    project: Path, user: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_may_exist_sees_presets(project: Path, user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_CACHE", "/x")
     assert not may_exist()
     project.write_text("[project]\ndependencies = ['microvm']\n[tool.microvm-proto]\n")

@@ -78,9 +78,7 @@ def test_a_link_in_place_of_a_new_folder_is_not_followed(
 
 
 @only_root
-def test_a_folder_of_another_user_in_its_place_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replaced_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = os.mkdir
 
     def replaced(name: str, mode: int, *, dir_fd: int) -> None:
@@ -127,9 +125,7 @@ def racing(*paths: Path) -> Iterator[None]:
 
 
 @only_root
-def test_temporary_files_need_a_folder_that_nobody_can_replace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_temporary_folder_must_be_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with private.temporary() as name:
         folder = Path(name)

@@ -63,9 +63,7 @@ async def test_a_signal_that_does_not_exist_is_a_usage_error(guest: Guest, peer:
         process.send_signal(300)
 
 
-async def test_a_cancelled_communicate_kills_and_waits_for_the_end(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_cancelled_communicate_kills_and_waits_for_the_exit(guest: Guest, peer: Peer) -> None:
     process = guest.exec(["sleep", "60"])
     task = asyncio.create_task(process.communicate())
     await asyncio.sleep(0)
@@ -79,9 +77,7 @@ async def test_a_cancelled_communicate_kills_and_waits_for_the_end(
     assert process.returncode == -SIGKILL
 
 
-async def test_a_cancelled_wait_or_read_leaves_the_command_running(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_cancelled_wait_or_read_leaves_the_command_running(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sleep", "60"]))
     for waiting in (process.wait(), process.stdout.read()):
         with pytest.raises(TimeoutError):
@@ -150,9 +146,7 @@ async def test_dropped_process_is_killed(
     assert guest.exec(["true"]).returncode is None
 
 
-async def test_guest_is_ready_after_the_user_of_a_process_is_cancelled(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_guest_is_ready_after_a_cancelled_wait(guest: Guest, peer: Peer) -> None:
     async def work() -> int:
         process = guest.exec(["sleep", "60"])
         return await process.wait()

@@ -116,9 +116,7 @@ MARKS = {
 }
 
 
-def test_a_mark_that_cannot_be_is_an_error_in_a_line(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_mark_is_an_error(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_CACHE", str(pytester.path / "cache"))
     tests = [
         f"@pytest.mark.microvm({mark})\ndef test_{n}(microvm): ...\n"

@@ -124,9 +124,7 @@ def test_correction_leaves_everything_else_alone(top: Path, tmp_path: Path) -> N
     assert mode(top / "mine") == 0o755
 
 
-def test_correction_goes_on_where_it_was_interrupted(
-    top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_correction_is_continued(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     older(top)
     chmod = Path.chmod
     calls = 0
@@ -160,9 +158,7 @@ def test_root_shares_a_cache_on_purpose(top: Path) -> None:
 
 
 @only_root
-def test_root_shares_a_cache_that_is_there_and_ends_that(
-    top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_shares_and_unshares_a_cache(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in readers.FOLDERS:
         make(name)
     (top / readers.MARK).touch()

@@ -17,9 +17,7 @@ from microvm.options import ExecOptions
 from microvm.wire import codec
 
 
-async def test_text_and_paths_are_sent_in_the_file_system_encoding(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_text_is_sent_in_the_file_system_encoding(guest: Guest, peer: Peer) -> None:
     guest.exec(["é", b"\xff", "\udcff"], command="/bin/é", env={"É": "ü"}, cwd=Path("/tmp/é"))
     request = await peer.expect(codec.ExecRequest)
     assert request.command == b"/bin/\xc3\xa9"
@@ -101,9 +99,7 @@ async def test_options_become_fields_of_the_request(guest: Guest, peer: Peer) ->
 @pytest.mark.parametrize(
     ("tty", "size"), [(True, (24, 80)), (False, (0, 0)), ((1, 2), (1, 2))], ids=str
 )
-async def test_a_terminal_and_its_size(
-    guest: Guest, peer: Peer, tty: Any, size: tuple[int, int]
-) -> None:
+async def test_size_of_terminal(guest: Guest, peer: Peer, tty: Any, size: tuple[int, int]) -> None:
     process = guest.exec(["sh"], tty=tty)
     request = await peer.expect(codec.ExecRequest)
     assert (request.rows, request.columns) == size
@@ -133,9 +129,7 @@ async def test_a_user_by_name(guest: Guest, peer: Peer, user: str | bytes) -> No
     ],
     ids=str,
 )
-async def test_invalid_options_are_refused(
-    guest: Guest, peer: Peer, options: dict[str, Any]
-) -> None:
+async def test_invalid_option_is_refused(guest: Guest, peer: Peer, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         guest.exec(["true"], **options)
     guest.exec(["true"])

@@ -85,9 +85,7 @@ async def test_a_cancelled_run_kills_and_leaves_the_guest_ready(guest: Guest, pe
 
 @pytest.mark.parametrize("taken", [0, 3, 10])
 @pytest.mark.parametrize("says", [False, True], ids=["ends", "closes"])
-async def test_command_may_read_only_a_part_of_its_input(
-    guest: Guest, peer: Peer, taken: int, says: bool
-) -> None:
+async def test_input_may_be_read_in_part(guest: Guest, peer: Peer, taken: int, says: bool) -> None:
     async def script() -> None:
         await peer.expect(codec.ExecRequest)
         if taken:
@@ -142,15 +140,13 @@ async def test_encoding_or_errors_imply_text(
     assert result.stderr == expected
 
 
-async def test_undecodable_output_raises_and_the_guest_stays_usable(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_guest_is_usable_after_undecodable_output(guest: Guest, peer: Peer) -> None:
     with pytest.raises(UnicodeDecodeError):
         await answered(run(guest, ["cat"], text=True), peer.play(stdout=b"\xff"))
     await answered(run(guest, ["cat"]), peer.play(stdout=b"\xff"))
 
 
-async def test_uncaptured_output_goes_to_the_standard_streams(
+async def test_output_may_go_to_the_standard_streams(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     async with greeted() as (guest, peer):

@@ -195,11 +195,13 @@ def test_a_signal_that_there_is_not_ends_no_command(signal: int) -> None:
 
 # -- What the host says -------------------------------------------------------------------------
 
+Kind = type[codec.Message]
+Say = Callable[[Session], bytes]
 READY_STATES = {State.IDLE, State.RUNNING}
 
 # The methods that send a message, and the states in which they do. In other states they fail,
 # but methods of a command send nothing.
-SAYS: list[tuple[type[codec.Message], Callable[[Session], bytes], set[State]]] = [
+SAYS: list[tuple[Kind, Say, set[State]]] = [
     (codec.Hello, Session.hello, set(State) - {State.FAILED}),
     (codec.Resume, Session.resume, {State.IDLE}),
     (codec.Ping, lambda session: session.ping(TOKEN), READY_STATES),
@@ -208,7 +210,7 @@ SAYS: list[tuple[type[codec.Message], Callable[[Session], bytes], set[State]]] =
     (codec.Keep, Session.keep, {State.IDLE}),
     (codec.ExecRequest, request, {State.IDLE}),
 ]
-SAYS_OF_COMMAND: list[tuple[type[codec.Message], Callable[[Session], bytes]]] = [
+SAYS_OF_COMMAND: list[tuple[Kind, Say]] = [
     (codec.ExecSignal, lambda session: session.exec_signal(15)),
     (codec.ExecKill, Session.exec_kill),
     (codec.ExecTerminate, Session.exec_terminate),
@@ -220,9 +222,7 @@ SAYS_OF_COMMAND: list[tuple[type[codec.Message], Callable[[Session], bytes]]] = 
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 @pytest.mark.parametrize(("kind", "say", "states"), SAYS)
-def test_what_can_be_said(
-    state: State, kind: type[codec.Message], say: Callable[[Session], bytes], states: set[State]
-) -> None:
+def test_what_can_be_said(state: State, kind: Kind, say: Say, states: set[State]) -> None:
     session = STATES[state]()
     if state in states:
         assert [type(message) for message in said(say(session))] == [kind]
@@ -234,9 +234,7 @@ def test_what_can_be_said(
 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 @pytest.mark.parametrize(("kind", "say"), SAYS_OF_COMMAND)
-def test_what_can_be_said_of_a_command(
-    state: State, kind: type[codec.Message], say: Callable[[Session], bytes]
-) -> None:
+def test_what_can_be_said_of_a_command(state: State, kind: Kind, say: Say) -> None:
     messages = said(say(STATES[state]()))
     assert [type(message) for message in messages] == [kind] * (state is State.RUNNING)
 
@@ -296,9 +294,7 @@ def test_a_malformed_frame_of_an_older_session_is_an_error() -> None:
     ],
     ids=["older", "equal"],
 )
-def test_a_guest_of_another_schema_is_refused_with_both_sides(
-    version: int, digest: int, said: str
-) -> None:
+def test_guest_of_another_schema_is_refused_with_both(version: int, digest: int, said: str) -> None:
     session = greeting()
     with pytest.raises(VersionMismatch) as caught:
         hear(session, replace(READY, version=version, digest=digest))
@@ -539,9 +535,7 @@ def test_each_stream_is_paid_for_alone() -> None:
 
 @given(data=st.data(), size=st.integers(1, 4 * WINDOW))
 @settings(max_examples=25, deadline=None)
-def test_no_way_of_reading_stalls_the_guest_or_lets_it_get_ahead(
-    data: st.DataObject, size: int
-) -> None:
+def test_random_reads_keep_credit_within_the_window(data: st.DataObject, size: int) -> None:
     session = running()
     reads = st.integers(1, WINDOW) | st.sampled_from([1, WINDOW // 2 - 1, WINDOW // 2, WINDOW])
     left, unread, credit = size, 0, WINDOW
@@ -636,9 +630,7 @@ def test_a_request_asks_for_nothing_by_default() -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_request_that_cannot_be_sent_is_refused(
-    argv: list[bytes], options: dict[str, Any]
-) -> None:
+def test_request_that_cannot_be_sent_is_refused(argv: list[bytes], options: dict[str, Any]) -> None:
     session = idle()
     with pytest.raises(UsageError):
         asked(session, *argv, **options)

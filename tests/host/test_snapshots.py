@@ -99,9 +99,7 @@ def test_changed_byte_of_memory_is_found_by_its_digest(folder: Path) -> None:
     assert _run("prune").output == "one\n"
 
 
-def test_image_needed_by_a_snapshot_is_removed_by_force_only(
-    folder: Path, flawed: dict[str, str]
-) -> None:
+def test_image_of_a_snapshot_is_removed_by_force_only(folder: Path, flawed: dict[str, str]) -> None:
     del flawed
     (folder.parent / "images" / "alpine-1").mkdir(parents=True)
     with pytest.raises(ImageError, match="image alpine-1 is needed by snapshot whole"):

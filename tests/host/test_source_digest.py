@@ -25,9 +25,7 @@ def test_it_is_another_when_a_source_is(folder: Path, name: str) -> None:
     assert source_digest(folder) != before
 
 
-def test_what_has_not_changed_is_not_read_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_source_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = source_digest(folder)
     (folder / "notes").write_text("no source")
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it is read again"))

@@ -298,9 +298,7 @@ async def test_waiting_processes_get_the_lock_one_by_one(monkeypatch: pytest.Mon
     assert told == [f"waiting for process {os.getpid()}, which saves a guest to clone"]
 
 
-async def test_holder_without_heartbeats_is_not_awaited(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_silent_holder_is_not_awaited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.2)
     with lock.attempt(folder / "a") as ours:
         assert ours
@@ -369,7 +367,7 @@ def test_the_command_lists_and_removes() -> None:
         run("rm", "c")
 
 
-def test_empty_limit_means_none_and_errors_name_the_variable(
+def test_limit_of_templates_is_checked_and_may_be_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MICROVM_TEMPLATES", "")

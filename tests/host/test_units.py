@@ -111,9 +111,7 @@ def test_a_duration_is_shown_in_units_for_people(typed: str, shown: str) -> None
 
 
 @pytest.mark.parametrize("option", DECLARED, ids=lambda option: option.name)
-def test_the_api_jobs_files_and_variables_read_both(
-    option: Option, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_units_everywhere(option: Option, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text, number = WRITTEN[option.metavar]
     assert option.check(text) == option.check(number) == number
     if "map" in option.verbs and option.name in options_of(ExecOptions):

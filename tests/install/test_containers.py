@@ -50,9 +50,7 @@ def buildah(tmp_path: Path) -> Iterator[Buildah]:
     shutil.rmtree(store)
 
 
-def test_a_user_of_a_container_gets_clones_of_what_its_image_has(
-    buildah: Buildah, dist: Path, tmp_path: Path
-) -> None:
+def test_container_user_gets_clones(buildah: Buildah, dist: Path, tmp_path: Path) -> None:
     subprocess.run(
         ["mmdebstrap", "--quiet", "--variant=minbase", "trixie", "base.tar"],
         cwd=tmp_path,

@@ -138,9 +138,7 @@ def test_guests_of_the_other_processor(host: Host, tmp_path: Path) -> None:
 
 
 @only_root
-def test_it_is_the_same_by_another_user_in_another_folder(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_pack_is_reproducible(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("a-folder-with-a-longer-name")
     sources, made, cache = (folder / each for each in ("sources", "made", "cache"))
     for each in (sources, made, cache):

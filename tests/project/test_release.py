@@ -52,9 +52,7 @@ def test_version_and_changelog_match() -> None:
         ("## Unreleased\n## 0.1.0\n", "0.2.0", None, "'## 0.1.0' is not"),
     ],
 )
-def test_version_without_changelog_is_refused(
-    text: str, version: str, tag: str | None, fault: str
-) -> None:
+def test_version_needs_a_changelog(text: str, version: str, tag: str | None, fault: str) -> None:
     faults = [*changelog(text, version, tag)]
     assert len(faults) == bool(fault)
     assert not faults or fault in faults[0]

@@ -28,9 +28,7 @@ def folders(image: Image) -> Iterator[tuple[Path, Path]]:
 
 @pytest.mark.long
 @pytest.mark.deadline(120.0)
-async def test_a_leak_that_is_planted_is_found(
-    image: Image, folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+async def test_leak_is_found(image: Image, folders: tuple[Path, Path], tmp_path: Path) -> None:
     kept: list[int] = []
 
     async def descriptor(_: World) -> None:

@@ -73,9 +73,7 @@ async def test_an_invalid_request_is_answered(pair: Pair, line: bytes, says: str
     await sending
 
 
-async def test_a_line_that_is_too_long_is_refused(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_too_long_line_is_refused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "LIMIT", 1000)
     peer, client = pair
     client.sendall(b" " * 100_000)
@@ -91,9 +89,7 @@ async def test_a_silent_client_times_out(pair: Pair, monkeypatch: pytest.MonkeyP
         await peer.request()
 
 
-async def test_the_order_of_a_machine_has_no_time_limit(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_start_order_has_no_time_limit(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_connection, "TIMEOUT", 0.001)
     peer, client = pair
     asking = asyncio.create_task(peer.request(timed=False))
@@ -110,9 +106,7 @@ async def test_a_disconnected_client_is_noticed(pair: Pair) -> None:
         await peer.request()
 
 
-async def test_a_reply_that_the_client_does_not_read_is_dropped(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unread_reply_is_dropped(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_connection, "TIMEOUT", 0.01)
     peer, client = pair
     await peer.send({"result": "x" * 3_000_000})

@@ -192,9 +192,7 @@ async def test_a_terminal_is_written() -> None:
 
 
 @pytest.mark.parametrize("writes", [False, True])
-async def test_a_descriptor_that_cannot_be_reopened_works(
-    monkeypatch: pytest.MonkeyPatch, writes: bool
-) -> None:
+async def test_reopening_is_not_required(monkeypatch: pytest.MonkeyPatch, writes: bool) -> None:
     source, sink = os.pipe()
     with monkeypatch.context() as patch:
         patch.setattr(ClientDescriptor, "_reopen", lambda self: setattr(self, "_blocks", True))
@@ -211,7 +209,7 @@ async def test_a_descriptor_that_cannot_be_reopened_works(
             assert await ours.read() == b""
 
 
-async def test_writing_to_a_full_terminal_waits_without_spinning(
+async def test_writing_to_a_full_terminal_does_not_spin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, theirs = pty.openpty()

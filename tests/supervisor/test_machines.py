@@ -94,9 +94,7 @@ def test_stop_accepts_no_abbreviated_name(runtime: RuntimeDirectory) -> None:
     assert runtime.names() == ["build-10"]
 
 
-def test_a_failed_stop_is_reported_after_the_other_stops(
-    runtime: RuntimeDirectory, folder: Path
-) -> None:
+def test_failed_stop_is_reported_after_the_others(runtime: RuntimeDirectory, folder: Path) -> None:
     for name in ("a", "b", "c"):
         leave(runtime, name)
     with small_disk(folder / "a" / "disk", "4k"):  # this folder cannot be removed
@@ -108,9 +106,7 @@ def test_a_failed_stop_is_reported_after_the_other_stops(
         list(machines.stop(["none", "nothing"]))
 
 
-def test_existing_machines_are_listed_beside_missing_ones(
-    runtime: RuntimeDirectory, folder: Path
-) -> None:
+def test_machines_are_listed_beside_missing_ones(runtime: RuntimeDirectory, folder: Path) -> None:
     leave(runtime, "one")
     (folder / "file").touch()
     (folder / "folder" / "more").mkdir(parents=True)
@@ -122,9 +118,7 @@ def test_existing_machines_are_listed_beside_missing_ones(
     assert str(failure).startswith("there is no machine none")
 
 
-def test_a_dead_machine_still_has_its_reason_and_console(
-    runtime: RuntimeDirectory, folder: Path
-) -> None:
+def test_dead_machine_has_its_reason_and_console(runtime: RuntimeDirectory, folder: Path) -> None:
     leave(runtime, "one")
     (folder / "one" / "console").write_bytes(b"hello\n")
     for _ in range(2):
@@ -137,9 +131,7 @@ def test_a_dead_machine_still_has_its_reason_and_console(
 
 
 @pytest.mark.parametrize("names", [["one"], None, ["two"]])
-def test_a_machine_that_died_long_ago_can_be_stopped(
-    runtime: RuntimeDirectory, names: list[str] | None
-) -> None:
+def test_long_dead_machine_is_stopped(runtime: RuntimeDirectory, names: list[str] | None) -> None:
     for name in ("one", "two"):
         leave(runtime, name)
     with runtime.open("one") as directory:

@@ -38,17 +38,13 @@ def _receive(data: bytes, cuts: list[int]) -> list[protocol.Event]:
 
 
 @given(lines=st.lists(_lines), cuts=st.lists(st.integers(0, 1 << 20)))
-def test_lines_become_events_wherever_they_are_cut(
-    lines: list[dict[str, Any]], cuts: list[int]
-) -> None:
+def test_lines_become_events_wherever_cut(lines: list[dict[str, Any]], cuts: list[int]) -> None:
     expected = [event for line in lines for event in line.items() if "pong" not in line]
     assert _receive(b"".join(map(wire.encode, lines)), cuts) == expected
 
 
 @given(data=st.binary(), cuts=st.lists(st.integers(0, 1 << 20)))
-def test_any_bytes_give_at_most_one_fault_wherever_they_are_cut(
-    data: bytes, cuts: list[int]
-) -> None:
+def test_any_bytes_give_at_most_one_error_wherever_cut(data: bytes, cuts: list[int]) -> None:
     events = _receive(data + b"\n", cuts)
     assert [name for name, _ in events].count("error") <= 1
     assert [name for name, _ in events] == [name for name, _ in _receive(data + b"\n", [])]

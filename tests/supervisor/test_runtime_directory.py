@@ -83,9 +83,7 @@ def test_the_folder_of_another_user_is_refused(folder: Path) -> None:
 
 @only_root
 @pytest.mark.parametrize("make", [False, True])
-def test_a_parent_folder_of_another_user_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: bool
-) -> None:
+def test_parent_must_be_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: bool) -> None:
     (tmp_path / "theirs" / "ours").mkdir(parents=True)
     os.chown(tmp_path / "theirs", USER, USER)
     monkeypatch.delenv("XDG_RUNTIME_DIR")
@@ -125,9 +123,7 @@ def test_runtime_folder_falls_back_to_the_temporary_folder(
 
 
 @only_root
-def test_the_session_folder_of_another_user_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_users_session_is_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/var/tmp")
     os.chown(tmp_path, USER, USER)  # as with `sudo -E`
     with RuntimeDirectory() as runtime:
@@ -202,9 +198,7 @@ def leave(runtime: RuntimeDirectory, name: str) -> None:
         os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
 
-def test_removed_files_do_not_free_the_name_of_a_machine(
-    runtime: RuntimeDirectory, folder: Path
-) -> None:
+def test_removed_files_do_not_free_a_machine_name(runtime: RuntimeDirectory, folder: Path) -> None:
     with runtime.create("one") as first:
         os.close(first.file("log", os.O_WRONLY | os.O_CREAT))
         for each in (folder / "one").iterdir():
@@ -288,9 +282,7 @@ def test_times_of_unused_files_are_refreshed(runtime: RuntimeDirectory, folder: 
         assert all(path.stat().st_atime > 1 for path in paths)
 
 
-def test_only_one_of_two_machines_gets_the_same_name(
-    runtime: RuntimeDirectory, folder: Path
-) -> None:
+def test_only_one_of_two_machines_gets_a_name(runtime: RuntimeDirectory, folder: Path) -> None:
     del runtime
     both = [
         subprocess.Popen(
@@ -308,9 +300,7 @@ def test_only_one_of_two_machines_gets_the_same_name(
     assert sorted(said) == ["created\n", "there is a machine one already\n"]
 
 
-def test_waiting_for_the_runtime_lock_times_out(
-    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runtime_lock_times_out(runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("microvm.supervisor.runtime_directory._LOCK_TIMEOUT", 0.0)
     with (
         runtime.locked(),
@@ -320,9 +310,7 @@ def test_waiting_for_the_runtime_lock_times_out(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b"\xff", b"{} {}"])
-def test_an_invalid_file_is_read_as_empty(
-    runtime: RuntimeDirectory, folder: Path, content: bytes
-) -> None:
+def test_invalid_json_reads_empty(runtime: RuntimeDirectory, folder: Path, content: bytes) -> None:
     with runtime.create("one") as directory:
         (folder / "one" / "machine.json").write_bytes(content)
         assert directory.read("machine.json") == {}

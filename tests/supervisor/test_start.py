@@ -35,9 +35,7 @@ def test_a_supervisor_that_exits_silently_leaves_only_its_output(
     assert [each.name for each in folder.iterdir()] == []
 
 
-def test_a_supervisor_that_cannot_be_run_leaves_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_python_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(MicroVMError, match="cannot run /nowhere/python: No such file"):
         Start("one")

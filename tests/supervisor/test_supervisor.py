@@ -59,9 +59,7 @@ def exec_(clients: ExitStack) -> BlockingConnection:
     return connection
 
 
-def test_waiting_clients_only_block_other_waiting_clients(
-    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_has_a_limit(runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisors, "_MOST_LASTING", MOST)
 
     async def test() -> None:
@@ -109,9 +107,7 @@ def test_fewer_clients_may_wait_if_few_files_can_be_open(monkeypatch: pytest.Mon
     assert supervisors._most_lasting() == 14
 
 
-def test_a_client_retries_when_the_backlog_is_full(
-    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backlog_may_be_full(runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         runtime.create("one") as directory,
         socket.socket(socket.AF_UNIX) as listener,
