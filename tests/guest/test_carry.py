@@ -21,7 +21,10 @@ from tests.support.processes import state
 from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
 
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
 Carry = Callable[..., list[files.Message]]
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
 
 FILE = stat.S_IFREG | 0o640
 FOLDER = stat.S_IFDIR | 0o750
@@ -30,15 +33,8 @@ SECOND = 1_000_000_000
 
 
 def request(action: Action, path: Path | str, **fields: Any) -> files.Request:
-    given = {
-        "mode_rule": ModeRule.PREFER,
-        "replace": 0,
-        "name": b"",
-        "cwd": b"",
-        "user": b"",
-        "owner": b"",
-        **fields,
-    }
+    given: dict[str, Any] = {"mode_rule": ModeRule.PREFER, "replace": 0}
+    given |= dict.fromkeys(("name", "cwd", "user", "owner"), b"") | fields
     return files.Request(action=action, path=os.fsencode(path), **given)
 
 
@@ -54,15 +50,23 @@ def content(data: bytes, name: bytes = b"", mode: int = FILE) -> list[files.Mess
     return [entry(mode, name), files.Data(data=data), files.Whole()]
 
 
+def encoded(*messages: files.Message) -> bytes:
+    return b"".join(message.encode() for message in messages)
+
+
+def opened(folder: Path, mode: int = 0o001) -> None:
+    """Give all users the permission to enter a folder, or other permissions for it."""
+    for each in (folder, *folder.parents):
+        each.chmod(each.stat().st_mode | mode)
+
+
 @pytest.fixture
-def run(binary: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+def run(binary: Path) -> Run:
     """A function that runs carry with bytes as its input, for each build in turn."""
 
-    def run(sent: bytes, digest: int = files.DIGEST, **how: Any) -> Any:
+    def run(sent: bytes, digest: int = files.DIGEST) -> subprocess.CompletedProcess[bytes]:
         command = [str(binary.with_name("carry")), f"{digest:016x}"]
-        done = subprocess.run(
-            command, input=sent, capture_output=True, check=False, timeout=60, **how
-        )
+        done = subprocess.run(command, input=sent, capture_output=True, check=False, timeout=60)
         assert done.stderr == b""
         return done
 
@@ -70,14 +74,11 @@ def run(binary: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
 
 
 @pytest.fixture
-def carry(run: Callable[..., subprocess.CompletedProcess[bytes]]) -> Carry:
-    """A function that sends messages to carry and returns the answers.
+def carry(run: Run) -> Carry:
+    """A function that sends messages to carry, which must succeed, and returns the answers."""
 
-    It must exit successfully.
-    """
-
-    def exchange(*messages: files.Message, **how: Any) -> list[files.Message]:
-        done = run(b"".join(message.encode() for message in messages), **how)
+    def exchange(*messages: files.Message) -> list[files.Message]:
+        done = run(encoded(*messages))
         assert done.returncode == 0
         return decoded(done.stdout)
 
@@ -140,16 +141,12 @@ def test_a_folder_that_is_there_gets_what_it_lacks(carry: Carry, tmp_path: Path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("ending", ["", "/", "/."])
-def test_into_a_folder_goes_what_has_a_name(carry: Carry, tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("ending", ["", "/", "/.", "/new/"])
+def test_named_file_is_put_into_the_folder(carry: Carry, tmp_path: Path, ending: str) -> None:
+    """A path with a slash at its end is a folder, which carry creates if it does not exist."""
     sent = put(f"{tmp_path}{ending}", *content(b"content"), name=b"name")
     assert carry(*sent) == DONE
-    assert (tmp_path / "name").read_bytes() == b"content"
-
-
-def test_a_slash_behind_what_is_not_there_makes_a_folder(carry: Carry, tmp_path: Path) -> None:
-    assert carry(*put(f"{tmp_path}/new/", *content(b"content"), name=b"name")) == DONE
-    assert (tmp_path / "new/name").read_bytes() == b"content"
+    assert (tmp_path / ending.lstrip("/") / "name").read_bytes() == b"content"
 
 
 def test_an_existing_file_keeps_inode_and_hard_links(carry: Carry, tmp_path: Path) -> None:
@@ -198,11 +195,10 @@ def test_a_dangling_link_is_written_through(carry: Carry, tmp_path: Path) -> Non
     assert (tmp_path / "link").is_symlink()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+@as_root
 @pytest.mark.parametrize("replace", [False, True])
 def test_a_file_needs_its_users_right_to_write(carry: Carry, tmp_path: Path, replace: bool) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        parent.chmod(parent.stat().st_mode | 0o001)
+    opened(tmp_path)
     path = tmp_path / "file"
     path.write_text("kept")
     path.chmod(0o444)
@@ -219,10 +215,9 @@ def test_a_file_needs_its_users_right_to_write(carry: Carry, tmp_path: Path, rep
     assert stat.S_IMODE(path.stat().st_mode) == 0o444
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+@as_root
 def test_a_mode_that_is_not_ours_to_set_changes_nothing(carry: Carry, tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        parent.chmod(parent.stat().st_mode | 0o001)
+    opened(tmp_path)
     path = tmp_path / "file"
     path.write_text("kept")
     path.chmod(0o666)
@@ -251,15 +246,12 @@ def test_a_path_leads_through_links_and_a_tree_does_not(carry: Carry, tmp_path: 
     assert (tmp_path / "real/file").read_text() == "new"
 
 
-def test_what_is_no_file_is_written_as_it_is(
-    run: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
-) -> None:
+def test_what_is_no_file_is_written_as_it_is(run: Run, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     descriptor = os.open(fifo, os.O_RDWR)
     try:
-        sent = put(fifo, *content(b"content"))
-        run(b"".join(message.encode() for message in sent))
+        run(encoded(*put(fifo, *content(b"content"))))
         assert os.read(descriptor, 100) == b"content"
     finally:
         os.close(descriptor)
@@ -268,23 +260,15 @@ def test_what_is_no_file_is_written_as_it_is(
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_tree_that_is_cut_leaves_nothing_new_half_written(
-    run: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path, fresh: bool
+    run: Run, tmp_path: Path, fresh: bool
 ) -> None:
     path = tmp_path / "folder"
     if not fresh:
         path.mkdir()
         (path / "half").write_text("whole")
-    sent = put(
-        path,
-        entry(FOLDER),
-        entry(FOLDER, b"inner"),
-        *content(b"1", b"whole"),
-        files.Whole(),
-        *content(b"", b"half")[:1],
-        files.Data(data=b"0123456789"),
-    )
-    whole = b"".join(message.encode() for message in sent)
-    done = run(whole[:-5])
+    inner = [entry(FOLDER, b"inner"), *content(b"1", b"whole"), files.Whole()]
+    half = [*content(b"", b"half")[:1], files.Data(data=b"0123456789")]
+    done = run(encoded(*put(path, entry(FOLDER), *inner, *half))[:-5])
     assert (done.returncode, done.stdout) == (1, b"")
     if fresh:
         assert names_in(tmp_path) == []
@@ -294,11 +278,9 @@ def test_a_tree_that_is_cut_leaves_nothing_new_half_written(
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/a"])
-def test_a_name_that_leads_elsewhere_is_refused(
-    run: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path, name: bytes
-) -> None:
+def test_a_name_that_leads_elsewhere_is_refused(run: Run, tmp_path: Path, name: bytes) -> None:
     sent = put(tmp_path / "new", entry(FOLDER), *content(b"x", name))
-    assert run(b"".join(message.encode() for message in sent)).returncode == 1
+    assert run(encoded(*sent)).returncode == 1
     assert names_in(tmp_path) == []
 
 
@@ -309,21 +291,17 @@ def test_a_name_that_leads_elsewhere_is_refused(
         b"\xff" * 64,
         files.Whole().encode(),
         request(Action.GET, "/").encode()[:-1],
-        b"".join(m.encode() for m in put("/tmp/never", files.Whole())),
-        b"".join(m.encode() for m in put("/tmp/never", entry(stat.S_IFSOCK))),
+        encoded(*put("/tmp/never", files.Whole())),
+        encoded(*put("/tmp/never", entry(stat.S_IFSOCK))),
     ],
     ids=["nothing", "noise", "no request", "half a request", "no tree", "a socket"],
 )
-def test_what_makes_no_sense_ends_it_without_an_answer(
-    run: Callable[..., subprocess.CompletedProcess[bytes]], sent: bytes
-) -> None:
+def test_what_makes_no_sense_ends_it_without_an_answer(run: Run, sent: bytes) -> None:
     done = run(sent)
     assert (done.returncode, done.stdout) == (1, b"")
 
 
-def test_another_schema_is_refused_before_anything_is_read(
-    run: Callable[..., subprocess.CompletedProcess[bytes]],
-) -> None:
+def test_another_schema_is_refused_before_anything_is_read(run: Run) -> None:
     assert run(b"", digest=files.DIGEST ^ 1).returncode == 2
 
 
@@ -436,10 +414,8 @@ def test_a_folder_is_listed_and_what_is_in_it_is_looked_at(carry: Carry, tmp_pat
 def test_what_is_not_there_is_said_with_its_path(
     carry: Carry, tmp_path: Path, action: Action
 ) -> None:
-    assert failure(carry(request(action, tmp_path / "none"))) == (
-        errno.ENOENT,
-        str(tmp_path / "none"),
-    )
+    none = tmp_path / "none"
+    assert failure(carry(request(action, none))) == (errno.ENOENT, str(none))
 
 
 def test_a_relative_path_is_relative_to_the_folder_that_is_named(
@@ -452,13 +428,12 @@ def test_a_relative_path_is_relative_to_the_folder_that_is_named(
     assert (tmp_path / "file").read_bytes() == b"y"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+@as_root
 def test_it_acts_as_the_named_user_and_sets_the_owner_of_files(
     carry: Carry, tmp_path: Path
 ) -> None:
+    opened(tmp_path)
     tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
-        parent.chmod(parent.stat().st_mode | 0o001)
     assert carry(*put(tmp_path / "as", *content(b"x"), user=b"1234:5678")) == DONE
     status = (tmp_path / "as").stat()
     assert (status.st_uid, status.st_gid) == (1234, 5678)
@@ -468,12 +443,9 @@ def test_it_acts_as_the_named_user_and_sets_the_owner_of_files(
         status = (tmp_path / path).lstat()
         assert (status.st_uid, status.st_gid) == (1234, 5678)
     # A file that exists keeps its owner, unless another owner is named.
-    for replace in (0, 1):
-        assert carry(*put(tmp_path / "as", *content(b"y"), replace=replace)) == DONE
-        assert (tmp_path / "as").stat().st_uid == 1234
-    for replace in (0, 1):
-        assert carry(*put(tmp_path / "as", *content(b"y"), replace=replace, owner=b"1")) == DONE
-        assert (tmp_path / "as").stat().st_uid == 1
+    for replace, owner, uid in ((0, b"", 1234), (1, b"", 1234), (0, b"1", 1), (1, b"2", 2)):
+        assert carry(*put(tmp_path / "as", *content(b"y"), replace=replace, owner=owner)) == DONE
+        assert (tmp_path / "as").stat().st_uid == uid
     sent = put(tmp_path / "other", *content(b"x"), user=b"1234", owner=b"0")
     assert failure(carry(*sent))[0] == errno.EPERM
     assert not (tmp_path / "other").exists()
@@ -495,12 +467,11 @@ os.symlink(victim, folder)
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+@as_root
 def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
     binary: Path, tmp_path: Path
 ) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        parent.chmod(parent.stat().st_mode | 0o001)
+    opened(tmp_path)
     theirs, victim = tmp_path / "theirs", tmp_path / "victim"
     theirs.mkdir()
     victim.mkdir()
@@ -513,7 +484,7 @@ def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
         assert process.stdout.readline() == b"ready\n"
         subprocess.run(
             [*slowly, binary.with_name("carry"), f"{files.DIGEST:016x}"],
-            input=b"".join(message.encode() for message in sent),
+            input=encoded(*sent),
             capture_output=True,
             check=False,
             timeout=60,
@@ -522,10 +493,9 @@ def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
     assert victim.stat().st_uid == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+@as_root
 def test_a_file_in_a_read_only_folder_is_written_in_place(carry: Carry, tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        parent.chmod(parent.stat().st_mode | 0o005)
+    opened(tmp_path, 0o005)
     (tmp_path / "file").write_text("old and long")
     os.chown(tmp_path / "file", 1234, 1234)
     inode = (tmp_path / "file").stat().st_ino
@@ -541,9 +511,9 @@ def test_a_file_in_a_read_only_folder_is_written_in_place(carry: Carry, tmp_path
 def test_a_user_or_an_owner_who_is_not_there_is_named(carry: Carry, tmp_path: Path) -> None:
     for field, subject in (("user", files.Subject.USER), ("owner", files.Subject.OWNER)):
         (last,) = carry(request(Action.STAT, tmp_path, **{field: b"nobody here"}))
-        assert last == files.Failure(
-            subject=subject, error_number=errno.ENOENT, path=b"nobody here"
-        )
+        assert isinstance(last, files.Failure)
+        expected = (subject, errno.ENOENT, b"nobody here")
+        assert (last.subject, last.error_number, last.path) == expected
 
 
 NAMES = st.sampled_from([b"a", b"b", b".", b"..", b"", b"a/b", b"\xff"])
@@ -564,10 +534,7 @@ TREES = st.lists(
 )
 @given(tree=TREES, fresh=st.booleans(), cut=st.integers(0, 40))
 def test_whatever_is_put_stays_below_its_path(
-    run: Callable[..., subprocess.CompletedProcess[bytes]],
-    tree: list[files.Message],
-    fresh: bool,
-    cut: int,
+    run: Run, tree: list[files.Message], fresh: bool, cut: int
 ) -> None:
     with tempfile.TemporaryDirectory() as above:
         home = Path(above, "home")
@@ -576,7 +543,7 @@ def test_whatever_is_put_stays_below_its_path(
         if not fresh:
             (home / "to").mkdir()
             (home / "to/a").symlink_to("../outside")
-        sent = b"".join(message.encode() for message in put(home / "to", entry(FOLDER), *tree))
+        sent = encoded(*put(home / "to", entry(FOLDER), *tree))
         done = run(sent[: len(sent) - cut])
         assert done.returncode in (0, 1)
         assert names_in(Path(above)) == ["home"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.daemon import Daemon, hello
+from tests.support.daemon import Daemon, hello, request
 from tests.support.processes import exists
 
 from microvm.wire import codec
@@ -11,10 +11,12 @@ from microvm.wire import codec
 HELLO_START = hello(0)[:20]  # the header and the magic
 
 
+def ready(nonce: int) -> codec.Ready:
+    return codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
+
+
 def test_ready_says_who_answers(daemon_process: Daemon) -> None:
-    ready = daemon_process.hello(0x1122334455667788)
-    assert (ready.version, ready.digest) == (codec.VERSION, codec.DIGEST)
-    assert ready.max_body == codec.MAX_BODY
+    assert daemon_process.hello(0x1122334455667788) == ready(0x1122334455667788)
 
 
 def test_a_hello_comes_byte_by_byte(daemon_process: Daemon) -> None:
@@ -26,8 +28,8 @@ def test_a_hello_comes_in_any_two_pieces(daemon_process: Daemon) -> None:
     for cut in range(1, len(hello(0))):
         data = hello(cut)
         daemon_process.send_each(data[:cut], data[cut:])
-        _, ready = daemon_process.receive_until(codec.Ready)
-        assert ready.nonce == cut
+        _, answer = daemon_process.receive_until(codec.Ready)
+        assert answer.nonce == cut
 
 
 @pytest.mark.parametrize(
@@ -39,9 +41,7 @@ def test_a_hello_comes_in_any_two_pieces(daemon_process: Daemon) -> None:
         b" " * 1000,
         bytes(range(256)),
         codec.Ping(1).encode(),
-        codec.ExecRequest(
-            1, b"true", b"", (b"true",), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
-        ).encode(),
+        request(1, b"true").encode(),
         b"\xff" * 300_000,
         b"\xff" * 3_000_000,
     ],
@@ -75,31 +75,28 @@ def test_a_hello_with_one_wrong_byte_is_not_one(daemon_process: Daemon, at: int)
 
 def test_a_perfect_look_alike_shows_by_its_nonce(daemon_process: Daemon) -> None:
     daemon_process.send(b"garbage", hello(666), b"garbage", hello(1))
-    before, ready = daemon_process.receive_until(codec.Ready)
-    assert (before, ready.nonce) == ([], 666)
-    before, ready = daemon_process.receive_until(codec.Ready)
+    daemon_process.expect(ready(666))
+    before, answer = daemon_process.receive_until(codec.Ready)
     assert [type(message) for message in before] == [codec.Error]
-    assert ready.nonce == 1
+    assert answer.nonce == 1
 
 
 @pytest.mark.parametrize("version", [0, 2, 0xFFFFFFFF])
 def test_a_host_of_another_version_is_answered_too(daemon_process: Daemon, version: int) -> None:
     daemon_process.send(codec.Hello(version, 0, 0, 5))
-    daemon_process.expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 5))
+    daemon_process.expect(ready(5))
 
 
 def test_frames_behind_a_hello_in_one_piece_are_answered(daemon_process: Daemon) -> None:
     daemon_process.send(hello(1), codec.Ping(2))
-    daemon_process.expect(
-        codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1), codec.Pong(2)
-    )
+    daemon_process.expect(ready(1), codec.Pong(2))
 
 
 def test_every_hello_of_many_is_answered(daemon_process: Daemon) -> None:
     nonces = range(1000)  # as many as it reads before its first answer
     daemon_process.send(*map(hello, nonces))
     for nonce in nonces:
-        daemon_process.expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce))
+        daemon_process.expect(ready(nonce))
 
 
 def test_a_hello_kills_and_reaps_what_runs_before_it_is_answered(sandboxd: Daemon) -> None:

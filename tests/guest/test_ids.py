@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, request
 from tests.support.fifo import Fifo
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 EXEC, SIGNAL, KILL, CREDIT = 16, 20, 21, 22
-
-
-def request(id_: int, *argv: bytes) -> codec.ExecRequest:
-    argv = argv or (b"true",)
-    return codec.ExecRequest(
-        id_, argv[0], b"", argv, (), 1 << 20, 1 << 20, b"", codec.StdinKind.NULL, 0, 0, 0, 0
-    )
-
 
 ABOUT = [
     pytest.param(lambda id_: codec.ExecSignal(id_, 15), SIGNAL, id="signal"),
@@ -28,8 +20,8 @@ ABOUT = [
 
 
 def test_a_second_request_is_busy_and_the_first_undisturbed(sandboxd: Daemon, fifo: Fifo) -> None:
-    sandboxd.send(request(1, b"sh", b"-c", b"read x <%s; echo done; exit 3" % bytes(fifo.path)))
-    sandboxd.send(request(2))
+    sandboxd.sh(f"read x <{fifo}; echo done; exit 3")
+    sandboxd.send(request(2, b"true"))
     sandboxd.expect(codec.Error(2, ErrorCode.BUSY, EXEC, 0, 0))
     fifo.release()
     result = sandboxd.finish(1)
@@ -44,7 +36,8 @@ def test_a_request_that_cannot_start_is_busy_too(sandboxd: Daemon) -> None:
 
 def test_an_id_that_was_busy_has_been_had(sandboxd: Daemon) -> None:
     sandboxd.sleeper()
-    sandboxd.send(request(7), codec.ExecSignal(7, 9), request(7))
+    again = request(7, b"true")
+    sandboxd.send(again, codec.ExecSignal(7, 9), again)
     sandboxd.expect(
         codec.Error(7, ErrorCode.BUSY, EXEC, 0, 0), codec.Error(7, ErrorCode.STALE_ID, EXEC, 0, 0)
     )
@@ -53,24 +46,23 @@ def test_an_id_that_was_busy_has_been_had(sandboxd: Daemon) -> None:
 
 @pytest.mark.parametrize("id_", [1, 4, 5])
 def test_an_id_that_does_not_rise_is_stale(sandboxd: Daemon, id_: int) -> None:
-    sandboxd.send(request(5))
+    sandboxd.send(request(5, b"true"))
     sandboxd.finish(5)
-    sandboxd.send(request(id_))
+    sandboxd.send(request(id_, b"true"))
     sandboxd.expect(codec.Error(id_, ErrorCode.STALE_ID, EXEC, 0, 0))
 
 
 def test_an_id_that_failed_to_start_has_been_had(sandboxd: Daemon) -> None:
-    sandboxd.send(request(1, b"nonexistent"))
-    sandboxd.finish(1)
-    sandboxd.send(request(1))
+    sandboxd.run(b"nonexistent")
+    sandboxd.send(request(1, b"true"))
     sandboxd.expect(codec.Error(1, ErrorCode.STALE_ID, EXEC, 0, 0))
 
 
 def test_the_highest_id_is_the_last_of_a_session(sandboxd: Daemon) -> None:
     highest = 0xFFFFFFFF
-    sandboxd.send(request(highest))
+    sandboxd.send(request(highest, b"true"))
     assert sandboxd.finish(highest).exit_code == 0
-    sandboxd.send(request(highest))
+    sandboxd.send(request(highest, b"true"))
     sandboxd.expect(codec.Error(highest, ErrorCode.STALE_ID, EXEC, 0, 0))
     sandboxd.hello(2)
     assert sandboxd.run(b"true").exit_code == 0
@@ -86,20 +78,13 @@ def test_an_id_never_seen_is_unknown(
 
 @pytest.mark.parametrize(("about", "type_"), ABOUT)
 def test_frames_for_an_exec_that_is_over_are_ignored(
-    sandboxd: Daemon, about: type[codec.ExecKill], type_: int
+    sandboxd: Daemon, fifo: Fifo, about: type[codec.ExecKill], type_: int
 ) -> None:
+    """They change neither the state of the daemon nor the next command."""
     del type_
     sandboxd.run(b"true")
     sandboxd.send(about(1))
     assert sandboxd.sync() == []
-
-
-@pytest.mark.parametrize(("about", "type_"), ABOUT)
-def test_frames_for_an_exec_that_is_over_do_not_touch_the_next(
-    sandboxd: Daemon, fifo: Fifo, about: type[codec.ExecKill], type_: int
-) -> None:
-    del type_
-    sandboxd.run(b"true")
     id_ = sandboxd.sh(f"read x <{fifo}; echo out", credit=0)
     sandboxd.send(about(1))
     fifo.release()

@@ -14,7 +14,7 @@ from tests.support.polling import eventually
 from tests.support.processes import memory, open_files
 
 from microvm.wire import codec
-from microvm.wire.codec import Ending, ErrorCode
+from microvm.wire.codec import ErrorCode
 
 ROOM = 16 * codec.ExecStdin.MAX_BODY
 """Number of bytes of input that the daemon buffers for a command that does not read."""
@@ -112,8 +112,7 @@ class TestFeeding:
         sandboxd.feed(id_, b"x")
         assert sandboxd.read(1) == b"x"
         assert sandboxd.sync() == []
-        sandboxd.send(codec.ExecKill(id_))
-        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        sandboxd.kill(id_)
 
     def test_without_being_fed_a_command_reads_nothing(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(b"cat").stdout == b""
@@ -178,9 +177,7 @@ class TestFeeding:
         first = sandboxd.start(b"true", fed=True)
         sandboxd.finish(first)
         second = sandboxd.start(b"cat", fed=True)
-        sandboxd.wait_credit()
-        sandboxd.feed(second, b"second")
-        sandboxd.end_input(second)
+        sandboxd.feed_all(second, b"second")
         assert sandboxd.finish(second).stdout == b"second"
 
     def test_a_line_at_a_time(self, sandboxd: Daemon) -> None:
@@ -273,9 +270,7 @@ class TestTheEnd:
 
     def test_data_after_the_end_is_ignored(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("sleep 0.1; cat; sleep 0.2", fed=True)
-        sandboxd.wait_credit()
-        sandboxd.feed(id_, b"before")
-        sandboxd.end_input(id_)
+        sandboxd.feed_all(id_, b"before")
         sandboxd.feed(id_, b"after")
         sandboxd.end_input(id_)
         result = sandboxd.finish(id_)
@@ -346,8 +341,7 @@ class TestTheEnd:
     def test_a_kill_is_heard_with_no_room(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
         fill(sandboxd, id_)
-        sandboxd.send(codec.ExecKill(id_))
-        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        sandboxd.kill(id_)
 
     def test_a_ping_is_answered_with_no_room(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
@@ -377,12 +371,11 @@ class TestTheEnd:
         assert sandboxd.sync() == []
 
     def test_a_new_life_closes_the_input_and_the_next_keeps_its_own(self, sandboxd: Daemon) -> None:
-        request = codec.ExecRequest(
-            *(1, b"cat", b"", (b"cat",), (), 999, 999, b""), codec.StdinKind.HOST, 0, 0, 0, 0
-        )
+        streams = (999, 999, b"", codec.StdinKind.HOST)
+        fed = codec.ExecRequest(1, b"cat", b"", (b"cat",), (), *streams, 0, 0, 0, 0)
         for nonce in range(100):
             # The command after the hello starts as soon as the previous command is killed.
-            sandboxd.send(hello(nonce), request)
+            sandboxd.send(hello(nonce), fed)
             _, ready = sandboxd.receive_until(codec.Ready)
             assert ready.nonce == nonce
             sandboxd.wait_credit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.support.daemon import Daemon
 from tests.support.fifo import Fifo
 
@@ -23,27 +24,18 @@ def test_a_hello_leaves_its_pipe_open(sandboxd: Daemon, fifo: Fifo, answer: Fifo
     assert answer.wait() == b"0\n"
 
 
-def test_the_hello_after_it_does_not(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+@pytest.mark.parametrize("event", ["hello", "command", "resume"])
+def test_keep_is_valid_until_the_next_event(
+    sandboxd: Daemon, fifo: Fifo, answer: Fifo, event: str
+) -> None:
     leave(sandboxd, fifo, answer)
     sandboxd.send(codec.Keep(), codec.Keep())
-    sandboxd.hello(2)
-    sandboxd.hello(3)
-    fifo.release()
-    assert answer.wait() == b"1\n"
-
-
-def test_a_command_ends_it(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
-    leave(sandboxd, fifo, answer)
-    sandboxd.send(codec.Keep())
-    sandboxd.run(b"nonexistent")
-    sandboxd.hello(2)
-    fifo.release()
-    assert answer.wait() == b"1\n"
-
-
-def test_a_resume_ends_it(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
-    leave(sandboxd, fifo, answer)
-    sandboxd.send(codec.Keep(), codec.Resume(0, b""))
+    if event == "hello":
+        sandboxd.hello(3)
+    elif event == "command":
+        sandboxd.run(b"nonexistent")
+    else:
+        sandboxd.send(codec.Resume(0, b""))
     sandboxd.hello(2)
     fifo.release()
     assert answer.wait() == b"1\n"

@@ -43,8 +43,7 @@ def test_a_host_that_never_reads_costs_nothing(sandboxd: Daemon) -> None:
     id_ = sandboxd.sh("yes & yes >&2; wait")
     assert sandboxd.read(1)
     sandboxd.comes_to_rest()
-    sandboxd.send(codec.ExecKill(id_))
-    assert sandboxd.finish(id_).end == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)
+    sandboxd.kill(id_)
 
 
 def test_a_host_that_pings_and_never_reads_costs_nothing(sandboxd: Daemon) -> None:
@@ -160,23 +159,11 @@ def test_shutdown_does_not_wait_for_a_host_that_never_reads(sandboxd: Daemon) ->
     assert sandboxd.wait() == 0
 
 
-def test_it_ends_when_its_port_is_closed(sandboxd: Daemon) -> None:
-    sandboxd.stream.close()
-    assert sandboxd.wait() == 0
-
-
 def test_what_runs_is_killed_when_the_port_is_closed(sandboxd: Daemon) -> None:
     pid = sandboxd.sleeper()
     sandboxd.stream.close()
     assert sandboxd.wait() == 0
     eventually(lambda: not is_alive(pid))
-
-
-def test_it_ends_when_its_port_is_closed_under_a_flood(sandboxd: Daemon) -> None:
-    sandboxd.sh("yes")
-    sandboxd.comes_to_rest()
-    sandboxd.stream.close()
-    assert sandboxd.wait() == 0
 
 
 def test_it_ends_when_the_host_says_no_more(sandboxd: Daemon) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.support import vectors
-from tests.support.daemon import Daemon, hello
+from tests.support.daemon import Daemon, hello, request
 from tests.support.fifo import Fifo
 from tests.support.processes import exists
 
@@ -23,15 +23,17 @@ def text(value: bytes) -> bytes:
     return struct.pack("<I", len(value)) + value
 
 
-def exec_body(
-    command: bytes = text(b"true"),
-    cwd: bytes = text(b""),
-    argv: bytes = struct.pack("<I", 0),
-    env: bytes = struct.pack("<I", 0),
-    credit: bytes = bytes(8),
-    rest: bytes = bytes(4 + 1 + 2 + 2 + 4 + 8 + 4 + 4),
-) -> bytes:
-    return command + cwd + argv + env + credit + rest
+def exec_body(**parts: bytes) -> bytes:
+    """Return the body of a valid request for a command, with some of its parts replaced."""
+    lists = {"argv": bytes(4), "env": bytes(4)}
+    rest = bytes(4 + 1 + 2 + 2 + 4 + 8 + 4 + 4)
+    known = {"command": text(b"true"), "cwd": text(b""), **lists, "credit": bytes(8), "rest": rest}
+    assert parts.keys() <= known.keys()
+    return b"".join((known | parts).values())
+
+
+def exec_frame(**parts: bytes) -> bytes:
+    return frame(exec_body(**parts), EXEC, id_=1)
 
 
 def items(count: int, *values: bytes) -> bytes:
@@ -49,9 +51,19 @@ class Case:
 
 PING, RESUME, EXEC, SIGNAL, CREDIT = 4, 3, 16, 20, 22
 STDIN, RESIZE = 23, 26
-TOO_LONG = struct.pack("<I", 4097)
-LONG_ITEM = struct.pack("<I", 131072)
 FULL = [b"x" * 131068] * 8  # with their lengths, the maximum size of a list
+FILLED = 28 + 1048576  # offset behind a full list of arguments
+EMPTY = [b""] * 16385
+NUL_ITEMS = items(2, b"a", b"b\0")
+LOST = text(b"t") + text(b"") + items(2, b"a")
+ENTROPY = b"\x41\0\0\0" + bytes(64)
+
+# The end of requests, from the user on.
+SOURCE_2 = text(b"") + b"\2" + bytes(16)
+NUL_USER = text(b"root\0") + bytes(17)
+MORE_ENV = bytes(4 + 17 + 4) + items(262145)
+NUL_MORE = bytes(4 + 17) + items(1, b"b\0") + bytes(4)
+TOO_MUCH = bytes(4 + 17 + 8) + b"xyz"
 
 CASES = [
     Case("a type that nobody has", frame(b"", 999), Fault.UNKNOWN_TYPE, 4),
@@ -70,138 +82,38 @@ CASES = [
     Case("no length", frame(bytes(8), RESUME), Fault.TRUNCATED, 20, 2),
     Case("half a length", frame(bytes(10), RESUME), Fault.TRUNCATED, 20, 2),
     Case("bytes beyond the body", frame(bytes(8) + b"\2\0\0\0x", RESUME), Fault.TRUNCATED, 24, 2),
-    Case(
-        "a list without its items",
-        frame(text(b"t") + text(b"") + items(2, b"a"), EXEC, id_=1),
-        Fault.TRUNCATED,
-        30,
-        3,
-    ),
-    Case(
-        "no second credit",
-        frame(exec_body(credit=bytes(4), rest=b""), EXEC, id_=1),
-        Fault.TRUNCATED,
-        36,
-        6,
-    ),
-    Case("no user", frame(exec_body(rest=b""), EXEC, id_=1), Fault.TRUNCATED, 40, 7),
-    Case("no source", frame(exec_body(rest=text(b"u")), EXEC, id_=1), Fault.TRUNCATED, 45, 8),
-    Case("half a size", frame(exec_body(rest=bytes(6)), EXEC, id_=1), Fault.TRUNCATED, 45, 9),
-    Case("half a limit", frame(exec_body(rest=bytes(20)), EXEC, id_=1), Fault.TRUNCATED, 53, 12),
+    Case("a list without its items", frame(LOST, EXEC, id_=1), Fault.TRUNCATED, 30, 3),
+    Case("no second credit", exec_frame(credit=bytes(4), rest=b""), Fault.TRUNCATED, 36, 6),
+    Case("no user", exec_frame(rest=b""), Fault.TRUNCATED, 40, 7),
+    Case("no source", exec_frame(rest=text(b"u")), Fault.TRUNCATED, 45, 8),
+    Case("half a size", exec_frame(rest=bytes(6)), Fault.TRUNCATED, 45, 9),
+    Case("half a limit", exec_frame(rest=bytes(20)), Fault.TRUNCATED, 53, 12),
     Case("half a new size", frame(bytes(3), RESIZE, id_=1), Fault.TRUNCATED, 14, 2),
     Case("input without an exec", frame(b"x", STDIN), Fault.BAD_ID, 8),
     Case("much input", frame(bytes(65537), STDIN, id_=1), Fault.BODY_TOO_LONG, 0),
     Case("a large size", frame(bytes(5), RESIZE, id_=1), Fault.BODY_TOO_LONG, 0),
     Case("credit for input", frame(bytes(4), 24, id_=1), Fault.BAD_DIRECTION, 4),
     Case("the end of input", frame(b"", 25, id_=1), Fault.BAD_DIRECTION, 4),
-    Case(
-        "a long user",
-        frame(exec_body(rest=text(b"u" * 129) + bytes(17)), EXEC, id_=1),
-        Fault.TOO_LONG,
-        40,
-        7,
-    ),
-    Case(
-        "a third source",
-        frame(exec_body(rest=text(b"") + b"\2" + bytes(16)), EXEC, id_=1),
-        Fault.UNKNOWN_VALUE,
-        44,
-        8,
-    ),
-    Case(
-        "a NUL in the user",
-        frame(exec_body(rest=text(b"root\0") + bytes(17)), EXEC, id_=1),
-        Fault.EMBEDDED_NUL,
-        48,
-        7,
-    ),
-    Case(
-        "a long command",
-        frame(exec_body(command=TOO_LONG + b"x" * 4097), EXEC, id_=1),
-        Fault.TOO_LONG,
-        12,
-        1,
-    ),
-    Case(
-        "a long argument",
-        frame(exec_body(argv=b"\1\0\0\0" + LONG_ITEM + b"x" * 131072), EXEC, id_=1),
-        Fault.TOO_LONG,
-        28,
-        3,
-    ),
-    Case(
-        "much entropy", frame(bytes(8) + b"\x41\0\0\0" + bytes(64), RESUME), Fault.TOO_LONG, 20, 2
-    ),
-    Case(
-        "too many arguments",
-        frame(exec_body(argv=items(16385, *[b""] * 16385)), EXEC, id_=1),
-        Fault.TOO_MANY,
-        24,
-        3,
-    ),
-    Case(
-        "too many variables",
-        frame(exec_body(env=items(2**32 - 1)), EXEC, id_=1),
-        Fault.TOO_MANY,
-        28,
-        4,
-    ),
-    Case(
-        "too many more variables",
-        frame(exec_body(rest=bytes(4 + 17 + 4) + items(262145)), EXEC, id_=1),
-        Fault.TOO_MANY,
-        65,
-        14,
-    ),
-    Case(
-        "a NUL in one more argument",
-        frame(exec_body(rest=bytes(4 + 17) + items(1, b"b\0") + bytes(4)), EXEC, id_=1),
-        Fault.EMBEDDED_NUL,
-        70,
-        13,
-    ),
-    Case(
-        "too long a list",
-        frame(exec_body(argv=items(9, *FULL, b"")), EXEC, id_=1),
-        Fault.TOTAL_TOO_LONG,
-        28 + 1048576,
-        3,
-    ),
+    Case("a long user", exec_frame(rest=text(b"u" * 129) + bytes(17)), Fault.TOO_LONG, 40, 7),
+    Case("a third source", exec_frame(rest=SOURCE_2), Fault.UNKNOWN_VALUE, 44, 8),
+    Case("a NUL in the user", exec_frame(rest=NUL_USER), Fault.EMBEDDED_NUL, 48, 7),
+    Case("a long command", exec_frame(command=text(b"x" * 4097)), Fault.TOO_LONG, 12, 1),
+    Case("a long argument", exec_frame(argv=items(1, b"x" * 131072)), Fault.TOO_LONG, 28, 3),
+    Case("much entropy", frame(bytes(8) + ENTROPY, RESUME), Fault.TOO_LONG, 20, 2),
+    Case("too many arguments", exec_frame(argv=items(16385, *EMPTY)), Fault.TOO_MANY, 24, 3),
+    Case("too many variables", exec_frame(env=items(2**32 - 1)), Fault.TOO_MANY, 28, 4),
+    Case("too many more variables", exec_frame(rest=MORE_ENV), Fault.TOO_MANY, 65, 14),
+    Case("a NUL in one more argument", exec_frame(rest=NUL_MORE), Fault.EMBEDDED_NUL, 70, 13),
+    Case("too long a list", exec_frame(argv=items(9, *FULL, b"")), Fault.TOTAL_TOO_LONG, FILLED, 3),
     Case("a wrong magic", frame(bytes(32), 1), Fault.UNKNOWN_VALUE, 12, 1),
     Case("a third stream", frame(b"\3" + bytes(4), CREDIT, id_=1), Fault.UNKNOWN_VALUE, 12, 1),
     Case("no stream", frame(bytes(5), CREDIT, id_=1), Fault.UNKNOWN_VALUE, 12, 1),
-    Case(
-        "a NUL in the command",
-        frame(exec_body(command=text(b"tr\0e")), EXEC, id_=1),
-        Fault.EMBEDDED_NUL,
-        18,
-        1,
-    ),
-    Case(
-        "a NUL in the folder",
-        frame(exec_body(cwd=text(b"\0")), EXEC, id_=1),
-        Fault.EMBEDDED_NUL,
-        24,
-        2,
-    ),
-    Case(
-        "a NUL in an argument",
-        frame(exec_body(argv=items(2, b"a", b"b\0")), EXEC, id_=1),
-        Fault.EMBEDDED_NUL,
-        38,
-        3,
-    ),
-    Case(
-        "a NUL in a variable",
-        frame(exec_body(env=items(1, b"A=\0")), EXEC, id_=1),
-        Fault.EMBEDDED_NUL,
-        38,
-        4,
-    ),
+    Case("a NUL in the command", exec_frame(command=text(b"tr\0e")), Fault.EMBEDDED_NUL, 18, 1),
+    Case("a NUL in the folder", exec_frame(cwd=text(b"\0")), Fault.EMBEDDED_NUL, 24, 2),
+    Case("a NUL in an argument", exec_frame(argv=NUL_ITEMS), Fault.EMBEDDED_NUL, 38, 3),
+    Case("a NUL in a variable", exec_frame(env=items(1, b"A=\0")), Fault.EMBEDDED_NUL, 38, 4),
     Case("more behind a short field", frame(bytes(12) + b"x", RESUME), Fault.TRAILING_BYTES, 24),
-    Case(
-        "more behind the limits", frame(exec_body() + b"xyz", EXEC, id_=1), Fault.TRAILING_BYTES, 69
-    ),
+    Case("more behind the limits", exec_frame(rest=TOO_MUCH), Fault.TRAILING_BYTES, 69),
 ]
 
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
@@ -249,10 +161,8 @@ def test_a_bad_header_is_refused_before_its_body_comes(sandboxd: Daemon) -> None
 
 @each
 def test_everything_is_dropped_until_a_hello(sandboxd: Daemon, case: Case) -> None:
-    request = codec.ExecRequest(
-        1, b"sh", b"", (b"sh", b"-c", b"echo no"), (), 99, 99, b"", codec.StdinKind.NULL, 0, 0, 0, 0
-    )
-    sandboxd.send(case.data, codec.Ping(1), request, codec.Shutdown(), case.data)
+    echo = request(1, b"sh", b"-c", b"echo no")
+    sandboxd.send(case.data, codec.Ping(1), echo, codec.Shutdown(), case.data)
     sandboxd.expect(refusal(case))
     sandboxd.hello(2)
     assert sandboxd.sync() == []
@@ -288,9 +198,7 @@ def test_a_hello_right_behind_the_fault_is_found(sandboxd: Daemon) -> None:
 
 
 def test_a_frame_that_is_not_whole_has_no_effect(sandboxd: Daemon) -> None:
-    whole = codec.ExecRequest(
-        1, b"true", b"", (b"true",), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
-    ).encode()
+    whole = request(1, b"true").encode()
     sandboxd.send(codec.Ping(1), whole[:-1])
     sandboxd.expect(codec.Pong(1))
     sandboxd.send(whole[-1:], codec.Ping(2))

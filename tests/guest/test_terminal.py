@@ -62,14 +62,10 @@ class TestTheTerminal:
             b"by name\r\ncontrolling\r\n"
         )
 
-    @pytest.mark.parametrize("size", [(1, 1), (24, 80), (65535, 65535)])
+    @pytest.mark.parametrize("size", [(1, 1), (24, 80), (65535, 65535), (5, 0)])
     def test_it_has_the_size(self, sandboxd: Daemon, size: tuple[int, int]) -> None:
         id_ = sandboxd.start(b"stty", b"size", size=size)
         assert ended(sandboxd, id_).stdout == b"%d %d\r\n" % size
-
-    def test_no_columns(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.start(b"stty", b"size", size=(5, 0))
-        assert ended(sandboxd, id_).stdout == b"5 0\r\n"
 
     def test_both_outputs_come_as_standard_output(self, sandboxd: Daemon) -> None:
         assert run(sandboxd, "echo out; echo err >&2; echo out") == b"out\r\nerr\r\nout\r\n"
@@ -94,13 +90,12 @@ class TestTheTerminal:
         assert ended(sandboxd, id_).stdout.split() == [b"0", b"1", b"2", b"3"]
 
     def test_a_failure_to_start_is_told(self, sandboxd: Daemon) -> None:
-        result = sandboxd.finish(sandboxd.start(b"nonexistent", size=SIZE))
-        assert result.failure == (codec.Stage.LOOKUP, 2)
+        assert sandboxd.run(b"nonexistent", size=SIZE).failure == (codec.Stage.LOOKUP, 2)
 
     def test_descriptors_and_terminals_are_given_back(self, sandboxd: Daemon) -> None:
         before, terminals = len(open_files(sandboxd.pid)), len(list(Path("/dev/pts").iterdir()))
         for number in range(40):
-            sandboxd.finish(sandboxd.start(b"true" if number % 2 else b"nonexistent", size=SIZE))
+            sandboxd.run(b"true" if number % 2 else b"nonexistent", size=SIZE)
         eventually(lambda: len(open_files(sandboxd.pid)) <= before)
         assert len(list(Path("/dev/pts").iterdir())) < terminals + 20
 
@@ -154,9 +149,7 @@ class TestTyping:
 
     def test_the_end_ends_what_reads(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", size=SIZE)
-        sandboxd.wait_credit()
-        sandboxd.feed(id_, b"line\n")
-        sandboxd.end_input(id_)
+        sandboxd.feed_all(id_, b"line\n")
         assert ended(sandboxd, id_).stdout == b"line\r\nline\r\n"
 
     def test_after_the_end_it_can_still_be_written_to(self, sandboxd: Daemon) -> None:
@@ -219,8 +212,7 @@ class TestTyping:
         wait_for(sandboxd, b"ready\n")
         sandboxd.feed(id_, bytes(200_000))
         sandboxd.comes_to_rest()
-        sandboxd.send(codec.ExecKill(id_))
-        assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        assert sandboxd.kill(id_).stderr == b""
 
     def test_a_terminal_that_was_let_go_of_is_not_hung_up(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("exec </dev/null >/dev/null 2>&1; exec sleep 1000", size=SIZE)
@@ -228,8 +220,7 @@ class TestTyping:
         sandboxd.comes_to_rest()
         sandboxd.feed(id_, b"x")
         sandboxd.comes_to_rest()
-        sandboxd.send(codec.ExecKill(id_))
-        assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        assert sandboxd.kill(id_).stderr == b""
 
 
 class TestTheEnd:
@@ -310,8 +301,7 @@ class TestTheEnd:
     def test_a_kill_ends_it(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("trap '' HUP INT TERM; echo ready; yes", size=SIZE)
         wait_for(sandboxd, b"ready")
-        sandboxd.send(codec.ExecKill(id_))
-        assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        assert sandboxd.kill(id_).stderr == b""
 
     def test_behind_a_kill_it_takes_what_is_there_of_one_who_goes_on(
         self, sandboxd: Daemon, fifo: Fifo

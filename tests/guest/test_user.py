@@ -14,7 +14,7 @@ from tests.support.polling import eventually
 from tests.support.processes import is_alive
 
 from microvm.wire import codec
-from microvm.wire.codec import Ending, Stage
+from microvm.wire.codec import Stage
 
 NOBODY = pwd.getpwnam("nobody")
 GROUP = grp.getgrgid(NOBODY.pw_gid).gr_name.encode()
@@ -200,8 +200,7 @@ class TestRights:
         # The targets of /dev/stdin, /dev/stdout and /dev/stderr.
         fd = "/proc/self/fd"
         script = f"echo out >{fd}/1; echo err >{fd}/2; : <{fd}/0; echo end"
-        id_ = sandboxd.sh(script, user=b"nobody", size=size, fed=fed)
-        result = sandboxd.finish(id_)
+        result = sandboxd.run_sh(script, user=b"nobody", size=size, fed=fed)
         assert result.exit_code == 0
         said = (result.stdout + result.stderr).split()
         assert sorted(said) == [b"end", b"err", b"out"]
@@ -210,29 +209,19 @@ class TestRights:
         before = Path("/dev/null").stat()
         for size in ((0, 0), (24, 80)):
             for fed in (False, True):
-                id_ = sandboxd.start(
-                    b"true", user=b"%d:%d" % (UNKNOWN, MISSING), size=size, fed=fed
-                )
-                assert sandboxd.finish(id_).exit_code == 0
-        after = Path("/dev/null").stat()
-        assert (after.st_uid, after.st_gid, after.st_mode) == (
-            before.st_uid,
-            before.st_gid,
-            before.st_mode,
-        )
+                user = b"%d:%d" % (UNKNOWN, MISSING)
+                assert sandboxd.run(b"true", user=user, size=size, fed=fed).exit_code == 0
+        assert Path("/dev/null").stat()[:6] == before[:6]  # with its mode and its owner
 
     def test_it_is_fed(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", user=b"nobody", fed=True)
-        sandboxd.wait_credit()
-        sandboxd.feed(id_, b"fed")
-        sandboxd.end_input(id_)
+        sandboxd.feed_all(id_, b"fed")
         assert sandboxd.finish(id_).stdout == b"fed"
 
     def test_it_can_be_killed(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("echo ready; exec sleep 1000", user=b"nobody")
         assert sandboxd.read_line() == b"ready"
-        sandboxd.send(codec.ExecKill(id_))
-        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        sandboxd.kill(id_)
 
 
 class TestWithoutCgroups:
@@ -241,8 +230,7 @@ class TestWithoutCgroups:
     def test_a_kill_reaches_the_process_group(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("trap '' TERM; sleep 1000 & sleep 1000 & echo $! $$; wait")
         pids = [int(pid) for pid in sandboxd.read_line().split()]
-        sandboxd.send(codec.ExecKill(id_))
-        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        sandboxd.kill(id_)
         for pid in pids:
             eventually(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
 
@@ -255,8 +243,7 @@ class TestWithoutCgroups:
         os.kill(pid, 9)
 
     def test_limits_are_not_applied_and_no_failure(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.sh("true | cat | cat; echo end", limits=(1, 4096))
-        result = sandboxd.finish(id_)
+        result = sandboxd.run_sh("true | cat | cat; echo end", limits=(1, 4096))
         assert (result.exit_code, result.stdout) == (0, b"end\n")
 
     def test_it_stays_in_the_daemons_cgroup(self, sandboxd: Daemon) -> None:

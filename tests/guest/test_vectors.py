@@ -19,11 +19,7 @@ def process(binary: Path) -> Iterator[DaemonProcess]:
     process.close()
 
 
-def test_whole(process: DaemonProcess) -> None:
+@pytest.mark.parametrize("longest", [None, 100], ids=["whole", "byte by byte"])
+def test_daemon_agrees_with_every_vector(process: DaemonProcess, longest: int | None) -> None:
     known = vectors.load(vectors.COMMITTED)
-    assert check_vectors(process, known) > len(known) / 2
-
-
-def test_byte_by_byte(process: DaemonProcess) -> None:
-    known = vectors.load(vectors.COMMITTED)
-    assert check_vectors(process, known, longest=100) > len(known) / 2
+    assert check_vectors(process, known, longest=longest) > len(known) / 2

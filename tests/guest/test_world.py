@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, request
 
 from microvm.wire import codec
 
@@ -74,15 +74,12 @@ class TestArguments:
 
     @pytest.mark.parametrize("more", [[b""], [b"one", b"", b"two"], [b"x" * 131071] * 3])
     def test_more_of_them_come_behind_the_first(self, sandboxd: Daemon, more: list[bytes]) -> None:
-        id_ = sandboxd.sh("cat /proc/$$/cmdline; :", more_argv=more, more_env=[b"A=last"])
-        assert sandboxd.finish(id_).stdout.split(b"\0")[3:-1] == more
+        shown = sandboxd.run_sh("cat /proc/$$/cmdline; :", more_argv=more, more_env=[b"A=last"])
+        assert shown.stdout.split(b"\0")[3:-1] == more
 
     def test_the_last_of_a_frame_does_not_touch_the_next(self, sandboxd: Daemon) -> None:
-        request = codec.ExecRequest(
-            *(1, b"env", b"", (b"env",), (), 99, 99, b"", codec.StdinKind.NULL, 0, 0, 0, 0),
-            more_env=(b"PATH=/bin:/usr/bin", b"LAST=x"),
-        )
-        sandboxd.send(request.encode() + codec.Ping(7).encode())
+        frame = request(1, b"env", more_env=(b"PATH=/bin:/usr/bin", b"LAST=x")).encode()
+        sandboxd.send(frame + codec.Ping(7).encode())
         before, pong = sandboxd.receive_until(codec.Pong)
         assert pong == codec.Pong(7)
         seen = b"".join(m.data for m in before if isinstance(m, codec.ExecOutput))
@@ -97,9 +94,7 @@ class TestArguments:
         script = b'printf "%s|" "$0" "$@"'
         for id_ in range(1, 40):
             argv = (b"sh", b"-c", script, b"zero", b"one", b"", b"three")
-            frame = codec.ExecRequest(
-                id_, b"sh", b"/", argv, (b"A=b",), 99, 99, b"", codec.StdinKind.NULL, 0, 0, 0, 0
-            ).encode()
+            frame = request(id_, *argv, more_env=(b"A=b",)).encode()
             size = id_ * 3
             sandboxd.send_each(*(frame[at : at + size] for at in range(0, len(frame), size)))
             assert sandboxd.finish(id_).stdout == b"zero|one||three|"
@@ -166,9 +161,8 @@ class TestProcess:
         assert sandboxd.run(b"cat").stdout == b""
 
     def test_it_has_three_descriptors(self, sandboxd: Daemon) -> None:
+        """A background process of an earlier command changes nothing."""
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
-
-    def test_it_has_three_descriptors_while_others_are_left_behind(self, sandboxd: Daemon) -> None:
         left = int(sandboxd.run_sh("sleep 60 & echo $!").stdout)
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
         os.kill(left, 9)

@@ -220,23 +220,10 @@ class Daemon(DaemonProcess):
         self._id += 1
         command = argv[0] if command is None else command
         err = credit if stderr_credit is None else stderr_credit
-        self.send(
-            codec.ExecRequest(
-                self._id,
-                command,
-                cwd,
-                argv,
-                tuple(env),
-                credit,
-                err,
-                user,
-                codec.StdinKind.HOST if fed else codec.StdinKind.NULL,
-                *size,
-                *limits,
-                more_argv=tuple(more_argv),
-                more_env=tuple(more_env),
-            )
-        )
+        kind = codec.StdinKind.HOST if fed else codec.StdinKind.NULL
+        given = (command, cwd, argv, tuple(env), credit, err, user, kind, *size, *limits)
+        more: dict[str, Any] = {"more_argv": tuple(more_argv), "more_env": tuple(more_env)}
+        self.send(codec.ExecRequest(self._id, *given, **more))
         return self._id
 
     def sh(self, script: str, **options: Any) -> int:
@@ -261,18 +248,18 @@ class Daemon(DaemonProcess):
                 case _:
                     others.append(message)
 
-    def run(
-        self,
-        *argv: bytes,
-        command: bytes | None = None,
-        env: Sequence[bytes] = (),
-        cwd: bytes = b"",
-        user: bytes = b"",
-    ) -> Result:
-        return self.finish(self.start(*argv, command=command, env=env, cwd=cwd, user=user))
+    def run(self, *argv: bytes, **options: Any) -> Result:
+        return self.finish(self.start(*argv, **options))
 
     def run_sh(self, script: str, **options: Any) -> Result:
         return self.finish(self.sh(script, **options))
+
+    def kill(self, id_: int) -> Result:
+        """Kill a command, which must end by the signal."""
+        self.send(codec.ExecKill(id_))
+        result = self.finish(id_)
+        assert result.end == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)
+        return result
 
     def feed(self, id_: int, data: bytes) -> None:
         """Send standard input without its end. The test must know that there is credit."""
@@ -281,6 +268,12 @@ class Daemon(DaemonProcess):
 
     def end_input(self, id_: int) -> None:
         self.send(codec.ExecStdin(id_, b""))
+
+    def feed_all(self, id_: int, data: bytes) -> None:
+        """Wait for credit, and send standard input with its end."""
+        self.wait_credit()
+        self.feed(id_, data)
+        self.end_input(id_)
 
     def wait_credit(self) -> int:
         """Wait for credit for standard input, and return its amount."""
@@ -354,6 +347,13 @@ class Daemon(DaemonProcess):
         super().close()
         assert status in (0, -signal.SIGTERM), report
         assert not words, report
+
+
+def request(id_: int, *argv: bytes, more_env: tuple[bytes, ...] = ()) -> codec.ExecRequest:
+    """Return the request for a command that has much credit, no input, and no limits."""
+    null = codec.StdinKind.NULL
+    streams = (PLENTY, PLENTY, b"", null)
+    return codec.ExecRequest(id_, argv[0], b"", argv, (), *streams, 0, 0, 0, 0, more_env=more_env)
 
 
 def hello(nonce: int) -> bytes:
