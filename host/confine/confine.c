@@ -1,7 +1,7 @@
 /* confine: executes a program with as few privileges, and as little access to the host, as
  * possible.
  *
- *     Usage: confine [OPTION]... -- PROGRAM ARGUMENT...
+ *     Usage: confine [OPTION VALUE]... -- PROGRAM [ARGUMENT]...
  *
  * The controller is the process that starts confine. confine clones a second process in a new pid
  * namespace, and that process executes the program. Both processes are children of the controller,
@@ -17,15 +17,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cgroup.h"
 #include "filter.h"
-#include "ids.h"
-#include "landlock.h"
-#include "reopen.h"
-#include "limits.h"
-#include "mounts.h"
-#include "namespaces.h"
 #include "options.h"
+#include "reopen.h"
 #include "status.h"
 
 /* How to apply a layer of the confinement: the namespace to enter, or 0 for none, and the function
@@ -62,14 +56,12 @@ static void lay(const struct options *options, const struct step *steps, size_t 
 {
 	for (const struct step *step = steps; step < steps + count; step++) {
 		char detail[DETAIL_SIZE] = "";
-		const char *reason = options->left_out[step->layer] ? "left out" : NULL;
+		const char *reason = options->left_out[step->layer] ? "disabled" : NULL;
 
 		if (!reason && step->namespace)
 			reason = namespace_leave(step->namespace);
 		if (!reason && step->lay)
 			reason = step->lay(options, detail);
-		if (reason && options->required[step->layer])
-			status_fail(layer_names[step->layer], reason);
 		status_layer(step->layer, !reason, reason ? reason : detail);
 	}
 }
@@ -77,7 +69,7 @@ static void lay(const struct options *options, const struct step *steps, size_t 
 static void die_with_parent(void)
 {
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		status_fail("controller", strerror(errno));
+		status_fail("cannot ask the kernel to end QEMU with microvm", "", strerror(errno));
 }
 
 /* Opens /dev/null as each standard stream that is closed. Otherwise the next file that the launcher
@@ -125,7 +117,8 @@ static _Noreturn void attend(const struct options *options, pid_t child, int lin
 static void expect(bool told)
 {
 	if (!told)
-		status_fail("launcher", "it was killed");
+		status_fail("cannot confine QEMU", "",
+			    "the launcher's first process was killed; start the machine again");
 }
 
 static void learn_pid(struct options *options, int link)
@@ -133,7 +126,8 @@ static void learn_pid(struct options *options, int link)
 	pid_t pid;
 
 	expect(read(link, &pid, sizeof pid) == sizeof pid);
-	options->uid += (uid_t)pid;
+	if (options->uid)
+		options->uid += (uid_t)pid;
 }
 
 static void expect_controller(int link)
@@ -147,11 +141,11 @@ static void expect_controller(int link)
 static _Noreturn void become(struct options *options, int link)
 {
 	learn_pid(options, link);
-	if (options->has_uid && !reopen_files(options))
-		status_fail("files", strerror(errno));
+	if (options->uid && !reopen_files(options))
+		status_fail("cannot let QEMU's user read its files", "", strerror(errno));
 	LAY(options, privileged);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		status_fail("ids", strerror(errno));
+		status_fail("cannot set no_new_privs", "", strerror(errno));
 	/* A change of the uid cancels a request to be killed with the parent process, and the layer
 	 * "ids" has just changed the uid. So ask the kernel only now to kill this process when the
 	 * controller, which is the process that started the launcher, exits. */
@@ -160,7 +154,7 @@ static _Noreturn void become(struct options *options, int link)
 	LAY(options, last);
 	status_end();
 	filter_execute(options->program);
-	status_fail(options->program[0], strerror(errno));
+	status_fail("cannot execute ", options->program[0], strerror(errno));
 }
 
 int main(int argc, char **argv)
@@ -173,24 +167,26 @@ int main(int argc, char **argv)
 	open_streams();
 	wrong = options_read(&options, argv + (argc > 0));
 	status_open(options.status);
-	if (wrong)
-		status_fail("option", wrong);
+	if (wrong || !options.program)
+		status_fail(wrong ? "wrong option: " : "missing program", wrong ? wrong : "",
+			    "the usage is confine [OPTION VALUE]... -- PROGRAM [ARGUMENT]...");
 	close_on_execution(options.status);
 	close_on_execution(options.cgroup);
 	die_with_parent();
 	if (!has_controller(&options))
-		status_fail("controller", "it is not the parent");
+		status_fail("cannot find the controller", "",
+			    "the process that started the launcher has exited");
 	/* Make no user namespace if QEMU gets a uid of its own. QEMU then needs none, and this uid
 	 * would not exist in a new user namespace. */
-	options.left_out[LAYER_USER] |= options.has_uid;
-	if (options.has_uid)
+	options.left_out[LAYER_USER] |= options.uid != 0;
+	if (options.uid)
 		reopen_prepare();
 	LAY(&options, before);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
-		status_fail("socketpair", strerror(errno));
+		status_fail("cannot create a socket pair", "", strerror(errno));
 	child = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (child < 0)
-		status_fail("clone", strerror(errno));
+		status_fail("cannot create a process", "", strerror(errno));
 	close(link[child ? 1 : 0]);
 	if (child)
 		attend(&options, child, link[0]);

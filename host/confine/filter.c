@@ -121,6 +121,16 @@ static void check_clone(void)
 	refuse_unless(CLONE_THREAD);
 }
 
+/* Allows a system call if its argument with this number is one of `values`, and refuses it
+ * otherwise. */
+static void allow_only(unsigned argument, const uint32_t *values, size_t count)
+{
+	load_low(argument);
+	for (size_t i = 0; i < count; i++)
+		answer_if(values[i], ALLOW);
+	answer(FAIL(EPERM));
+}
+
 static void check_prctl(void)
 {
 	static const uint32_t options[] = {
@@ -128,10 +138,7 @@ static void check_prctl(void)
 		PR_MCE_KILL, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_READ, PR_GET_SECCOMP,
 	};
 
-	load_low(0);
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-		answer_if(options[i], ALLOW);
-	answer(FAIL(EPERM));
+	allow_only(0, options, sizeof options / sizeof *options);
 }
 
 /* Allows prlimit64 to read the limits of the calling process, but not to set any limits. */
@@ -179,33 +186,6 @@ static void check_fcntl(void)
 	refuse_if_any(O_APPEND | O_ASYNC | O_DIRECT);
 }
 
-/* True if an option of the launcher permits QEMU to open at least one file or device for
- * writing. */
-static bool writes;
-
-/* If `writes` is false, refuses every system call that opens a path for writing. `argument` is the
- * number of the system call's argument with the flags. The read-only mounts do not suffice, because
- * /dev/fd/N leads to the user's own files, outside these mounts. */
-static void check_flags(unsigned argument)
-{
-	if (writes)
-		return;
-	load_low(argument);
-	refuse_if_any(O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
-}
-
-static void check_openat(void)
-{
-	check_flags(2);
-}
-
-#ifdef SYS_open
-static void check_open(void)
-{
-	check_flags(1);
-}
-#endif
-
 /* Allows only harmless options of getsockopt. Another option, for example, returns a handle of the
  * peer process, which is the controller that has started the launcher. */
 static void check_getsockopt(void)
@@ -214,25 +194,7 @@ static void check_getsockopt(void)
 		SO_TYPE, SO_ERROR, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN,
 	};
 
-	load_low(2);
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-		answer_if(options[i], ALLOW);
-	answer(FAIL(EPERM));
-}
-
-/* Refuses out-of-band data of sockets, because it makes the kernel send signals, and because
- * programs have escaped from their confinement through a bug in the kernel's code for it
- * (CVE-2025-38236). */
-static void check_message(void)
-{
-	load_low(2);
-	refuse_if_any(MSG_OOB);
-}
-
-static void check_transfer(void)
-{
-	load_low(3);
-	refuse_if_any(MSG_OOB);
+	allow_only(2, options, sizeof options / sizeof *options);
 }
 
 /* Refuses to let the kernel merge pages with equal pages of other processes (MADV_MERGEABLE),
@@ -246,13 +208,6 @@ static void check_madvise(void)
 	answer_if(MADV_MERGEABLE, FAIL(EPERM));
 	add(GREATER, 0, 1, GUARD_REMOVE);
 	answer(FAIL(EPERM));
-}
-
-/* Refuses to map huge pages, which are a scarce resource of the host. */
-static void check_mmap(void)
-{
-	load_low(3);
-	refuse_if_any(MAP_HUGETLB);
 }
 
 /* Allows QEMU to install its own filter, and the queries that libseccomp makes before it installs
@@ -274,51 +229,63 @@ static void check_execve(void)
 	refuse_unless((uint32_t)(password >> 32));
 }
 
-/* System calls that are allowed only with certain arguments. The function of each call adds
- * instructions to the filter. They check the arguments, and answer the call with an error if one is
- * not allowed. */
+/* Flags that open a path for writing. They are refused unless an option of the launcher permits QEMU
+ * to write to a file or a device. The read-only mounts do not suffice, because /dev/fd/N leads to
+ * the user's own files, outside these mounts. */
+enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
+
+/* System calls that are allowed only with certain arguments. `check` adds instructions that answer
+ * the call with an error if an argument is not allowed. If `check` is NULL, the call is refused if
+ * the argument with this number contains one of the flags.
+ *
+ * Out-of-band data of sockets (MSG_OOB) are refused, because they make the kernel send signals, and
+ * because programs have escaped from their confinement through a bug in the kernel's code for them
+ * (CVE-2025-38236). Huge pages are refused, because they are a scarce resource of the host. */
 static const struct {
 	int number;
 	void (*check)(void);
+	unsigned argument;
+	uint32_t flags;
 } checked[] = {
-	{ SYS_ioctl, check_ioctl },
-	{ SYS_clone, check_clone },
-	{ SYS_prctl, check_prctl },
-	{ SYS_prlimit64, check_prlimit },
-	{ SYS_tgkill, check_tgkill },
-	{ SYS_fcntl, check_fcntl },
-	{ SYS_seccomp, check_seccomp },
-	{ SYS_execve, check_execve },
-	{ SYS_getsockopt, check_getsockopt },
-	{ SYS_sendmsg, check_message },
-	{ SYS_recvmsg, check_message },
-	{ SYS_sendto, check_transfer },
-	{ SYS_recvfrom, check_transfer },
-	{ SYS_madvise, check_madvise },
-	{ SYS_mmap, check_mmap },
-	{ SYS_openat, check_openat },
+	{ SYS_ioctl, .check = check_ioctl },
+	{ SYS_clone, .check = check_clone },
+	{ SYS_prctl, .check = check_prctl },
+	{ SYS_prlimit64, .check = check_prlimit },
+	{ SYS_tgkill, .check = check_tgkill },
+	{ SYS_fcntl, .check = check_fcntl },
+	{ SYS_seccomp, .check = check_seccomp },
+	{ SYS_execve, .check = check_execve },
+	{ SYS_getsockopt, .check = check_getsockopt },
+	{ SYS_madvise, .check = check_madvise },
+	{ SYS_sendmsg, .argument = 2, .flags = MSG_OOB },
+	{ SYS_recvmsg, .argument = 2, .flags = MSG_OOB },
+	{ SYS_sendto, .argument = 3, .flags = MSG_OOB },
+	{ SYS_recvfrom, .argument = 3, .flags = MSG_OOB },
+	{ SYS_mmap, .argument = 3, .flags = MAP_HUGETLB },
+	{ SYS_openat, .argument = 2, .flags = WRITING },
 #ifdef SYS_open
-	{ SYS_open, check_open },
+	{ SYS_open, .argument = 1, .flags = WRITING },
 #endif
 };
 
-static void add_checked(int number, void (*check)(void))
-{
-	uint16_t jump = length;
-
-	add(EQUAL, 0, 0, (uint32_t)number);
-	check();
-	answer(ALLOW);
-	instructions[jump].if_false = (uint8_t)(length - jump - 1);
-}
-
-static void write_filter(void)
+static void write_filter(bool writes)
 {
 	load(offsetof(struct call, machine));
 	refuse_unless(MACHINE);
 	load(offsetof(struct call, number));
-	for (size_t i = 0; i < sizeof checked / sizeof *checked; i++)
-		add_checked(checked[i].number, checked[i].check);
+	for (size_t i = 0; i < sizeof checked / sizeof *checked; i++) {
+		uint16_t jump = length;
+
+		add(EQUAL, 0, 0, (uint32_t)checked[i].number);
+		if (checked[i].check) {
+			checked[i].check();
+		} else if (checked[i].flags != WRITING || !writes) {
+			load_low(checked[i].argument);
+			refuse_if_any(checked[i].flags);
+		}
+		answer(ALLOW);
+		instructions[jump].if_false = (uint8_t)(length - jump - 1);
+	}
 	for (size_t i = 0; i < sizeof allowed_calls / sizeof *allowed_calls; i++)
 		answer_if((uint32_t)allowed_calls[i], ALLOW);
 	for (size_t i = 0; i < sizeof missing_calls / sizeof *missing_calls; i++)
@@ -335,10 +302,9 @@ const char *filter_install(const struct options *options, char detail[static DET
 	struct program program = { .instructions = instructions };
 
 	(void)detail;
-	writes = options->writable.count > 0 || options->devices.count > 0;
 	if (getrandom(&password, sizeof password, 0) != sizeof password)
 		return strerror(errno);
-	write_filter();
+	write_filter(options->writable.count > 0 || options->devices.count > 0);
 	program.count = length;
 	return syscall(SYS_seccomp, SET_MODE_FILTER, 0, &program) == 0 ? NULL : strerror(errno);
 }

@@ -2,10 +2,6 @@
 #ifndef FILTER_H
 #define FILTER_H
 
-#include "layers.h"
-
-layer_lay filter_install;
-
 /* Executes a program. The array `program` holds its path and its arguments. The filter allows
  * execve only from this function. Returns on failure only. */
 void filter_execute(char **program);

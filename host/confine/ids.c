@@ -1,5 +1,4 @@
-#include "ids.h"
-
+/* Sets the uid and the groups of QEMU, and drops all privileges. */
 #include <errno.h>
 #include <grp.h>
 #include <stdbool.h>
@@ -39,10 +38,8 @@ enum { NOBODY = 65534 };
 
 static bool become(const struct options *options, uid_t id)
 {
-	size_t groups = options->has_group ? 1 : 0;
-
-	return setgroups(groups, &options->group) == 0 && setresgid(id, id, id) == 0 &&
-	       setresuid(id, id, id) == 0;
+	return setgroups(options->group != NO_GROUP, &options->group) == 0 &&
+	       setresgid(id, id, id) == 0 && setresuid(id, id, id) == 0;
 }
 
 /* Empties and locks the capability sets from which an executed program could gain capabilities. The
@@ -69,17 +66,18 @@ const char *ids_give_up(const struct options *options, char detail[static DETAIL
 	const char *reason = NULL;
 
 	narrow();
-	if (options->has_uid && !become(options, options->uid)) {
+	if (options->uid && !become(options, options->uid)) {
 		/* The kernel has refused the requested uid, for example because the user namespace
 		 * of a container lacks it. Change to the user nobody instead, so that QEMU does not
 		 * run as root. */
 		reason = strerror(errno);
 		become(options, NOBODY);
-	} else if (options->has_uid) {
-		snprintf(detail, DETAIL_SIZE, "uid %u", options->uid);
+	} else if (options->uid) {
+		int size = snprintf(detail, DETAIL_SIZE, "uid %u", options->uid);
+
 		if (options->copied > 0)
-			snprintf(detail, DETAIL_SIZE, "uid %u, which has copies of %u files",
-				 options->uid, options->copied);
+			snprintf(detail + size, DETAIL_SIZE - (size_t)size,
+				 "; for it, %u files were copied to memory", options->copied);
 	}
 	if (!drop() && !reason)
 		reason = strerror(errno);

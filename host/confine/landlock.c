@@ -1,5 +1,5 @@
-#include "landlock.h"
-
+/* Restricts QEMU's access to files, TCP and other processes with Landlock, a security module of
+ * Linux. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -125,7 +125,7 @@ const char *landlock_restrict(const struct options *options, char detail[static 
 	bool done;
 
 	if (version < 1)
-		return version < 0 ? strerror(errno) : "no version";
+		return version < 0 ? strerror(errno) : "the kernel supports no version of Landlock";
 	held = &by_version[version < NEWEST ? version : NEWEST];
 	rules.handled = held->files;
 	rules.fd = (int)syscall(SYS_landlock_create_ruleset, held, size_of(held), 0);

@@ -1,5 +1,4 @@
-#include "limits.h"
-
+/* Sets the resource limits of QEMU, such as the maximum number of open files. */
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -55,26 +54,25 @@ static bool set(int resource, rlim_t value, bool is_soft)
  * user's other processes must not be set. */
 static bool counts_threads(const struct options *options)
 {
-	return options->has_uid ? status_holds(LAYER_IDS) :
-				  status_holds(LAYER_USER) && counts_by_namespace();
+	return options->uid ? status_holds(LAYER_IDS) :
+			      status_holds(LAYER_USER) && counts_by_namespace();
 }
 
 const char *limits_set(const struct options *options, char detail[static DETAIL_SIZE])
 {
+	const struct limits *limits = &options->limits;
+
 	/* Limit core dumps to 1 byte instead of 0. With 0, the kernel would still write a core dump
-	 * if the core pattern is a pipe to a program (core(5)). */
-	if (!set(RLIMIT_CORE, 1, false))
-		return strerror(errno);
-	/* Limit queued signals. The kernel counts those of all processes of a user together, so
-	 * QEMU could otherwise use up the limit of the user's other processes. QEMU's threads need
-	 * few. */
-	if (!set(RLIMIT_SIGPENDING, 256, false))
+	 * if the core pattern is a pipe to a program (core(5)). Limit queued signals to a few,
+	 * because the kernel counts those of all processes of a user together. Without this limit,
+	 * QEMU could use up the limit of the user's other processes. */
+	if (!set(RLIMIT_CORE, 1, false) || !set(RLIMIT_SIGPENDING, 256, false))
 		return strerror(errno);
 	strcpy(detail, "core");
 	for (unsigned i = 0; i < LIMITS; i++) {
-		if (!options->limited[i] || (i == LIMIT_THREADS && !counts_threads(options)))
+		if (!limits->given[i] || (i == LIMIT_THREADS && !counts_threads(options)))
 			continue;
-		if (!set(kinds[i].resource, options->limits[i], kinds[i].is_soft))
+		if (!set(kinds[i].resource, limits->value[i], kinds[i].is_soft))
 			return strerror(errno);
 		/* The size need not be checked, because `detail` has room for the names of all
 		 * limits. */

@@ -1,6 +1,5 @@
 #include "mount_tree.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,13 +25,10 @@ static bool limit(int tree, uint64_t set, unsigned flags)
 int tree_copy(const char *path, uint64_t set)
 {
 	int tree = (int)syscall(SYS_open_tree, AT_FDCWD, path, TREE_CLONE | O_CLOEXEC | RECURSIVE);
-	int error;
 
 	if (tree < 0 || limit(tree, set, RECURSIVE))
 		return tree;
-	error = errno;
 	close(tree);
-	errno = error;
 	return -1;
 }
 

@@ -1,5 +1,4 @@
-#include "mounts.h"
-
+/* Gives QEMU a root file system that holds only the files that it needs. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,9 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "readonly.h"
-#include "options.h"
 #include "mount_tree.h"
+#include "options.h"
+#include "reopen.h"
 
 /* Definitions of linux/mount.h, which musl lacks. */
 enum { SET_STRING = 1, CREATE = 6 };
@@ -162,7 +161,7 @@ const char *mounts_replace(const struct options *options, char detail[static DET
 		return strerror(errno);
 	/* If a file that QEMU receives for reading only stays writable, change to the new root
 	 * anyway, but report that the layer "mount" is missing. */
-	unprotected = readonly_protect(&options->files) && readonly_protect(&options->disks) ?
+	unprotected = reopen_read_only(&options->files) && reopen_read_only(&options->disks) ?
 			      NULL :
 			      strerror(errno);
 	root = make_root();

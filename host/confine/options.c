@@ -43,143 +43,85 @@ static bool goes_up(const char *path)
 	return strstr(path, "/../") || (length >= 3 && strcmp(path + length - 3, "/..") == 0);
 }
 
-static bool add_path(struct paths *paths, const char *text)
+/* The following functions set an option's field of struct options. They return false if the text of
+ * the option's value is wrong. */
+static bool add_path(void *field, const char *text)
 {
+	struct paths *paths = field;
+
 	if (*text != '/' || goes_up(text) || paths->count == PATHS_MAX)
 		return false;
 	paths->at[paths->count++] = text;
 	return true;
 }
 
-static bool descriptor(const char *text, int *into)
+static bool add_file(void *field, const char *text)
 {
+	struct files *files = field;
 	uint64_t value;
 
-	if (!number(text, INT32_MAX, &value))
+	if (files->count == FILES_MAX || !number(text, INT32_MAX, &value))
 		return false;
-	*into = (int)value;
+	files->at[files->count++] = (int)value;
 	return true;
 }
 
-static bool add_file(struct files *files, const char *text)
+static bool mark_layer(void *field, const char *text)
 {
-	return files->count < FILES_MAX && descriptor(text, &files->at[files->count]) &&
-	       ++files->count;
-}
+	bool *marked = field;
 
-static bool mark_layer(bool marked[LAYERS], const char *text)
-{
 	for (unsigned i = 0; i < LAYERS; i++)
 		if (strcmp(text, layer_names[i]) == 0)
 			return marked[i] = true;
 	return false;
 }
 
-static bool set_limit(struct options *options, const char *text)
+static bool set_limit(void *field, const char *text)
 {
+	struct limits *limits = field;
+
 	for (unsigned i = 0; i < LIMITS; i++) {
 		size_t length = strlen(limit_names[i]);
 
 		if (strncmp(text, limit_names[i], length) == 0 && text[length] == '=')
-			return options->limited[i] = number(text + length + 1, INT64_MAX,
-							    &options->limits[i]);
+			return limits->given[i] = number(text + length + 1, INT64_MAX,
+							 &limits->value[i]);
 	}
 	return false;
 }
 
-static bool set_controller(struct options *options, const char *text)
+static const struct option {
+	const char *name;
+	size_t offset; /* offset in struct options of the field that the option sets */
+	bool (*set)(void *field, const char *text); /* NULL for a number of 32 bits */
+	uint32_t least, most;
+} table[] = {
+	{ "--controller", offsetof(struct options, controller), .least = 1, .most = INT32_MAX },
+	{ "--status", offsetof(struct options, status), .least = 0, .most = INT32_MAX },
+	{ "--cgroup", offsetof(struct options, cgroup), .least = 0, .most = INT32_MAX },
+	{ "--uid", offsetof(struct options, uid), .least = 1, .most = UID_BASE_MAX },
+	{ "--group", offsetof(struct options, group), .least = 0, .most = NO_GROUP - 1 },
+	{ "--without", offsetof(struct options, left_out), .set = mark_layer },
+	{ "--read", offsetof(struct options, read), .set = add_path },
+	{ "--device", offsetof(struct options, devices), .set = add_path },
+	{ "--file", offsetof(struct options, files), .set = add_file },
+	{ "--disk", offsetof(struct options, disks), .set = add_file },
+	{ "--writable", offsetof(struct options, writable), .set = add_file },
+	{ "--limit", offsetof(struct options, limits), .set = set_limit },
+};
+
+static bool set(const struct option *option, struct options *options, const char *text)
 {
+	void *field = (char *)options + option->offset;
 	uint64_t value;
 
-	if (!number(text, INT32_MAX, &value) || value == 0)
+	if (option->set)
+		return option->set(field, text);
+	if (!number(text, option->most, &value) || value < option->least)
 		return false;
-	options->controller = (pid_t)value;
+	*(uint32_t *)field = (uint32_t)value;
 	return true;
 }
-
-static bool set_status(struct options *options, const char *text)
-{
-	return descriptor(text, &options->status);
-}
-
-static bool set_cgroup(struct options *options, const char *text)
-{
-	return descriptor(text, &options->cgroup);
-}
-
-static bool set_uid(struct options *options, const char *text)
-{
-	uint64_t value;
-
-	if (!number(text, UID_BASE_MAX, &value) || value == 0)
-		return false;
-	options->uid = (uid_t)value;
-	return options->has_uid = true;
-}
-
-static bool set_group(struct options *options, const char *text)
-{
-	uint64_t value;
-
-	if (!number(text, UINT32_MAX - 1, &value))
-		return false;
-	options->group = (gid_t)value;
-	return options->has_group = true;
-}
-
-static bool set_required(struct options *options, const char *text)
-{
-	return mark_layer(options->required, text);
-}
-
-static bool set_left_out(struct options *options, const char *text)
-{
-	return mark_layer(options->left_out, text);
-}
-
-static bool add_read(struct options *options, const char *text)
-{
-	return add_path(&options->read, text);
-}
-
-static bool add_device(struct options *options, const char *text)
-{
-	return add_path(&options->devices, text);
-}
-
-static bool add_readable(struct options *options, const char *text)
-{
-	return add_file(&options->files, text);
-}
-
-static bool add_disk(struct options *options, const char *text)
-{
-	return add_file(&options->disks, text);
-}
-
-static bool add_writable(struct options *options, const char *text)
-{
-	return add_file(&options->writable, text);
-}
-
-static const struct {
-	const char *name;
-	bool (*set)(struct options *options, const char *text);
-} table[] = {
-	{ "--controller", set_controller },
-	{ "--status", set_status },
-	{ "--require", set_required },
-	{ "--without", set_left_out },
-	{ "--read", add_read },
-	{ "--device", add_device },
-	{ "--file", add_readable },
-	{ "--disk", add_disk },
-	{ "--writable", add_writable },
-	{ "--uid", set_uid },
-	{ "--group", set_group },
-	{ "--limit", set_limit },
-	{ "--cgroup", set_cgroup },
-};
 
 /* Reads one option and its value. Returns the arguments behind the value, or NULL if the option or
  * the value is wrong. */
@@ -187,14 +129,15 @@ static char **read_one(struct options *options, char **arguments)
 {
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
 		if (strcmp(arguments[0], table[i].name) == 0)
-			return arguments[1] && table[i].set(options, arguments[1]) ? arguments + 2 :
-										     NULL;
+			return arguments[1] && set(&table[i], options, arguments[1]) ?
+				       arguments + 2 :
+				       NULL;
 	return NULL;
 }
 
 const char *options_read(struct options *options, char **arguments)
 {
-	*options = (struct options){ .status = -1, .cgroup = -1 };
+	*options = (struct options){ .status = -1, .cgroup = -1, .group = NO_GROUP };
 	while (*arguments && strcmp(*arguments, "--") != 0) {
 		char **rest = read_one(options, arguments);
 
@@ -202,8 +145,6 @@ const char *options_read(struct options *options, char **arguments)
 			return *arguments;
 		arguments = rest;
 	}
-	if (!*arguments || !arguments[1])
-		return "no program";
-	options->program = arguments + 1;
+	options->program = *arguments && arguments[1] ? arguments + 1 : NULL;
 	return NULL;
 }

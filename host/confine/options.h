@@ -27,33 +27,36 @@ enum limit { LIMIT_FILE_SIZE, LIMIT_ADDRESS_SPACE, LIMIT_OPEN_FILES, LIMIT_THREA
 
 extern const char *const limit_names[LIMITS];
 
+struct limits {
+	bool given[LIMITS];
+	uint64_t value[LIMITS];
+};
+
 struct options {
 	pid_t controller; /* pid that the launcher's parent must have; 0 for any */
 	int status;	  /* descriptor of the socket for the report; -1 for none */
 	int cgroup;	  /* descriptor of a cgroup.procs file; -1 for none */
-	bool required[LAYERS];
 	bool left_out[LAYERS];
-	bool limited[LIMITS];
-	uint64_t limits[LIMITS];
-	bool has_uid;
-	uid_t uid; /* base of QEMU's uid, to which learn_pid adds QEMU's pid */
-	bool has_group;
-	gid_t group;
+	struct limits limits;
+	uid_t uid;   /* base of QEMU's uid, to which learn_pid adds QEMU's pid; 0 for no own uid */
+	gid_t group; /* the only group that QEMU keeps; NO_GROUP for none */
 	struct paths read;    /* files and whole folders that QEMU may read and execute */
 	struct paths devices; /* devices that QEMU may read, write and control */
 	struct files files;   /* open files that QEMU may reopen for reading */
 	struct files disks;   /* open files that QEMU may read, but does not reopen */
 	struct files writable;
 	unsigned copied; /* number of files that reopen_files has copied to memory */
-	char **program;	 /* path of the program to execute, and its arguments */
+	char **program;	 /* path and arguments of the program to execute; NULL if missing */
 };
+
+#define NO_GROUP UINT32_MAX
 
 /* The largest value of the option --uid. The sum of this value and any pid is still a valid uid. */
 enum { PID_LIMIT = 1 << 22 };
 #define UID_BASE_MAX (UINT32_MAX - 1 - PID_LIMIT)
 
 /* Reads the launcher's command line arguments, without the launcher's own name. Returns NULL, or
- * the argument that is wrong. */
+ * the option that is wrong. */
 const char *options_read(struct options *options, char **arguments);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,16 +62,37 @@ static bool is_open_to_all(int file)
 	return fstat(file, &status) == 0 && (status.st_mode & S_IROTH);
 }
 
+/* A path of an open file, which other files can be opened with. */
+struct link {
+	char path[32];
+};
+
+static struct link link_of(int fd)
+{
+	struct link link;
+
+	snprintf(link.path, sizeof link.path, "/proc/self/fd/%d", fd);
+	return link;
+}
+
+/* Opens a file again for reading, given a descriptor that was opened with O_PATH, such as of a
+ * copied mount. Closes this descriptor. */
+static int reopen(int fd)
+{
+	int opened = open(link_of(fd).path, O_RDONLY | O_CLOEXEC);
+
+	close(fd);
+	return opened;
+}
+
 /* Makes the descriptor number `place` refer to the open file of `descriptor`, and closes
- * `descriptor`. */
+ * `descriptor`. Returns false, with errno, if that fails, or if `descriptor` is -1. */
 static bool put(int descriptor, int place)
 {
 	bool done = descriptor >= 0 && dup2(descriptor, place) == place;
-	int error = errno;
 
 	if (descriptor >= 0)
 		close(descriptor);
-	errno = error;
 	return done;
 }
 
@@ -79,15 +101,9 @@ static bool put(int descriptor, int place)
  * or does not belong to `uid` there. */
 static bool open_owned(int file, uid_t uid)
 {
-	int tree = tree_copy_owned(file, namespace), opened;
+	int tree = tree_copy_owned(file, namespace), opened = tree < 0 ? -1 : reopen(tree);
 	struct stat status;
-	char path[32];
 
-	if (tree < 0)
-		return false;
-	snprintf(path, sizeof path, "/proc/self/fd/%d", tree);
-	opened = open(path, O_RDONLY | O_CLOEXEC);
-	close(tree);
 	if (opened >= 0 && (fstat(opened, &status) < 0 || status.st_uid != uid)) {
 		close(opened);
 		return false;
@@ -130,7 +146,7 @@ static bool fill(int copy, int file)
  * with any uid can open the copy, and no process can write to it. */
 static bool open_copy(int file)
 {
-	int copy = memfd_create("microvm-file", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
+	int copy = memfd_create("microvm-file", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	/* Ignore SIGXFSZ, so that writing a copy that exceeds the limit of file size fails with an
 	 * error, instead of killing this process. */
 	void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
@@ -139,10 +155,8 @@ static bool open_copy(int file)
 	signal(SIGXFSZ, before);
 	if (done)
 		return put(copy, file);
-	error = errno;
 	if (copy >= 0)
 		close(copy);
-	errno = error;
 	return false;
 }
 
@@ -162,4 +176,64 @@ bool reopen_files(struct options *options)
 		options->copied++;
 	}
 	return true;
+}
+
+/* Returns whether a descriptor refers to a file in memory (memfd) that is sealed, so that no
+ * process can write to it. */
+static bool is_sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & F_SEAL_WRITE);
+}
+
+/* Makes a read-only copy of the mount of an open file, and returns a descriptor of the file in the
+ * copy. The descriptor `fd` belongs to a mount of the host's mount namespace, which cannot be
+ * copied from the new namespace. So this function looks the file up by its path in the new
+ * namespace, and copies the mount there. It returns -1 if the path no longer exists there. */
+static int copy_of(int fd)
+{
+	char path[PATH_MAX];
+	ssize_t length = readlink(link_of(fd).path, path, sizeof path);
+
+	if (length < 0 || (size_t)length == sizeof path)
+		return -1;
+	path[length] = 0;
+	return tree_copy(path, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION);
+}
+
+static bool is_same(int one, int other)
+{
+	struct stat first, second;
+
+	if (fstat(one, &first) < 0 || fstat(other, &second) < 0)
+		return false;
+	errno = ESTALE;
+	return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+static bool protect(int fd)
+{
+	int tree;
+
+	if (is_sealed(fd))
+		return true;
+	tree = copy_of(fd);
+	if (tree < 0)
+		return false;
+	if (is_same(fd, tree))
+		return put(reopen(tree), fd);
+	close(tree);
+	return false;
+}
+
+bool reopen_read_only(const struct files *files)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < files->count; i++)
+		if (!files->read_only[i] && !protect(files->at[i]))
+			error = errno;
+	errno = error;
+	return !error;
 }

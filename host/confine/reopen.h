@@ -1,4 +1,5 @@
-/* Lets QEMU reopen root's files, although QEMU has a uid of its own, which has no right to them. */
+/* Reopens the files that QEMU receives: so that QEMU can open root's files, although its uid has no
+ * right to them, and so that QEMU cannot write to files that it may only read. */
 #ifndef REOPEN_H
 #define REOPEN_H
 
@@ -16,5 +17,10 @@ void reopen_prepare(void);
  * copy in memory. The rights of other users do not change. Returns false, with errno, if neither is
  * possible. */
 bool reopen_files(struct options *options);
+
+/* Reopens each file in a read-only mount, by the same descriptor number. Otherwise QEMU could open
+ * it for writing through /dev/fd/N, because this path leads to the mount of the descriptor. Returns
+ * false, with errno, if any file remains writable. */
+bool reopen_read_only(const struct files *files);
 
 #endif

@@ -50,9 +50,12 @@ bool status_holds(enum layer layer)
 	return held[layer];
 }
 
-_Noreturn void status_fail(const char *what, const char *reason)
+_Noreturn void status_fail(const char *step, const char *object, const char *reason)
 {
+	bool on_stderr = descriptor < 0;
+
 	write_kept();
-	dprintf(descriptor < 0 ? STDERR_FILENO : descriptor, "failed %s: %s\n", what, reason);
+	dprintf(on_stderr ? STDERR_FILENO : descriptor, "%s %s%s: %s\n",
+		on_stderr ? "confine:" : "failed", step, object, reason);
 	_exit(EXIT_FAILED);
 }

@@ -1,12 +1,12 @@
 /* Reports to the controller, which has started the launcher, what the launcher does. The report
  * consists of lines of text. The first line is `pid N`. A line `LAYER ok DETAIL` or
  * `LAYER no REASON` follows for each layer of the confinement. If the program is not executed, the
- * last line is `failed WHAT: REASON`.
+ * last line is `failed MESSAGE`.
  *
  * Just before the launcher executes the program, it shuts down the socket for the report. So the
  * controller sees the end of the report even if another process, for example one that the
  * controller has just forked, holds a copy of the socket. If the kernel fails to execute the
- * program after that, the launcher writes the line `failed` to standard error instead, and exits
+ * program after that, the launcher writes `confine: MESSAGE` to standard error instead, and exits
  * with the same status as after other failures. */
 #ifndef STATUS_H
 #define STATUS_H
@@ -37,7 +37,9 @@ bool status_holds(enum layer layer);
  * are reported on standard error. */
 void status_end(void);
 
-/* Writes the collected lines and the reason why the program is not executed, and exits. */
-_Noreturn void status_fail(const char *what, const char *reason);
+/* Writes the collected lines and the reason why the program is not executed, and exits. The message
+ * consists of `step`, such as "cannot execute ", `object`, which may be empty, a colon and
+ * `reason`. */
+_Noreturn void status_fail(const char *step, const char *object, const char *reason);
 
 #endif

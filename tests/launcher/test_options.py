@@ -12,7 +12,7 @@ import pytest
 from fuzz.search import SETTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.confined import SYSTEM, build, confined
+from tests.support.confined import NO_CONTROLLER, SYSTEM, USAGE, build, confined
 
 LAYERS = "user pid net ipc uts mount cgroup ids limits landlock seccomp".split()
 LIMITS = "file-size address-space open-files threads".split()
@@ -40,7 +40,6 @@ GRAMMAR = {
     "--writable": lambda text: is_number(text, 0, INT),
     "--uid": lambda text: is_number(text, 1, UID),
     "--group": lambda text: is_number(text, 0, UNSIGNED - 1),
-    "--require": LAYERS.__contains__,
     "--without": LAYERS.__contains__,
     "--limit": is_limit,
     "--read": is_path,
@@ -72,13 +71,13 @@ def refused(options: Sequence[tuple[str, str]], rest: Sequence[str]) -> str:
     count = dict.fromkeys(GRAMMAR, 0)
     for name, value in options:
         if name not in GRAMMAR or not GRAMMAR[name](value):
-            return f"option: {name}"
+            return f"wrong option: {name}: {USAGE}"
         count[name] += 1
         if count[name] > MOST.get(name, len(options)):
-            return f"option: {name}"
-    if rest[:1] != ["--"]:
-        return f"option: {rest[0] if rest else 'no program'}"
-    return "controller: it is not the parent" if rest[1:] else "option: no program"
+            return f"wrong option: {name}: {USAGE}"
+    if rest and rest[0] != "--":
+        return f"wrong option: {rest[0]}: {USAGE}"
+    return NO_CONTROLLER if rest[1:] else f"missing program: {USAGE}"
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +108,10 @@ def test_any_words(
 @pytest.mark.parametrize("layers", [["user", "pid", "net", "ipc", "uts", "mount", "ids"], ["ids"]])
 def test_the_layers_are_laid_without_a_fault(sanitized: Path, layers: Sequence[str]) -> None:
     """All layers but the filter, which would refuse the calls of the sanitizers."""
-    options = [word for layer in layers for word in ("--require", layer)]
-    options += [*SYSTEM, "--without", "seccomp", "--limit", "open-files=64"]
+    options = [*SYSTEM, "--without", "seccomp", "--limit", "open-files=64"]
     with Path(__file__).open("rb") as file:
         number = file.fileno()
         options += ["--file", str(number)]
         result = confined(sanitized, options, ["/bin/echo", "here"], descriptors=[number])
     assert (result.output, result.code, result.failure) == ("here\n", 0, "")
+    assert all(result.layers[layer] for layer in layers)

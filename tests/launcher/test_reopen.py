@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.launcher.test_layers import BASE, LAYERS, ROOT, with_layers
+from tests.launcher.test_layers import BASE, ROOT, with_layers, without
 from tests.support.confined import SYSTEM, Confined, confined
 from tests.support.ordinary import USER
 
@@ -44,10 +44,9 @@ def lend(
     option: str = "--file",
 ) -> Confined:
     """Run a shell script with its own uid; $0 is the descriptor of the file, and $1 is its path."""
-    left_out = [word for name in LAYERS if name not in layers for word in ("--without", name)]
     with path.open("rb") as file:
         number = str(file.fileno())
-        options = [*left_out, *SYSTEM, "--uid", str(BASE), option, number]
+        options = [*without(layers), *SYSTEM, "--uid", str(BASE), option, number]
         program = ["/bin/bash", "-c", script, number, str(path)]
         return confined(launcher, options, program, prefix=prefix, descriptors=[file.fileno()])
 
@@ -60,7 +59,7 @@ def ids(result: Confined) -> str:
 
 def has_mounts(launcher: Path, path: Path) -> bool:
     """Return True if this host can mount a file with another owner."""
-    return "copies" not in ids(lend(launcher, path, "true"))
+    return "copied" not in ids(lend(launcher, path, "true"))
 
 
 @pytest.mark.parametrize("prefix", [[], WITHOUT_MOUNTS])
@@ -86,7 +85,7 @@ def test_it_has_the_file_itself_where_mounts_can_be_made(launcher: Path, private
 
 def test_it_has_a_copy_where_no_mounts_can_be_made(launcher: Path, private: Path) -> None:
     result = lend(launcher, private, "stat -Lc '%b' /dev/fd/$0", prefix=WITHOUT_MOUNTS)
-    assert ids(result) == "ids ok uid UID, which has copies of 1 files"
+    assert ids(result) == "ids ok uid UID; for it, 1 files were copied to memory"
     assert int(result.output) < HOLE // 512  # the hole takes no memory
 
 
@@ -112,7 +111,7 @@ def test_a_file_of_another_user_is_copied(launcher: Path, private: Path) -> None
     os.chown(private, USER, USER)
     result = lend(launcher, private, "head -c 8 /dev/fd/$0")
     assert result.output == "content\n"
-    assert ids(result).endswith("which has copies of 1 files")
+    assert ids(result).endswith("; for it, 1 files were copied to memory")
 
 
 def test_a_file_that_is_gone_is_lent(launcher: Path, private: Path) -> None:
@@ -136,4 +135,4 @@ def test_a_disk_is_only_read_by_its_descriptor(launcher: Path, private: Path) ->
 def test_what_cannot_be_copied_is_a_failure(launcher: Path, private: Path) -> None:
     limit = [shutil.which("prlimit") or "prlimit", "--fsize=4096", *WITHOUT_MOUNTS]
     result = lend(launcher, private, "true", prefix=limit)
-    assert result.failure.startswith("files: ")
+    assert result.failure == "cannot let QEMU's user read its files: File too large"

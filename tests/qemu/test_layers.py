@@ -132,13 +132,15 @@ def test_homebrew_folders_with_libraries_are_readable(tmp_path: Path) -> None:
 
 def test_report_is_parsed_in_pieces() -> None:
     status = LauncherReport()
-    for part in (b"pid 1", b"2\nuser no left out\npid ok\nlimits ok core file-size\nids o", b"k\n"):
+    for part in (b"pid 1", b"2\nuser no disabled\npid ok\nlimits ok core file-size\nids o", b"k\n"):
         status.feed(part)
     assert status.pid == 12
-    assert str(status) == "pid, limits (core file-size), ids; without user (left out)"
+    assert str(status) == "pid, limits (core file-size), ids; without user (disabled)"
     status.check(required=False)
-    status.feed(b"failed /usr/bin/qemu: Permission denied\n")
-    with pytest.raises(QemuError, match="cannot start QEMU: /usr/bin/qemu: Permission denied"):
+    status.feed(b"failed cannot execute qemu: Permission denied\n")
+    with pytest.raises(
+        QemuError, match="cannot start QEMU: cannot execute qemu: Permission denied"
+    ):
         status.check(required=False)
 
 
@@ -174,7 +176,7 @@ async def start(config: QemuConfig) -> None:
 @pytest.mark.usefixtures("_leakless", "_no_filter")
 async def test_require_fails_without_a_demanded_layer(configure: Configure) -> None:
     await start(configure())
-    with pytest.raises(ConfinementError, match=r"no seccomp \(left out\)") as refused:
+    with pytest.raises(ConfinementError, match=r"no seccomp \(disabled\)") as refused:
         await start(configure(confinement="require"))
     assert "`microvm confinement`" in refused.value.hint
     assert refused.value.exit_status == 125

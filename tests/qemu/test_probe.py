@@ -71,17 +71,17 @@ def test_missing_layer_has_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(confinement)
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    after = lines[lines.index("no landlock: left out") + 1]
+    after = lines[lines.index("no landlock: disabled") + 1]
     assert (
         after == "    boot a kernel with Landlock: /sys/kernel/security/lsm must contain `landlock`"
     )
     assert lines[-1] == (
-        "--confinement=require starts none here: no landlock (left out) and no mount (left out)"
+        "--confinement=require starts none here: no landlock (disabled) and no mount (disabled)"
     )
     said = json.loads(CliRunner().invoke(confinement, ["--json"]).output)
     assert (said["require"], said["missing"]) == (
         False,
-        ["no landlock (left out) and no mount (left out)"],
+        ["no landlock (disabled) and no mount (disabled)"],
     )
     assert [each["layer"] for each in said["layers"]] == [layer.name for layer in LAYERS]
     assert all(each["help"] for each in said["layers"] if not each["holds"])
@@ -99,7 +99,7 @@ def test_root_without_uids_gets_other_advice() -> None:
     assert not said["ids"]["holds"]
     assert "start microvm as an ordinary user" in said["ids"]["help"]
     assert "see `ids`" in said["user"]["help"]
-    assert "threads are left out" in said["limits"]["help"]
+    assert "threads are not limited" in said["limits"]["help"]
 
 
 @pytest.mark.usefixtures("_leakless")

@@ -14,6 +14,10 @@ SOURCE = Path(__file__).resolve().parents[2] / "host/confine"
 #: # Folders that a program of this system needs in order to start.
 SYSTEM = [word for path in ("/usr", "/lib", "/lib64", "/bin") for word in ("--read", path)]
 
+#: Parts of the launcher's error messages.
+USAGE = "the usage is confine [OPTION VALUE]... -- PROGRAM [ARGUMENT]..."
+NO_CONTROLLER = "cannot find the controller: the process that started the launcher has exited"
+
 
 @dataclass(frozen=True)
 class Confined:

@@ -95,10 +95,10 @@ LAYERS = (
 )
 """All layers of QEMU's confinement, in the order in which users see them."""
 
-_LEFT_OUT = "left out"  # the report about the layer `user` of a launcher that root runs
+_DISABLED = "disabled"  # the report about the layer `user` of a launcher that root runs
 _NOT_FOR_ROOT = "nothing to do: for root, each machine has its own uid, which is stronger"
 _NOT_WITHOUT_IDS = "see `ids`: root uses one uid per machine instead, but cannot do so here"
-_NO_THREADS = "threads are left out, because the kernel would count other processes of the same uid"
+_NO_THREADS = "threads are not limited: the kernel would count other processes of the same uid"
 
 DEMANDED = (("ids",), ("limits",), ("seccomp",), ("landlock", "mount"))
 """The layers that `--confinement require` demands: at least one layer of each tuple."""
@@ -216,7 +216,7 @@ def with_help(results: Mapping[str, LayerResult]) -> Mapping[str, LayerResult]:
         if result.holds:
             lacks_threads = layer.name == "limits" and "threads" not in result.text.split()
             return _NO_THREADS if lacks_threads else ""
-        if layer.name == "user" and result.text == _LEFT_OUT:
+        if layer.name == "user" and result.text == _DISABLED:
             return _NOT_FOR_ROOT if results["ids"].holds else _NOT_WITHOUT_IDS
         return layer.help
 
