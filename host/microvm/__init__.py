@@ -59,12 +59,7 @@ if TYPE_CHECKING:
     from microvm.guest.upload import FileData
     from microvm.images import Image, ImageManifest
     from microvm.images.config import ImageConfig
-    from microvm.jobs.job import (
-        CommandLines,
-        Commands,
-        Job,
-        Outcome,
-    )
+    from microvm.jobs.job import CommandLines, Commands, Job, Outcome
     from microvm.jobs.pool import Pool
     from microvm.machine.base import Machine
     from microvm.machine.files import (
@@ -171,52 +166,29 @@ __all__ = [
     "__version__",
 ]
 
-# For each public name, the module that defines it. The errors are not listed, because
-# `microvm.errors` defines all of them.
-_MODULES = {
-    "Accelerator": "microvm.options",
-    "AttachedVM": "microvm.supervisor.client.attached",
-    "Bus": "microvm.arches",
-    "BytesRunOptions": "microvm.options",
-    "CommandLines": "microvm.jobs.job",
-    "Commands": "microvm.jobs.job",
-    "CompletedProcess": "microvm.guest.process",
-    "Confinement": "microvm.options",
-    "Duration": "microvm.units",
-    "EncodedRunOptions": "microvm.options",
-    "ExecOptions": "microvm.options",
-    "FileData": "microvm.guest.upload",
-    "FileOptions": "microvm.machine.files",
-    "FileStatus": "microvm.guest.files",
-    "Forks": "microvm.machine.forks",
-    "GetOptions": "microvm.machine.files",
-    "GuestPath": "microvm.guest.files",
-    "GuestStatus": "microvm.guest.status",
-    "GuestUser": "microvm.guest.files",
-    "Image": "microvm.images",
-    "ImageConfig": "microvm.images.config",
-    "ImageManifest": "microvm.images",
-    "InputStream": "microvm.guest.streams",
-    "Job": "microvm.jobs.job",
-    "ListOptions": "microvm.machine.files",
-    "Machine": "microvm.machine.base",
-    "MachineOptions": "microvm.options",
-    "MicroVM": "microvm.machine.machine",
-    "Outcome": "microvm.jobs.job",
-    "OutputStream": "microvm.guest.streams",
-    "Pool": "microvm.jobs.pool",
-    "PoolOptions": "microvm.options",
-    "Process": "microvm.guest.process",
-    "PutArchiveOptions": "microvm.machine.files",
-    "ReadOptions": "microvm.machine.files",
-    "Received": "microvm.guest.download",
-    "RunOptions": "microvm.options",
-    "Size": "microvm.units",
-    "Snapshot": "microvm.machine.snapshot",
-    "Text": "microvm.options",
-    "TextRunOptions": "microvm.options",
-    "UncapturedRunOptions": "microvm.options",
-    "WriteOptions": "microvm.machine.files",
+# For each module, the public names that it defines. `microvm.errors` defines all other names.
+_NAMES = {
+    "arches": "Bus",
+    "guest.download": "Received",
+    "guest.files": "FileStatus GuestPath GuestUser",
+    "guest.process": "CompletedProcess Process",
+    "guest.status": "GuestStatus",
+    "guest.streams": "InputStream OutputStream",
+    "guest.upload": "FileData",
+    "images": "Image ImageManifest",
+    "images.config": "ImageConfig",
+    "jobs.job": "CommandLines Commands Job Outcome",
+    "jobs.pool": "Pool",
+    "machine.base": "Machine",
+    "machine.files": "FileOptions GetOptions ListOptions PutArchiveOptions ReadOptions "
+    "WriteOptions",
+    "machine.forks": "Forks",
+    "machine.machine": "MicroVM",
+    "machine.snapshot": "Snapshot",
+    "options": "Accelerator BytesRunOptions Confinement EncodedRunOptions ExecOptions "
+    "MachineOptions PoolOptions RunOptions Text TextRunOptions UncapturedRunOptions",
+    "supervisor.client.attached": "AttachedVM",
+    "units": "Duration Size",
 }
 
 
@@ -225,7 +197,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_MODULES.get(name, "microvm.errors")), name)
+    found = (module for module, names in _NAMES.items() if name in names.split())
+    return getattr(import_module(f"microvm.{next(found, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -58,10 +58,7 @@ def encoded(name: str) -> bytes:
 
 
 def write(entries: Iterable[CpioEntry], out: BinaryIO) -> None:
-    """Write a cpio archive of the entries. They are sorted by name, so a folder precedes its files.
-
-    :raises ImageError: An entry has the name that marks the end of an archive.
-    """
+    """Write the entries to a cpio archive, sorted by name, so that a folder precedes its files."""
     inode = 0
     for inode, entry in enumerate(sorted(entries, key=lambda e: encoded(e.name)), start=1):
         if entry.name == TRAILER:

@@ -61,15 +61,7 @@ LOOK_AT_CONSOLE = (
 """Hint of the error for a guest that has crashed or does not answer."""
 
 ExitKind = Literal[
-    "reset",
-    "shutdown",
-    "panic",
-    "internal_error",
-    "quit",
-    "killed",
-    "crash",
-    "limit",
-    "exit",
+    "reset", "shutdown", "panic", "internal_error", "quit", "killed", "crash", "limit", "exit"
 ]
 """Cause for which a QEMU process has exited; `QemuExit` describes each."""
 

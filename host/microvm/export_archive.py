@@ -43,11 +43,7 @@ class ExportWriter:
         self._stream = stream
 
     def add(self, name: str, size: int, content: Iterable[bytes]) -> None:
-        """Write a member, which is a file, to the archive.
-
-        :param size: The total size of the content, in bytes.
-        :raises OSError: The member cannot be written.
-        """
+        """Write a file to the archive; `size` is the total number of bytes in its `content`."""
         header = tarfile.TarInfo(name)
         header.size = size
         self._stream.write(header.tobuf(tarfile.GNU_FORMAT))
@@ -69,8 +65,6 @@ class ExportReader:
 
         It yields the size of the member, and an iterator over its content in chunks.
 
-        :param name: The name that the member must have.
-        :param limit: Maximum size of the member, in bytes.
         :raises DamagedError: The member has another name, is larger, or is incomplete.
         """
         block = self._exactly(_BLOCK)
@@ -88,10 +82,7 @@ class ExportReader:
             return b"".join(content)
 
     def end(self) -> None:
-        """Check that the archive ends after the members that have been read.
-
-        :raises DamagedError: The archive has a further member, or is incomplete.
-        """
+        """Check that the archive ends after the members that have been read."""
         rest, most = b"", tarfile.RECORDSIZE
         while len(rest) <= most and (more := self._stream.read(most)):
             rest += more
@@ -141,10 +132,7 @@ def bound(size: int) -> int:
 
 
 def chunks(file: BinaryIO | ZstdReader, size: int) -> Iterator[bytes]:
-    """Yield exactly `size` bytes of a file, in chunks.
-
-    :raises DamagedError: The file has fewer bytes.
-    """
+    """Yield exactly `size` bytes of a file, in chunks."""
     while size:
         check_stopped()
         chunk = file.read(min(size, CHUNK))

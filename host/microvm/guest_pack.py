@@ -82,13 +82,9 @@ def _folders() -> Iterator[Path]:
 
 
 def installed(arch: Arch) -> PackManifest | None:
-    """Return the manifest of the installed guest pack, or None if no pack is installed.
-
-    :raises ImageError: If the pack is damaged.
-    """
+    """Return the manifest of the installed guest pack, or None if no pack is installed."""
     if (path := manifest(arch)) is None:
         return None
-
     try:
         with path.open("rb") as file:
             fields = json.loads(file.read(_LIMIT))
@@ -105,8 +101,6 @@ def part(arch: Arch, name: str, digest: str) -> Path | None:
 
     Return None if no pack is installed, or if its component was built from other sources.
 
-    :param name: Name of the component, such as the kernel.
-    :param digest: Digest of the sources from which the component must have been built.
     :raises ImageError: If the pack is damaged.
     """
     path, found = manifest(arch), installed(arch)
@@ -121,9 +115,6 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
     The result contains the content of each file by its name. If no pack is installed, or if
     `digest` is not the digest of the sources of its component, the result is empty.
 
-    :param name: Name of the component, such as the kernel.
-    :param digest: Digest of the sources from which the component must have been built.
-    :param names: Names of the files in the folder of the component.
     :raises ImageError: If the pack is damaged.
     """
     folder, found = part(arch, name, digest), installed(arch)
@@ -143,7 +134,6 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
 def check(arch: Arch, schema: str) -> None:
     """Check that the installed guest pack, if any, uses the protocol whose digest is `schema`.
 
-    :param schema: Digest of the host's protocol, as 16 hexadecimal digits.
     :raises ImageError: If the pack speaks another protocol or is damaged.
     """
     found, name = installed(arch), distribution(arch)

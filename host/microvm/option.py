@@ -98,8 +98,7 @@ class Option(NamedTuple):
     def check(self, value: object) -> Any:
         """Check a value of the option, and return it in the form that the library uses.
 
-        :raises UsageError: Raised if the value is invalid. The message begins with the option's
-            name.
+        The message of the UsageError for an invalid value begins with the option's name.
         """
         try:
             return self.read(value)
@@ -157,7 +156,6 @@ def read_options(kind: Any, given: Mapping[str, object], function: str) -> dict[
 
     The returned values are in the form that the library uses.
 
-    :param kind: Class that declares the options.
     :param function: Name of the function, for error messages.
     :raises UsageError: Raised if a value is invalid.
     :raises TypeError: Raised if an option does not exist.
@@ -194,15 +192,12 @@ def flag(name: str) -> str:
 
 
 def check_needs(
-    options: Mapping[str, Option],
-    given: Mapping[str, object],
-    spell: Callable[[str], str] = str,
+    options: Mapping[str, Option], given: Mapping[str, object], spell: Callable[[str], str] = str
 ) -> None:
     """Check that each given option has the other option that it needs; an error names both.
 
     :param given: Values by name. An option whose value is None is not given.
     :param spell: Function that converts a name to the form in which the user knows it.
-    :raises UsageError: Raised if a needed option is not given.
     """
     for name, option in options.items():
         needed = option.needs

@@ -140,17 +140,9 @@ def _input(value: Any) -> Any:
     return value
 
 
-def _encoding(value: Any) -> Any:
+def _accepted_by(function: Callable[[Any], object], value: Any) -> Any:
     try:
-        "".encode(value)
-    except (LookupError, TypeError, ValueError) as error:
-        raise UsageError(str(error)) from None
-    return value
-
-
-def _error_handler(value: Any) -> Any:
-    try:
-        codecs.lookup_error(value)
+        function(value)
     except (LookupError, TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
     return value
@@ -363,23 +355,18 @@ class RunOptions(PlainRunOptions, total=False):
             default=True,
         ),
     ]
-    text: Annotated[
-        bool,
-        _PYTHON_ONLY("Use text mode: input and output are str.", default=False),
-    ]
+    text: Annotated[bool, _PYTHON_ONLY("Use text mode: input and output are str.", default=False)]
     encoding: Annotated[
         str | None,
         _PYTHON_ONLY(
-            "Use text mode with this encoding.",
-            _encoding,
-            shown="UTF-8",
+            "Use text mode with this encoding.", partial(_accepted_by, "".encode), shown="UTF-8"
         ),
     ]
     errors: Annotated[
         str | None,
         _PYTHON_ONLY(
             "Use text mode with this handling of encoding errors, as in `bytes.decode`.",
-            _error_handler,
+            partial(_accepted_by, codecs.lookup_error),
             shown="strict",
         ),
     ]

@@ -57,7 +57,6 @@ class NoticeReporter(NullReporter):
         self._notify = notify
 
     def notice(self, text: str) -> None:
-        """Pass the notice to the function."""
         self._notify(text)
 
 
@@ -65,18 +64,15 @@ class LineReporter:
     """A reporter that prints a line on standard error for each step and notice."""
 
     def step(self, text: str) -> None:
-        """Print a line that describes the next step."""
         print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int | None) -> None:
         """Ignore the progress of a step, because printed lines cannot be updated."""
 
     def line(self, text: str) -> None:
-        """Print a line of output of the build unchanged."""
         print(printable(text), file=sys.stderr, flush=True)
 
     def notice(self, text: str) -> None:
-        """Print a notice as a line."""
         self.step(text)
 
 
@@ -87,27 +83,22 @@ class TerminalReporter:
         self._progress: Progress | None = None
 
     def step(self, text: str) -> None:
-        """Show the next step in the progress bar, instead of the previous step."""
         progress = self._started()
         for task in progress.task_ids:
             progress.remove_task(task)
         progress.add_task(printable(text), total=None)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Update the progress bar for the progress of the current step."""
         progress = self._started()
         progress.update(progress.task_ids[-1], completed=done, total=total)
 
     def line(self, text: str) -> None:
-        """Print a line of output of the build above the progress bar."""
         self._started().console.print(printable(text), markup=False, highlight=False)
 
     def notice(self, text: str) -> None:
-        """Print a notice above the progress bar."""
         self.line(f"microvm: {text}")
 
     def close(self) -> None:
-        """Remove the progress bar."""
         if self._progress:
             self._progress.stop()
 

@@ -44,13 +44,13 @@ _SECONDS = (1, 86400, 3600, 60, 1, 1e-3)
 
 
 def parse_size(value: Size) -> int:
-    """Convert a size to a number of bytes.
-
-    :raises UsageError: If the value is not a valid size.
-    """
+    """Convert a size to a number of bytes."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         unit = match[2] and match[2].upper()
-        size = int(match[1]) * _BYTES[unit] if match[1].isdigit() else _fraction(match[1], unit)
+        if match[1].isdigit():
+            size = int(match[1]) * _BYTES[unit]
+        else:
+            size = int(float(match[1]) * _BYTES[unit]) if unit else -1  # bytes have no fraction
     elif isinstance(value, int) and not isinstance(value, bool):
         size = value
     else:
@@ -61,18 +61,8 @@ def parse_size(value: Size) -> int:
     return size
 
 
-def _fraction(number: str, unit: str | None) -> int:
-    size = float(number) * _BYTES[unit]
-    # A size without a unit is in bytes, so it must not have a fraction. Return -1 for such a size:
-    # the caller refuses negative sizes.
-    return int(size) if unit else -1
-
-
 def parse_duration(value: Duration) -> float:
-    """Convert a duration to a positive number of seconds.
-
-    :raises UsageError: If the value is not a valid duration.
-    """
+    """Convert a duration to a positive number of seconds."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         parts = zip(match.groups("0"), _SECONDS, strict=True)
         seconds = math.fsum(float(part) * unit for part, unit in parts)
@@ -90,10 +80,7 @@ def parse_duration(value: Duration) -> float:
 
 
 def parse_count(value: int, *, least: int, most: float = math.inf) -> int:
-    """Check that a value is a whole number from `least` to `most`, and return it.
-
-    :raises UsageError: If the value is not such a number.
-    """
+    """Check that a value is a whole number from `least` to `most`, and return it."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         bounds = f"from {least} on" if most == math.inf else f"from {least} to {most}"
         raise UsageError(f"{value!r} is not a whole number {bounds}")
@@ -101,56 +88,38 @@ def parse_count(value: int, *, least: int, most: float = math.inf) -> int:
 
 
 def parse_memory(value: Size) -> int:
-    """Convert a memory size of a guest to a number of bytes, which is a whole number of MiB.
-
-    :raises UsageError: If the value is not a valid size, not a whole number of MiB, or too small.
-    """
-    size = parse_size(value)
-    if size < MINIMUM_MEMORY:
-        raise _too_little(value, MINIMUM_MEMORY, "memory for a guest")
-    return _mebibytes(value, size)
+    """Convert a memory size of a guest to a number of bytes, which is a whole number of MiB."""
+    return _sufficient(value, MINIMUM_MEMORY, "memory for a guest", in_mebibytes=True)
 
 
 def parse_disk(value: Size) -> int:
-    """Convert the size of a disk to a number of bytes, which is a whole number of MiB.
-
-    :return: Number of bytes; 0 is no disk.
-    :raises UsageError: If the value is not a valid size, not a whole number of MiB, or too small.
-    """
-    size = parse_size(value)
-    if 0 < size < MINIMUM_DISK:
-        raise _too_little(value, MINIMUM_DISK, "for a disk")
-    return _mebibytes(value, size)
-
-
-def _mebibytes(value: Size, size: int) -> int:
-    if size % _MEBIBYTE:
-        raise UsageError(f"{value!r} is not a whole number of MiB", hint="write 512M or 2G")
-    return size
+    """Convert the size of a disk to bytes, a whole number of MiB; 0 means that there is no disk."""
+    return _sufficient(value, MINIMUM_DISK, "for a disk", or_none=True, in_mebibytes=True)
 
 
 def parse_memory_limit(value: Size) -> int:
-    """Convert the memory limit of a command to a number of bytes; 0 means that there is no limit.
+    """Convert the memory limit of a command to a number of bytes; 0 means no limit."""
+    return _sufficient(value, MINIMUM_LIMIT, "memory for a command", or_none=True)
 
-    :raises UsageError: If the value is not a valid size, or too small.
-    """
+
+def _sufficient(
+    value: Size, least: int, purpose: str, *, or_none: bool = False, in_mebibytes: bool = False
+) -> int:
+    """Convert a size to at least `least` bytes, or to 0 if `or_none`."""
     size = parse_size(value)
-    if 0 < size < MINIMUM_LIMIT:
-        raise _too_little(value, MINIMUM_LIMIT, "memory for a command")
+    if size < least and not (or_none and size == 0):
+        hint = f"at least {format_size(least)}; a number alone is bytes"
+        raise UsageError(f"{value!r} is too little {purpose}", hint=hint)
+    if in_mebibytes and size % _MEBIBYTE:
+        raise UsageError(f"{value!r} is not a whole number of MiB", hint="write 512M or 2G")
     return size
-
-
-def _too_little(value: Size, least: int, purpose: str) -> UsageError:
-    hint = f"at least {format_size(least)}; a number alone is bytes"
-    return UsageError(f"{value!r} is too little {purpose}", hint=hint)
 
 
 def format_size(size: int) -> str:
     """Return a size as text that `parse_size` accepts, such as `1.5G`, with at most one decimal."""
     for unit in "TGMK":
         if size >= _BYTES[unit]:
-            number = f"{size / _BYTES[unit]:.1f}".removesuffix(".0")
-            return f"{number}{unit}"
+            return f"{size / _BYTES[unit]:.1f}".removesuffix(".0") + unit
     return str(size)
 
 

@@ -60,10 +60,7 @@ class NotZstdError(EOFError):
 
 
 class ZstdDecoder:
-    """A decompressor of one zstd stream.
-
-    :param window: Binary logarithm of the memory that decompression may take, in bytes.
-    """
+    """A decompressor of one zstd stream, which may use at most 2 ** `window` bytes of memory."""
 
     def __init__(self, window: int) -> None:
         zstd = zstd_module()
@@ -165,10 +162,7 @@ class ZstdReader:
     """A reader of a file that zstd has compressed. Only a piece of the file is in memory."""
 
     def __init__(self, file: BinaryIO, window: int) -> None:
-        """Prepare to read a file from its position, using at most 2 ** `window` bytes of memory.
-
-        :param window: Binary logarithm of the memory that decompression may take, in bytes.
-        """
+        """Prepare to read a file from its position, using at most 2 ** `window` bytes of memory."""
         # If the file is a pipe, `file.read` returns only when `_READ` bytes have arrived, or at the
         # end of the pipe. So decompression lags behind the pipe's writer by up to `_READ` bytes.
         chunks = iter(partial(file.read, _READ), b"")

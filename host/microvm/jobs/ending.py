@@ -62,7 +62,7 @@ def _reason(returncode: int | None, error: BaseException | None) -> str:
 
 
 def text(name: str, data: bytes) -> dict[str, str]:
-    """Return an item for a JSON object, as a dictionary: `name` as its key and `data` as text.
+    """Return an item for a JSON object: `data` as text, under the key `name`.
 
     If the data is not UTF-8, the text is Base64, and the key is `name` with the suffix `_base64`.
     """

@@ -97,8 +97,7 @@ class LineJob(Job):
 
 
 async def parse(
-    lines: AsyncIterable[bytes],
-    env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
+    lines: AsyncIterable[bytes], env: Mapping[str, str] | Mapping[bytes, bytes] | None = None
 ) -> AsyncIterator[LineJob]:
     """Yield the jobs that lines of text describe, one job for each line.
 
@@ -144,7 +143,9 @@ def _fields(line: str) -> dict[str, Any]:
     for key, content in given.items():
         if key not in _KEYS:
             raise UsageError(f"a job has no key {key!r}; its keys are {', '.join(_KEYS)}")
-        if key == "env" and not _is_environment(content):
+        if key == "env" and not (
+            isinstance(content, dict) and all(isinstance(each, str) for each in content.values())
+        ):
             # do not show the value of `env` in the error, because it may contain secrets
             raise UsageError("env must be an object of strings")
         if type(content) not in _KEYS[key]:
@@ -158,10 +159,6 @@ def _fields(line: str) -> dict[str, Any]:
         raise UsageError("id contains text that is not UTF-8")
     _argv(given)
     return given
-
-
-def _is_environment(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
 def _argv(given: dict[str, Any]) -> None:
@@ -263,13 +260,10 @@ def report(outcome: Outcome[Any]) -> bytes:
             seconds=outcome.seconds,
             memory=getattr(source, "memory", None),
         ),
-        **({"files": _contents(outcome.files)} if job.collect else {}),
     }
+    if job.collect:
+        facts["files"] = {path: _content(data) for path, data in outcome.files.items()}
     return json.dumps(facts).encode() + b"\n"
-
-
-def _contents(files: Mapping[str, bytes]) -> dict[str, object]:
-    return {path: _content(data) for path, data in files.items()}
 
 
 def _content(data: bytes) -> object:

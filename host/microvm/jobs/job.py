@@ -147,8 +147,6 @@ async def _collect(
     If a file cannot be read, continue with the next one.
 
     :param how: Options of the command, for its user and working directory.
-    :param files: Dictionary that receives the content of each file, by path.
-    :return: The first error, or None if all files could be read.
     """
     failed: Exception | None = None
     left = parse_size(how.get("max_output") or MAX_COLLECT)

@@ -142,7 +142,6 @@ class Pool:
         return len(self._ready)
 
     def _unclosed_warning(self) -> str:
-        """Return the text of a ResourceWarning if the pool still has machines, otherwise ""."""
         return f"a pool was never closed; machines: {len(self._slots)}" if self._slots else ""
 
     @asynccontextmanager
@@ -242,13 +241,11 @@ class Pool:
             lease = await self._get_lease()
             try:
                 await lease.vm.ping()
-            except MachineError:
-                lease.released.set()  # the machine failed before it got a user
-            except BaseException:
-                lease.released.set()
-                raise
-            else:
                 return lease
+            except BaseException as error:
+                lease.released.set()
+                if not isinstance(error, MachineError):  # the machine failed before it got a user
+                    raise
 
     async def _get_lease(self) -> _Lease:
         self._check_open()
@@ -355,9 +352,9 @@ class Pool:
         self._fill()
 
     def _end_pause(self) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
 
     async def _wait_until_taken(self, lease: _Lease) -> bool:
         """Wait until the machine in `lease` has a user; return False if the machine fails first."""

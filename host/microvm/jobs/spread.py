@@ -37,9 +37,7 @@ async def spread(
     :param spawn: Function that creates a task for a coroutine.
     """
     running: OrderedDict[asyncio.Task[Outcome[Any]], None] = OrderedDict()
-    done: deque[asyncio.Task[Outcome[Any]]] = (
-        deque()
-    )  # tasks of finished jobs, in the order in which they finished
+    done: deque[asyncio.Task[Outcome[Any]]] = deque()  # in the order in which the jobs finished
     pull: asyncio.Task[Job | None] | None = None
     more, failure = True, None
     moved = asyncio.Event()

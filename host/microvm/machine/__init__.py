@@ -1,14 +1,14 @@
 """The public classes for machines: their start and stop, commands, files, and snapshots.
 
-To save time, the start of a machine launches QEMU before other modules are imported. So the modules
-in `_SOURCES`, which are needed only when the guest runs, are imported when a name from them is
-first used, as `machine.NAME`.
+The names below, which are needed only when the guest runs, are imported at their first use, as
+`machine.NAME`. So the start of a machine can launch QEMU before it imports their modules.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
+
+from microvm.start import lazy_names
 
 if TYPE_CHECKING:
     from dataclasses import asdict as asdict
@@ -22,21 +22,15 @@ if TYPE_CHECKING:
 
     __all__ = ["guest_files"]
 
-_SOURCES = {
-    "Forks": ("microvm.machine.forks", "Forks"),
-    "GuestStatus": ("microvm.guest.status", "GuestStatus"),
-    "asdict": ("dataclasses", "asdict"),
-    "checkpoint": ("microvm.start.checkpoint", ""),
-    "guest_files": ("microvm.guest.files", ""),
-    "run": ("microvm.guest.run", "run"),
-    "run_parsed": ("microvm.guest.run", "run_parsed"),
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _SOURCES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _SOURCES[name]
-    __import__(module)
-    source = sys.modules[module]
-    return getattr(source, attribute) if attribute else source
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Forks": "microvm.machine.forks:Forks",
+        "GuestStatus": "microvm.guest.status:GuestStatus",
+        "asdict": "dataclasses:asdict",
+        "checkpoint": "microvm.start.checkpoint",
+        "guest_files": "microvm.guest.files",
+        "run": "microvm.guest.run:run",
+        "run_parsed": "microvm.guest.run:run_parsed",
+    },
+)

@@ -71,8 +71,6 @@ def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
     """Return the path in the guest to which `path` refers for a command with the options `how`.
 
     A relative path starts at the working directory of the command.
-
-    :param how: Options of the command.
     """
     folder = to_bytes(how.get("cwd") or b"")
     # Do not use `Path`, because it removes a `/` or `/.` at the end of a path. These characters
@@ -81,10 +79,7 @@ def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
 
 
 def as_user(how: ExecOptions) -> FileOptions:
-    """Return the option `user` for file methods: the user in `how`, the options of a command.
-
-    :param how: Options of the command.
-    """
+    """Return the option `user` for file methods: the user in `how`, the options of a command."""
     user = how.get("user")
     return {"user": user} if user else {}
 
@@ -94,13 +89,11 @@ def collected(how: ExecOptions) -> FileOptions:
 
     The files are read as the user of the command. The time limit is the command's own limit, but at
     least `LEAST_TO_COLLECT`.
-
-    :param how: Options of the command.
     """
-    timeout = how.get("timeout")
-    if timeout is None:
-        return as_user(how)
-    return {**as_user(how), "timeout": max(parse_duration(timeout), LEAST_TO_COLLECT)}
+    options = as_user(how)
+    if (timeout := how.get("timeout")) is not None:
+        options["timeout"] = max(parse_duration(timeout), LEAST_TO_COLLECT)
+    return options
 
 
 class PutArchiveOptions(WriteOptions, GetOptions, total=False):

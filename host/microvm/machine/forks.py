@@ -21,7 +21,6 @@ class Forks(list[MicroVM]):
 
         At most one machine for each CPU of this host starts at the same time.
 
-        :param count: Number of machines.
         :param options: See `MicroVM`.
         :raises MicroVMError: If a machine cannot be started; see `MicroVM.start`. All machines are
             then stopped.

@@ -16,15 +16,13 @@ def about(error: StartError, command: Text, cwd: object, copier: str) -> str:
 
     If no hint is known, return "".
 
-    :param command: Name of the command.
-    :param cwd: Working directory of the command, as the user gave it.
     :param copier: Text that names the option or the method for copying files into the guest.
     """
     if error.errno != ENOENT:
         return ""
     if error.stage == "lookup":
-        name = readymade.having(fsdecode(command))
         shown = fsdecode(command)
+        name = readymade.having(shown)
         return f"the image {name} has it: `microvm run --image {name} -- {shown} …`" if name else ""
     path = {"exec": command, "chdir": cwd}.get(error.stage)
     if not isinstance(path, str | bytes | Path) or not path or not Path(fsdecode(path)).exists():

@@ -58,9 +58,7 @@ class MicroVM(Machine):
 
     @document_options(MachineOptions)
     def __init__(
-        self,
-        image: Image | Snapshot | str | Path | None = None,
-        **options: Unpack[MachineOptions],
+        self, image: Image | Snapshot | str | Path | None = None, **options: Unpack[MachineOptions]
     ) -> None:
         """Check the options. `start`, or entering an `async with` block, starts the machine.
 
@@ -127,7 +125,6 @@ class MicroVM(Machine):
 
     @property
     def _start_times(self) -> StartTimes | None:
-        """The times of the steps of the machine's start, or None if the machine is not running."""
         return self._running.times if self._running else None
 
     @property
@@ -140,29 +137,21 @@ class MicroVM(Machine):
 
         QEMU then starts while this process imports other modules. The caller must call `start` or
         `stop` afterwards. `start` reports the errors of QEMU itself.
-
-        :raises ImageError: If the image does not exist.
-        :raises SnapshotError: If the snapshot cannot be used.
-        :raises QemuError: If QEMU or a program that it needs is not installed.
-        :raises UsageError: If this host does not support an option.
         """
-        with launch_errors():
-            self._launch_qemu()
-
-    def _launch_qemu(self) -> None:
-        if self._state == "new" and self._snapshot is not None:
-            self._restorer = self._snapshot._make_restorer(self._console_log, self.confinement)
-            self._restorer.launch()
+        if self._state != "new":
             return
         given = self._given_image
-        if self._state != "new" or given is None or readymade.is_missing(given):
-            return
-        image = self._given_image = readymade.load(given)
-        choice = self._choose(image)
-        if len(choice.candidates) == 1:
-            accel = choice.candidates[0]
-            self._starter = self._make_starter(image, accel, choice.timeout(accel))
-            self._starter.launch(cold=self._cold or not image.is_ours)
+        with launch_errors():
+            if self._snapshot is not None:
+                self._restorer = self._snapshot._make_restorer(self._console_log, self.confinement)
+                self._restorer.launch()
+            elif given is not None and not readymade.is_missing(given):
+                image = self._given_image = readymade.load(given)
+                choice = self._choose(image)
+                if len(choice.candidates) == 1:
+                    accel = choice.candidates[0]
+                    self._starter = self._make_starter(image, accel, choice.timeout(accel))
+                    self._starter.launch(cold=self._cold or not image.is_ours)
 
     async def start(self) -> None:
         """Clone or boot the guest, and wait until it is ready.
@@ -249,28 +238,17 @@ class MicroVM(Machine):
         return AcceleratorChoice(self._requested, image.manifest.arch, self._notify)
 
     def _make_starter(self, image: Image, accel: Accel, timeout: float) -> Starter:
-        _logger.info(
-            "image %s, %d MiB, CPUs: %d, %s",
-            image.name,
-            self.memory >> 20,
-            self.cpus,
-            accel.upper(),
-        )
+        memory, name = self.memory >> 20, accel.upper()
+        _logger.info("image %s, %d MiB, CPUs: %d, %s", image.name, memory, self.cpus, name)
         config = origin.config(
             image,
             accel,
-            memory=self.memory >> 20,
+            memory=memory,
             cpus=self.cpus,
             scratch=self.disk,
             confinement=self.confinement,
         )
-        return Starter(
-            image,
-            config,
-            console=self._console_log,
-            timeout=timeout,
-            notify=self._notify,
-        )
+        return Starter(image, config, self._console_log, timeout, self._notify)
 
     async def stop(self) -> None:
         """Stop the machine, in any state. Further calls have no effect.
@@ -340,18 +318,14 @@ class MicroVM(Machine):
         return AttachedVM(name, wait=wait)
 
     def _unclosed_warning(self) -> str:
-        """Return the text of a ResourceWarning if the machine still runs, otherwise ""."""
         return _unclosed(self._running) if self._running else ""
 
     def _listen_to_console(self, listener: Callable[[bytes], object]) -> None:
         """Call `listener` with the console's output so far, and from then on with all new output.
 
-        Only the last part of the output so far is kept.
-
-        :raises UsageError: If the machine is not running.
+        Only the last part of the output so far is kept. The machine must be running.
         """
-        if self._running is None:
-            raise UsageError("the machine is not running")
+        assert self._running is not None  # noqa: S101 - the caller has started the machine
         self._running.listen(listener)
 
     async def wait_lost(self) -> MachineError:
@@ -376,8 +350,8 @@ def _unclosed(vm: RunningVM) -> str:
 def _dropped(vm: RunningVM, owner: int) -> None:
     """Kill QEMU and warn, after the object of a machine that still runs was garbage-collected.
 
-    This function can be called in any thread. `owner` is the id of the process that started the
-    machine; in a forked child of that process, this function does nothing.
+    This function can be called in any thread. It does nothing in a forked child of the process
+    `owner`, which started the machine.
     """
     if os.getpid() == owner and (warning := _unclosed(vm)):
         vm.qemu.kill()

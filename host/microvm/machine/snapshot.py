@@ -72,11 +72,7 @@ class Snapshot:
     ) -> None:
         """Create the object of a saved snapshot, whose memory `opened` opens. Users call `find`.
 
-        :param origin: Image and options of the saved machine.
-        :param opened: Function that returns a context manager, which opens the saved memory.
-        :param name: Name under which the snapshot is stored, if it has one.
         :param files: Open files of a snapshot without a name. They are closed with the snapshot.
-        :param pause: Time for which the machine was paused, in seconds.
         """
         self.name = name
         self.image = origin.image
@@ -183,24 +179,13 @@ class Snapshot:
         return options.replace(**own)
 
     def _find_image(self) -> Image:
-        """Return the image of the saved machine.
-
-        :raises SnapshotError: If the image does not exist, or the snapshot cannot be used here.
-        :raises QemuError: If QEMU or the launcher is not installed.
-        """
+        """Return the image of the saved machine, if the snapshot can be used here."""
         return image_of(self._label, self._origin)
 
     def _make_restorer(self, console: Path | None, confinement: Confinement) -> Restorer:
-        """Return an object that starts one machine, with these two options, from the snapshot.
-
-        :raises UsageError: If the snapshot is closed.
-        :raises SnapshotError: If the snapshot cannot be used here.
-        :raises QemuError: If QEMU or the launcher is not installed.
-        """
+        """Return an object that starts one machine, with these two options, from the snapshot."""
         self._check_open()
-        return Restorer(
-            self._label, self._origin, self._open, console=console, confinement=confinement
-        )
+        return Restorer(self._label, self._origin, self._open, console, confinement)
 
     @contextmanager
     def _open(self) -> Iterator[Memory]:

@@ -77,9 +77,7 @@ class ProbeCache(NamedTuple):
         try:
             with os.fdopen(cache.open_file(self.path)) as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-                # The file contains the result of a probe, and the number of seconds for which it is
-                # valid.
-                text, seconds = file.read().split()
+                text, seconds = file.read().split()  # the result, and for how long it is valid
             lifetime = min(float(seconds), PROBE_LIFETIME)
             return {"works": True, "broken": False}.get(text) if 0 <= age < lifetime else None
         except (OSError, ValueError):
@@ -89,8 +87,6 @@ class ProbeCache(NamedTuple):
         """Store the result of a probe for `lifetime` seconds: whether the probed feature works.
 
         If it cannot be stored, the next start of a machine probes again.
-
-        :param lifetime: Number of seconds for which the result is valid.
         """
         text = f"{'works' if works else 'broken'} {lifetime:.0f}\n"
         with suppress(OSError, CacheError):
@@ -145,8 +141,7 @@ def candidates(
 ) -> tuple[Accel, ...]:
     """Return the accelerators to try for a guest, in order. `probes` stores whether hardware works.
 
-    :param arch: Architecture of the guest. Hardware accelerates only guests of its own
-        architecture.
+    :param arch: Architecture of the guest. Hardware accelerates only guests of its own one.
     :raises QemuError: KVM is requested and cannot work.
     """
     if requested == "tcg" or (requested == "auto" and probes.recall() is False):

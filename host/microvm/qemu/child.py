@@ -53,8 +53,7 @@ class Child:
         """Take ownership of a spawned process, of the launcher's socket and of the cgroup, if any.
 
         :param spawned: The program, or the launcher that will execute it.
-        :param reports: Our end of the launcher's socket, non-blocking. None if the program was
-            spawned without a launcher.
+        :param reports: Our end of the launcher's socket, non-blocking; None without a launcher.
         :param group: Folder of the process's own cgroup; None if it has none.
         """
         self.report = LauncherReport()
@@ -118,13 +117,11 @@ class Child:
 
     @contextmanager
     def file_size_limit(self, size: int) -> Iterator[None]:
-        """Context manager that limits the size of files that the process may write.
+        """Context manager that limits the size of files that the process may write, in bytes.
 
         The old limit is restored after the block. The new limit is at most the limit of our own
         process. The limit remains unchanged if the process has exited, or if we have no permission
         to raise a limit.
-
-        :param size: Maximum size of a file in bytes.
         """
         import resource
 
@@ -140,9 +137,9 @@ class Child:
                 self._limit(kind, before)
 
     def _limit(self, kind: int, bounds: tuple[int, int] | None = None) -> tuple[int, int] | None:
-        """Return the process's limit of the resource `kind`, and change it to `bounds` if given.
+        """Return the soft and hard limit of the resource `kind`; then set them to `bounds`, if any.
 
-        :return: The soft and the hard limit before the change; None if the process has exited.
+        Return None if the process has exited.
         """
         import resource
 
@@ -152,7 +149,7 @@ class Child:
         return None
 
     def reap(self) -> int:
-        """Block until the process exits, reap it, and return its exit status."""
+        """Block until the process exits, reap it, and return its return code."""
         pid = self.pid
         self._reap_launcher(time.monotonic() + _LAUNCH_TIMEOUT)
         if self._returncode is None:

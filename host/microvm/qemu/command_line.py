@@ -139,12 +139,11 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
     The name of the program is not among the arguments.
 
     :param tsc_khz: Frequency of the host's TSC in kHz; None if the host has none or it is unknown.
-    :raises UsageError: The architecture is unknown.
     """
     target = arches.find(config.arch)
     return [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *(("-incoming", "defer") if _restores(inherited) else ("-S",)),
+        *(("-incoming", "defer") if _restores(inherited.memory) else ("-S",)),
         *("-sandbox", _SANDBOX),
         # The host must not merge equal memory pages of several guests: otherwise a guest could find
         # out the contents of another guest's pages by measuring how long a write takes.
@@ -171,9 +170,9 @@ def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     further requests depend on QEMU's version, which is not known yet.
     """
     asked = [QmpRequest("qmp_capabilities")]
-    if memory is None or not (memory.saved or memory.sent is not None):
+    if not _restores(memory):
         asked.append(QmpRequest("cont"))
-    elif memory.sent is None:
+    elif memory and memory.sent is None:
         # A version of QEMU that needs its own copy of the guest's memory (`copied`) is also too old
         # to read the file of a saved guest from a path. So it gets a descriptor of the file
         # instead.
@@ -186,8 +185,7 @@ def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     return asked
 
 
-def _restores(inherited: Inherited) -> bool:
-    memory = inherited.memory
+def _restores(memory: Memory | None) -> bool:
     return memory is not None and (memory.saved or memory.sent is not None)
 
 

@@ -183,11 +183,9 @@ class LauncherReport:
             self.results[word] = LayerResult(word, verdict == "ok", text)
 
     def check(self, *, required: bool) -> None:
-        """Raise an error if the program was not executed, or if a required layer is missing.
+        """Raise a QemuError if the program was not executed.
 
-        :param required: True if the layers of `DEMANDED` are required.
-        :raises ConfinementError: A required layer is missing.
-        :raises QemuError: The program was not executed.
+        If `required`, also raise a ConfinementError if a layer of `DEMANDED` is missing.
         """
         if self.failure:
             hint = "MICROVM_LOG=debug shows QEMU's command line"

@@ -64,10 +64,7 @@ class Console:
             os.close(log)
 
     async def follow(self, source: socket.socket) -> None:
-        """Read the console until its end of file, then close it.
-
-        :param source: Connected stream socket of the console. This method closes it.
-        """
+        """Read the console's output from a connected socket until its end, and close the socket."""
         try:
             reader, writer = await asyncio.open_connection(sock=source)
         except BaseException:

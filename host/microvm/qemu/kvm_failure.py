@@ -13,8 +13,7 @@ from typing import NamedTuple
 from microvm.arches import Accel
 from microvm.errors import BootError, ExitKind, QemuError
 
-HOUR = 3600.0
-"""Number of seconds in an hour."""
+_HOUR = 3600.0  # seconds
 
 
 class KvmFailure(NamedTuple):
@@ -65,24 +64,24 @@ REFUSED = KvmFailure(
     "refused",  # also used for an error number that no other failure contains
     "KVM refuses to run a machine ({why})",
     exits=frozenset({"exit", "crash"}),
-    remembered=24 * HOUR,
+    remembered=24 * _HOUR,
 )
 INTERNAL_ERROR = KvmFailure(
     "internal_error",
     "KVM failed while a guest ran ({why})",
     exits=frozenset({"internal_error"}),
-    remembered=24 * HOUR,
+    remembered=24 * _HOUR,
 )
 DIED = KvmFailure(
     "died",
     "the guest stopped under KVM before it was ready ({why})",
     exits=frozenset({"reset", "shutdown", "panic"}),
-    remembered=24 * HOUR,
+    remembered=24 * _HOUR,
 )
 SILENT = KvmFailure(
     "silent",  # the guest was not ready in time, but QEMU neither reported an error nor exited
     "the guest did not answer under KVM ({why})",
-    remembered=HOUR,  # only one hour, because the host may just have been busy
+    remembered=_HOUR,  # only one hour, because the host may just have been busy
 )
 DISTURBED = KvmFailure(
     "disturbed",  # a signal or a limit ended QEMU, so we learn nothing about KVM

@@ -92,7 +92,6 @@ def find_qemu(arch_name: str) -> Path:
     """Find QEMU's program for an architecture in PATH, and return its path.
 
     :raises QemuError: The program is not installed.
-    :raises UsageError: The architecture is unknown.
     """
     target = arches.find(arch_name)
     # We do not use `shutil.which`, because importing `shutil` takes 3 ms.
@@ -106,10 +105,7 @@ def find_qemu(arch_name: str) -> Path:
 
 
 def send_requests(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
-    """Send QEMU its first QMP requests, `asked`. QEMU reads them as soon as it has started.
-
-    :param qmp: Our end of the QMP socket.
-    """
+    """Send QEMU its first QMP requests, `asked`. QEMU reads them as soon as it has started."""
     qmp.send("".join(json.dumps(each.message) + "\n" for each in asked).encode())
 
 
@@ -177,10 +173,6 @@ def launch(
             device=KVM if config.accel == "kvm" and not inherits else None,
         )
         on_failure.pop_all()
-        files = {
-            descriptor_path(inherited.kernel): config.kernel,
-            descriptor_path(inherited.initramfs): config.initramfs,
-        }
         return Launched(
             config=config,
             memory=memory,
@@ -192,7 +184,10 @@ def launch(
             port=port,
             console=console,
             stderr=stderr,
-            files=files,
+            files={
+                descriptor_path(inherited.kernel): config.kernel,
+                descriptor_path(inherited.initramfs): config.initramfs,
+            },
             requests=asked,
         )
 
@@ -259,10 +254,7 @@ def spawn(
 
 @contextmanager
 def launch_errors() -> Iterator[None]:
-    """Context manager whose block starts QEMU. An `OSError` of the block becomes a `QemuError`.
-
-    :raises QemuError: The host refused a resource, such as another open file or process.
-    """
+    """Context manager whose block starts QEMU. An `OSError` of the block becomes a `QemuError`."""
     try:
         yield
     except OSError as error:
@@ -282,8 +274,6 @@ def qemu_arguments(config: QemuConfig) -> list[str]:
 
 def _pair(on_failure: ExitStack, temporary: ExitStack) -> tuple[socket.socket, socket.socket]:
     """Return our non-blocking end and QEMU's end of a new socket pair. Each stack closes one end.
-
-    Each end is closed by one of the two stacks.
 
     :param on_failure: Stack that closes our end if the launch fails.
     :param temporary: Stack that closes our copy of QEMU's end after the launch.

@@ -37,10 +37,7 @@ _in_memory: dict[Path, int] = {}
 
 
 def sources() -> Path:
-    """Return the folder of the launcher's source code.
-
-    :raises ImageError: The source code is missing.
-    """
+    """Return the folder of the launcher's source code."""
     package = Path(__file__).resolve().parents[1]
     return compiler.sources(package / "_confine", package.parent / "confine", _NAME_IN_MESSAGES)
 
@@ -80,11 +77,7 @@ def _path() -> Path:
 
 
 def superseded() -> list[Path]:
-    """Return the paths of launchers in the cache that were not compiled from the current sources.
-
-    :raises ImageError: The source code is missing.
-    :raises CacheError: The cache cannot be trusted.
-    """
+    """Return the paths of the cache's launchers that were compiled from other than our sources."""
     current = _digest(sources())[:32]
     return [
         path
@@ -162,10 +155,7 @@ def _store(path: Path, program: bytes) -> None:
 
 
 def _memory_file() -> int:
-    """Return the descriptor of a new file in memory that can be executed.
-
-    :raises ConfinementError: This host does not allow such files.
-    """
+    """Return the descriptor of a new file in memory that can be executed."""
     name = f"microvm-{NAME}"
     try:
         # Kernels before 6.3 do not know the flag MFD_EXEC. On these, every memory file can be
@@ -183,11 +173,8 @@ def _memory_file() -> int:
 
 
 def _replace_lock() -> None:
-    """Replace the lock `_compiling` in a forked process, where it might never be released.
-
-    A thread of the parent process may have held the lock during the fork.
-    """
-    global _compiling  # noqa: PLW0603 - no thread of this process can release the old lock
+    """Replace the lock `_compiling` in a forked process, which no thread there could release."""
+    global _compiling  # noqa: PLW0603
     _compiling = threading.Lock()
 
 

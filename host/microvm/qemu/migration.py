@@ -44,7 +44,6 @@ async def receive(qmp: Client, sent: int) -> None:
     """Let this QEMU restore and run a guest from the file `sent`, to which another QEMU sent it.
 
     :param sent: Descriptor of the file, which QEMU has inherited.
-    :raises TemplateError: QEMU refuses a request.
     """
     await _set(qmp, _mapped(qmp))
     by_name = qmp.version >= MAPPED_RAM
@@ -152,10 +151,7 @@ async def _is_early(qmp: Client) -> bool:
 
 
 async def resume(qmp: Client) -> None:
-    """Let the guest continue after `send`, whether the sending has completed or failed.
-
-    :raises QMPError: QEMU has exited.
-    """
+    """Let the guest continue after `send`, whether the sending has completed or failed."""
     await qmp.execute("migrate_cancel")
     # QEMU reports that a migration has completed shortly before it leaves the state
     # `finish-migrate`. In this state, QEMU refuses `cont`, so we wait until it has left the state.

@@ -12,13 +12,7 @@ import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    closing,
-    suppress,
-)
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from typing import Any, Self
 
 from qemu.qmp import QMPError
@@ -33,7 +27,7 @@ from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, send_requests
 from microvm.qemu.logged_lines import LoggedLines, sanitised
-from microvm.qemu.qmp import Client, safe_message
+from microvm.qemu.qmp import Client, safe
 
 _logger = Area("qemu")
 
@@ -139,10 +133,7 @@ class Qemu:
 
     @property
     def base(self) -> int | None:
-        """The descriptor of the memory that the guest shares with other clones.
-
-        None if it shares none, or QEMU has exited.
-        """
+        """The descriptor of the memory that the guest shares with other clones, if QEMU runs."""
         return None if self.ended else self._launched.base
 
     @property
@@ -153,10 +144,7 @@ class Qemu:
 
     @property
     def maps_readonly(self) -> bool:
-        """True if clones can share the file of a saved guest's memory; False if each needs a copy.
-
-        This depends on QEMU's version.
-        """
+        """True if clones can share the file of a saved guest's memory, without a copy for each."""
         return self._qmp.version >= migration.FILE_MIGRATION
 
     @property
@@ -173,8 +161,7 @@ class Qemu:
     def take_port(self) -> socket.socket:
         """Return our end of the guest's port, a non-blocking stream socket. The caller closes it.
 
-        :raises RuntimeError: The port was taken before, or QEMU has exited. Take it right after
-            `start`.
+        Call this once, right after `start`.
         """
         port, self._port = self._port, None
         if port is None:
@@ -196,7 +183,6 @@ class Qemu:
 
         :raises TemplateError: QEMU refuses a request.
         :raises QemuError: QEMU has exited, or saving takes too long.
-        :raises RuntimeError: QEMU was started without files to save to, which is a bug.
         """
         if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")
@@ -211,11 +197,8 @@ class Qemu:
         """Copy the running guest to a file. Call `freeze` before its pause, and `on_paused` in it.
 
         Another QEMU can restore a copy of the guest from the file. The guest of this QEMU continues
-        to run.
+        to run. See `migration.send` for the parameters.
 
-        :param target: Descriptor of an empty file that can be written. The caller closes it.
-        :param freeze: Function that freezes the guest's processes; see `migration.send`.
-        :param on_paused: Function that is called when the guest is paused; see `migration.send`.
         :raises TemplateError: QEMU refuses a request.
         :raises QemuError: QEMU has exited, or sending takes too long.
         """
@@ -295,7 +278,8 @@ class Qemu:
             owned.push_async_callback(cancel, readers)
             owned.push_async_callback(self._kill)
             try:
-                async with self.starting(), self._killed_if_idle(), asyncio.timeout(START_TIMEOUT):
+                idle = self._killed_if("silent", lambda: self._process.asleep, SILENT_CHECKS)
+                async with self.starting(), idle, asyncio.timeout(START_TIMEOUT):
                     await self._start_guest()
             except TimeoutError as error:
                 message = f"QEMU did not start the guest within {START_TIMEOUT:g} s"
@@ -326,13 +310,13 @@ class Qemu:
             async with asyncio.timeout(2 * _DRAIN_TIMEOUT):
                 ending = await self._exit(readers)
         except TimeoutError:
-            return QemuError(f"QEMU did not start the guest: {safe_message(error)}")
-        config = self._launched.config
-        about_kernel = f"check that {config.kernel} is a kernel for {config.arch}"
-        hint = about_kernel if "kernel" in ending.text else ""
+            return QemuError(f"QEMU did not start the guest: {safe(str(error))}")
+        config, hint = self._launched.config, ""
         refused = ending.returncode in _NOT_EXECUTED or os.strerror(errno.EPERM) in ending.text
         if refused and config.confinement != "off":
             hint = _HINT_CONFINED
+        elif "kernel" in ending.text:
+            hint = f"check that {config.kernel} is a kernel for {config.arch}"
         return _exit_error(ending, hint=hint, detail=self._stderr_text())
 
     async def _exit(self, readers: list[asyncio.Task[None]]) -> QemuExit:
@@ -347,13 +331,6 @@ class Qemu:
             killed_as=self._killed_as,
             write_error=self._qmp.write_error,
         )
-
-    def _killed_if_idle(self) -> AbstractAsyncContextManager[None]:
-        """Context manager: kill QEMU if it sleeps too long while the block starts the guest.
-
-        A QEMU that still works on the start does not sleep. `SILENT_CHECKS` defines the time.
-        """
-        return self._killed_if("silent", lambda: self._process.asleep, SILENT_CHECKS)
 
     @asynccontextmanager
     async def _killed_if(

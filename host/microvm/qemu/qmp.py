@@ -99,31 +99,20 @@ class Client(QMPClient):
             raise _refusal(command, str(error)) from error
 
     async def send_descriptor(self, name: str, descriptor: int) -> str:
-        """Send a descriptor to QEMU under a name, and return its URI for the request `migrate`.
-
-        :raises TemplateError, QemuError: QEMU refuses the descriptor, for the reasons that
-            `request` lists.
-        """
+        """Send a descriptor to QEMU under a name, and return its URI for the request `migrate`."""
         # A descriptor can only be sent together with a byte. We send a space, which QMP ignores.
         socket.send_fds(self._port, [b" "], [descriptor])
         await self.request("getfd", {"fdname": name})
         return f"fd:{name}"
 
     async def add_descriptor(self, descriptor: int) -> str:
-        """Send a writable descriptor to QEMU, and return a path by which QEMU can open it.
-
-        :raises TemplateError, QemuError: QEMU refuses the descriptor, for the reasons that
-            `request` lists.
-        """
+        """Send a writable descriptor to QEMU, and return a path by which QEMU can open it."""
         socket.send_fds(self._port, [b" "], [descriptor])
         await self.request("add-fd", {"fdset-id": _FD_SET})
         return f"/dev/fdset/{_FD_SET}"
 
     async def remove_descriptors(self) -> None:
-        """Let QEMU close the descriptors that `add_descriptor` has sent to it, if there are any.
-
-        :raises QMPError: QEMU has exited.
-        """
+        """Let QEMU close the descriptors that `add_descriptor` has sent to it, if there are any."""
         with suppress(ExecuteError):
             await self.execute("remove-fd", {"fdset-id": _FD_SET})
 
@@ -169,7 +158,7 @@ class Client(QMPClient):
                 continue
             said = field(answer, str, "error", "desc")
             if not request.command.startswith("migrate"):
-                raise QMPError(f"QEMU refuses {request.command}: {_safe(said)}")
+                raise QMPError(f"QEMU refuses {request.command}: {safe(said)}")
             self._refusal = self._refusal or _refusal(request.command, said)
 
     async def _readline(self) -> bytes:
@@ -194,7 +183,7 @@ class Client(QMPClient):
             self.shutdown_reason = field(msg, str, "data", "reason")
         elif kind == "BLOCK_IO_ERROR" and field(msg, str, "data", "action") == "stop":
             # Disk errors after which the guest continues are ignored, as there may be many.
-            self.write_error = self.write_error or _safe(field(msg, str, "data", "reason"))
+            self.write_error = self.write_error or safe(field(msg, str, "data", "reason"))
             self._paused.set()
         elif kind == "STOP":
             self._paused.set()
@@ -231,15 +220,11 @@ def field(answer: object, kind: type[_T], *names: str) -> _T:
 
 def _refusal(command: str, said: str) -> MicroVMError:
     kind = QemuError if is_about_limit(said) else TemplateError
-    return kind(f"QEMU refuses {command}: {_safe(said)}")
+    return kind(f"QEMU refuses {command}: {safe(said)}")
 
 
-def safe_message(error: Exception) -> str:
-    """Return the message of an error, shortened and safe to print, as it may come from QEMU."""
-    return _safe(str(error))
-
-
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """Return text that may come from QEMU, shortened and safe to print."""
     return sanitised(text.encode(errors="replace")[:LINE_SIZE])
 
 

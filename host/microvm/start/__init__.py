@@ -1,12 +1,13 @@
 """Starting machines by booting or cloning, and saving them as templates or snapshots.
 
-The names in `_SOURCES` are imported at their first use, because a start first launches QEMU, and
-imports asyncio and most modules while the guest boots. Use them as `start.NAME`.
+Some names of this package are imported at their first use, as `start.NAME`, because a start first
+launches QEMU, and imports asyncio and most modules while the guest boots.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,19 +21,31 @@ if TYPE_CHECKING:
 
     __all__ = ["lock_held"]
 
-_SOURCES = {
-    "RunningVM": ("microvm.start.running_vm", "RunningVM"),
-    "TemporaryFile": ("tempfile", "TemporaryFile"),
-    "failure_of_start": ("microvm.qemu.kvm_failure", "failure_of_start"),
-    "is_worthwhile": ("microvm.start.retry", "is_worthwhile"),
-    "lock_held": ("microvm.cache.async_lock", "held"),
-    "prepare_guest": ("microvm.start.warmup", "prepare_guest"),
-}
+
+def lazy_names(package: str, sources: dict[str, str]) -> Callable[[str], object]:
+    """Return the function `__getattr__` of a package, which imports names at their first use.
+
+    :param sources: Source of each name: a module, a colon, and a name in it; or a module alone.
+    """
+
+    def load(name: str) -> object:
+        if name not in sources:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, attribute = sources[name].partition(":")
+        __import__(module)
+        return getattr(sys.modules[module], attribute) if attribute else sys.modules[module]
+
+    return load
 
 
-def __getattr__(name: str) -> object:
-    if name not in _SOURCES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _SOURCES[name]
-    __import__(module)
-    return getattr(sys.modules[module], attribute)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "RunningVM": "microvm.start.running_vm:RunningVM",
+        "TemporaryFile": "tempfile:TemporaryFile",
+        "failure_of_start": "microvm.qemu.kvm_failure:failure_of_start",
+        "is_worthwhile": "microvm.start.retry:is_worthwhile",
+        "lock_held": "microvm.cache.async_lock:held",
+        "prepare_guest": "microvm.start.warmup:prepare_guest",
+    },
+)

@@ -72,38 +72,24 @@ class Checkpoint:
 
     @classmethod
     def of(cls, record: dict[str, Any], files: list[int]) -> Self:
-        """Create a checkpoint from the record and files that `parts` returned.
-
-        The caller closes the files.
-        """
+        """Create a checkpoint from a result of `parts`; the caller must close the files."""
         named = dict(zip(record["files"], files, strict=True))
         memory = Memory(named["ram"], named["state"], saved=False, scratch=named.get("scratch"))
         saved_origin = Origin(**record["origin"])
         return cls(saved_origin, record["pause"], record["copied"], memory, named.get("base"))
 
     def keep(self, name: str) -> None:
-        """Save the checkpoint on the disk as a snapshot; a snapshot of the same name is replaced.
-
-        :raises SnapshotError: If another process saves a snapshot under that name.
-        :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
-        """
-        snapshots.save(
-            self._memory, name=name, origin=self.origin, copied=self.copied, base=self._base
-        )
+        """Save the checkpoint on the disk as a snapshot; replace a snapshot of the same name."""
+        own = self._memory
+        snapshots.save(own, name=name, origin=self.origin, copied=self.copied, base=self._base)
 
 
 async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
     """Take a checkpoint of a running machine; `files` closes the files of the checkpoint.
 
-    The machine continues to run afterwards.
+    The machine continues to run afterwards. See `MicroVM.checkpoint` for the errors.
 
     :param image: Image that the machine has booted.
-    :param files: Stack that closes the files of the checkpoint.
-    :raises Busy: If a command runs, or another checkpoint is being taken.
-    :raises UsageError: If the image of the guest is too old.
-    :raises SnapshotError: If the checkpoint fails. The machine is still usable.
-    :raises CacheError: If the disk is full.
-    :raises MachineError: If the machine has failed.
     """
     config = vm.qemu.config
     saved_origin = origin(image, config)
@@ -181,8 +167,6 @@ def _seal(file: int) -> None:
 
     After the QEMU that wrote the file has exited, the kernel may still use a page of the file for a
     moment (`memfd_wait_for_pins` in mm/memfd.c). So try several times.
-
-    :raises OSError: If the kernel uses a page for longer than `_SEAL_TIMEOUT`.
     """
     begun = time.monotonic()
     while True:

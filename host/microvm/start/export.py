@@ -40,9 +40,8 @@ def write(manifest: SavedManifest, out: BinaryIO) -> None:
 
 
 def read(file: BinaryIO, manifest: SavedManifest) -> None:
-    """Import the exported snapshot in `file`, whose manifest is already known.
+    """Import the exported snapshot in `file`, whose `manifest` has its name and digests to check.
 
-    :param manifest: Manifest of the snapshot, which contains its name and the digests to check.
     :raises SnapshotError: If the file does not match the manifest or is incomplete, or if the cache
         is shared with all users.
     :raises CacheError: If the disk is full. Incomplete files are removed.
@@ -62,13 +61,8 @@ def read(file: BinaryIO, manifest: SavedManifest) -> None:
                 raise export_archive.DamagedError("its state has changed since it was saved")
             (folder / saved.STATE).write_bytes(state)
             _copy(archive, folder / saved.RAM, manifest.origin.memory << 20, manifest.ram_sha256)
-            if manifest.scratch_sha256:
-                _copy(
-                    archive,
-                    folder / saved.SCRATCH,
-                    manifest.origin.scratch,
-                    manifest.scratch_sha256,
-                )
+            if digest := manifest.scratch_sha256:
+                _copy(archive, folder / saved.SCRATCH, manifest.origin.scratch, digest)
             archive.end()
             saved.complete(folder, manifest)
     except (export_archive.DamagedError, export_archive.ForeignError) as error:

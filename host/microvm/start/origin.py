@@ -106,10 +106,7 @@ def config(
 
 
 def origin(image: Image, config: QemuConfig) -> Origin:
-    """Return the origin of a guest that is saved on this host now.
-
-    :raises QemuError: If QEMU is not installed.
-    """
+    """Return the origin of a guest that is saved on this host now."""
     program = find_qemu(config.arch)
     build = program.stat()
     host = (host_cpu(), kvm_parameters(), os.uname().release) if config.accel != "tcg" else None

@@ -26,10 +26,7 @@ class Restorer:
     """The start of a machine from a saved guest.
 
     :param label: Name of the saved guest for messages.
-    :param saved_origin: Origin of the guest.
     :param opened: Function that opens the files of the saved guest for one QEMU.
-    :param console: See `MicroVM`.
-    :param confinement: See `MicroVM`.
     :ivar image: Image that the saved guest has booted.
     :raises SnapshotError, QemuError: As for `image_of`.
     """
@@ -39,7 +36,6 @@ class Restorer:
         label: str,
         saved_origin: Origin,
         opened: Callable[[], AbstractContextManager[Memory]],
-        *,
         console: Path | None,
         confinement: Confinement,
     ) -> None:
@@ -54,8 +50,6 @@ class Restorer:
         """Launch QEMU before it is needed; `clone` later uses this QEMU.
 
         :raises SnapshotError: If the saved guest was removed or is damaged.
-        :raises CacheError: If the disk is full.
-        :raises OSError: If this process has reached a limit, such as its number of open files.
         """
         _logger.info("cloning %s", self._label)
         with self._opened() as memory:
@@ -89,7 +83,7 @@ class Restorer:
         if self._launched is None:
             self.launch()
         launched, self._launched = self._launched, None
-        assert launched is not None  # noqa: S101 - for the type checker
+        assert launched is not None  # noqa: S101 - `launch` has set it
         defaults = self.image.manifest.config.options
         try:
             return await start.RunningVM.start(launched, self._console, CLONE_TIMEOUT, defaults)
@@ -100,7 +94,6 @@ class Restorer:
 def image_of(label: str, saved_origin: Origin) -> Image:
     """Return the image of the saved guest `label`, after checking that this host can restore it.
 
-    :param label: Name of the saved guest for messages.
     :raises SnapshotError: If the guest was saved with another QEMU or on a different host, or if
         its image was changed or removed.
     :raises QemuError: If QEMU or the launcher is not installed.

@@ -50,10 +50,6 @@ class RunningVM:
     """
 
     def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
-        """Create a machine from its QEMU process, its guest, and the guest's console.
-
-        Use :meth:`start`, which also waits until the guest is ready.
-        """
         self.qemu = qemu
         self.guest = guest
         self.times: StartTimes
@@ -74,9 +70,9 @@ class RunningVM:
         """Boot or restore a guest in the QEMU `launched`; return the machine when it is ready.
 
         :param launched: QEMU process; the new machine owns it from now on.
-        :param console_log: See `MicroVM`.
+        :param console_log: File for the guest's console output, or None.
         :param timeout: Maximum number of seconds until the guest is ready.
-        :param defaults: See `Guest`.
+        :param defaults: Default options of commands.
         :param resume: See `Guest.ready`.
         :raises UsageError: If the file for the console cannot be opened.
         :raises QemuError: If QEMU is missing or does not start.
@@ -130,10 +126,7 @@ class RunningVM:
         self.console.listener = listener
 
     async def check(self) -> None:
-        """Raise the guest's error if the guest is lost.
-
-        The guest also counts as lost if QEMU has exited just now.
-        """
+        """Raise the guest's error if the guest is lost, also if QEMU has exited just now."""
         if self.qemu.ended:
             await asyncio.wait([self._watch])
         if self.guest.error is not None:

@@ -111,7 +111,7 @@ class FlawError(Exception):
 
 
 class OpenedGuest(NamedTuple):
-    """The open files of a saved guest, and its manifest."""
+    """The manifest of a saved guest, the content of its file `state`, and its other open files."""
 
     manifest: SavedManifest
     ram: int
@@ -123,10 +123,7 @@ class OpenedGuest(NamedTuple):
 def blank(scratch_size: int = 0) -> Iterator[Memory]:
     """Context manager that yields unnamed files in which QEMU saves a guest and its scratch disk.
 
-    The files are closed after the block.
-
-    :param scratch_size: See `QemuConfig.scratch`.
-    :raises CacheError, QemuError: As for `scratch.blank`.
+    The files are closed after the block. A `scratch_size` of 0 means that there is no such disk.
     """
     with ExitStack() as files:
         ram, state = (_memfd(name, files) for name in (RAM, STATE))
@@ -139,8 +136,6 @@ def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Ite
     """Context manager that yields copies of a saved guest's files, of `ram` only if `copied`.
 
     One QEMU restores the guest from these files.
-
-    :raises CacheError: If the disk is full, or the cache cannot be written.
     """
     with ExitStack() as files:
         original = os.fstat(ram)
@@ -195,7 +190,6 @@ def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGu
     """Open the files of a saved guest and check their sizes; if `deep`, also their digests.
 
     :param files: Stack that closes the files.
-    :param deep: True to compare the files with their digests, False to compare only their sizes.
     :raises FileNotFoundError: If the saved guest does not exist.
     :raises FlawError: If the saved guest has a flaw.
     :raises OSError: If this process has reached a limit, such as its number of open files.
@@ -211,10 +205,7 @@ def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGu
 
 
 def read_manifest(path: Path) -> SavedManifest:
-    """Return the manifest of a saved guest.
-
-    :raises FileNotFoundError, FlawError, OSError: As for `open_checked`.
-    """
+    """Return the manifest of a saved guest; see `open_checked` for the errors."""
 
     def read() -> SavedManifest:
         with _flaws(path):
@@ -293,9 +284,7 @@ def _inode(path: Path) -> int | None:
 def _keep(source: int, path: Path, base: int | None = None) -> str:
     """Copy `source` to `path`, sharing disk blocks with the similar file `base`; return its digest.
 
-    :param source: Descriptor of the file.
-    :param base: Descriptor of a similar file, with which the copy shares blocks on the disk if that
-        is possible.
+    `source` and `base` are descriptors. Blocks are shared only if the file system supports that.
     """
     with path.open("w+b") as target:
         if base is not None and sparse.share(base, target.fileno()):

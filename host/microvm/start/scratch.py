@@ -27,8 +27,6 @@ def blank(size: int) -> Iterator[int]:
     """Context manager that creates an empty ext4 file system in a file of `size` bytes.
 
     It yields the descriptor of the file, which has no name.
-
-    :raises QemuError: If mkfs.ext4 is not installed, or fails.
     """
     from microvm.system import tools
 
@@ -37,7 +35,7 @@ def blank(size: int) -> Iterator[int]:
         raise QemuError(
             "cannot make a scratch disk: mkfs.ext4 is not installed", hint="apt install e2fsprogs"
         )
-    with _unnamed(size) as disk:
+    with empty(size) as disk:
         command = [program, *_OPTIONS, f"/dev/fd/{disk}"]
         try:
             tools.run(command, what="making a scratch disk", pass_fds=(disk,))
@@ -50,16 +48,9 @@ def blank(size: int) -> Iterator[int]:
 
 
 @contextmanager
-def empty(size: int) -> Iterator[int]:
-    """Context manager that creates a file of `size` zero bytes, and yields its descriptor."""
-    with _unnamed(size) as disk:
-        yield disk
-
-
-@contextmanager
 def copied(saved: int) -> Iterator[int]:
     """Context manager that copies a saved guest's scratch disk, and yields its descriptor."""
-    with _unnamed(0) as disk:
+    with empty(0) as disk:
         copy(saved, disk)
         yield disk
 
@@ -72,7 +63,8 @@ def copy(saved: int, disk: int) -> None:
 
 
 @contextmanager
-def _unnamed(size: int) -> Iterator[int]:
+def empty(size: int) -> Iterator[int]:
+    """Context manager that creates a file of `size` zero bytes, and yields its descriptor."""
     folder = cache.folder("scratch")
     with ExitStack() as files:
         with cache.disk_errors(folder):

@@ -23,11 +23,7 @@ _LEAST = 16 << 20
 
 
 def check_room() -> None:
-    """Check that the cache can hold a snapshot, before the snapshot is taken.
-
-    :raises SnapshotError: If the cache is shared with all users.
-    :raises CacheError: If the cache cannot be written, or lacks room for the smallest snapshot.
-    """
+    """Check that the cache is private and has room for a snapshot, before the snapshot is taken."""
     STORE.check_private()
     folder = STORE.folder
     with cache.disk_errors(folder):
@@ -43,7 +39,6 @@ def save(
 
     :raises SnapshotError: If another process is saving a snapshot of that name, or the cache is
         shared with all users.
-    :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.check_private()
     path = STORE.path(name)

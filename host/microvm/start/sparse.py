@@ -27,10 +27,7 @@ _UNRESERVE = 0x4030582B
 
 
 def copy(source: int, target: int) -> None:
-    """Copy a file to an empty file; both parameters are descriptors.
-
-    :raises OSError: If the disk is full, or the source becomes shorter meanwhile.
-    """
+    """Copy a file to an empty file; both parameters are descriptors."""
     os.ftruncate(target, os.fstat(source).st_size)
     for start, end in _extents(source):
         os.lseek(target, start, os.SEEK_SET)

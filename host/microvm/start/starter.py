@@ -1,7 +1,4 @@
-"""The start of a machine as a clone of a template.
-
-If the template does not exist, it is created first.
-"""
+"""The start of a machine as a clone of a template, which is created first if it does not exist."""
 
 from __future__ import annotations
 
@@ -50,20 +47,17 @@ class _Unavailable(Exception):
 class Starter:
     """The start of one machine, by cloning a template or by booting.
 
-    :param image: Image that the machine boots.
-    :param console: See `MicroVM`.
+    :param console: File for the guest's console output, or None.
     :param timeout: Maximum number of seconds for a boot.
     :param notify: Function that is called with a notice for the user if a template cannot be used
         or created.
     :ivar cloned: True if the machine was cloned.
-    :raises QemuError: If QEMU or the launcher is not installed.
     """
 
     def __init__(
         self,
         image: Image,
         config: QemuConfig,
-        *,
         console: Path | None,
         timeout: float,
         notify: Callable[[str], None],
@@ -93,10 +87,8 @@ class Starter:
         because `boot` or `clone` tries again and gets the same error.
         """
         with suppress(TemplateError, QemuError, CacheError, ImageError, OSError, _Unavailable):
-            if cold or not self._may_clone:
-                self._launched = self._launch_boot()
-            else:
-                self._launched = self._launch_clone()
+            boots = cold or not self._may_clone
+            self._launched = self._launch_boot() if boots else self._launch_clone()
 
     def end(self) -> None:
         """Kill the QEMU that `launch` has launched, unless it was used."""
@@ -114,9 +106,7 @@ class Starter:
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
     async def clone(self) -> start.RunningVM:
-        """Clone a guest from a template, which is created if it does not exist.
-
-        If cloning fails, boot.
+        """Clone a guest from a template, which is created if it does not exist; or else boot.
 
         The errors are those of `boot`.
         """
@@ -154,10 +144,7 @@ class Starter:
         raise _Unavailable(f"template {self._name} was removed right after it was made")
 
     async def _clone_existing(self) -> start.RunningVM | None:
-        """Clone the template and wait until the clone is ready.
-
-        Return None if no template exists.
-        """
+        """Clone the template, and wait until the clone is ready; return None without a template."""
         launched, self._launched = self._launched, None
         launched = launched or self._launch_clone()
         if launched is None:
@@ -196,13 +183,8 @@ class Starter:
         return await start.RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 
     async def _make_template(self) -> None:
-        """Boot a guest and save it as the template, unless another process does that first.
-
-        :raises BootError: If the guest does not boot.
-        """
-        # Raise an error for an invalid limit on templates now, before a guest is booted for
-        # nothing.
-        template.limit()
+        """Boot a guest and save it as the template, unless another process does that first."""
+        template.limit()  # raises the error for an invalid limit before a guest is booted
         with _classify_errors("no template can be saved", boots=True):
             async with template.locked(self._name, self._notify):
                 if self._exists():

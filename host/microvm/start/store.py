@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from microvm import cache
 from microvm.cache import lock
@@ -25,6 +26,8 @@ from microvm.start.saved import (
     restorable,
 )
 from microvm.suggestion import did_you_mean
+
+T = TypeVar("T")
 
 _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 
@@ -75,7 +78,6 @@ class Store:
         It yields the guest as memory for QEMU. It yields None if the saved guest does not exist.
 
         :param expected: Manifest that the saved guest must have; None to accept any.
-        :raises OSError: If this process has reached a limit, such as its number of open files.
         """
         path = self.path(name)
         with ExitStack() as files:
@@ -103,10 +105,7 @@ class Store:
             return self.open(name, files).manifest
 
     def open(self, name: str, files: ExitStack) -> OpenedGuest:
-        """Compare the files of a saved guest with their digests, and return them open.
-
-        :param files: Stack that closes the files.
-        """
+        """Compare the files of a saved guest with their digests; return them open until `files`."""
         guest = self._open(self.path(name), files)
         if guest is None:
             raise self.missing(name)
@@ -115,16 +114,14 @@ class Store:
     def manifest(self, name: str) -> SavedManifest | None:
         """Return the manifest of a saved guest, or None if it does not exist."""
         path = self.path(name)
-        try:
-            return saved.read_manifest(path)
-        except FileNotFoundError:
-            return None
-        except FlawError as flaw:
-            raise self._flawed(path, flaw) from None
+        return self._read(path, lambda: saved.read_manifest(path))
 
     def _open(self, path: Path, files: ExitStack) -> OpenedGuest | None:
+        return self._read(path, lambda: saved.open_checked(path, files))
+
+    def _read(self, path: Path, read: Callable[[], T]) -> T | None:
         try:
-            return saved.open_checked(path, files)
+            return read()
         except FileNotFoundError:
             return None
         except FlawError as flaw:
@@ -142,13 +139,7 @@ class Store:
         return self._error(f"{path}: {texts[error.flaw]}", hint=hint)
 
     def save(
-        self,
-        memory: Memory,
-        *,
-        name: str,
-        origin: Origin,
-        copied: bool,
-        base: int | None = None,
+        self, memory: Memory, *, name: str, origin: Origin, copied: bool, base: int | None = None
     ) -> None:
         """Save a guest in the cache under `name`; QEMU has written it to the files in `memory`.
 
@@ -167,8 +158,7 @@ class Store:
     def installed(self, *, deep: bool = False) -> list[SavedGuest]:
         """Return all saved guests, the last cloned first; if `deep`, check their files' digests.
 
-        :param deep: True to compare their files with the digests, which reads all files that have
-            not been verified before.
+        A check of the digests reads all files that have not been verified before.
         """
         found = []
         for path in self.folder.glob("[!.]*"):

@@ -30,8 +30,6 @@ LIMIT = "4G"
 def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
     """Context manager: wait for the lock of the template `name`, and hold it.
 
-    While another process holds the lock, it must send heartbeats.
-
     :param notify: Function that is called with a notice for the user if the wait is long.
     """
     return start.lock_held(STORE.path(name), "saves a guest to clone", notify)
@@ -41,8 +39,6 @@ def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
     """Save the guest in `memory` as a template; remove old templates if all take too much room.
 
     See `Store.save` for the arguments.
-
-    :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.save(memory, name=name, origin=origin, copied=copied)
     with suppress(CacheError):  # the start must not fail because old templates cannot be removed
@@ -52,10 +48,7 @@ def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
 def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
     """Remove damaged templates, and old ones if all exceed `limit` bytes, but never `keep`.
 
-    The templates that were not used for the longest time are removed first.
-
-    :param keep: Name of a template that is kept in any case.
-    :return: Templates that were removed.
+    The templates that were not used for the longest time are removed first. Return those removed.
     """
     lock.sweep(STORE.folder)
     removed, total = [], 0

@@ -57,7 +57,6 @@ async def prepare_guest(
     :param commands: Warm-up commands that the image defines. Their effects exist in every clone.
     :param notify: Function that is called with a notice for the user for each command that fails.
         The start continues.
-    :raises MachineError: If the machine fails.
     """
     await warm_up(partial(run, guest))
     for command in commands:
@@ -66,10 +65,7 @@ async def prepare_guest(
 
 
 async def warm_up(run: Run) -> None:
-    """Run a few commands in a guest with the function `run`, so that later commands are faster.
-
-    :raises MachineError: If the machine fails.
-    """
+    """Run a few commands in a guest with the function `run`, so that later commands are faster."""
     for argv, options in _COMMANDS:
         # If the image lacks this program, even the failed attempt to start it warms up the kernel.
         with suppress(ExecError):

@@ -81,8 +81,6 @@ async def _machine(
     """Start the machine that `order` describes, and send notices about the start to `starter`.
 
     The working folder is still that of the starter, so relative paths refer to it.
-
-    :param starter: the connection to the process that starts the machine.
     """
     loop = asyncio.get_running_loop()
     notices: set[asyncio.Task[None]] = set()
@@ -109,9 +107,8 @@ async def _machine(
 
 
 async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
-    """Await `start`, which starts a machine; cancel it if the starter disconnects.
+    """Await `start`, which starts a machine; cancel it if the `starter` of the machine disconnects.
 
-    :param starter: the connection to the process that starts the machine.
     :raises MicroVMError: the starter has disconnected.
     """
     starting = asyncio.create_task(start)

@@ -60,7 +60,6 @@ class ClientConnection:
     async def request(self, *, timed: bool = True) -> dict[str, Any]:
         """Receive the request of the client, which is its first line; wait forever if not `timed`.
 
-        :param timed: False to wait without a timeout.
         :raises UsageError: the line is invalid, or the client's wire has another version.
         :raises TimeoutError: the request did not arrive in time.
         :raises EOFError: the client has disconnected.
@@ -117,9 +116,7 @@ class ClientConnection:
         while True:
             try:
                 data, ancillary, flags, _ = self._socket.recvmsg(
-                    _CHUNK,
-                    socket.CMSG_SPACE(4 * wire.DESCRIPTORS),
-                    socket.MSG_CMSG_CLOEXEC,
+                    _CHUNK, socket.CMSG_SPACE(4 * wire.DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
                 )
                 break
             except BlockingIOError:

@@ -31,10 +31,7 @@ class ClientDescriptor:
     """A file descriptor that a client has passed, such as the standard output of its command."""
 
     def __init__(self, descriptor: int, *, writes: bool) -> None:
-        """Use a client's descriptor for writing or reading only; `close` closes it.
-
-        :param writes: True to write to it, False to read from it.
-        """
+        """Use a client's descriptor: write to it if `writes`, else read it. `close` closes it."""
         self._descriptor = descriptor
         self._writes = writes
         self._socket: socket.socket | None = None

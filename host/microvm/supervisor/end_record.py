@@ -22,10 +22,7 @@ class EndRecord:
     """
 
     def __init__(self, directory: MachineDirectory) -> None:
-        """Create the file `ended.json` with reserved space, and without a reason.
-
-        :raises OSError: the disk is full.
-        """
+        """Create the file `ended.json` with reserved space; an OSError means a full disk."""
         self._file = directory.file(ENDED, os.O_WRONLY | os.O_CREAT)
         try:
             os.posix_fallocate(self._file, 0, _SIZE)
@@ -34,11 +31,7 @@ class EndRecord:
             raise
 
     def write(self, reason: str, *, asked: bool) -> None:
-        """Write why the machine has ended, and close the file.
-
-        :param asked: True if somebody asked for the end.
-        :raises OSError: the file cannot be written.
-        """
+        """Write why the machine has ended and whether somebody `asked` for that; close the file."""
         if len(reason) > _MAX_REASON:
             reason = f"{reason[: _MAX_REASON - 1]}…"
         content = json.dumps({"reason": reason, "asked": asked, "at": time.time()})

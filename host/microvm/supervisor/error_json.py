@@ -8,9 +8,9 @@ with one key: `{"bytes": BASE64}`, `{"tuple": […]}`, `{"QemuExit": {…}}`, `{
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
+from microvm import errors
 from microvm.errors import FileError, MicroVMError, QemuExit
 
 _FIELDS = ("message", "hint", "detail")
@@ -25,11 +25,9 @@ def to_json(error: BaseException) -> dict[str, Any]:
     attributes = {name: value for name, value in vars(error).items() if name not in _FIELDS}
     if isinstance(error, FileError):
         attributes |= {name: getattr(error, name) for name in _OSERROR_FIELDS}
+    kinds = (each for each in type(error).__mro__ if each.__module__ == errors.__name__)
     return {
-        # the class of the error, or its nearest base class that this library defines
-        "kind": next(
-            each for each in type(error).__mro__ if each in _family(MicroVMError)
-        ).__name__,
+        "kind": next(kinds).__name__,  # the error's class, or its nearest base in `microvm.errors`
         **{name: getattr(error, name) for name in _FIELDS},
         "attributes": {name: _packed(value) for name, value in attributes.items()},
     }
@@ -41,7 +39,9 @@ def from_json(value: Any) -> MicroVMError:
     If the JSON is invalid, the returned error says that it cannot be decoded.
     """
     try:
-        kind = _kinds().get(value["kind"], MicroVMError)
+        kind = getattr(errors, value["kind"], None)
+        if not (isinstance(kind, type) and issubclass(kind, MicroVMError)):
+            kind = MicroVMError
         error = kind.__new__(kind, value["message"])
         MicroVMError.__init__(error, value["message"], hint=value["hint"], detail=value["detail"])
         for name, content in value["attributes"].items():
@@ -49,18 +49,6 @@ def from_json(value: Any) -> MicroVMError:
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
         return MicroVMError("the request failed, and the error cannot be decoded")
     return error
-
-
-def _kinds() -> dict[str, type[MicroVMError]]:
-    return {kind.__name__: kind for kind in _family(MicroVMError)}
-
-
-def _family(kind: type[MicroVMError]) -> Iterator[type[MicroVMError]]:
-    # Use only the classes of this library, because a user's class may have the name of one of them.
-    if kind.__module__ == MicroVMError.__module__:
-        yield kind
-        for child in kind.__subclasses__():
-            yield from _family(child)
 
 
 def _packed(value: object) -> Any:

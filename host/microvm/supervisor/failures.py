@@ -21,7 +21,7 @@ def ended(name: str) -> MachineError:
 def silent(name: str, process: int = 0) -> MachineError:
     """Return the error for machine `name`, whose supervisor (process id `process`) does not answer.
 
-    :param process: the process id of the supervisor; 0 if it is not known.
+    The process id is 0 if it is not known.
     """
     message = f"the supervisor of {name} does not answer"
     look = f"`microvm inspect {name}` shows its process"

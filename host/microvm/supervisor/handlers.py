@@ -85,8 +85,6 @@ def _control(process: Process, line: dict[str, Any], sized: asyncio.Event) -> No
     """Handle a client's line: a signal, a terminal size (also set the event `sized`), or `abandon`.
 
     A command with a terminal waits for `sized`. The line `abandon` kills the command.
-
-    :raises UsageError: the signal or the size is not valid.
     """
     match line:
         case {"signal": int(number)}:
@@ -105,18 +103,13 @@ def _shown(argv: list[Any]) -> str:
 
 async def _stop(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """End the machine, and reply with the reason after its files were removed."""
-    del request
     supervisor.end("it was stopped", asked=True, traceless=True)
-    return await _ended(supervisor)
+    return await _wait(supervisor, request)
 
 
 async def _wait(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """Reply when the machine has ended: with `reason`, and `asked` (True if a user wanted it)."""
     del request
-    return await _ended(supervisor)
-
-
-async def _ended(supervisor: Supervisor) -> dict[str, Any]:
     await supervisor.gone.wait()
     assert supervisor.ending is not None  # noqa: S101 - set before `gone`
     return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}

@@ -54,10 +54,7 @@ class MachineDirectory:
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
-        """Use an open descriptor of the folder. `held` is True if it holds the supervisor's lock.
-
-        `close` closes the descriptor.
-        """
+        """Use a descriptor of the folder. If `held`, it has the lock. `close` closes it."""
         self.name = name
         self.descriptor = descriptor
         self.held = held
@@ -80,10 +77,7 @@ class MachineDirectory:
         return f"/proc/self/fd/{self.descriptor}/{name}"
 
     def file(self, name: str, flags: int) -> int:
-        """Open the file `name` in the folder; only this user may access a file that is created.
-
-        :raises OSError: the file cannot be opened, or is not a regular file.
-        """
+        """Open the regular file `name` in the folder. Only this user may access a created file."""
         file = os.open(name, flags | _FLAGS, 0o600, dir_fd=self.descriptor)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -155,10 +149,7 @@ class MachineDirectory:
             return {}
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Replace the JSON file `name` in one step, so that no process reads a part of it.
-
-        :raises OSError: the file cannot be written.
-        """
+        """Replace the JSON file `name` in one step, so that no process reads a part of it."""
         new, folder = f".{name}.{os.getpid()}", self.descriptor
         try:
             with os.fdopen(self.file(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
@@ -190,10 +181,7 @@ class MachineDirectory:
         return killed
 
     def error(self, reason: str | None = None) -> MachineError:
-        """Return the error for a request to a dead machine.
-
-        :param reason: why the machine ended; by default, the reason in `ended.json`.
-        """
+        """Return the error for a dead machine; `reason` is by default the one in `ended.json`."""
         return lazy.errors.GuestDied(
             f"machine {self.name} is gone: {reason or self.ended()['reason']}",
             hint=f"`microvm logs {self.name}` shows its console, "

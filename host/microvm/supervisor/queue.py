@@ -19,7 +19,6 @@ class CommandQueue:
     """
 
     def __init__(self, name: str) -> None:
-        """Create the queue of an idle guest. Error messages call the guest's machine `name`."""
         self.name = name
         self.runs = ""
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -36,9 +35,7 @@ class CommandQueue:
     async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
         """Context manager that reserves the guest. If the guest is busy, wait or raise `Busy`.
 
-        :param purpose: the use of the guest, for people.
-        :param wait: True to wait until the guest is idle.
-        :raises Busy: the guest is in use, and `wait` is False; the message has the use.
+        :param purpose: the use of the guest, for the message of `Busy`.
         """
         if self.runs:
             if not wait:

@@ -54,7 +54,6 @@ class RuntimeDirectory:
     def __init__(self, *, make: bool = False) -> None:
         """Open the runtime directory of this user. With `make`, create it if it does not exist.
 
-        :param make: True to create it if it does not exist.
         :raises MicroVMError: it cannot be created, or other users can access it.
         """
         self.path, _ = location()
@@ -113,9 +112,8 @@ class RuntimeDirectory:
     def open(self, name: str, *, beginning: bool = False) -> MachineDirectory:
         """Open the folder of a machine; with `beginning`, the name may be abbreviated.
 
-        :param name: the name of the machine.
-        :param beginning: True if the name may be abbreviated, as long as it fits one machine. Do
-            not use this for a command that changes or ends a machine.
+        Do not accept an abbreviation for a command that changes or ends a machine.
+
         :raises MicroVMError: there is no such machine, several fit, or it cannot be opened.
         """
         try:
@@ -150,10 +148,9 @@ class RuntimeDirectory:
         return "`microvm ps` lists all machines"
 
     def of(self, name: str) -> MachineDirectory:
-        """Open the folder of the machine with exactly this name; abbreviations are not accepted.
+        """Open the folder of the machine with exactly this name, not an abbreviation.
 
         :raises FileNotFoundError: there is no such machine.
-        :raises OSError: the folder cannot be opened.
         """
         missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         if self.descriptor < 0 or not is_name(name):
@@ -184,7 +181,6 @@ class RuntimeDirectory:
 
         If a dead machine of that name left a folder, remove that first.
 
-        :param name: the name of the machine; None for a random name.
         :raises MicroVMError: there is such a machine, or the folder cannot be created.
         """
         self.sweep_old()
@@ -220,10 +216,6 @@ class RuntimeDirectory:
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
         """Remove the folder of a machine if it is dead for `kept` seconds; return True if removed.
 
-        Return False if the machine is alive, has been dead for less time, or was removed by another
-        process.
-
-        :param kept: minimum number of seconds that it must have been dead.
         :raises MicroVMError: the folder cannot be removed.
         """
         if directory.is_alive() or (kept and time.time() - directory.ended()["at"] < kept):
@@ -258,14 +250,10 @@ class RuntimeDirectory:
         return os.path.samestat(found, os.fstat(directory.descriptor))
 
     def _remove(self, name: str) -> None:
-        # Remove the folder and the files in it; `rmtree` follows no links.
-        lazy.shutil.rmtree(name, dir_fd=self.descriptor)
+        lazy.shutil.rmtree(name, dir_fd=self.descriptor)  # follows no links
 
     def locked(self) -> RuntimeLock:
-        """Return the lock of the runtime directory as a context manager; its block holds the lock.
-
-        :raises MicroVMError: another process holds the lock for too long.
-        """
+        """Return the lock of the runtime directory: a context manager, whose block holds it."""
         return RuntimeLock(os.open(".", private.FOLDER, dir_fd=self.descriptor), self.path)
 
     def refresh(self) -> None:
@@ -286,7 +274,6 @@ class RuntimeLock:
     """The lock of the runtime directory: only its holder creates or removes folders in it."""
 
     def __init__(self, descriptor: int, path: str) -> None:
-        """Use an open descriptor of the runtime directory. Error messages show the `path`."""
         self._descriptor = descriptor
         self._path = path
 
@@ -319,7 +306,7 @@ def location() -> tuple[str, str]:
     why = _unfit(given) if given else ""
     if given and not why:
         return _in_session(given), ""
-    return _in_temporary(os.environ.get("TMPDIR") or "/tmp"), why  # noqa: S108 - a private folder
+    return _in_temporary(), why
 
 
 def _unfit(given: str) -> str:
@@ -341,7 +328,8 @@ def _in_session(folder: str) -> str:
     return f"{folder.rstrip('/')}/microvm"
 
 
-def _in_temporary(folder: str) -> str:
+def _in_temporary(folder: str = "") -> str:
+    folder = folder or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - a private folder
     return f"{os.path.abspath(folder)}/microvm-{os.geteuid()}"
 
 
@@ -350,20 +338,15 @@ def _elsewhere(name: str, path: str) -> str:
 
     The other directories are those that would be used if the environment variables were not set.
     """
-    others = [
-        _in_session(f"/run/user/{os.geteuid()}"),
-        _in_temporary(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108
-        _in_temporary("/tmp"),  # noqa: S108
-    ]
-    found = (each for each in others if each != path and os.path.isdir(f"{each}/{name}"))
-    return next(found, "")
+    session, temporary = _in_session(f"/run/user/{os.geteuid()}"), _in_temporary("/tmp")  # noqa: S108
+    others = (each for each in (session, _in_temporary(), temporary) if each != path)
+    return next((each for each in others if os.path.isdir(f"{each}/{name}")), "")
 
 
 def _opened(path: str, *, make: bool) -> int:
     """Open the runtime directory and return its descriptor. With `make`, create a missing one.
 
     :raises MicroVMError: another user can replace the folder.
-    :raises OSError: it cannot be opened or created.
     """
     above = os.path.dirname(path)
     if found := private.exposure(above):

@@ -97,7 +97,7 @@ class Supervisor:
     """
 
     def __init__(self, runtime: RuntimeDirectory, directory: MachineDirectory) -> None:
-        """Store the runtime directory and the machine's folder, whose lock this process holds."""
+        """Create the supervisor of a machine whose `directory` this process has locked."""
         self.directory = directory
         self.machine: MicroVM
         self.queue = CommandQueue(directory.name)
@@ -115,11 +115,7 @@ class Supervisor:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
-        """Make the machine end. `traceless` removes its folder, too. Only the first call counts.
-
-        :param asked: True if somebody asked for the end.
-        :param traceless: True to remove the folder with the reason, because nobody needs it.
-        """
+        """Make the machine end; see `Termination` for the arguments. Only the first call counts."""
         if not self.ended.done():
             self.ended.set_result(Termination(reason, asked, traceless))
 
@@ -157,9 +153,8 @@ class Supervisor:
             either: set[asyncio.Future[Any]] = {starting, self.ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
-                raise MicroVMError(
-                    f"{self.directory.name} was not started: {self.ended.result().reason}"
-                )
+                reason = self.ended.result().reason
+                raise MicroVMError(f"{self.directory.name} was not started: {reason}")
             starting.result()
         finally:
             await cancel([starting])
@@ -252,10 +247,9 @@ class Supervisor:
 
     def _hurry(self) -> None:
         """Free a connection: refuse the client that has sent no request for the longest time."""
-        for client in self._silent:
+        if client := next(iter(self._silent), None):
             client.hurry()
             del self._silent[client]
-            return
 
     async def _serve(self, client: ClientConnection) -> None:
         try:
@@ -289,15 +283,10 @@ class Supervisor:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Context manager for a request without a time limit; raises `Busy` if too many run.
-
-        :raises Busy: there are too many lasting requests.
-        """
+        """Context manager for a request without a time limit; raises `Busy` if too many run."""
         if self._lasting >= _most_lasting():
-            message = (
-                f"machine {self.directory.name} has too many clients: {self._lasting} wait or run"
-            )
-            raise Busy(message, hint=_TRY_AGAIN)
+            fault = f"has too many clients: {self._lasting} wait or run"
+            raise Busy(f"machine {self.directory.name} {fault}", hint=_TRY_AGAIN)
         self._lasting += 1
         try:
             yield

@@ -32,10 +32,7 @@ DESCRIPTORS = 8
 
 
 def encode(value: dict[str, Any]) -> bytes:
-    """Return a JSON object as one line of bytes, to send between supervisor and client.
-
-    :raises ValueError: the line is longer than `LIMIT`.
-    """
+    """Return a JSON object as one line of at most `LIMIT` bytes; otherwise raise a ValueError."""
     line = json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
     if len(line) > LIMIT:
         raise ValueError(f"more than {LIMIT >> 20} MiB")
@@ -43,10 +40,7 @@ def encode(value: dict[str, Any]) -> bytes:
 
 
 def decode(line: bytes | bytearray) -> dict[str, Any]:
-    """Return the JSON object that one received line contains.
-
-    :raises ValueError: the line is not a JSON object.
-    """
+    """Return the JSON object that a received line contains; otherwise raise a ValueError."""
     try:
         value = json.loads(line)
     except RecursionError:

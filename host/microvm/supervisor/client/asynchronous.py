@@ -38,7 +38,6 @@ class AsyncConnection:
 
         :param name: the name of the machine, for messages.
         :param on_event: called with the name and the value of each event, see `protocol`.
-        :param on_silence: called if the supervisor does not answer pings.
         """
         connection.setblocking(False)
         self.descriptors: list[int] = []
@@ -60,10 +59,7 @@ class AsyncConnection:
             self._send()
 
     def cancel_request(self) -> None:
-        """Cancel the request. The supervisor then closes the connection; the last event is `end`.
-
-        The event is passed to the function `on_event`.
-        """
+        """Cancel the request. The supervisor then disconnects, so the last event is `end`."""
         if self._connection.fileno() >= 0:
             with suppress(OSError):  # ignore the error if the supervisor has exited
                 self._connection.shutdown(socket.SHUT_WR)
@@ -96,8 +92,7 @@ class AsyncConnection:
             data = self._receive_some()
         except BlockingIOError:
             return
-        # An OSError means that the connection was reset, so no more data will arrive.
-        except OSError:
+        except OSError:  # the connection was reset, so no more data will arrive
             data = b""
         for name, value in self._protocol.receive(data):
             if name == "end":

@@ -71,8 +71,7 @@ class BlockingConnection:
     ) -> Any:
         """Send the supervisor a request named `call`, and return the result in its reply.
 
-        :param descriptors: the descriptors that are passed to the supervisor.
-        :param on_event: called with the name and the value of each event before the reply.
+        :param on_event: see `reply`.
         :raises MicroVMError: the request failed, or the supervisor does not answer.
         """
         self.send(protocol.request(call=call, **fields), descriptors)
@@ -119,12 +118,10 @@ class BlockingConnection:
                 if descriptor in readable:
                     readable[descriptor]()
             if not ready:
-                ping = received.ping()
-                stopped = received.silences >= _STOPPED_SILENCES and lazy.process.is_stopped(
-                    self._pid()
-                )
-                if ping is None or stopped:
-                    raise lazy.failures.silent(self.name, self._pid())
+                ping, pid = received.ping(), self._pid()
+                may_be_stopped = received.silences >= _STOPPED_SILENCES
+                if ping is None or (may_be_stopped and lazy.process.is_stopped(pid)):
+                    raise lazy.failures.silent(self.name, pid)
                 self.send(ping)
             elif self.socket.fileno() in ready:
                 for name, value in received.receive(self._received()):
@@ -164,8 +161,6 @@ class BlockingConnection:
 def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
     """Connect to the supervisor of machine `name`; `beginning` permits an abbreviated name.
 
-    :param name: the name of the machine.
-    :param beginning: True if the name may be abbreviated, as long as it fits one machine.
     :raises MicroVMError: there is no such machine, or it has ended; the message has the reason.
     """
     with RuntimeDirectory() as runtime, runtime.open(name, beginning=beginning) as directory:
@@ -175,9 +170,8 @@ def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
 def connect_to(
     directory: MachineDirectory, timeout: float = _CONNECT_TIMEOUT
 ) -> BlockingConnection:
-    """Connect to a machine's supervisor. If it is starting or ending, try until `timeout`.
+    """Connect to a machine's supervisor. If it is starting or ending, try for `timeout` seconds.
 
-    :param timeout: maximum number of seconds to wait.
     :raises MicroVMError: the machine has ended; the message has the reason.
     """
     deadline = time.monotonic() + timeout

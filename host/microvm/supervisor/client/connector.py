@@ -44,15 +44,11 @@ class MachineConnector:
     """A connector to the supervisor of one machine, never of a new machine with the same name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Store a machine's name, and the values in `facts` that tell it from later machines.
-
-        :param facts: the content of the machine's `machine.json`.
-        """
+        """Create a connector for a machine; `facts` is the content of its `machine.json`."""
         self.name = name
         self._identity = _identity(facts)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to the supervisor, and send a request; see `Connector.ask`."""
         line = protocol.request(**request)
         with self._directory() as directory:
             connection = blocking.connect_to(directory)
@@ -64,7 +60,6 @@ class MachineConnector:
         return connection.socket
 
     def lost(self) -> MachineError:
-        """Return the error for a supervisor that has exited; see `Connector.lost`."""
         try:
             with self._directory() as directory:
                 return directory.error()
@@ -72,16 +67,11 @@ class MachineConnector:
             return error
 
     def silent(self) -> MachineError:
-        """Return the error to raise if the supervisor does not answer."""
         return failures.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:
         """Tell whether this machine has ended, and another machine has its name now."""
-        with (
-            RuntimeDirectory() as runtime,
-            suppress(OSError),
-            runtime.of(self.name) as directory,
-        ):
+        with RuntimeDirectory() as runtime, suppress(OSError), runtime.of(self.name) as directory:
             return _identity(directory.read(FACTS)) != self._identity
         return False
 

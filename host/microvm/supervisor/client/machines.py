@@ -27,9 +27,7 @@ _INTERVAL = 0.1  # seconds between two reads of a console that is followed
 _CHUNK = 1 << 16
 
 
-def inspect(
-    names: Sequence[str] | None = None,
-) -> tuple[list[dict[str, Any]], MicroVMError | None]:
+def inspect(names: Sequence[str] | None = None) -> tuple[list[dict[str, Any]], MicroVMError | None]:
     """Return descriptions of these or all machines, and an error for names that are not found.
 
     The machines are sorted by name, or in the order of `names`. Each description has `name` and
@@ -76,9 +74,7 @@ class _Inspection:
             return
         try:
             self.connection = connect_to(directory, timeout=0)
-        # This error means that the supervisor does not answer, because its machine is just starting
-        # or ending.
-        except (MicroVMError, OSError):
+        except (MicroVMError, OSError):  # the machine is just starting or ending
             self.is_alive = directory.is_alive()
         else:
             self.connection.send(protocol.request(call="facts"))
@@ -146,8 +142,7 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             done.put((name, None))
 
     for name in ending:
-        # Use daemon threads: when this process exits, such as after Ctrl-C, Python does not wait
-        # for them.
+        # Python does not wait for daemon threads when this process exits, such as after Ctrl-C.
         Thread(target=end, args=(name,), daemon=True).start()
     failures = {}
     for _ in ending:
@@ -163,10 +158,7 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
 
 
 def _end(name: str) -> None:
-    """End a machine, and remove its files.
-
-    :raises MicroVMError: the machine does not exist, or does not end.
-    """
+    """End a machine, and remove its files."""
     with RuntimeDirectory() as runtime, runtime.open(name) as directory, ExitStack() as opened:
         if connection := _ask(directory, opened, "stop"):
             try:
@@ -193,8 +185,6 @@ def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingC
     """Send a request named `call` to a supervisor. Return the connection, which `opened` closes.
 
     Return None if the machine has ended.
-
-    :param opened: closes the connection later.
     """
     try:
         connection = opened.enter_context(connect_to(directory))
@@ -225,7 +215,6 @@ def wait(name: str) -> dict[str, Any]:
 def console(name: str, *, follow: bool) -> Iterator[bytes]:
     """Yield a machine's stored console output. With `follow`, continue until the machine has ended.
 
-    :param follow: True to continue with new output until the machine has ended.
     :raises MicroVMError: there is no such machine.
     """
     with (

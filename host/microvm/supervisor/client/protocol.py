@@ -25,10 +25,7 @@ MAX_PINGS = 12
 
 
 def request(**fields: object) -> bytes:
-    """Return the line with a client's request, which is the first line of its connection.
-
-    :raises UsageError: the line is too long.
-    """
+    """Return the line with a client's request, which is the first line of its connection."""
     return _line({"wire": wire.WIRE, **fields})
 
 
@@ -61,11 +58,7 @@ class ClientProtocol:
     """
 
     def __init__(self, name: str, max_pings: int = MAX_PINGS) -> None:
-        """Create the state of a new connection to the supervisor of machine `name`.
-
-        :param name: the name of the machine, for messages.
-        :param max_pings: number of pings in a row that may stay unanswered.
-        """
+        """Create the state of a connection to machine `name`; `max_pings` may stay unanswered."""
         self.silences = 0
         self._name = name
         self._max_pings = max_pings
@@ -75,9 +68,7 @@ class ClientProtocol:
     def receive(self, data: bytes) -> list[Event]:
         """Decode further bytes from the supervisor, and return the events that they complete.
 
-        After an invalid line, all further bytes are ignored.
-
-        :param data: the bytes; empty at the end of file.
+        `data` is empty at the end of file. After an invalid line, all further bytes are ignored.
         """
         self.silences = 0
         if not data:

@@ -140,9 +140,7 @@ class RemoteCommand:
             self.command.abandoned = True
             try:
                 self._loop.call_soon_threadsafe(self.abandon)
-            # A RuntimeError means that the event loop is already closed, so it cannot call
-            # `abandon`. So disconnect in this thread.
-            except RuntimeError:
+            except RuntimeError:  # the event loop is closed, so disconnect in this thread
                 self.command.abandoned = False
                 self.leave()
 
@@ -192,10 +190,7 @@ class RemoteCommand:
                 self._fail(ProtocolError(message))
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
-        """End a command with an error, after the rest of its output, or now if `at_once` is True.
-
-        :param at_once: True to discard the rest of the output.
-        """
+        """End the command with an error: now if `at_once`, else after the rest of its output."""
         if self._reply is None:
             self._reply = error
         elif not at_once:

@@ -41,11 +41,7 @@ class RemoteGuest:
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Use `connector` for each request. With `wait`, commands wait for those of other users.
-
-        :param defaults: the default options of a command.
-        :param wait: True to wait while the command of another process runs.
-        """
+        """Use `connector` for each request. With `wait`, commands wait for those of other users."""
         self.defaults: Mapping[str, Any] = defaults or {}
         self._connector = connector
         self._wait = wait
@@ -75,11 +71,7 @@ class RemoteGuest:
         return codec.Status(**await self.call("status", timeout=timeout))
 
     async def call(self, name: str, /, **arguments: Any) -> Any:
-        """Send a request named `name` to the supervisor, and return its result.
-
-        :param name: the name of the request; see `supervisor.handlers`.
-        :raises MicroVMError: the error that the supervisor sends.
-        """
+        """Send a request named `name`, of `supervisor.handlers`, and return its result."""
         answer, descriptors = await self.call_for_files(name, **arguments)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -109,8 +101,6 @@ class RemoteGuest:
         """Kill this object's commands, and disconnect; later requests raise the error of `why`.
 
         Further calls have no effect.
-
-        :param why: returns the error for later requests.
         """
         if self._closed is None:
             self._check_loop()
@@ -153,19 +143,15 @@ class RemoteGuest:
         # `run`.
         given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
         given["stdin"] = PIPE if fed else None
-        fields = {
-            "call": "exec",
-            "argv": [wire.plain(to_bytes(argument)) for argument in argv],
-            "options": {
-                name: wire.plain(value) for name, value in given.items() if value is not None
-            },
-        }
+        given = {name: wire.plain(value) for name, value in given.items() if value is not None}
+        arguments = [wire.plain(to_bytes(argument)) for argument in argv]
+        fields = {"call": "exec", "argv": arguments, "options": given}
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
         # Use a task of its own, because a request can only be cancelled after it was sent. If this
         # method is cancelled, the task continues until then, and `_leave` cancels the request.
-        opening = asyncio.ensure_future(self._open(argv, request, fields, fed=fed))
+        opening = asyncio.ensure_future(self._open(argv, request, fields, fed))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
         try:
@@ -177,12 +163,7 @@ class RemoteGuest:
         return running
 
     async def _open(
-        self,
-        argv: Sequence[Text],
-        request: codec.ExecRequest,
-        fields: Mapping[str, Any],
-        *,
-        fed: bool,
+        self, argv: Sequence[Text], request: codec.ExecRequest, fields: Mapping[str, Any], fed: bool
     ) -> RemoteCommand:
         with ExitStack() as kept, ExitStack() as passed:
             source, sink = _pipe(passed, kept)
@@ -220,10 +201,7 @@ class RemoteGuest:
         files: Sequence[FileIO] = (),
         owner: ExitStack | None = None,
     ) -> socket.socket:
-        """Connect, send a request with open `files`, and return the socket; closes all of `owner`.
-
-        :param files: the files that are passed to the supervisor.
-        """
+        """Connect, send a request with open `files`, close `owner`, and return the socket."""
         with owner or ExitStack() as unsent:
             if self._closed is not None:
                 raise self._closed()
@@ -262,10 +240,7 @@ def _ask(
 def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[FileIO, FileIO]:
     """Create a pipe, add each end to the stack that closes it, and return the two ends."""
     reader, writer = os.pipe()
-    return (
-        reads.enter_context(FileIO(reader, "r")),
-        writes.enter_context(FileIO(writer, "w")),
-    )
+    return reads.enter_context(FileIO(reader, "r")), writes.enter_context(FileIO(writer, "w"))
 
 
 def _close_result(asking: asyncio.Future[socket.socket]) -> None:

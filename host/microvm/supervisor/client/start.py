@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Self
 
 from microvm.errors import GuestDied, MicroVMError
@@ -37,16 +36,11 @@ class Start:
     def __init__(self, name: str | None) -> None:
         """Create the folder of a machine and spawn its supervisor. Without a name, choose one.
 
-        :param name: the name of the machine; None for a random name.
         :raises MicroVMError: there is such a machine, or its folder cannot be created.
         """
         ours, theirs = socket.socketpair()
         try:
-            with (
-                theirs,
-                RuntimeDirectory(make=True) as runtime,
-                runtime.create(name) as directory,
-            ):
+            with theirs, RuntimeDirectory(make=True) as runtime, runtime.create(name) as directory:
                 self._process = _spawn(runtime, directory, theirs)
         except BaseException:
             ours.close()
@@ -58,17 +52,11 @@ class Start:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._connection:
             if not self._done:
                 self._cancel()
-        # Collect the exit status of the spawned process, which exits as soon as it has forked the
-        # supervisor.
+        # The spawned process exits as soon as it has forked the supervisor, so reap it.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLEANUP_TIMEOUT)
 
