@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -163,10 +163,14 @@ def read_options(kind: Any, given: Mapping[str, object], function: str) -> dict[
     options = options_of(kind)
     for name in given:
         if name not in options:
-            hint = did_you_mean(name, options, quoted=True)
-            hint = hint or f"its options are {', '.join(options)}"
-            raise TypeError(f"{function}() has no option {name!r}; {hint}")
+            raise unknown_option(name, options, function)
     return {name: options[name].check(value) for name, value in given.items() if value is not None}
+
+
+def unknown_option(name: str, known: Collection[str], function: str) -> TypeError:
+    """Return the error for an option `name` that a function lacks. It suggests a `known` option."""
+    hint = did_you_mean(name, known, quoted=True) or f"its options are {', '.join(known)}"
+    return TypeError(f"{function}() has no option {name!r}; {hint}")
 
 
 def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:

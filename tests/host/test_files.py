@@ -28,6 +28,7 @@ from microvm.guest import staging
 from microvm.guest.download import Received
 from microvm.guest.exchange import MESSAGES_PER_TURN
 from microvm.guest.guest import Guest
+from microvm.machine.files import FileMethods
 from microvm.wire import codec, files
 from microvm.wire.codec import Stream
 
@@ -537,13 +538,34 @@ async def test_failure_is_an_os_error(carry: Carry, number: int, kind: type[OSEr
     assert "Success" not in str(error)
 
 
-async def test_errors_show_empty_names_and_name_the_method(carry: Carry) -> None:
+async def test_errors_show_empty_names(carry: Carry) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=errno.ENOENT, path=b"")
     with pytest.raises(FileNotFoundError, match=r"^'': No such file"):
         await carry.answer([failure], guest_files.read_file, "")
-    for method in ("stat", "list", "read_file", "write_file", "put", "get"):
-        with pytest.raises(TypeError, match=rf"^{method}\(\) .*'nope'"):
-            getattr(guest_files, method)(carry.guest, "/from", nope=1)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "right"),
+    [
+        ("stat", "follow_symlink", "follow_symlinks"),
+        ("list", "max_file", "max_files"),
+        ("read_file", "encodign", "encoding"),
+        ("write_file", "mdoe", "mode"),
+        ("put", "timout", "timeout"),
+        ("get", "usr", "user"),
+        ("put_archive", "onwer", "owner"),
+        ("get_archive", "timeuot", "timeout"),
+    ],
+)
+async def test_unknown_option_of_a_file_method_is_refused(
+    carry: Carry, method: str, wrong: str, right: str
+) -> None:
+    vm = FileMethods()
+    vm._guest = lambda: carry.guest  # type: ignore[method-assign]
+    arguments = ["/a"] * (1 if method in {"stat", "list", "read_file"} else 2)
+    said = rf"^{method}\(\) has no option '{wrong}'; did you mean '{right}'\?$"
+    with pytest.raises(TypeError, match=said):
+        await getattr(vm, method)(*arguments, **{wrong: 1})
 
 
 def test_file_error_survives_pickling() -> None:

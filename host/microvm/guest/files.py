@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from microvm.concurrency.threads import in_thread
 from microvm.errors import FileError, UsageError
@@ -21,7 +22,7 @@ from microvm.guest.exchange import Exchange, exchange, give_up
 from microvm.guest.executor import Executor
 from microvm.guest.limits import TransferLimits
 from microvm.guest.upload import FileData, send_data, send_tree
-from microvm.option import options_of
+from microvm.option import options_of, unknown_option
 from microvm.options import ExecOptions, to_bytes
 from microvm.system.private import temporary_root
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
@@ -42,6 +43,9 @@ TIMEOUT = 600.0
 
 _NEW_MODE = 0o644
 _USER = options_of(ExecOptions)["user"]
+
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,28 @@ class FileStatus:
         return S_ISLNK(self.mode)
 
 
+def _with_options(*others: str) -> Callable[[F], F]:
+    """Return a decorator: a wrong keyword argument raises the error of `unknown_option`.
+
+    :param others: Options of the public method that it does not pass as keyword arguments.
+    """
+
+    def decorate(function: Any) -> Any:
+        known = (*others, *function.__kwdefaults__)
+
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            for name in options:
+                if name not in known:
+                    raise unknown_option(name, known, function.__name__)
+            return function(*args, **options)
+
+        return call
+
+    return decorate
+
+
+@_with_options("follow_symlinks")
 async def stat(
     guest: Executor,
     path: GuestPath,
@@ -97,6 +123,7 @@ async def stat(
     return _status(entry, transfer.path)
 
 
+@_with_options()
 async def list(  # noqa: A001 - the method's name
     guest: Executor,
     path: GuestPath,
@@ -119,6 +146,7 @@ async def list(  # noqa: A001 - the method's name
     return tuple(found[name] for name in sorted(found))
 
 
+@_with_options("encoding")
 async def read_file(
     guest: Executor,
     path: GuestPath,
@@ -139,6 +167,7 @@ async def read_file(
     return bytes(content)
 
 
+@_with_options()
 async def get(
     guest: Executor,
     source: GuestPath,
@@ -166,6 +195,7 @@ async def get(
             return await download.settle()
 
 
+@_with_options("mode")
 async def write_file(
     guest: Executor,
     path: GuestPath,
@@ -180,14 +210,12 @@ async def write_file(
     """Write data to a file; see `MicroVM.write_file`."""
     given = _NEW_MODE if mode is None else parse_count(mode, least=0, most=0o7777)
     rule = ModeRule.KEEP if mode is None else ModeRule.REQUIRE
-    fields = {"mode_rule": rule, "replace": atomic, "owner": _user(owner)}
-    async with (
-        _requested(guest, Action.PUT, path, user, timeout, **fields) as transfer,
-        _sending(transfer),
-    ):
+    fields = {"mode_rule": rule, "replace": atomic}
+    async with _sending(guest, path, user, owner, timeout, **fields) as transfer:
         await send_data(transfer, data, given)
 
 
+@_with_options()
 async def put(
     guest: Executor,
     source: str | os.PathLike[str],
@@ -198,15 +226,13 @@ async def put(
     timeout: Duration = TIMEOUT,
 ) -> None:
     """Copy a file or a folder into the guest; see `MicroVM.put`."""
-    text = _existing(source)
-    fields = {"name": os.fsencode(_basename(text)), "owner": _user(owner)}
-    async with (
-        _requested(guest, Action.PUT, destination, user, timeout, **fields) as transfer,
-        _sending(transfer),
-    ):
-        await send_tree(transfer, Path(text))
+    os.stat(source)  # noqa: PTH116 - raises an error if the source does not exist
+    name = os.fsencode(_basename(os.fspath(source)))
+    async with _sending(guest, destination, user, owner, timeout, name=name) as transfer:
+        await send_tree(transfer, Path(source))
 
 
+@_with_options()
 async def put_archive(
     guest: Executor,
     archive: BinaryIO,
@@ -224,15 +250,12 @@ async def put_archive(
         # Read the archive in a thread, because it may be a pipe without data. If the caller is
         # cancelled, the thread continues to wait for data.
         await in_thread(tree.read, archive)
-        fields = {"owner": _user(owner)}
-        async with (
-            _requested(guest, Action.PUT, destination, user, timeout, **fields) as transfer,
-            _sending(transfer),
-        ):
+        async with _sending(guest, destination, user, owner, timeout) as transfer:
             await tree.send(transfer)
         return tuple(tree.left_out)
 
 
+@_with_options()
 async def get_archive(
     guest: Executor,
     source: GuestPath,
@@ -264,19 +287,28 @@ async def get_archive(
 
 
 @asynccontextmanager
-async def _sending(transfer: Exchange) -> AsyncIterator[None]:
+async def _sending(
+    guest: Executor,
+    path: GuestPath,
+    user: GuestUser,
+    owner: GuestUser,
+    timeout: Duration,
+    **fields: Any,
+) -> AsyncIterator[Exchange]:
     """Context manager: its block sends files to the guest. Then wait for the guest's result.
 
-    If the block fails, cancel the transfer.
+    If the block fails, cancel the transfer. `fields` are those of the request to the guest.
     """
-    try:
-        yield
-        await _finish(transfer)
-    except FileError:
-        raise
-    except (Exception, asyncio.CancelledError):
-        await give_up(transfer.process)
-        raise
+    fields["owner"] = _user(owner)
+    async with _requested(guest, Action.PUT, path, user, timeout, **fields) as transfer:
+        try:
+            yield transfer
+            await _finish(transfer)
+        except FileError:
+            raise
+        except (Exception, asyncio.CancelledError):
+            await give_up(transfer.process)
+            raise
 
 
 async def _finish(transfer: Exchange) -> None:
@@ -293,19 +325,13 @@ async def _requested(
     timeout: Duration,
     **fields: Any,
 ) -> AsyncIterator[Exchange]:
-    given: dict[str, Any] = {
-        "mode_rule": ModeRule.PREFER,
-        "replace": False,
-        "name": b"",
-        "owner": b"",
-        **fields,
-    }
+    fields = {"mode_rule": ModeRule.PREFER, "replace": False, "name": b"", "owner": b"", **fields}
     request = files.Request(
         action=action,
         path=to_bytes(path),
         cwd=to_bytes(guest.defaults.get("cwd") or b""),
         user=_user(guest.defaults.get("user") if user is None else user),
-        **given,
+        **fields,
     )
     async with exchange(guest, request, parse_duration(timeout)) as transfer:
         yield transfer
@@ -326,12 +352,6 @@ def _status(entry: files.Entry, name: str) -> FileStatus:
         gid=entry.gid,
         target=os.fsdecode(entry.target),
     )
-
-
-def _existing(source: str | os.PathLike[str]) -> str:
-    """Return the path of a file on the host as text. Raise an error if the file does not exist."""
-    Path(source).stat()
-    return os.fspath(source)
 
 
 def _basename(path: str) -> str:
