@@ -48,8 +48,6 @@ def root() -> Path:
     """Return the path of the cache: $MICROVM_CACHE, or microvm's folder in the user's cache folder.
 
     :raises Untrusted: Other users can change its content; see `trust`.
-    :raises NoHome: MICROVM_CACHE is not set, and there is no home folder.
-    :raises CacheError: The folder cannot be examined.
     """
     top = _top()
     with disk_errors():
@@ -63,10 +61,7 @@ def _top() -> Path:
 
 
 def usual() -> Path:
-    """Return the default path of the cache: microvm's folder in the user's cache folder.
-
-    :raises NoHome: There is no home folder.
-    """
+    """Return the default path of the cache: microvm's folder in the user's cache folder."""
     import platformdirs
 
     try:
@@ -106,8 +101,6 @@ def make(path: Path) -> None:
 
     Whatever the umask is, only this user may write to the new folders, and only the users that
     `readers` allows may read the new folders in the cache.
-
-    :raises Untrusted: Another process created the folder first, and it cannot be trusted.
     """
     if path.is_dir():
         return
@@ -126,7 +119,6 @@ def make(path: Path) -> None:
 def open_file(path: Path) -> int:
     """Open a file of the cache for reading, and return its descriptor.
 
-    :raises PermissionError: Other users can write to the file.
     :raises OSError: The file does not exist, or is a link or no regular file.
     """
     descriptor = open_plain(path, _READ)
@@ -137,10 +129,7 @@ def open_file(path: Path) -> int:
 
 
 def has(path: Path) -> bool:
-    """Return True if a file of the cache exists, can be read, and can be changed by no other user.
-
-    :raises OSError: This process lacks a resource, such as a free descriptor.
-    """
+    """Return True if a file of the cache exists, can be read, and no other user can change it."""
     try:
         os.close(open_file(path))
     except OSError as error:
@@ -165,7 +154,6 @@ def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
 def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_file) -> bytes:
     """Return the content of a file of at most `limit` bytes, which `opener` opens.
 
-    :param limit: Maximum size of the file, in bytes.
     :param opener: `open_file`, or `open_plain` for a file outside the cache.
     :raises OSError: The opener failed, or the file is larger than the limit.
     """
@@ -176,13 +164,7 @@ def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_f
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a short file of the cache. No lock is held, so a reader may find it half written.
-
-    The file may also get lost.
-
-    :raises PermissionError: The folder of the file belongs to another user.
-    :raises OSError: The file cannot be written, or is a link or no regular file.
-    """
+    """Write a short file of the cache. No lock is held, so a reader may find it half written."""
     if path.parent.stat().st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "its folder is another's", str(path))
     with os.fdopen(open_plain(path, _WRITE), "wb") as file:
@@ -230,10 +212,7 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 def clear(path: Path) -> None:
-    """Remove a file, or a folder with everything in it. Do nothing if it does not exist.
-
-    :raises OSError: it cannot be removed.
-    """
+    """Remove a file, or a folder with everything in it. Do nothing if it does not exist."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
@@ -254,10 +233,7 @@ def clear(path: Path) -> None:
 
 
 def _clear_all_ids(path: Path) -> None:
-    """Remove a folder with files of other user ids, as mmdebstrap creates them.
-
-    :raises PermissionError: The folder cannot be removed.
-    """
+    """Remove a folder with files of other user ids, as mmdebstrap creates them."""
     from microvm.system.tools import run
 
     try:

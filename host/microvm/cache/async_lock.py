@@ -25,8 +25,6 @@ async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> Async
 
     :param purpose: The work of the holder, for messages: a verb and its object, such as "saves a
         guest".
-    :param notify: A function that is called with a line for the user if the wait is long.
-    :raises CacheError: The cache cannot be written, or the holder sends no heartbeats.
     """
     # Limit the number of checks without a new heartbeat, and not the seconds. If a signal such as
     # SIGSTOP stops both this process and the holder of the lock, the clock continues. So by the

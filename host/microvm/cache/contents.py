@@ -37,7 +37,6 @@ created now, or was left by a killed process."""
 class CacheUsage(NamedTuple):
     """The items of one kind in the cache, such as images: their number, size and last use.
 
-    :ivar items: Number of items.
     :ivar size: Number of bytes that the items take on the disk. A file that several items share
         counts once.
     :ivar used: Time of the last use of any item, in seconds since 1970; 0.0 without items.
@@ -50,10 +49,7 @@ class CacheUsage(NamedTuple):
 
 
 def usage() -> list[CacheUsage]:
-    """Return the number, the size and the last use of the cache's items, for each kind of item.
-
-    :raises CacheError: The cache cannot be trusted or cannot be read.
-    """
+    """Return the number, the size and the last use of the cache's items, for each kind of item."""
     found = {kind: CacheUsage(kind, 0, 0, 0.0) for kind in KINDS}
     seen: set[tuple[int, int]] = set()
     with cache.disk_errors():

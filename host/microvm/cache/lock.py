@@ -32,10 +32,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextmanager
 def held(path: Path, report: Reporter) -> Iterator[None]:
-    """Context manager: wait for the lock of `path`, and hold it. `report` shows who holds it now.
-
-    :raises CacheError: The lock file cannot be created.
-    """
+    """Context manager: wait for the lock of `path`, and hold it. `report` shows its holder."""
     wait = _Wait(path, report)
     while True:
         with attempt(path) as ours:
@@ -66,10 +63,7 @@ class _Wait:
 
 @contextmanager
 def attempt(path: Path) -> Iterator[bool]:
-    """Context manager that takes the lock of `path` if it is free. It yields False if it is not.
-
-    :raises CacheError: The lock file cannot be created.
-    """
+    """Context manager that takes the lock of `path` if it is free. It yields False if it is not."""
     name = _name(path)
     with cache.disk_errors():
         cache.make(path.parent)
@@ -106,8 +100,6 @@ def shared(path: Path, report: Reporter) -> Iterator[None]:
     """Context manager that shares the lock of `path`, so that no process can hold it alone.
 
     If a process holds the lock alone, wait, and notify the user repeatedly.
-
-    :raises CacheError: The lock file cannot be created.
     """
     name, wait = _name(path), _Wait(path, report, "clears")
     with cache.disk_errors(name):

@@ -45,19 +45,12 @@ _corrected: set[tuple[Path, bool]] = set()
 
 
 def is_shared(top: Path, name: str = "") -> bool:
-    """Return True if we are root, and all users may read the cache `top`, or its folder `name`.
-
-    :param top: The path of the cache.
-    :param name: The name of the folder.
-    """
+    """Return True if we are root, and all users may read the cache `top`, or its folder `name`."""
     return os.geteuid() == 0 and name not in PRIVATE and (top / MARK).is_file()
 
 
 def mode(owner: int, *, shared: bool) -> int:
-    """Return a mode: the owner has the rights `owner`, and all users may read if `shared`.
-
-    :param owner: The rights of the owner of the file or folder, such as 0o600.
-    """
+    """Return a mode: the owner has the rights `owner`, and all users may read if `shared`."""
     return owner | ((owner >> 3 | owner >> 6) & _READ if shared else 0)
 
 
@@ -65,8 +58,6 @@ def set_mode(path: Path, *, shared: bool) -> None:
     """Set the mode of a file or folder: only its owner may read it, or all users if `shared`.
 
     The owner keeps the rights to write and execute a file.
-
-    :raises OSError: The file no longer exists, or its mode cannot be set.
     """
     now = path.stat().st_mode
     owner = stat.S_IRWXU if stat.S_ISDIR(now) else now & stat.S_IRWXU | stat.S_IRUSR

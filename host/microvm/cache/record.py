@@ -18,8 +18,6 @@ def read(
 ) -> dict[str, object]:
     """Return the JSON object in a record, a file of at most `limit` bytes that `opener` opens.
 
-    :param limit: Maximum size of the file, in bytes.
-    :raises OSError: The opener failed, or the file is larger than the limit.
     :raises ValueError: The file does not contain an object.
     """
     try:

@@ -34,9 +34,7 @@ def check(folder: Path) -> os.stat_result | None:
     """Check that only we and root can change a folder, whether it exists or is to be created.
 
     :param folder: An absolute path; links in it are followed, and have to be trusted, too.
-    :return: The status of the folder; None if it does not exist.
     :raises Untrusted: Another user can change it.
-    :raises OSError: It cannot be examined.
     """
     if found := private.exposure(os.fspath(folder)):
         raise _refusal(folder, Path(found.path), found.status, found.by)
@@ -44,12 +42,7 @@ def check(folder: Path) -> os.stat_result | None:
 
 
 def check_alone(folder: Path) -> os.stat_result | None:
-    """Check that only we and root can change a folder, whose parents have been checked already.
-
-    :return: The status of the folder; None if it does not exist.
-    :raises Untrusted: Another user can change it.
-    :raises OSError: It cannot be examined.
-    """
+    """Check that only we and root can change a folder, whose parents have been checked already."""
     with suppress(FileNotFoundError):
         status = folder.stat()
         if by := _at_fault(status):

@@ -44,11 +44,6 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
     """Return True if `path`, open as `file`, has the digest `expected`, recorded or computed.
 
     If a record says that the file has this digest, the file is not read.
-
-    :param path: The path of the file, in whose folder the record is.
-    :param file: A descriptor of the file.
-    :param expected: The digest that the file should have, in hex.
-    :param digest: A function that computes a digest from a descriptor.
     """
     known = _facts(file, expected)
     if _memory.get((path.parent, path.name)) == known or _record(path).get(path.name) == known:

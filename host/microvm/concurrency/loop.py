@@ -31,7 +31,6 @@ class BackgroundLoop:
 
     :param end: Coroutine function that releases the resources of the loop, in any state.
     :param leftover: Function that returns the text of the warning, or "" if nothing is left.
-    :param kind: Word in errors for the object that uses the loop, such as machine.
     :ivar closed: True after `close`; no more coroutines can run.
     """
 
@@ -57,7 +56,6 @@ class BackgroundLoop:
 
         :raises UsageError: If the loop is closed, belongs to another process, or would wait for
             itself.
-        :raises MicroVMError: If no thread can be started.
         """
         call = _PendingCall(coroutine, self._kind)
         try:

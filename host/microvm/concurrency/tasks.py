@@ -10,10 +10,7 @@ from microvm.errors import UsageError
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, wait until they have ended, and ignore their errors.
-
-    :raises CancelledError: If the caller was cancelled meanwhile.
-    """
+    """Cancel tasks, wait until they have ended, and ignore their errors."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
@@ -40,7 +37,6 @@ async def wait_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 def running_loop(kind: str) -> asyncio.AbstractEventLoop:
     """Return the asyncio event loop of this thread. `kind` names the object that needs a loop.
 
-    :param kind: Word for the object that needs the loop, such as machine.
     :raises UsageError: If no asyncio loop runs in this thread, such as under trio.
     """
     try:
@@ -56,9 +52,6 @@ def check_loop(kind: str, loop: asyncio.AbstractEventLoop) -> None:
     """Check that the running event loop is `loop`, in which an object of this `kind` was created.
 
     A task that waits for the object in another loop would wait forever.
-
-    :param kind: Word for the object, such as machine.
-    :raises UsageError: If another loop runs, or none.
     """
     if running_loop(kind) is not loop:
         raise UsageError(

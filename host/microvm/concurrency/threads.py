@@ -23,10 +23,7 @@ T = TypeVar("T")
 def start_thread(
     target: Callable[P, object], *args: P.args, **kwargs: P.kwargs
 ) -> threading.Thread:
-    """Run a function in a new daemon thread, for which the exit of the process does not wait.
-
-    :raises MicroVMError: If no thread can be started.
-    """
+    """Run a function in a new daemon thread, for which the exit of the process does not wait."""
     thread = threading.Thread(target=target, args=args, kwargs=kwargs, daemon=True)
     try:
         thread.start()
@@ -40,8 +37,6 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     `asyncio.to_thread` is not used, because its threads are awaited at the end of the loop, which
     may require a new thread while the interpreter exits.
-
-    :raises MicroVMError: If no thread can be started.
     """
     import asyncio  # imported here, because QEMU is launched before `asyncio` is imported
 
@@ -72,8 +67,6 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
 
     If the task is cancelled, the next call of `check_stopped` stops the function. The task waits
     for that at most 10 s.
-
-    :raises MicroVMError: If no thread can be started.
     """
     import asyncio
 
@@ -95,12 +88,7 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
 
 
 def check_stopped() -> None:
-    """Raise CancelledError if the function that runs in this thread was cancelled.
-
-    See `in_stoppable_thread`.
-
-    :raises asyncio.CancelledError: If it was cancelled.
-    """
+    """Raise CancelledError if the function that runs in this thread was cancelled."""
     stop = _stopped.get()
     if stop is not None and stop.is_set():
         from asyncio import CancelledError

@@ -50,9 +50,6 @@ class ArchiveMember:
     :ivar mode: Type and permissions, as in `st_mode`.
     :ivar mtime: Modification time in nanoseconds since 1970.
     :ivar offset: Position of a file's content in the unnamed file of the tree.
-    :ivar size: Number of bytes of the content.
-    :ivar target: Target of a symbolic link; otherwise empty.
-    :ivar members: Members of a folder, by name.
     """
 
     mode: int
@@ -75,10 +72,7 @@ class ArchiveTree:
     """
 
     def __init__(self, path: str, limits: TransferLimits) -> None:
-        """Create an empty tree, whose content will be unpacked at `path` in the guest.
-
-        :param path: Path of the destination in the guest, for messages.
-        """
+        """Create an empty tree, whose content will be unpacked at `path` in the guest."""
         self.root = ArchiveMember(stat.S_IFDIR | _NEW_FOLDER)
         self.left_out: list[str] = []
         self._path = path
@@ -98,7 +92,6 @@ class ArchiveTree:
         :raises UsageError: If the file is no archive, is damaged or incomplete, or names a path
             outside of the archive.
         :raises FileError: If the archive exceeds the limits.
-        :raises OSError: If the archive cannot be read, or the host's disk is full.
         """
         with _reading():
             limit = self._limits.size + _OVERHEAD + _MEMBER_OVERHEAD * self._limits.files
@@ -210,16 +203,10 @@ class ArchiveTree:
 
 
 class _ArchiveReader:
-    """A forward-only reader of an archive, which tarfile uses; it limits the number of bytes.
-
-    :ivar last: Bytes of the last read.
-    """
+    """A forward-only reader of an archive, which tarfile uses; it limits the number of bytes."""
 
     def __init__(self, archive: BinaryIO, limit: int) -> None:
-        """Create a reader for an archive that may have at most `limit` bytes when it is unpacked.
-
-        :param limit: Maximum number of bytes of the unpacked archive.
-        """
+        """Create a reader for an archive that may have at most `limit` bytes after unpacking."""
         first = archive.read(tarfile.BLOCKSIZE)
         source = _Prefixed(first, archive)
         opener = next(
@@ -286,7 +273,6 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
 
     :param name: Name of the file or folder in the archive; empty for the folder that contains
         everything.
-    :raises OSError: If the archive cannot be written.
     """
 
     def owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -38,9 +38,6 @@ class Command:
     ) -> None:
         """Create the state of the command in `request`; call `consumed` when its output is read.
 
-        :param stdin: Standard input of the command, or None if the host sends no input.
-        :param consumed: Function that is called with an output stream and the number of bytes that
-            its reader has taken.
         :param max_output: Maximum number of bytes of standard output and standard error together,
             or None for no limit.
         """

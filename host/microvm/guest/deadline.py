@@ -10,10 +10,7 @@ _LATE = 0.1
 
 
 class Timer:
-    """A timer that calls a function once, unless it is cancelled or started again before.
-
-    :ivar is_running: True while a call of the function is pending.
-    """
+    """A timer that calls a function once, unless it is cancelled or started again before."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

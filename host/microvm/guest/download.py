@@ -89,11 +89,8 @@ class Download:
         If the destination is a folder, the staging folder is created in it, otherwise in its
         parent.
 
-        :param source: Path of the file or folder in the guest, for messages.
         :param destination: Path of the result on the host. If it is an existing folder, the
             received folder is merged into it.
-        :raises OSError: If the staging folder cannot be created; the error has the path on the
-            host.
         """
         self._source = source
         self._destination = destination
@@ -131,7 +128,6 @@ class Download:
         """Write the content of a guest's message, such as a piece of a file, to the staging folder.
 
         :raises FileError: If the message is unexpected, or its name is invalid.
-        :raises OSError: If the content cannot be written; the error has the path on the host.
         """
         match message:
             case files.Entry():
@@ -205,7 +201,6 @@ class Download:
     async def settle(self) -> Received:
         """Move the received tree to its destination. A folder is merged into an existing folder.
 
-        :raises FileError: If the guest sent a link twice.
         :raises OSError: If something exists at the destination that cannot be replaced; the error
             has its path on the host.
         """
@@ -260,7 +255,6 @@ class Download:
 def name_of(entry: files.Entry, folder: str) -> str:
     """Check and return the name of a file that the guest sent. An error names the `folder`.
 
-    :param folder: Path of the folder in the guest, for messages.
     :raises FileError: If the name is empty, `.`, `..`, or contains a slash.
     """
     name = os.fsdecode(entry.name)
@@ -278,8 +272,6 @@ def _stays_inside(target: bytes, depth: int) -> bool:
 
     A `..` is accepted only at the beginning of the target, because a name before a `..` may be a
     link to an unknown folder.
-
-    :param depth: Number of folders from the top of the tree down to the link.
     """
     parts = [part for part in target.split(b"/") if part not in (b"", b".")]
     up = 0

@@ -60,10 +60,7 @@ async def exchange(
     If `carry` still runs when the block ends, it is killed. Errors that the block raises are raised
     again after `carry` has exited.
 
-    :param timeout: Maximum duration of the block in seconds.
-    :raises Busy: If another command runs.
     :raises UsageError: If the request cannot be encoded.
-    :raises MachineError: If the guest is lost.
     """
     path = os.fsdecode(request.path)
     try:
@@ -91,11 +88,7 @@ async def exchange(
 
 
 class Exchange:
-    """The host's side of a file transfer: messages to and from the guest's program `carry`.
-
-    :ivar path: Path in the guest that is read or written.
-    :ivar process: The running command `carry`.
-    """
+    """The host's side of a file transfer: messages to and from the guest's program `carry`."""
 
     def __init__(self, process: Process, path: str) -> None:
         self.path = path
@@ -112,7 +105,6 @@ class Exchange:
         """Send a message about a file or folder. Small messages are sent together with later ones.
 
         :raises FileError: If the guest reports an error, which stops the transfer.
-        :raises UsageError: If the message cannot be encoded.
         """
         try:
             frame = message.encode()
@@ -126,10 +118,7 @@ class Exchange:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send the messages that were kept to be sent together.
-
-        :raises FileError: If the guest reports an error, which stops the transfer.
-        """
+        """Send the messages that were kept to be sent together."""
         assert self.process.stdin is not None  # noqa: S101 - for the type checker
         data, self._gathered = bytes(self._gathered), bytearray()
         try:
@@ -145,8 +134,6 @@ class Exchange:
         :raises FileError: If the guest reports a failure, sends an invalid message, or `carry`
             exits.
         :raises ImageError: If the guest has no `carry`, or one with another protocol.
-        :raises ExecTimeout: If the transfer takes too long.
-        :raises MachineError: If the guest is lost.
         """
         if self._gathered:
             await self.flush()
@@ -233,10 +220,7 @@ class Exchange:
 
 
 async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
-    """Cancel the transfer that `carry` runs as `process`. It then removes an incomplete file.
-
-    :param timeout: Maximum time to wait in seconds.
-    """
+    """Cancel the transfer that `carry` runs as `process`. It then removes an incomplete file."""
     assert process.stdin is not None  # noqa: S101 - for the type checker
     process.stdin.close()
     with suppress(MicroVMError, TimeoutError):

@@ -62,12 +62,8 @@ class Guest:
     ) -> None:
         """Create a guest without a connection; `session` and `channel` create its protocol state.
 
-        :param defaults: Default options of commands in the guest.
         :param console_tail: Function that returns the last output of the guest's console, for
             errors.
-        :param timeouts: Time limits, such as that of a ping.
-        :param session: Function that creates the session, with a clock and entropy.
-        :param channel: Function that creates the channel, which transports the bytes.
         """
         self.error: MachineError | None = None
         self.defaults = parse_options(ExecOptions, defaults or {}, "exec")
@@ -103,12 +99,10 @@ class Guest:
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
         """Wait until the guest answers `hello`; then call `resume`, unless `resume` is False.
 
-        :param timeout: Maximum time in seconds.
         :param resume: True to call `resume` now, False to call it before the first command. Until
             then, processes in the guest remain frozen, and the guest lacks the current time and
             fresh entropy.
         :raises TimeoutError: If no answer arrives in time.
-        :raises MachineError: If the guest is lost, or speaks another protocol.
         """
         async with asyncio.timeout(timeout):
             # Do not use asyncio.shield(): in Python 3.14 it logs an error that arrives after the
@@ -136,10 +130,8 @@ class Guest:
         Otherwise the `hello` with which a host begins a session would stop the processes.
         The next call of `resume` unfreezes the processes.
 
-        :param timeout: Maximum time in seconds.
         :raises Busy: If a command runs.
         :raises UsageError: If the image is too old.
-        :raises GuestUnresponsive: If the guest does not answer in time.
         """
         self._check_alive()
         self._channel.write(self._session.keep())
@@ -155,11 +147,7 @@ class Guest:
         return self._exec(argv, options)
 
     def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command with parsed options; raise `Busy` if another command runs.
-
-        :raises Busy: If another command runs.
-        :raises UsageError: If an argument is invalid or cannot be encoded.
-        """
+        """Start a command with parsed options; raise `Busy` if another command runs."""
         self._check_alive()
         if not self._free.is_set():
             raise _busy()
@@ -196,7 +184,6 @@ class Guest:
         The method `keep` requires this.
 
         :raises Busy: If a command runs, or another such block is active.
-        :raises UsageError: If the image is too old.
         """
         self._check_alive()
         if not self._free.is_set():
@@ -246,10 +233,7 @@ class Guest:
                 self._loop.call_soon_threadsafe(self._abandon, command)
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Send a ping to the guest, and wait at most `timeout` seconds for the answer.
-
-        :raises GuestUnresponsive: If the guest does not answer in time.
-        """
+        """Send a ping to the guest, and wait at most `timeout` seconds for the answer."""
         await self._free.wait()
         await self._ping(timeout)
 
@@ -261,10 +245,7 @@ class Guest:
         await self._answer(pong, timeout)
 
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
-        """Return the counters of the guest's daemon, which must arrive within `timeout` seconds.
-
-        :raises GuestUnresponsive: If the guest does not answer in time.
-        """
+        """Return the counters of the guest's daemon, which must arrive within `timeout` seconds."""
         await self._free.wait()
         self._check_alive()
         self._channel.write(self._session.status_request())

@@ -33,7 +33,6 @@ class TransferLimits:
     def take(self, path: str, message: Entry | Data | Whole) -> None:
         """Subtract the files and bytes of a received message from what the guest may still send.
 
-        :param path: Path of the transfer in the guest, for messages.
         :raises FileError: If a limit is exceeded.
         """
         match message:
@@ -43,10 +42,7 @@ class TransferLimits:
                 self.count(path, names=len(message.name) + len(message.target), files=1)
 
     def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
-        """Subtract `size` bytes, `files`, and `names` bytes of names from what the guest may send.
-
-        See `take` for the errors and for `path`.
-        """
+        """Subtract `size` bytes, `files`, and `names` bytes of names; see `take` for errors."""
         self.size -= size
         self.files -= files
         self.names -= names

@@ -81,7 +81,6 @@ class Process:
     ) -> None:
         """Create the user's object for `command`. Its methods call the functions that are passed.
 
-        :param abandon: Function that kills the command when the user calls `abandon`.
         :param dropped: Function that is called in any thread when the last reference to this object
             and its output streams is dropped.
         """
@@ -157,10 +156,7 @@ class Process:
         return output
 
     async def _collect(self, data: bytes | None) -> tuple[bytes, bytes]:
-        """Write the input and read all output, as `communicate` does, but do not wait for the exit.
-
-        :raises MachineError: If the machine failed.
-        """
+        """Write the input and read all output, like `communicate`, without waiting for the exit."""
         _, stdout, stderr = await asyncio.gather(
             self._feed_all(data), self.stdout.read(), self.stderr.read()
         )

@@ -44,8 +44,6 @@ def request_of(
 
     :param defaults: Options that apply unless `options` sets them. Environment variables are merged
         one by one.
-    :return: The request, in which the session sets further fields, and the limits.
-    :raises UsageError: If an argument is invalid.
     """
     if isinstance(argv, str | bytes):
         raise UsageError("argv must be a list of arguments", hint="for a shell: ['sh', '-c', …]")

@@ -23,16 +23,10 @@ _DESTINATION = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StagingFolder:
-    """A fresh folder for a downloaded tree. The caller that creates the folder also removes it.
-
-    :ivar descriptor: Open file descriptor of the folder.
-    """
+    """A fresh folder for a downloaded tree. The caller that creates the folder also removes it."""
 
     def __init__(self, parent: Path) -> None:
-        """Create a staging folder in the folder `parent`.
-
-        :raises OSError: If the folder cannot be created; the error has the path of `parent`.
-        """
+        """Create a staging folder in the folder `parent`."""
         with _errors_about(parent):
             self._path = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
             # Removing the content of the folder takes two file descriptors. Reserve them now,

@@ -74,18 +74,13 @@ async def _copy(stream: OutputStream, write: WriteFunction) -> None:
 
 
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
-    """Write the output of a command to a descriptor. A slow reader slows down only this command.
-
-    :raises MachineError: If the machine failed. The output that arrived before has been written.
-    :raises OSError: If the output cannot be written; BrokenPipeError if its reader has closed it.
-    """
+    """Write the output of a command to a descriptor. A slow reader slows down only this command."""
     await _copy(stream, partial(write, descriptor))
 
 
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
     """Write all data to a file descriptor without blocking the event loop.
 
-    :raises MicroVMError: If no thread can be started.
     :raises OSError: If the data cannot be written; BrokenPipeError if its reader has closed it.
     """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):

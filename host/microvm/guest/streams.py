@@ -21,11 +21,7 @@ class OutputBuffer:
     """A buffer that holds the output of a command's stream until the reader takes it."""
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
-        """Create an empty buffer, which calls `consumed` with the number of bytes that were taken.
-
-        :param consumed: Function that is called each time with the number of bytes that the reader
-            has taken.
-        """
+        """Create an empty buffer, which calls `consumed` with the number of bytes of each chunk."""
         self._consumed = consumed
         self._chunks: deque[bytearray | bytes | memoryview] = deque()
         self._ended = False
@@ -114,10 +110,7 @@ class OutputStream:
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Create a stream that reads `buffer`. It refers to `keep_alive` to keep the command alive.
-
-        The command is killed when nobody refers to the token `keep_alive` any more.
-        """
+        """Create a stream that reads `buffer`, and refers to `keep_alive`, the command's token."""
         self._buffer = buffer
         self._keep_alive = keep_alive
         # bytes that were taken from the buffer, but not returned to the caller yet
@@ -193,8 +186,6 @@ class InputStream:
         """Create a stream that sends input with `send`, at most `credit()` bytes at a time.
 
         :param send: Function that sends one message with data; empty data is the end of the stream.
-        :param credit: Function that returns the number of bytes that the guest allows to be sent
-            now.
         """
         self._send = send
         self._credit = credit

@@ -47,10 +47,7 @@ async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
 
 
 async def chunks(data: FileData) -> AsyncIterator[bytes | memoryview]:
-    """Yield data in chunks that are sent one by one.
-
-    :raises UsageError: If the data has another type than `FileData`.
-    """
+    """Yield data in chunks that are sent one by one."""
     if isinstance(data, str):
         yield data.encode("utf-8", "surrogateescape")
     elif isinstance(data, bytes | bytearray | memoryview):

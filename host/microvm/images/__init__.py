@@ -172,10 +172,7 @@ class Image(NamedTuple):
 
 
 def folder_of(name: str) -> Path:
-    """Return the path of an image in the cache, whether it exists or not.
-
-    :raises ImageError: The text cannot be the name of an image.
-    """
+    """Return the path of an image in the cache, whether it exists or not."""
     if not name or "/" in name or name.startswith("."):
         raise ImageError(f"not the name of an image: {quoted(name)}", hint=tags.RULE)
     return cache.folder("images") / name
@@ -310,9 +307,7 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> ImageManifest:
 def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
     """Check the `members` of a JSON object, and return the image's manifest that they describe.
 
-    :param members: The members of the JSON object, by name.
     :param where: The origin of the manifest, for messages.
-    :raises ValueError: A member is missing, unknown or invalid.
     :raises ImageError: Another version of microvm wrote the manifest.
     """
     if members.get("format") != FORMAT:
@@ -332,10 +327,7 @@ def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
 
 
 def check_manifest(manifest: ImageManifest) -> None:
-    """Check that a new image's manifest is not too long, and that all its members are valid.
-
-    :raises ImageError: The manifest is too long, or has an invalid member.
-    """
+    """Check that a new image's manifest is not too long, and that all its members are valid."""
     text = manifest.json()
     if len(text.encode()) > MANIFEST_LIMIT - _DIGESTS:
         raise ImageError(

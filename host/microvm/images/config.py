@@ -52,8 +52,6 @@ class ImageConfig(NamedTuple):
     def argv(self, command: Sequence[str], entrypoint: str | None = None) -> tuple[str, ...]:
         """Return the command to run: the entrypoint, and `command` or else the default command.
 
-        This is docker's rule.
-
         :param command: The user's command, which replaces `cmd`.
         :param entrypoint: A replacement of the image's entrypoint, which also disables `cmd`; ""
             for none.

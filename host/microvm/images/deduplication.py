@@ -24,7 +24,6 @@ _READ = 0o555
 class DiskUsage:
     """The space that an image takes on the host's disk, in bytes.
 
-    :ivar size: The size of all files of the image.
     :ivar shared: The size of the files that other images use, too. Removing the image does not free
         this space.
     """

@@ -65,10 +65,6 @@ def write(
     """Write an image to the file `out`, with its tags, or with the tags in `named` instead.
 
     The same image and tags always give the same bytes.
-
-    :param named: The tags to store in the file; by default the tags of the image.
-    :raises ImageError: A file of the image has changed.
-    :raises OSError: The file cannot be written.
     """
     report = report or NullReporter()
     report.step(f"exporting {image.name}")
@@ -110,16 +106,12 @@ def read(
 
     By default, the image gets those tags in the file that no other image has.
 
-    :param name: The name of the file, for messages.
     :param tag: The only tag that the image gets, even if another image has it; None for the tags in
         the file.
-    :param limit: Maximum size of the image, in bytes.
     :param expected: The manifest that the image must have; None for any. If it is given, the image
         gets no tags.
     :raises ImageError: The file is no exported image, or is damaged, incomplete or too large; or
         another image has its name. Incomplete files are removed.
-    :raises CacheError: The cache cannot be written, for example because the disk is full.
-    :raises OSError: The file cannot be read.
     """
     report = report or NullReporter()
     wanted = None if tag is None else tags.parse(tag)

@@ -67,10 +67,7 @@ def is_missing(name: object) -> bool:
 
 
 def load(image: Image | str | Path) -> Image:
-    """Return `image` itself if it is an `Image`, else open the image with that name, tag or path.
-
-    :raises ImageError: There is no such image.
-    """
+    """Return `image` if it is an `Image`, or else open the image with this name, tag or path."""
     return image if isinstance(image, images.Image) else images.load(image)
 
 
@@ -81,7 +78,6 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
     so that the event loop continues.
 
     :param notify: A function that is called in the event loop with notices for the user.
-    :raises ImageError: The image does not exist and cannot be built.
     """
     if image is not None and not is_missing(image):
         return load(image)
@@ -97,10 +93,7 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
 
 
 def find(name: str | Path, report: Reporter) -> Image:
-    """Return the image of that name, tag or path, and build it if it is ready-made but missing.
-
-    :raises ImageError: The image does not exist or cannot be built.
-    """
+    """Return the image of that name, tag or path, and build it if it is ready-made but missing."""
     if is_missing(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):

@@ -89,7 +89,6 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
     If another image has the tag, that image loses it.
 
     :raises ImageError: The text cannot be a tag, or there is no such image.
-    :raises CacheError: The cache cannot be written, for example because the disk is full.
     """
     tag = parse(text)
     with cache.disk_errors(), changing(report):

@@ -17,13 +17,7 @@ from microvm.sha256 import sha256
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
-    """Return the folder of the sources of the program `what`, in the wheel or in the checkout.
-
-    :param packed: the folder in an installed wheel.
-    :param checkout: the folder in the checkout.
-    :param what: the program, for the message.
-    :raises ImageError: neither folder has sources.
-    """
+    """Return the folder of the sources of the program `what`, in the wheel or in the checkout."""
     for folder in (packed, checkout):
         if (folder / "Makefile").is_file():
             return folder
@@ -63,11 +57,7 @@ def _compiled(folder: str) -> Iterator[tuple[str, int, int]]:
 
 
 def compiler(arch: Arch, what: str) -> list[str]:
-    """Return the command that compiles the static program `what` for an architecture.
-
-    :param what: the program to compile, for the message.
-    :raises ImageError: no such compiler is installed.
-    """
+    """Return the command that compiles the static program `what` for an architecture."""
     import shutil  # imported here, because a process that only spawns QEMU does not need `shutil`
 
     native = os.uname().machine == arch.name
@@ -84,11 +74,7 @@ def compiler(arch: Arch, what: str) -> list[str]:
 
 
 def check(arch: Arch, what: str) -> None:
-    """Check that the compiler for an architecture, and make, are installed.
-
-    :param what: the program that is to be compiled, for the message.
-    :raises ImageError: the compiler or make is not installed.
-    """
+    """Check that the compiler for an architecture, and make, are installed."""
     compiler(arch, what)
     _check_make(what)
 
@@ -106,11 +92,7 @@ def make(
 ) -> None:
     """Compile the source code in `folder` to the files `names` in the new folder `out`.
 
-    :param command: the command of the compiler, as `compiler` returns it.
     :param out: the folder to create; the compiler's temporary files are beside it.
-    :param names: the files that must exist afterwards.
-    :param what: the compiled programs, for messages.
-    :raises ImageError: the compiler failed, or make is not installed.
     """
     from microvm.system.tools import run
 
@@ -124,10 +106,6 @@ def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> b
     """Compile the program `name` in `folder` with the compiler `command`; return its content.
 
     The compiler's files are removed.
-
-    :param command: the command of the compiler, as `compiler` returns it.
-    :param name: the name of the program's file.
-    :raises ImageError: the compiler failed, or make is not installed.
     """
     from microvm.system.tools import output
 

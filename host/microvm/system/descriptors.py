@@ -26,9 +26,6 @@ def allows(descriptor: int, *, writes: bool) -> bool:
 
     If it was not, waiting until it is ready may take forever, as for reading the write end of a
     pipe.
-
-    :param writes: True for writing, False for reading.
-    :raises OSError: the descriptor is closed.
     """
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     wanted = os.O_WRONLY if writes else os.O_RDONLY

@@ -49,7 +49,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class _Tool(NamedTuple):
     """A tool to run: a program of the system, such as `mkfs.erofs`.
 
-    :ivar program: its path.
     :ivar argv: its arguments; the first is the name of the tool.
     :ivar mask: the signals that are blocked in the tool.
     """
@@ -62,7 +61,6 @@ class _Tool(NamedTuple):
 class _Temporary(NamedTuple):
     """The folder for the temporary files of a tool.
 
-    :ivar real: its path on the host.
     :ivar path: its path in the tool's mount namespace, which differs if the folder is mounted
         elsewhere there.
     """
@@ -79,7 +77,6 @@ def main(
     Return the exit status of the tool, or 128 plus the number of the signal that killed it.
 
     :param owner: the process id of the owner, which starts this script.
-    :param notes: a descriptor to which the reason is written if the host refuses a namespace.
     :param parent: the folder in which the tool's temporary folder is created.
     :param shown: another folder under which the tool sees its temporary folder; "" for `parent`. It
         is needed if the tool starts processes of other user ids, which cannot enter `parent`.
@@ -106,20 +103,14 @@ def main(
 
 
 def mounts_below(folder: str) -> list[str]:
-    """Return the mount points below a folder, the deepest first.
-
-    :param folder: its real path.
-    """
+    """Return the mount points below a folder, the deepest first."""
     with open("/proc/self/mountinfo", "rb") as lines:
         points = [os.fsdecode(_unescaped(line.split()[4])) for line in lines]
     return sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True)
 
 
 def unmount(path: str) -> None:
-    """Detach a mount, without following a link at the end of its path.
-
-    :raises OSError: the kernel refuses.
-    """
+    """Detach a mount, without following a link at the end of its path."""
     mnt_detach_umount_nofollow = 2 | 8
     _check(_libc.umount2(os.fsencode(path), mnt_detach_umount_nofollow), path)
 
@@ -205,8 +196,6 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
     """Create a tool's temporary folder in `parent`, which the tool sees in the folder `shown`.
-
-    For that, create a mount point in `shown`.
 
     If `shown` is "", create no mount point.
 
@@ -297,8 +286,6 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
     This function runs in the keeper. On SIGTERM, which the kernel sends when the owner exits, it
     kills all processes of the tool.
-
-    :param notes: a descriptor to which the reason is written if the host refuses /proc.
     """
     alive, ours = os.pipe()
     if not isolated:  # then orphans, whose parents have exited, become children of this process
@@ -348,8 +335,6 @@ def _run_first(
     """In a tool's first process: start the tool, wait until it exits, and exit with its status.
 
     :param alive: the read end of a pipe, which reaches its end of file when the keeper exits.
-    :param notes: a descriptor to which the reason is written if the host refuses /proc.
-    :param isolated: True if this process is in a PID namespace of its own.
     """
     status = START_FAILED
     try:
@@ -381,10 +366,7 @@ def _run_first(
 
 
 def _wait_inside(child: int) -> int:
-    """Wait in a tool's PID namespace until the tool exits, and return its exit status.
-
-    When this process exits, the kernel kills all other processes of the namespace.
-    """
+    """Wait in a tool's PID namespace until the tool exits, and return its exit status."""
     pid = 0
     while pid != child:  # other child processes are orphans: their parents have exited
         pid, code = os.wait()

@@ -39,7 +39,6 @@ class Exposure:
     """The reason why another user can change or replace a folder.
 
     :ivar path: the folder or link that the other user controls.
-    :ivar status: the status of `path`.
     :ivar by: what gives that control: the `owner` of `path`, or its `mode`.
     :ivar why: the reason in words, such as "can be written by others", to follow the path in a
         message.
@@ -86,9 +85,6 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
 
     The descriptor belongs to our folder, even if another user renames files in the parent.
 
-    :param parent: a descriptor of the folder in which it is created.
-    :param mode: the permissions of the new folder.
-    :raises FileExistsError: the name exists already.
     :raises OSError: it cannot be created, or another user has replaced it.
     """
     os.mkdir(name, mode, dir_fd=parent)
@@ -122,10 +118,7 @@ def make_path(path: str, mode: int = 0o700) -> int:
 
 
 def open_own(path: str | Path) -> int:
-    """Open a folder that we have just created, and return its descriptor.
-
-    :raises OSError: it cannot be opened, or another user has replaced it.
-    """
+    """Open a folder that we have just created, and return its descriptor."""
     descriptor = os.open(path, FOLDER)
     if os.fstat(descriptor).st_uid != os.geteuid():
         os.close(descriptor)
@@ -134,11 +127,7 @@ def open_own(path: str | Path) -> int:
 
 
 def temporary() -> TemporaryDirectory[str]:
-    """Create a folder for temporary files, as a context manager that removes it.
-
-    :raises MicroVMError: other users can change the folder that TMPDIR names.
-    :raises OSError: it cannot be created.
-    """
+    """Create a folder for temporary files, as a context manager that removes it."""
     from tempfile import TemporaryDirectory
 
     return TemporaryDirectory(prefix="microvm-", dir=temporary_root(), ignore_cleanup_errors=True)

@@ -7,8 +7,6 @@ def stat_fields(process: int) -> list[str]:
     """Return the fields in /proc/PID/stat after the process's name; empty if no such process.
 
     The first field is the state of the process. Field N of the manual page has the index N - 3.
-
-    :param process: the process id.
     """
     try:
         with open(f"/proc/{process}/stat", "rb") as file:
@@ -20,8 +18,5 @@ def stat_fields(process: int) -> list[str]:
 
 
 def is_stopped(process: int) -> bool:
-    """Tell whether a process is stopped, by a signal such as SIGSTOP or by a debugger.
-
-    :param process: the process id.
-    """
+    """Tell whether a process is stopped, by a signal such as SIGSTOP or by a debugger."""
     return stat_fields(process)[:1] in (["T"], ["t"])

@@ -48,9 +48,7 @@ def find(program: str) -> str | None:
 def require(what: str, programs: Mapping[str, str]) -> None:
     """Check that `programs` are installed. The error names those missing, and the work `what`.
 
-    :param what: the work that needs them, for the message.
     :param programs: the name of each program, and the Debian package that contains it.
-    :raises ImageError: at least one is not installed; the message names all that are missing.
     """
     if missing := [name for name in programs if shutil.which(name) is None]:
         *others, last = missing
@@ -102,8 +100,6 @@ def started(
     :param isolate: False for a tool that creates its own namespaces. The tool then runs in a
         process group, and other user ids can enter its temporary folder.
     :param executable: the file to execute, by default `argv[0]`.
-    :param options: options of `Popen`; stdin is empty by default.
-    :raises OSError: the tool is not installed, or cannot be run.
     """
     program = executable or shutil.which(argv[0])
     if program is None:
@@ -143,10 +139,7 @@ def started(
 
 
 def temporary_folder() -> str:
-    """Return the folder for temporary files; see `private.temporary_root`.
-
-    :raises ImageError: we may not write to it, or another user can replace files in it.
-    """
+    """Return the folder for temporary files; see `private.temporary_root`."""
     try:
         return private.temporary_root()
     except MicroVMError as error:
@@ -184,7 +177,6 @@ def finish(
     The output is what the program wrote to the pipes of `process`.
 
     :param watch: called repeatedly while the program runs; it raises an error to end the wait.
-    :raises asyncio.CancelledError: the work of this thread was cancelled.
     """
     while True:
         try:
@@ -199,7 +191,6 @@ def finish(
 def run(argv: Sequence[str], *, what: str, **options: Any) -> str:
     """Run a tool until it exits, and return the text of its stdout. Errors name the work `what`.
 
-    :param what: the work, for the message "WORK failed".
     :param options: options of `started`, and `watch` of :func:`finish`.
     :raises ToolError: the tool is not installed or failed; `detail` has the end of its stderr.
     :raises ImageError: the tool cannot be started, or $TMPDIR cannot be used.
@@ -231,10 +222,7 @@ def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
 
 
 def is_full(errors: str) -> bool:
-    """Tell from the stderr of a tool whether it failed because a disk is full.
-
-    :param errors: the text of its stderr, in the locale C.
-    """
+    """Tell from the stderr of a tool whether it failed because a disk is full."""
     return any(os.strerror(number) in errors for number in (errno.ENOSPC, errno.EDQUOT))
 
 

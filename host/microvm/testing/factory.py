@@ -31,12 +31,8 @@ R = TypeVar("R")
 class _Factory(Generic[V, R]):
     """The common code of the machine factories `MicroVMFactory` and `AsyncMicroVMFactory`.
 
-    :param origins: Object that finds the image or snapshot from which a machine starts.
     :param node: Test, whose marks contain options of machines, or session, which has no marks.
-    :param options: Options with the lowest precedence.
     :param setup: Function that prepares a machine. The test gets a fork of this machine.
-    :param variant: See `WantedMachine.of`.
-    :param transcripts: List that receives the transcript of each machine.
     :param name: Name of the machines in reports. By default, they are numbered.
     """
 

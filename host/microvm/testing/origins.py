@@ -62,7 +62,6 @@ class Origins:
         A machine without a set-up function is started as `wanted`. Otherwise, prepare a machine
         with the set-up function and save its snapshot, unless the snapshot exists already.
 
-        :param transcripts: List that receives the transcript of the machine that is set up.
         :raises BaseException: If the set-up raises it, or if the set-up has failed before.
         """
         if sys.platform != "linux":
@@ -82,9 +81,6 @@ class Origins:
         If the host lacks something that machines need, such as QEMU, the context manager skips or
         fails the test. It does so at once if the start of an equal machine has failed in an earlier
         test.
-
-        :param kind: The `kind` of the wanted machine; see `WantedMachine`.
-        :raises MicroVMError: If the start raises it.
         """
         self._again(kind)
         retries = self._starts[kind]

@@ -26,10 +26,7 @@ _FOLDER = "microvm-"  # prefix of the name of a test run's temporary folder
 
 
 class Run:
-    """A run of pytest in several processes, such as workers of pytest-xdist, including this one.
-
-    :ivar name: Name of the run, with which the names of its snapshots begin.
-    """
+    """A run of pytest in several processes, such as workers of pytest-xdist, including this one."""
 
     def __init__(self, folder: Path) -> None:
         """Join the test run whose processes share this temporary folder."""
@@ -93,10 +90,7 @@ class Run:
 
 
 def _remove(wanted: re.Pattern[str]) -> None:
-    """Remove the snapshots of matching test runs, unless a process still uses the run.
-
-    :param wanted: Pattern that matches the names of the runs.
-    """
+    """Remove the snapshots of matching test runs, unless a process still uses the run."""
     with suppress(CacheError):  # a cache that cannot be used contains no snapshots
         lock.sweep(snapshots.STORE.folder)
         for path in sorted(snapshots.STORE.folder.glob("pytest-*")):

@@ -26,9 +26,6 @@ class Transcript:
     """The last commands of a machine, with their output and status, and the console's last output.
 
     Control characters of the guest are escaped in the report.
-
-    :ivar name: Name of the machine in reports; may be empty.
-    :ivar console: Function that returns the last output of the machine's console.
     """
 
     def __init__(self, name: str = "") -> None:

@@ -53,8 +53,6 @@ def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
 
     A snapshot replaces an image and the options that the snapshot determines. An image replaces a
     snapshot.
-
-    :raises UsageError: If an image and a snapshot are given together.
     """
     result: dict[str, Any] = {}
     for layer in layers:
@@ -73,10 +71,7 @@ def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
 class WantedMachine:
     """A description of the machine that a test uses: its image or snapshot, options and set-up.
 
-    :ivar image: Image, as `MicroVM` accepts it.
     :ivar snapshot: Snapshot to start from instead of an image, or its name.
-    :ivar options: Options of the machine.
-    :ivar setup: Function that prepares the machine, or None.
     :ivar kind: Digest of the properties above. Equal machines have the same `kind` in all processes
         of a test run.
     """
@@ -126,10 +121,7 @@ class WantedMachine:
         return cls(image, snapshot, options, setup, kind)
 
     def origin(self) -> Image | Snapshot | str | Path | None:
-        """Return the image or the snapshot from which the machine starts.
-
-        :raises SnapshotError: If no snapshot has this name.
-        """
+        """Return the image or the snapshot from which the machine starts."""
         if not isinstance(self.snapshot, str):
             return self.snapshot or self.image
         from microvm.machine.snapshot import Snapshot

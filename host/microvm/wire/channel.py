@@ -39,14 +39,10 @@ class Channel(asyncio.Protocol):
     ) -> None:
         """Create a channel, with functions to call for messages, a lost connection and new room.
 
-        The method `connect` sets the socket.
-
-        :param session: State machine of the protocol with the guest.
         :param on_event: Function that is called with each message of the guest that the session
             passes on.
         :param on_lost: Function that is called once with an error, when the guest violates the
             protocol or the connection is closed. It is not called after `close`.
-        :param on_room: Function that is called when the write buffer is no longer full.
         """
         self.is_full = False
         self._session = session
@@ -161,27 +157,19 @@ class Channel(asyncio.Protocol):
         self.is_full = True
 
     def resume_writing(self) -> None:
-        """Note that the write buffer has room again, and notify writers.
-
-        asyncio calls this method.
-        """
+        """Note that the write buffer has room again, and notify writers."""
         self.is_full = False
         self._on_room()
 
     def eof_received(self) -> None:
         """Report the connection as lost, since the guest's side was closed.
 
-        asyncio calls this method.
-
         Bytes that the host has written, but the guest has not read yet, are discarded.
         """
         self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Handle all received frames, then report the connection as lost.
-
-        asyncio calls this method.
-        """
+        """Handle all received frames, then report the connection as lost."""
         while self._turn is not None and not self._handle(FRAMES_PER_TURN):
             pass
         reason = f": {exc}" if exc else ""

@@ -63,6 +63,9 @@ _FROM_GUEST = _by_type(GUEST_STEPS)
 class Session:
     """The host's side of the protocol: it encodes messages, and decodes and checks answers.
 
+    Methods raise ProtocolError if their message is not allowed in the current state, such as before
+    the guest is ready. Methods about the running command return no bytes if it has exited already.
+
     :ivar state: Current state of the session.
     :ivar takes_stdin: True if the running command may be sent standard input.
     :ivar stdin_credit: Number of bytes of standard input that may be sent now; 0 after the command
@@ -111,7 +114,6 @@ class Session:
         """Encode a message to the guest, and change to the state that follows the message.
 
         :raises ProtocolError: Raised if the message is not allowed in the current state.
-        :raises EncodeError: Raised if a value does not fit into its field.
         """
         following = self._from_host.get(message.TYPE)
         if following is None:
@@ -136,8 +138,6 @@ class Session:
 
         The guest then kills all commands, and the host drops all messages that the guest sent
         before.
-
-        :raises ProtocolError: Raised if the session has failed.
         """
         self._nonce = int.from_bytes(self._entropy(8), "little")
         frame = self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, self._nonce))
@@ -149,10 +149,7 @@ class Session:
         return frame
 
     def resume(self) -> bytes:
-        """Encode `resume`, which gives the current time and entropy to a booted or cloned guest.
-
-        :raises ProtocolError: Raised if the guest is not ready, or runs a command.
-        """
+        """Encode `resume`, which gives the current time and entropy to a booted or cloned guest."""
         return self._say(codec.Resume(self._clock(), self._entropy(_ENTROPY_SIZE)))
 
     def keep(self) -> bytes:
@@ -162,7 +159,6 @@ class Session:
 
         :raises Busy: Raised if a command is running.
         :raises UsageError: Raised if the guest is too old to support this message.
-        :raises ProtocolError: Raised if the guest is not ready.
         """
         if self._can_say(codec.ExecKill):
             raise Busy("a command is running on this machine, so its processes cannot be kept")
@@ -176,28 +172,19 @@ class Session:
             ) from None
 
     def ping(self, token: int) -> bytes:
-        """Encode `ping`, which the guest answers with a `Pong` that has the same token.
-
-        :raises ProtocolError: Raised if the guest is not ready.
-        """
+        """Encode `ping`, which the guest answers with a `Pong` that has the same token."""
         frame = self._say(codec.Ping(token))
         self._pings.append(token)
         return frame
 
     def status_request(self) -> bytes:
-        """Encode `status_request`, which the guest answers with a `Status`.
-
-        :raises ProtocolError: Raised if the guest is not ready.
-        """
+        """Encode `status_request`, which the guest answers with a `Status`."""
         frame = self._say(codec.StatusRequest())
         self._statuses += 1
         return frame
 
     def shutdown(self) -> bytes:
-        """Encode `shutdown`. The guest answers with `Goodbye`, and shuts down.
-
-        :raises ProtocolError: Raised if the guest is not ready.
-        """
+        """Encode `shutdown`. The guest answers with `Goodbye`, and shuts down."""
         return self._say(codec.Shutdown())
 
     def exec_request(self, request: codec.ExecRequest) -> bytes:
@@ -206,7 +193,6 @@ class Session:
         :param request: Description of the command, in which the session sets the id and the
             credits.
         :raises Busy: Raised if a command is running.
-        :raises ProtocolError: Raised if the guest is not ready.
         :raises UsageError: Raised if the request is too long, or contains a NUL byte.
         """
         if self._can_say(codec.ExecKill):
@@ -227,8 +213,6 @@ class Session:
     def exec_signal(self, signal: int) -> bytes:
         """Encode a message that sends a signal to the process group of the running command.
 
-        Return no bytes if the command has exited already.
-
         :raises UsageError: Raised if no signal has this number.
         """
         try:
@@ -240,8 +224,6 @@ class Session:
         """Encode a message that kills the running command.
 
         The guest still sends its `ExecResponse`.
-
-        Return no bytes if the command has exited already.
         """
         return self._say_of_command(codec.ExecKill(self._id))
 
@@ -249,15 +231,11 @@ class Session:
         """Encode a message that sends SIGTERM to the running command.
 
         When the command exits, the processes that it leaves behind are killed.
-
-        Return no bytes if the command has exited already.
         """
         return self._say_of_command(codec.ExecTerminate(self._id))
 
     def exec_resize(self, rows: int, columns: int) -> bytes:
         """Encode a message that sets the size of the running command's terminal.
-
-        Return no bytes if the command has exited already.
 
         :raises UsageError: Raised if the size is invalid.
         """
@@ -272,7 +250,6 @@ class Session:
         :param data: Input, at most `stdin_credit` and at most :data:`STDIN_CHUNK` bytes.
         :return: Parts of the encoded message. One of them is `data` itself, so the data must not
             change until it is sent. The tuple is empty if the command has exited.
-        :raises UsageError: Raised if the data exceeds the credit.
         """
         if not self._can_say(codec.ExecStdin):
             return ()
@@ -345,11 +322,6 @@ class Session:
         """Check a message of the guest, and change to the state that follows the message.
 
         Return True if the message is for the caller, False if it belongs to an older session.
-
-        :raises ProtocolError: Raised if the message is not allowed now, or if it reports that the
-            guest refused a frame.
-        :raises VersionMismatch: Raised if the guest was built from a schema that the host does not
-            know.
         """
         following = self._from_guest.get(message.TYPE)
         if following is None or self._goodbye:
@@ -392,11 +364,7 @@ class Session:
         return True
 
     def _agree(self, ready: codec.Ready) -> None:
-        """Choose the protocol version to use: the older one of the versions of host and guest.
-
-        :raises VersionMismatch: Raised if the guest was built from a schema that the host does not
-            know.
-        """
+        """Choose the protocol version to use: the older one of the versions of host and guest."""
         # A guest with a newer schema needs no check of its digest, because it also supports the
         # host's version. `microvm-proto breaking` ensures this for each release.
         newer = ready.version > codec.VERSION
