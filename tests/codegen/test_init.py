@@ -65,11 +65,15 @@ def test_both_tests_find_a_codec_that_is_not_as_the_vectors(run: Run, probe: Pat
     )
 
 
-def test_new_message_does_not_compile_until_the_test_has_it(run: Run, probe: Path) -> None:
+def test_a_new_message_is_missing_in_the_test_which_says_so(run: Run, probe: Path) -> None:
     with Path(SCHEMA).open("a") as schema:
         schema.write('\n[[message]]\nname = "stop"\nnumber = 4\nsender = "host"\nid = "none"\n')
     assert run("gen").exit_code == 0
-    assert "MY_PROBE_TYPE_STOP" in make_test().stderr
+    done = make_test()
+    assert done.returncode != 0
+    assert "add a case for the message stop to encode() in test_protocol.c\n" in done.stdout
+    assert done.stdout.count("\nwrong: ") == done.stdout.count("add a case for ")
+    assert "error" not in done.stderr.replace("Error 1", "")
 
 
 CHANGES = {
