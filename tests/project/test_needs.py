@@ -31,7 +31,7 @@ TEST = {
         "mmdebstrap",
         "gpg",
     ),
-    *("e2fsprogs", "rustc", "gcc-avr", "avr-libc"),
+    *("e2fsprogs", "rustc", "gcc-avr", "avr-libc", "cmake", "meson"),
 }
 ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
 CROSS = {"gcc-aarch64-linux-gnu"}
