@@ -23,7 +23,6 @@ _SEED = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option `--fuzz-seconds`."""
     parser.addoption(
         "--fuzz-seconds",
         type=float,

@@ -11,13 +11,11 @@ class Disagreement(AssertionError):
     """
 
     def __init__(self, what: str, detail: object = "") -> None:
-        """Create an error with a description, and details such as the values."""
         super().__init__(f"{what}: {detail}")
         self.what = what
 
 
 def agree(right: bool, what: str, detail: object = "") -> None:
-    """Raise a `Disagreement` unless `right` is true."""
     if not right:
         raise Disagreement(what, detail)
 

@@ -45,11 +45,9 @@ class FrameReader:
 
     :ivar dropped: Number of bytes that were skipped in search of a `hello`.
     :ivar version: Version that both sides speak since the last `hello`.
-    :ivar rest: Bytes of a frame that is not complete yet.
     """
 
     def __init__(self) -> None:
-        """Create a reader that searches for a `hello`."""
         self.dropped = 0
         self.version = codec.VERSION
         self._decoder: codec.Decoder | None = None  # None while it searches for a hello

@@ -21,8 +21,7 @@ CORPUS = Path(__file__).parent / "corpus"
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "protocol/sandboxd.toml"
 
-_MOST = 200
-"""Maximum number of lines of a report that are shown of its start, and of its end."""
+_MOST = 200  # maximum number of lines of a report that are shown of its start, and of its end
 
 
 def corpus() -> list[Path]:
@@ -31,11 +30,7 @@ def corpus() -> list[Path]:
 
 
 def keep(data: bytes, what: str, folder: Path | None = None, suffix: str = ".bin") -> Path:
-    """Write the input of a failure to the corpus, and return the path.
-
-    :param what: Kind of the failure, from which the name is made.
-    :param folder: Folder of the corpus; None for the usual one.
-    """
+    """Write the input of a failure to the corpus, and return the path."""
     words = re.sub(r"[^a-z]+", "-", what.lower()).strip("-") or "failure"
     path = (folder or CORPUS) / f"{words}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}"
     path.write_bytes(data)

@@ -26,8 +26,7 @@ SETTINGS = hypothesis.settings(
 )
 """The settings of Hypothesis."""
 
-SHRINKING = 20.0
-"""Maximum number of seconds in which Hypothesis reduces the input of a failure."""
+SHRINKING = 20.0  # maximum number of seconds in which Hypothesis reduces the input of a failure
 
 
 def batch(size: int, *phases: Phase) -> hypothesis.settings:
@@ -62,14 +61,9 @@ class Search:
 
 
 class Smallest:
-    """The smallest input that caused a failure in a batch of Hypothesis.
-
-    :ivar error: Error of the failure; None if there was none.
-    :ivar data: Input of the failure, as it is saved in the corpus.
-    """
+    """The smallest input that caused a failure in a batch of Hypothesis."""
 
     def __init__(self) -> None:
-        """Create an object without a failure."""
         self.error: Exception | None = None
         self.data = b""
         self._until = math.inf
@@ -91,11 +85,7 @@ class Smallest:
 def smallest(
     folder: Path, suffix: str = ".bin", explained: Callable[[bytes], str] | None = None
 ) -> Iterator[Smallest]:
-    """Save the smallest failure of the batch that the block runs to the corpus, and raise it.
-
-    :param folder: Folder of the corpus.
-    :param explained: Function that explains the saved input; None for no explanation.
-    """
+    """Save the smallest failure of the batch that the block runs to the corpus, and raise it."""
     failure = Smallest()
     try:
         yield failure

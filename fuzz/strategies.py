@@ -43,7 +43,6 @@ class Example:
     cuts: Sequence[int]
 
     def __repr__(self) -> str:
-        """Return a description of one line, without the bytes, which a failure explains."""
         return f"{len(self.data)} bytes, cut at {list(self.cuts[:40])}"
 
 
@@ -79,7 +78,6 @@ def requests(
 ) -> codec.ExecRequest:
     """Draw a request to run a command.
 
-    :param among: Strategy for the command.
     :param paid: Strategy for the initial credit of each output stream.
     :param fed: True if the host sends standard input.
     """
@@ -125,8 +123,7 @@ messages: st.SearchStrategy[codec.Message] = st.one_of(
     about_an_exec,
 )
 
-_SMALL = 10_000
-"""Maximum number of bytes of a small frame, of which many are sent."""
+_SMALL = 10_000  # maximum number of bytes of a small frame, of which many are sent
 
 
 def malformed(*, large: bool) -> st.SearchStrategy[bytes]:
@@ -163,10 +160,7 @@ _parts = weighted((60, _valid), (38, _odd_parts), (2, _large_parts))
 
 @st.composite
 def examples(draw: st.DrawFn, before: bytes = b"") -> Example:
-    """Draw a sequence of up to ten parts, split into writes at any positions.
-
-    :param before: Bytes before the first part.
-    """
+    """Draw a sequence of up to ten parts, split into writes at any positions."""
     parts = draw(st.lists(_parts, min_size=1, max_size=10))
     # After a fault, the daemon drops all bytes up to the next hello, so add some.
     if draw(st.booleans()):

@@ -45,12 +45,10 @@ class KnownCommand:
     sized: bool = False
 
     def __repr__(self) -> str:
-        """Return a short description with the start of its arguments."""
         return f"KnownCommand({b' '.join(self.argv)[:80]!r})"
 
 
 def sh(script: bytes) -> tuple[bytes, ...]:
-    """Return the arguments that run a script in a shell."""
     return b"sh", b"-c", script
 
 
@@ -125,8 +123,7 @@ _KNOWN = {command.argv: command for command in COMMANDS + HUGE}
 
 FOLDERS = [b"", b"/", b"/nonexistent"]
 VARIABLES = [b"A=b", b"HOME=/", b"", b"\xff", b"NOVALUE"]
-FEW, MANY = 1, 64
-"""The limits for the number of processes in requests."""
+FEW, MANY = 1, 64  # the limits for the number of processes in requests
 
 
 def command_of(request: codec.ExecRequest) -> KnownCommand:

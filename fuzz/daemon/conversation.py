@@ -29,26 +29,18 @@ _MEMORY_OF_PROCESS = 1 << 23
 """Maximum growth of the resident memory after the first frames, in bytes. The daemon allocates no
 memory, but its buffers and the sanitizers have pages that are first used later."""
 
-_SETTLING = 10.0
-"""Maximum number of seconds until the pipes of killed processes are closed."""
+_SETTLING = 10.0  # maximum number of seconds until the pipes of killed processes are closed
 
 
 class DaemonConversation:
     """A daemon under test with its model. After a failure, the next example gets a new daemon.
 
-    :ivar target: The running daemon; None if there is none.
     :ivar targets: Number of daemons that were started.
     :ivar examples: Number of examples that have passed.
     :ivar frames: Number of frames that the daemons have confirmed by their counters.
-    :ivar sent: Bytes that were sent in this example.
-    :ivar model: Model of the daemon that was started last.
     """
 
     def __init__(self, make: Callable[[], Target]) -> None:
-        """Create a conversation.
-
-        :param make: Function that starts a daemon.
-        """
         self._make = make
         self.target: Target | None = None
         # These nonces are larger than the nonces of strategies and of the corpus.
@@ -154,10 +146,7 @@ class DaemonConversation:
         self._connection.exchange([], lambda _: time.monotonic() >= until, interval=seconds)
 
     def look_away(self, read_size: int) -> None:
-        """Stop reading until the socket's buffer is full, or for half a second.
-
-        :param read_size: Number of bytes of each read after that.
-        """
+        """Stop reading until the socket's buffer is full, or for half a second."""
         assert self.target
         self._connection.read_size = read_size
         until = time.monotonic() + 0.5
@@ -241,7 +230,6 @@ class DaemonConversation:
         self._assert_clean_exit(daemon, left)
 
     def close(self) -> None:
-        """Stop the daemon."""
         target, self.target = self.target, None
         if target is not None:
             target.close()

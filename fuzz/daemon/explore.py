@@ -19,8 +19,7 @@ from ..search import batch, smallest
 from .conversation import DaemonConversation
 from .state_machine import Host
 
-BATCH = 18
-"""Number of examples in a batch."""
+BATCH = 18  # number of examples in a batch
 
 
 def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None:
@@ -28,8 +27,6 @@ def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None
 
     :param phases: Further phases of Hypothesis. A search in a real guest must not shrink, because
         each attempt after a failure would need a new machine.
-    :raises Disagreement: The daemon or the model is wrong. The bytes are in the corpus.
-    :raises Lost: The daemon has exited, or does not answer.
     """
     with smallest(report.CORPUS, explained=report.explained) as failure:
 

@@ -29,12 +29,10 @@ class Model:
         processes.
     :ivar keeps: True if the next `hello` keeps the processes that commands have left behind.
     :ivar strays: True if processes of finished commands may still run and hold their pipes.
-    :ivar status: The last status that the daemon has sent; None before the first.
     :ivar versions: The agreed version of each `hello` whose answer was not read yet.
     """
 
     def __init__(self, versions: deque[int], *, is_init: bool) -> None:
-        """Create the model of a daemon that has just started."""
         self.is_init = is_init
         self.reader = FrameReader()
         self.frames_seen = self.frames_refused = 0
@@ -73,7 +71,6 @@ class Model:
         """Compare the answers since the last check with the expected answers.
 
         :param last: The expected last message of the stream; None if the stream continues.
-        :raises Disagreement: The daemon or the model is wrong.
         """
         self._answers = list(answers)
         events, self._events = self._events, []

@@ -13,18 +13,15 @@ from microvm.wire.codec import Ending, Stream
 from ..disagreement import Disagreement, agree
 from .commands import ALL_INPUT, KnownCommand
 
-MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY
-"""Maximum credit for input in bytes; see guest/input.h."""
+MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY  # maximum credit for input in bytes; see guest/input.h
 
 _REFILL = MOST_INPUT // 2 - 2
 """Credit in bytes below which the daemon must give more. Two bytes are reserved for the end of file
 of a terminal."""
 
-_MOST_HELD = 1 << 21
-"""Number of bytes that is more than a pipe of the daemon holds."""
+_MOST_HELD = 1 << 21  # number of bytes that is more than a pipe of the daemon holds
 
-_ENOUGH = 1 << 17
-"""Maximum number of bytes of an endless output that a check waits for."""
+_ENOUGH = 1 << 17  # maximum number of bytes of an endless output that a check waits for
 
 _STOPS = {19, 20, 21, 22}
 _HARMLESS = {0, 17, SIGCONT, 23, 28, *_STOPS}
@@ -49,7 +46,6 @@ class Running:
         terminal.
     :ivar credit: Number of bytes of input that the host may still send.
     :ivar kills: Signals that may have killed it.
-    :ivar is_killed: True if one of them has certainly killed it.
     :ivar torn: True if it was certainly killed together with all processes that it had started.
     :ivar cut: Total credit for each output stream at the time of an `exec_kill`, after which its
         end no longer waits for credit; None without `exec_kill`.
@@ -73,7 +69,6 @@ class Running:
     _stopped: bool = False
 
     def record(self, message: codec.Message) -> None:
-        """Record a message of the host about the command."""
         match message:
             case codec.ExecStdin(data=data):
                 self._feed(bytes(data))

@@ -28,8 +28,7 @@ _MOST_ENDS = 3
 
 _amounts = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
 _amounts |= st.integers(0, 1 << 17)
-_STEPS = [1, 1, 1, 1, 2, 1000, 0, -1, -3]
-"""Differences between the id of a request and the last id."""
+_STEPS = [1, 1, 1, 1, 2, 1000, 0, -1, -3]  # differences between the id of a request and the last id
 
 _held = strategies.weighted((2, st.just(0)), (1, st.integers(1, 40)))
 """Number of bytes at the end of a frame that are sent together with the next frame."""
@@ -63,10 +62,6 @@ class Host(RuleBasedStateMachine):
     def __init__(
         self, conversation: DaemonConversation, note: Callable[[Exception, bytes], None]
     ) -> None:
-        """Begin an example.
-
-        :param note: Function that records a failure, and the bytes that were sent.
-        """
         super().__init__()
         self._talk = conversation
         self._note = note
@@ -80,10 +75,7 @@ class Host(RuleBasedStateMachine):
     def _run(
         self, request: codec.ExecRequest, fits: Callable[[Running], bool] = bool
     ) -> Running | None:
-        """Return the running command, or start this one; None if it has exited already.
-
-        :param fits: Function that returns whether the running command is suitable.
-        """
+        """Return the running command, or start this one; None if it has exited already."""
         self._talk.make_ready()
         if self._running is None or not fits(self._running):
             if self._running:
@@ -109,7 +101,6 @@ class Host(RuleBasedStateMachine):
 
     @rule()
     def hello(self) -> None:
-        """Start a new session."""
         self._talk.greet()
 
     @rule(held=_held)
@@ -192,7 +183,6 @@ class Host(RuleBasedStateMachine):
 
     @rule(request=_requests, number=_signals, wait=st.booleans())
     def signal(self, request: codec.ExecRequest, number: int, wait: bool) -> None:
-        """Send a signal to the command."""
         if running := self._run(request):
             self._talk.say(codec.ExecSignal(running.id, number))
         if wait:
@@ -246,12 +236,10 @@ class Host(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """Wait for all messages that must arrive."""
         self._talk.settle()
 
     @rule()
     def sync(self) -> None:
-        """Check all answers so far."""
         self._talk.sync()
 
     @rule()

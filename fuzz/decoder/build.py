@@ -20,11 +20,7 @@ _REPLAY = Path(__file__).with_name("replay.c")
 
 
 def build(out: Path, compiler: str, flags: str, runner: Path = _REPLAY) -> Path:
-    """Compile the decoders with a program that runs them, and return the path `out`.
-
-    :param runner: Source of the program.
-    :raises FileNotFoundError: The compiler is not installed.
-    """
+    """Compile the decoders with a program that runs them, and return the path `out`."""
     again = out.parent / "again.c"  # a separate file, because the coverage excludes encoders
     again.write_text(f'#include "protocol.h"\n\n{encoders.again(schema())}')
     command: list[str | Path] = [compiler, *_FLAGS.split(), "-o", out, runner, again]
@@ -34,10 +30,7 @@ def build(out: Path, compiler: str, flags: str, runner: Path = _REPLAY) -> Path:
 
 
 def measure(inputs: Sequence[Path]) -> str:
-    """Return gcovr's report of the lines and branches of the decoders that the inputs reach.
-
-    :raises FileNotFoundError: clang, gcc or gcovr is not installed.
-    """
+    """Return gcovr's report of the lines and branches of the decoders that the inputs reach."""
     where = subprocess.run(["clang", "-print-runtime-dir"], check=True, capture_output=True).stdout
     runner = f"{where.decode().strip()}/libclang_rt.fuzzer-{platform.machine()}.a"
     with tempfile.TemporaryDirectory() as name:

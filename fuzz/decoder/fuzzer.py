@@ -23,16 +23,13 @@ LONGEST = 4096
 _DEADLINE = 600.0
 """Maximum number of seconds for the whole corpus, and for all steps besides the fuzzing itself."""
 
-_EXAMPLES = 100
-"""Number of examples of the strategies with which libFuzzer starts."""
+_EXAMPLES = 100  # number of examples of the strategies with which libFuzzer starts
 
 
 def fuzz(folder: Path, seconds: float, seed: int) -> Counter[str]:
     """Run the corpus, and then mutations of the corpus, of the vectors and of examples.
 
-    :param seconds: Time for the mutations.
     :return: Number of "inputs", and of the "frames" in them that were accepted or refused.
-    :raises Disagreement: An input causes an error. It is saved in the corpus.
     """
     binary = build(folder / "fuzzer", "clang", _SANITIZED)
     begin = folder / "seeds"

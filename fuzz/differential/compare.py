@@ -59,20 +59,12 @@ class Pair:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Compile the C decoder.
-
-        :raises FileNotFoundError: gcc is not installed.
-        """
         flags = "-O2 -fsanitize=undefined -fno-sanitize-recover=undefined"
         self._binary = build(folder / "logs", "gcc", flags, Path(__file__).with_name("logs.c"))
         self.cases = self.frames = 0
 
     def check(self, cases: Sequence[Example]) -> None:
-        """Decode each case as bytes of a host and as bytes of a guest, and compare the logs.
-
-        :raises Disagreement: The logs differ, or a decoder crashes or does not finish. A reduced
-            input is saved in the corpus.
-        """
+        """Decode each case as bytes of a host and as bytes of a guest, and compare the logs."""
         if failure := self._differing(cases):
             case, sender, why = self._smaller(failure)
             path = keep(case.data, f"python and c disagree on a {sender}")

@@ -19,8 +19,7 @@ from ..strategies import Example, drawn, examples
 from . import compare
 from .compare import Pair, cases
 
-BATCH = 20
-"""Number of examples between two checks of the time limit."""
+BATCH = 20  # number of examples between two checks of the time limit
 
 GUESTS = st.lists(FRAMES["guest"], min_size=1, max_size=6).map(
     lambda frames: Example(b"".join(frames), ())

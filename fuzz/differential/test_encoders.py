@@ -17,13 +17,11 @@ from ..report import schema
 from ..search import Record, Search
 from ..strategies import drawn
 
-BATCH = 300
-"""Number of messages between two checks of the time limit."""
+BATCH = 300  # number of messages between two checks of the time limit
 
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
-    """Return both encoders."""
     folder = tmp_path_factory.mktemp("ends")
     (folder / "shim.c").write_text(shim(schema()))
     command = "gcc -std=c11 -O2 -shared -fPIC -o shim.so shim.c".split()

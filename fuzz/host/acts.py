@@ -29,8 +29,6 @@ class Say(Act):
 class Serve(Act):
     """The guest serves a request correctly: it sends output, reads all input, and sends the end.
 
-    :ivar stdout: Number of bytes of standard output.
-    :ivar stderr: Number of bytes of standard error.
     :ivar size: Maximum number of bytes in a frame.
     """
 
@@ -78,8 +76,7 @@ class Reset(Act):
     """The machine resets, as if its kernel had crashed."""
 
 
-QUESTIONS = ("ping", "status", "keep")
-"""Kinds of calls that the guest answers at once."""
+QUESTIONS = ("ping", "status", "keep")  # kinds of calls that the guest answers at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,9 @@ from ..disagreement import agree
 from .acts import QUESTIONS, HostCall
 from .recorder import CallResult, RecordedCommand, Recorder
 
-READY_TIMEOUT = 60.0
-"""The timeout of a boot, in seconds."""
+READY_TIMEOUT = 60.0  # the timeout of a boot, in seconds
 
-SLACK = 0.01
-"""Maximum delay after a deadline, in seconds."""
+SLACK = 0.01  # maximum delay after a deadline, in seconds
 
 LONGEST_MESSAGE = 500
 """Maximum length of an error's message, in characters. Its detail may be longer."""
@@ -44,10 +42,7 @@ def input_of(call: HostCall) -> bytes | None:
 
 
 def check(recorder: Recorder) -> None:
-    """Check all results of a script.
-
-    :raises Disagreement: A check failed.
-    """
+    """Check all results of a script."""
     for fault in recorder.faults:
         raise fault
     _check_loss(recorder)

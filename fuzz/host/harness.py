@@ -43,15 +43,11 @@ from .scripted_guest import ScriptedGuest
 REAL_TIMEOUT = 30.0
 """Maximum number of seconds on the real clock for one script; more means an endless loop."""
 
-FOREVER = 10_000.0
-"""Number of seconds on the virtual clock after which all deadlines are over."""
+FOREVER = 10_000.0  # number of seconds on the virtual clock after which all deadlines are over
 
 
 def play(script: Script) -> Recorder:
-    """Play a script against the host, and check the results.
-
-    :raises Disagreement: A check failed; only the first failure is raised.
-    """
+    """Play a script against the host, and check the results."""
     recorder = Recorder()
     before = set(open_files())
     endless = interrupted(REAL_TIMEOUT, Disagreement("the host is in an endless loop"))

@@ -25,11 +25,7 @@ from .acts import HostCall
 
 
 def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
-    """Decode a frame. In place of a list, the message contains its length.
-
-    :raises Malformed: The frame is malformed.
-    :raises Incomplete: The frame is incomplete.
-    """
+    """Decode a frame. In place of a list, the message contains its length."""
     values: dict[str, Any] = {part.name: part.value for part in read(schema, data, sender)}
     kind = message_of(schema, values["type"])
     assert kind is not None
@@ -41,11 +37,8 @@ def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
 class RecordedCommand:
     """A command, as recorded from the messages of both sides.
 
-    :ivar credit: Remaining credit of each output stream, in bytes.
     :ivar outputs: Time, stream and bytes of each output.
-    :ivar ending: Time and message of its end; None while it runs.
     :ivar kills: Times at which the host sent `exec_kill`.
-    :ivar fed: Input that the host has sent.
     :ivar takes_input: True if the host sends its input, and the guest has not closed it.
     """
 
@@ -65,10 +58,6 @@ class CallResult:
     """The result of a call of the host's API.
 
     :ivar ended: Time at which the call or its command ended, even if its output was read later.
-    :ivar value: Returned value, or raised error.
-    :ivar memory: Memory use of the command, as the host reported it.
-    :ivar command: The command that the call ran; None if it ran none.
-    :ivar out: Output that the caller read from each stream.
     :ivar left: Time at which the caller left before the end; None if it read all output.
     """
 
@@ -85,15 +74,10 @@ class CallResult:
 class Recorder:
     """The recorder of one conversation and its results.
 
-    :ivar calls: Results of the calls, starting with `ready`.
     :ivar error: Error for which the host gave up the guest; None if it did not.
-    :ivar greeted: True if the guest has answered the `hello`.
     :ivar breach: First violation of the protocol by the guest, after which the host must give up.
-    :ivar faults: Faults of the host.
     :ivar pings: Times of the pings that are not answered yet, by their tokens.
-    :ivar statuses: Status messages of the guest.
     :ivar received: Bytes that the host has received, but not processed.
-    :ivar frames: Frames of the guest that were decoded.
     :ivar losses: Times from which the host must know that the guest is lost.
     :ivar left_at: Time at which the host gave up the guest; None if it did not.
     """
@@ -127,19 +111,13 @@ class Recorder:
             self.faults.append(Disagreement(what, detail))
 
     def _running(self, message: codec.Message) -> RecordedCommand:
-        """Return the running command that a message is about.
-
-        :raises Disagreement: The command does not run.
-        """
+        """Return the running command that a message is about."""
         agree(0 < len(self.commands) == getattr(message, "id", 0), "no command's id", message)
         agree(not self.commands[-1].ending, "the id of a command that is over", message)
         return self.commands[-1]
 
     def sent(self, data: bytes, now: float) -> None:
-        """Record a frame that the host sends.
-
-        :raises Malformed: The frame is malformed.
-        """
+        """Record a frame that the host sends."""
         message = _read(self._schema, data, "host")
         try:
             self._sent(message, now)
@@ -212,10 +190,7 @@ class Recorder:
         self.greeted = True
 
     def _check(self, message: codec.Message, now: float) -> None:
-        """Record a message of the guest.
-
-        :raises Disagreement: The guest must not send it now.
-        """
+        """Record a message of the guest."""
         agree(not self._goodbye, "a word after goodbye", message)
         match message:
             case codec.Pong(token=token):

@@ -12,8 +12,7 @@ from microvm.wire.session import WINDOW, Session
 
 from .recorder import Recorder
 
-MAX_UNSENT = 1 << 18
-"""Maximum number of bytes that wait to be sent to a guest that does not read."""
+MAX_UNSENT = 1 << 18  # maximum number of bytes that wait to be sent to a guest that does not read
 
 MAX_PARTIAL = codec.HEADER_SIZE + codec.ExecOutput.MAX_BODY
 
@@ -29,11 +28,6 @@ class RecordingChannel(Channel):
         on_event: Callable[[codec.Message], None],
         *others: Any,
     ) -> None:
-        """Create a channel.
-
-        :param command: Function that returns the running command, whose buffers are measured.
-        """
-
         def note(event: codec.Message) -> None:
             said = recorder.advance(self._loop.time())
             heard = event, said or recorder.breach

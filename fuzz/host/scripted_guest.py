@@ -22,8 +22,7 @@ from . import acts
 HEAR_TIMEOUT = 20.0
 """Maximum number of seconds that a guest waits for a message before it continues."""
 
-INPUT_WINDOW = 1 << 18
-"""Number of bytes of input that an honest guest accepts in advance."""
+INPUT_WINDOW = 1 << 18  # number of bytes of input that an honest guest accepts in advance
 
 _APART = 200
 """Maximum number of pieces that are written one by one. The rest is written at once."""

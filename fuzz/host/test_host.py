@@ -20,12 +20,7 @@ from .strategies import honest, scripts
 
 
 def explore(number: int, frames: list[int]) -> None:
-    """Play a batch of scripts.
-
-    :param number: Seed of the batch.
-    :param frames: List to which the number of frames of each script is appended.
-    :raises Disagreement: The host or the recorder is wrong. The script is saved in the corpus.
-    """
+    """Play a batch of scripts."""
     with smallest(known.CORPUS, ".txt") as failure:
 
         @batch(150, Phase.shrink)

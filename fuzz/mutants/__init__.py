@@ -32,10 +32,6 @@ class Mutant:
     """A seeded bug.
 
     :ivar proof: Name of the harness that must fail; empty if none must.
-    :ivar file: Path of the changed file, relative to the project's root.
-    :ivar old: Lines that the bug replaces.
-    :ivar new: Lines of the bug.
-    :ivar rungs: Rungs that search for the bug.
     """
 
     name: str
@@ -47,10 +43,7 @@ class Mutant:
     rungs: tuple[str, ...]
 
     def seed(self, tree: Path) -> None:
-        """Write the bug into a copy of the project.
-
-        :raises ValueError: The file does not contain the lines, or contains them more than once.
-        """
+        """Write the bug into a copy of the project."""
         path = tree / self.file
         text = "\n" + path.read_text()
         if text.count(self.old) != 1 or self.old == self.new:

@@ -65,7 +65,6 @@ class Proof:
     failures: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return one line with the result, followed by the failures."""
         head = (
             f"{self.name:24} {'FAILED' if self.failures else 'proved'} {self.properties:5} "
             f"properties, {self.witnesses:2} witnesses, {self.seconds:6.1f} s"
