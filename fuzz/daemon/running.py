@@ -20,7 +20,6 @@ _REFILL = MOST_INPUT // 2 - 2
 of a terminal."""
 
 _MOST_HELD = 1 << 21  # number of bytes that is more than a pipe of the daemon holds
-
 _ENOUGH = 1 << 17  # maximum number of bytes of an endless output that a check waits for
 
 _STOPS = {19, 20, 21, 22}

@@ -27,7 +27,6 @@ from .acts import QUESTIONS, HostCall
 from .recorder import CallResult, RecordedCommand, Recorder
 
 READY_TIMEOUT = 60.0  # the timeout of a boot, in seconds
-
 SLACK = 0.01  # maximum delay after a deadline, in seconds
 
 LONGEST_MESSAGE = 500

@@ -24,7 +24,6 @@ from tests.support.processes import adopting, children
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 BEYOND = 600.0  # maximum number of seconds that a rung may take to compile and to reduce a failure
-
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

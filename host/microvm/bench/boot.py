@@ -24,10 +24,7 @@ _CLOCK_READINGS = 20
 class Boot:
     """The durations in seconds of the steps from the call of `MicroVM.start` until it returns.
 
-    :ivar qemu: Start of QEMU, up to the first instruction of the guest.
-    :ivar kernel: Firmware and kernel of the guest, up to its first process.
-    :ivar daemon: Start of the daemon `sandboxd`, until it has opened its port.
-    :ivar handshake: Exchange of the message `hello` and its answer `ready` through that port.
+    `PARTS` describes each step.
     """
 
     qemu: float
@@ -60,7 +57,6 @@ async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
 
     :param begun: Time of `time.monotonic()` at which `MicroVM.start` was called, in seconds.
     :param ready: Time at which it returned, on the same clock.
-    :raises MicroVMError: If the machine was cloned, so it has not booted.
     """
     times = vm._start_times
     if times is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Metric:
     """A quantity that the benchmark measures, such as the time of a cold boot.
 
-    :ivar name: Name, which ends with the unit of the values.
+    :ivar name: Name, which ends with the unit of the values. A rate ends with `_s`.
     :ivar title: Title in tables, with the unit.
     :ivar baseline_metric: Name of the baseline's metric that this one is compared with.
     :ivar more_is_better: True if the metric is a rate, False if it is a cost such as a time.
@@ -23,36 +23,32 @@ class Metric:
     more_is_better: bool
 
 
-def _cost(name: str, title: str, *, baseline_metric: str = "") -> Metric:
-    return Metric(name, title, baseline_metric or name, more_is_better=False)
-
-
-def _rate(name: str, title: str, *, baseline_metric: str = "") -> Metric:
-    return Metric(name, title, baseline_metric or name, more_is_better=True)
+def _metric(name: str, title: str, baseline_metric: str = "") -> Metric:
+    return Metric(name, title, baseline_metric or name, name.endswith("_s"))
 
 
 METRICS = (
-    _cost("cold_ready_ms", "cold boot to ready, ms"),
-    _cost("warm_ready_ms", "clone to ready, ms"),
-    _cost("warm_true_ms", "clone and its first true, ms"),
-    _cost("warm_python_ms", "clone and its first python3, ms"),
-    _cost("warm_run_ms", "microvm run -- true, ms", baseline_metric="warm_true_ms"),
-    _cost("pool_echo_ms", "first echo from a full pool, ms", baseline_metric="warm_true_ms"),
-    _cost("exec_ms", "true, ms"),
-    _cost("ping_ms", "ping, ms"),
-    _rate("stdout_mb_s", "standard output, MB/s"),
-    _rate("stdin_mb_s", "standard input, MB/s"),
-    _rate("get_mb_s", "a file out, MB/s", baseline_metric="stdout_mb_s"),
-    _rate("put_mb_s", "a file in, MB/s", baseline_metric="stdin_mb_s"),
-    _cost("pause_ms", "pause for a snapshot, ms"),
-    _cost("snapshot_ms", "snapshot to ready, ms"),
-    _cost("answer_ms", "clone of a snapshot, answer, ms", baseline_metric="warm_true_ms"),
-    _cost("python_answer_ms", "the same of a python3, ms", baseline_metric="warm_python_ms"),
-    _cost("next_answer_ms", "the next answer, ms"),
-    _cost("forks_ms", "fork of ten, ten answers, ms"),
-    _cost("fork_pss_mib", "memory of an idle fork, MiB", baseline_metric="clone_pss_mib"),
-    _rate("clones_per_s", "clones started per second"),
-    _cost("clone_pss_mib", "memory of an idle clone, MiB"),
+    _metric("cold_ready_ms", "cold boot to ready, ms"),
+    _metric("warm_ready_ms", "clone to ready, ms"),
+    _metric("warm_true_ms", "clone and its first true, ms"),
+    _metric("warm_python_ms", "clone and its first python3, ms"),
+    _metric("warm_run_ms", "microvm run -- true, ms", baseline_metric="warm_true_ms"),
+    _metric("pool_echo_ms", "first echo from a full pool, ms", baseline_metric="warm_true_ms"),
+    _metric("exec_ms", "true, ms"),
+    _metric("ping_ms", "ping, ms"),
+    _metric("stdout_mb_s", "standard output, MB/s"),
+    _metric("stdin_mb_s", "standard input, MB/s"),
+    _metric("get_mb_s", "a file out, MB/s", baseline_metric="stdout_mb_s"),
+    _metric("put_mb_s", "a file in, MB/s", baseline_metric="stdin_mb_s"),
+    _metric("pause_ms", "pause for a snapshot, ms"),
+    _metric("snapshot_ms", "snapshot to ready, ms"),
+    _metric("answer_ms", "clone of a snapshot, answer, ms", baseline_metric="warm_true_ms"),
+    _metric("python_answer_ms", "the same of a python3, ms", baseline_metric="warm_python_ms"),
+    _metric("next_answer_ms", "the next answer, ms"),
+    _metric("forks_ms", "fork of ten, ten answers, ms"),
+    _metric("fork_pss_mib", "memory of an idle fork, MiB", baseline_metric="clone_pss_mib"),
+    _metric("clones_per_s", "clones started per second"),
+    _metric("clone_pss_mib", "memory of an idle clone, MiB"),
 )
 """All metrics, in the order in which tables show them."""
 
@@ -94,9 +90,6 @@ def percentile(samples: Sequence[float], percent: float, *, descending: bool = F
     """Return a percentile of the samples, counted from the highest sample if `descending`.
 
     This is the lowest sample V such that at least `percent` % of the samples are at most V.
-
-    :param descending: True to return the highest sample V such that at least `percent` % of the
-        samples are at least V.
     """
     rank = math.ceil(len(samples) * percent / 100)
     return sorted(samples, reverse=descending)[max(rank, 1) - 1]

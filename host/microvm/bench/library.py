@@ -45,7 +45,6 @@ class Library:
         )
 
     async def boot(self) -> LibraryMachine:
-        """Boot a machine with the library microvm."""
         return await self._start(cold=True)
 
     async def clone(self) -> LibraryMachine:
@@ -78,31 +77,23 @@ class LibraryMachine:
 
     @property
     def pid(self) -> int:
-        """Process id of QEMU."""
         assert self.vm.pid is not None  # noqa: S101 - it runs
         return self.vm.pid
 
     async def ping(self) -> None:
-        """Send a ping to the guest, and wait for its answer."""
         await self.vm.ping()
 
     async def run_true(self) -> None:
-        """Run the program `true` in the guest."""
         await self._run(("true",), 0)
 
     async def run_python(self) -> None:
-        """Run `python3 -c pass` in the guest.
-
-        :raises ExecError: If the guest lacks Python.
-        """
+        """Run `python3 -c pass` in the guest."""
         await self._run(_PYTHON, 0)
 
     async def read_stream(self) -> None:
-        """Read and discard `STREAM_SIZE` bytes that a process in the guest writes."""
         await self._run(_WRITER, STREAM_SIZE)
 
     async def write_stream(self) -> None:
-        """Write `STREAM_SIZE` bytes that a process in the guest reads."""
         async with await self.vm.exec(_READER, stdin=PIPE) as process:
             assert process.stdin is not None  # noqa: S101 - PIPE
             for _ in range(STREAM_SIZE // len(_BLOCK)):
@@ -122,7 +113,6 @@ class LibraryMachine:
         await self.vm.write_file(_FILE, b"")
 
     async def stop(self) -> None:
-        """Stop the machine; idempotent."""
         await self.vm.stop()
 
     async def _run(self, command: tuple[str, ...], size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ from microvm.bench.contender import STREAM_SIZE, Contender, MeasuredMachine
 from microvm.bench.density import measure_density
 from microvm.bench.figures import METRICS, Figure
 from microvm.bench.library import Library, LibraryMachine, clone_of
-from microvm.bench.platform import describe, load
+from microvm.bench.platform import describe
 from microvm.bench.report import Density, Report
 from microvm.errors import ExecError, ImageError, MicroVMError, UsageError
 from microvm.jobs.pool import Pool
@@ -80,8 +81,6 @@ def check_memory(size: int) -> None:
     """Check that the guest has enough memory for the files that the benchmark copies into it.
 
     Half of the memory holds the guest's root file system, into which the largest file must fit.
-
-    :raises UsageError: If the guest has too little memory.
     """
     if size < _LEAST_MEMORY:
         message = f"{format_size(size)} of memory is too little for the files of the benchmark"
@@ -89,11 +88,8 @@ def check_memory(size: int) -> None:
 
 
 async def measure(plan: Plan, report: Reporter) -> Report:
-    """Run the benchmark as planned, and return its figures. `report` receives the progress.
-
-    :raises MicroVMError: If a machine does not start or fails, or a command fails.
-    """
-    busy = load()
+    """Run the benchmark as planned, and return its figures. `report` receives the progress."""
+    load, _, _ = os.getloadavg()
     memory = plan.options["memory"] >> 20
     options = plan.options.replace(notify=report.notice)
     with ExitStack() as owned:
@@ -122,7 +118,7 @@ async def measure(plan: Plan, report: Reporter) -> Report:
         await run.pool()
         await run.density()
         await run.snapshots()
-    platform = describe(plan.image.manifest, accel=accel, memory_mib=memory, load=busy)
+    platform = describe(plan.image.manifest, accel=accel, memory_mib=memory, load=load)
     return Report(platform, tuple(run.boots), run.figures(), run.densities)
 
 

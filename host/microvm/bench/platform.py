@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 _CPUINFO = Path("/proc/cpuinfo")
 _MODEL = re.compile(r"^model name\s*:\s*(.+)", re.MULTILINE)
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
-
-
-def load() -> float:
-    """Return the load average of the host over the last minute."""
-    return os.getloadavg()[0]
 
 
 def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: float) -> Platform:

@@ -46,11 +46,7 @@ _SURPLUS = re.compile(rb"(\.\d)\d{3,}|(?<=\n) +")
 
 
 def check(file: Path) -> None:
-    """Check that a picture can be drawn into this file, before anything is measured.
-
-    :raises UsageError: If the file's suffix is neither that of SVG nor that of PNG.
-    :raises MicroVMError: If matplotlib is not installed.
-    """
+    """Check that a picture can be drawn into this file, before anything is measured."""
     if file.suffix.lower() not in FORMATS:
         raise UsageError(f"cannot draw {file}: the name must end with one of {', '.join(FORMATS)}")
     try:
@@ -68,7 +64,6 @@ def draw(report: Report, file: Path) -> None:
     The same report and version of matplotlib give the same picture.
 
     :param file: Path of the picture; its suffix selects the format.
-    :raises MicroVMError: If the file cannot be written.
     """
     import matplotlib.pyplot as plt
     from matplotlib.layout_engine import ConstrainedLayoutEngine

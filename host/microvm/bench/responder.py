@@ -23,10 +23,7 @@ _ANSWER = b"144"
 
 
 async def start(vm: MicroVM, *, python: bool) -> None:
-    """Start the process that answers questions: Python with some imported modules, or a shell.
-
-    :raises MicroVMError: If the guest lacks a program that the process needs.
-    """
+    """Start the process that answers questions: Python with some imported modules, or a shell."""
     await _run(vm, f"{_FILL}; {_FIFOS}")
     waits = ["python3", "-c", '"$1"'] if python else ["sh", "-c", '"$1"']
     command = f"{' '.join(waits)} >/dev/null 2>&1 </dev/null &"
@@ -35,10 +32,7 @@ async def start(vm: MicroVM, *, python: bool) -> None:
 
 
 async def ask(vm: MicroVM) -> None:
-    """Ask the process in the machine a question, and check its answer.
-
-    :raises MicroVMError: If no answer arrives, or a wrong one.
-    """
+    """Ask the process in the machine a question, and check its answer."""
     if (answer := (await _run(vm, _QUESTION)).strip()) != _ANSWER:
         raise MicroVMError(f"the process in the guest gave a wrong answer: {answer!r}")
 

@@ -61,10 +61,7 @@ class AttachedRun:
         self.explained = False  # True after the notice that a second Ctrl-C stops the machine
 
     async def status(self) -> int:
-        """Run the command in the guest, and return the status with which `microvm` exits.
-
-        The status is 128+N if this host process received signal N.
-        """
+        """Run the command in the guest, and return the status with which `microvm` exits."""
         return await run_until_signal(self._run(), self._interrupt)
 
     def _interrupt(self) -> bool:
@@ -124,9 +121,9 @@ class AttachedRun:
         return await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
-        fed = self._forwards_stdin()
-        # Do not check the options in `self.options` again: the parser of the command line has
-        # already checked them.
+        fed = self.standard_input
+        if fed is None:  # the user has given neither `-i` nor `-n`
+            fed = bool(self.options.get("tty")) or not os.isatty(0)
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
             # Pass TERM, the type of the user's terminal, to the command, so that it can control it.
@@ -157,16 +154,6 @@ class AttachedRun:
             command = "CMD"
         return f"to use an image, write `microvm run --image {first} -- {command}`"
 
-    def _forwards_stdin(self) -> bool:
-        """Return True if the command gets the standard input of this process.
-
-        Unless the user has given `-i` or `-n`, this is the case with `-t`, or if standard input is
-        no terminal.
-        """
-        if self.standard_input is None:
-            return bool(self.options.get("tty")) or not os.isatty(0)
-        return self.standard_input
-
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
@@ -188,10 +175,7 @@ class AttachedRun:
         return returncode if returncode >= 0 else 128 - returncode
 
     def _write(self, descriptor: int) -> WriteFunction:
-        """Return a function that prints the output of one stream, or stores it for the JSON result.
-
-        :param descriptor: Stream of the command: 1 for standard output, 2 for standard error.
-        """
+        """Return a function that prints or stores output of stream 1 (stdout) or 2 (stderr)."""
         if self.result.output is None:
             return partial(write, descriptor)
         kept = self.result.output[descriptor - 1]

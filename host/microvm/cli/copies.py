@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
-# Maximum number of file names that a notice lists.
-_SHOWN = 100
+_SHOWN = 100  # maximum number of file names that a notice lists
 
 
 class FileCopy(NamedTuple):
@@ -50,10 +49,7 @@ class Copies(NamedTuple):
                 await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
     async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
-        """Copy the files in the field `after` to the host. Print errors, and copy the other files.
-
-        :return: The first error, or None if all copies succeeded.
-        """
+        """Copy the files in the field `after` to the host. Return the first error, or None."""
         failed: MicroVMError | None = None
         for copy in self.after:
             try:
@@ -105,7 +101,6 @@ def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({}))
 
     :param flags: Options of the command line that replace the parameter names in hints, by these
         names.
-    :raises MicroVMError: Raised if the copy times out, or if a file of the host cannot be used.
     """
     try:
         yield

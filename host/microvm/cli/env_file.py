@@ -6,8 +6,7 @@ import os
 
 from microvm.errors import UsageError
 
-# Maximum size of a file with variables, in bytes.
-_LIMIT = 4 << 20
+_LIMIT = 4 << 20  # maximum size of a file with variables, in bytes
 
 
 def read(path: str) -> dict[str, str]:
@@ -19,7 +18,6 @@ def read(path: str) -> dict[str, str]:
 
     :raises UsageError: Raised if a line has another form, or if the file is too long. The message
         contains the number of the line.
-    :raises OSError: Raised if the file cannot be read.
     """
     variables = {}
     with open(path, "rb") as file:  # noqa: PTH123 - the path may also be /dev/fd/N
@@ -49,7 +47,6 @@ def _fault_of_line(name: str, equals: str) -> str:
 
     The reason does not contain the value of the variable, because it may be a secret.
 
-    :param name: Text before the `=` of the line.
     :param equals: "=", or "" if the line contains no "=".
     """
     if not name:

@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 
 
 def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
-    """Return a function that executes a simple command line, or None if click must parse it.
-
-    :return: A function that returns the exit status.
-    """
+    """Return a function that executes a simple command line, or None if click must parse it."""
     if "MICROVM_LOG" in os.environ:
         return None
     verb, *rest = arguments or [""]
@@ -50,10 +47,7 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
 
 
 def parse_exec(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Split arguments of `microvm exec` into the name of the machine and the command.
-
-    Return None if click must parse the arguments.
-    """
+    """Return the machine and the command of a simple `microvm exec`; None if click must parse."""
     if len(arguments) < 2:
         return None
     name, *command = arguments
@@ -73,11 +67,7 @@ def _exec(name: str, command: list[str]) -> int:
 
 
 def parse_run(arguments: Sequence[str]) -> SimpleRun | None:
-    """Parse the arguments of `microvm run`; return None if click must parse them.
-
-    :return: The command, the options of the machine, the options of the command, and the value of
-        `--image`; None if click must parse the arguments.
-    """
+    """Parse the arguments of `microvm run`; return None if click must parse them."""
     from microvm.cli import preset_sources
     from microvm.errors import UsageError
     from microvm.option import check_needs, flag, options_of

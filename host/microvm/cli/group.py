@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from microvm.printable import quoted
@@ -81,7 +79,9 @@ def _similar(group: click.Group, ctx: click.Context, name: str) -> list[str]:
         return [_EQUIVALENTS[name]]
     if close := get_close_matches(name, verbs):
         return close
-    return [verb for verb in _subcommands(group, ctx) if verb.rpartition(" ")[2] == name]
+    commands = {each: group.get_command(ctx, each) for each in verbs}
+    groups = {each: sub for each, sub in commands.items() if isinstance(sub, click.Group)}
+    return [f"{each} {name}" for each, sub in groups.items() if name in sub.list_commands(ctx)]
 
 
 def _verb_with(option: str, group: click.Group, ctx: click.Context, words: list[str]) -> str:
@@ -98,10 +98,3 @@ def _verb_with(option: str, group: click.Group, ctx: click.Context, words: list[
             has = any(option in (*each.opts, *each.secondary_opts) for each in command.params)
             return name if has else ""
     return ""
-
-
-def _subcommands(group: click.Group, ctx: click.Context) -> Iterator[str]:
-    for name in group.list_commands(ctx):
-        command = group.get_command(ctx, name)
-        if isinstance(command, click.Group):
-            yield from (f"{name} {verb}" for verb in command.list_commands(ctx))

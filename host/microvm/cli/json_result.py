@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from microvm.guest.process import Process
 
-MAX_OUTPUT = 16 << 20
-"""Default maximum number of bytes of output that are stored for `--json`."""
+MAX_OUTPUT = 16 << 20  # default maximum number of bytes of output that are stored for `--json`
 
 
 class JsonResult:

@@ -10,12 +10,7 @@ from microvm.units import exact_size
 
 
 async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
-    """Read lines of at most `limit` bytes from a file descriptor; yield each when it is complete.
-
-    The lines are yielded without their newlines.
-
-    :raises UsageError: Raised if a line is longer.
-    """
+    """Read lines of at most `limit` bytes; yield each when it is complete, without its newline."""
     rest = bytearray()
     while data := await read(descriptor):
         *whole, last = data.split(b"\n")

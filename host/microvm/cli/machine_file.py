@@ -104,7 +104,6 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
 def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
     """Make a path of a machine file absolute; record an error if the file must not use this path.
 
-    :param empty: Recipe that contains only the allowed paths, and the folder of relative paths.
     :return: The absolute path, or None after an error.
     """
     try:

@@ -41,9 +41,6 @@ def expand_image(text: str) -> str:
     """Return the image's name or tag that begins with `text`, in a form that `images.find` accepts.
 
     A tag with a version is never an abbreviation: `python:3.1` does not mean `python:3.13`.
-
-    :raises ImageError: Raised if no name begins with `text`, or if several do. The message suggests
-        similar names.
     """
     if "/" in text or text in readymade.IMAGES:
         return text
@@ -58,10 +55,7 @@ def expand_image(text: str) -> str:
 
 
 def check_image(text: str) -> str:
-    """Return `text`, if it is the full name or tag of an image, or the beginning of its digest.
-
-    :raises ImageError: Raised if there is no such image. The message suggests similar names.
-    """
+    """Return `text`, if it is the full name or tag of an image, or the beginning of its digest."""
     try:
         find(text)
     except ImageError as error:
@@ -75,12 +69,7 @@ def check_image(text: str) -> str:
 
 
 def expand_snapshot(text: str) -> str:
-    """Return the full name of the only snapshot whose name begins with `text`.
-
-    If no snapshot's name begins with `text`, return `text` itself.
-
-    :raises SnapshotError: Raised if the names of several snapshots begin with `text`.
-    """
+    """Return the name of the only snapshot whose name begins with `text`; `text` if none does."""
     if not text or STORE.path(text).exists():
         return text
     begun = {name: name for name in STORE.names() if name.startswith(text)}
@@ -100,7 +89,6 @@ def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMErro
     Tags and names of one image, for example, mean the same object.
 
     :param begun: Names that begin with `text`, each with the name of its object.
-    :raises MicroVMError: Raised if the names mean different objects.
     """
     if len(set(begun.values())) > 1:
         message = f"the names of several {noun} begin with {text}: {', '.join(sorted(begun))}"

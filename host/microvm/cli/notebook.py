@@ -315,10 +315,7 @@ def _interpreter(image: Image) -> tuple[str, ...]:
 
 @contextmanager
 def _shown_briefly() -> Iterator[None]:
-    """Context manager: IPython shows errors of its block without a traceback.
-
-    The traceback would not contain the user's code.
-    """
+    """Context manager: IPython shows errors of its block without their useless traceback."""
     try:
         yield
     except click.ClickException as error:

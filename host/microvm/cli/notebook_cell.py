@@ -120,7 +120,6 @@ async def _interrupted(process: Process, output: Output) -> list[tuple[int, byte
     """Send SIGINT to a command, close the iterator `output`, and return the rest of the output.
 
     :param output: Iterator that has read the output of the command until now.
-    :return: Chunks of output that the command writes before it exits or exceeds a limit.
     """
     process.send_signal(SIGINT)
     # Close the iterator `output`, because a stream can have only one reader, and a new iterator

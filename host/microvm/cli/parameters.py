@@ -282,19 +282,15 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
         return None
     if option.needs and context.params.get(option.needs) is None:
         return None
-    if context.params.get("snapshot") is not None and option.name in _snapshot_options():
-        return None
+    if context.params.get("snapshot") is not None:
+        from microvm.machine.snapshot import FIXED_OPTIONS
+
+        if option.name in {"image", "cold", *FIXED_OPTIONS}:
+            return None
     if context.params.get("kernel") is not None and option.name == "image":
         # ignore a preset of `--image`, because `bench --kernel` builds its own image
         return None
     return _find_preset(option.setting, verb, context)
-
-
-def _snapshot_options() -> set[str]:
-    """Return the names of the options whose values a snapshot determines."""
-    from microvm.machine.snapshot import FIXED_OPTIONS
-
-    return {"image", "cold", *FIXED_OPTIONS}
 
 
 def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:

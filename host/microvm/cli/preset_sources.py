@@ -23,14 +23,12 @@ VARIABLES = {
 }
 """The environment variables that do not set an option, with their meaning."""
 
-PREFIX = "MICROVM_"
-"""The prefix of the names of all environment variables of microvm."""
+PREFIX = "MICROVM_"  # the prefix of the names of all environment variables of microvm
 
 VERBS_WITHOUT_PRESETS = ("exec", "shell")
 """The verbs that ignore presets, because their machine may be of another project."""
 
-LIMIT = 1 << 20
-"""Maximum size of a configuration file, in bytes."""
+LIMIT = 1 << 20  # maximum size of a configuration file, in bytes
 
 
 def project_file() -> Path | None:
@@ -44,10 +42,7 @@ def project_file() -> Path | None:
 
 
 def user_file() -> Path | None:
-    """Return the path of the user's configuration file, or None if the user has no home.
-
-    The file need not exist.
-    """
+    """Return the path of the user's file, which need not exist; None if the user has no home."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):  # noqa: PTH117 - XDG demands an absolute path
         folder = os.path.expanduser("~/.config")  # noqa: PTH111 - Path.expanduser may raise

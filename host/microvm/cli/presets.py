@@ -172,10 +172,8 @@ class _Ignored(Exception):
 def _read(path: Path) -> bytes:
     """Return the content of a configuration file, after checking who can write to it.
 
-    The file must belong to the current user or to root.
-
-    A file that every user can write to is ignored. A file that its group can write to is accepted,
-    because a umask of 002 creates such files.
+    The file must belong to the current user or to root. A file that every user can write to is
+    ignored. One that its group can write to is accepted, because a umask of 002 creates such files.
     """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         status = os.fstat(file.fileno())

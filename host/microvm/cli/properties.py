@@ -47,10 +47,7 @@ def echo_json(value: object) -> None:
 def echo_each(
     names: Iterable[str], facts: Callable[[str], dict[str, object]], *, as_json: bool
 ) -> None:
-    """Print the properties of each named object, as `facts(name)` returns them.
-
-    :raises MicroVMError: Raised at the end if `facts` has failed; see `for_each`.
-    """
+    """Print the properties of each named object, as `facts(name)` returns them."""
     shown: list[dict[str, object]] = []
     try:
         shown.extend(for_each(names, facts))

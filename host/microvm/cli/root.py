@@ -104,10 +104,7 @@ def cli() -> None:
 
 
 def main(error: Exception | None = None) -> NoReturn:
-    """Run the command line, or only report `error` if it is given. Exit with the documented status.
-
-    :param error: Error of a simple command line that was run without click.
-    """
+    """Run the command line, or only report `error` if it is given; then exit."""
     standard_streams.open_all()
     try:
         try:

@@ -37,8 +37,6 @@ def run(
 
     :param command: Command and arguments, combined with `entrypoint` as described in
         `microvm.images.config.ImageConfig.argv`.
-    :param image: Value of `--image`.
-    :param snapshot: Value of `--from`.
     :param save: Name of the snapshot to save. `AttachedRun` describes this parameter,
         `standard_input` and `copies`.
     """

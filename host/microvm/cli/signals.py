@@ -49,7 +49,6 @@ async def run_until_signal(
 
     :param take_interrupt: Function that is called for SIGINT. It returns True if it has handled the
         signal, and then the coroutine is not cancelled.
-    :return: The exit status of the coroutine, or 128+N if signal N cancelled it.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)

@@ -41,11 +41,7 @@ from_snapshot = click.option(
 
 
 def find(name: str, image: str | None) -> Snapshot:
-    """Return the snapshot that `--from` names, after checking that `--image` is not given.
-
-    :raises click.UsageError: Raised if `--image` is given, too.
-    :raises SnapshotError: Raised if the snapshot does not exist or cannot be read.
-    """
+    """Return the snapshot that `--from` names, after checking that `--image` is not given."""
     check_alone(name, image)
     return Snapshot.find(name)
 

@@ -46,7 +46,6 @@ _AHEAD = 2
 _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 
 _INTERVAL = 0.02  # seconds between two empty events, which `_listen` sends
-
 _PROGRAMS = 32  # maximum number of programs whose jobs Dask shows by the program's name
 _NOTICES = 1000  # maximum number of notices of all workers that the user gets
 
@@ -165,10 +164,6 @@ async def _begun(
     """Context manager that lets all workers start machines from `reference`; yields a `_Batch`.
 
     The plugin runs the batch's jobs in machines. Workers that join later get the plugin, too.
-
-    :param reference: Reference to the image or snapshot from which the machines start.
-    :param repository: Repository from which workers download the image or snapshot. None sends it
-        through Dask.
     """
     if repository is not None:
         loop = asyncio.get_running_loop()
@@ -210,10 +205,7 @@ async def _begun(
 async def _registered(
     client: Client, machines: worker.Machines, notify: Callable[[str], None]
 ) -> asyncio.Task[Any]:
-    """Send the plugin `machines` to all workers; return the task that waits for their answers.
-
-    :raises MicroVMError: If a worker cannot load the plugin.
-    """
+    """Send the plugin `machines` to all workers; return the task that waits for their answers."""
     task = asyncio.ensure_future(cast(Awaitable[Any], client.register_plugin(machines)))
     await asyncio.wait([task], timeout=_ANSWER_TIMEOUT)
     if not task.done():
@@ -258,7 +250,6 @@ async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> No
 class _Batch:
     """A batch of jobs on a cluster whose workers have the plugin `Machines`, which runs the jobs.
 
-    :param name: Name of the batch, which is in the keys of its tasks in Dask.
     :param resources: Resources that a worker needs to run a job.
     """
 
@@ -274,13 +265,7 @@ class _Batch:
         return max(1, _AHEAD * int(self._client.scheduler_info()["total_threads"]))
 
     async def run(self, job: Job, options: RunOptions) -> Outcome[Any]:
-        """Run a job on a worker of the cluster, and return its outcome.
-
-        :raises UsageError: If the job does not capture its output.
-        :raises NotRun: If no machine could be started for the job.
-        :raises MicroVMError: If the scheduler does not answer, or another client has cancelled the
-            job.
-        """
+        """Run a job on a worker of the cluster, and return its outcome."""
         begun = time.monotonic()
         merged = {"max_output": _MAX_OUTPUT, **options, **job.options}
         if merged.get("capture_output") is False:

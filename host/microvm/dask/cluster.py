@@ -42,9 +42,7 @@ _SETTINGS: dict[str, object] = {
 # jobs, so we keep fewer.
 _FEW = {"distributed.admin.low-level-log-length": 100}
 
-# Maximum time for the answer of a scheduler or a worker, in seconds.
-_ANSWER_TIMEOUT = 10.0
-
+_ANSWER_TIMEOUT = 10.0  # maximum time for the answer of a scheduler or a worker, in seconds
 _QUESTIONS = 64  # maximum number of workers that are asked for their versions at the same time
 
 
@@ -55,7 +53,6 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     A temporary cluster stops after the block.
 
     :param scheduler: Address, `local` or `local:N`, or a client whose cluster is used.
-    :param machines: Number of machines of a temporary cluster. The default is the number of CPUs.
     :raises UsageError: If the address is invalid.
     :raises MicroVMError: If the scheduler cannot be reached.
     """
@@ -84,10 +81,8 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
 async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[LocalCluster]:
     """Context manager that runs a cluster of `workers` processes, which only this user can use.
 
-    :param workers: Number of worker processes.
     :param machines: Number of machines of all workers, which is rounded up to a multiple of
         `workers`. The default is the number of CPUs.
-    :raises MicroVMError: If no private folder can be created for its workers.
     """
     with ExitStack() as stack:
         # By default, Dask imports modules from a folder with a fixed name in TMPDIR, even if
@@ -152,10 +147,7 @@ async def check_versions(client: Client, notify: Callable[[str], None]) -> None:
 
 
 async def shape(client: Client) -> str:
-    """Return a text with the number of workers and machines of a cluster.
-
-    :raises OSError: If the scheduler cannot be reached.
-    """
+    """Return a text with the number of workers and machines of a cluster."""
     assert client.scheduler is not None  # noqa: S101 - the client is connected
     workers = list((await client.scheduler.identity())["workers"].values())
     with_machines = [each for each in workers if RESOURCE in each["resources"]] or workers

@@ -63,12 +63,10 @@ class ImageReference:
 
     @property
     def key(self) -> str:
-        """A digest of the content of the image or snapshot, in hexadecimal."""
         return _key(self.manifest.json())
 
     @property
     def size(self) -> int:
-        """The maximum size of the exported image or snapshot in bytes, uncompressed."""
         made = self.manifest
         files = made.kernel_size + made.initramfs_size + made.disk_size
         return files + image_export.HEAD_LIMIT
@@ -82,8 +80,6 @@ class ImageReference:
         """Return this host's copy of the image, whatever the copy's name; None if there is no copy.
 
         The digests of the copy's files are checked.
-
-        :raises ImageError: If the copy is damaged.
         """
         if self.folder:
             with suppress(ImageError):
@@ -95,20 +91,11 @@ class ImageReference:
         return None
 
     def write(self, out: BinaryIO) -> None:
-        """Export this host's copy of the image or snapshot, so that another host can `read` it.
-
-        :raises ImageError: If the copy does not exist or is damaged.
-        :raises OSError: If the export cannot be written.
-        """
         if (image := self.find()) is None:
             raise ImageError(f"{self} is gone")
         image_export.write(image, out, named=())
 
     def read(self, file: BinaryIO) -> None:
-        """Import an exported image or snapshot as this host's copy.
-
-        :raises ImageError: If the export is damaged or contains another image.
-        """
         image_export.read(file, str(self), limit=self.size, expected=self.manifest)
 
     def _is(self, image: Image) -> bool:
@@ -146,13 +133,11 @@ class SnapshotReference:
 
     @property
     def key(self) -> str:
-        """A digest of the content of the image or snapshot, in hexadecimal."""
         made = self.manifest
         return _key(made.state_sha256, made.ram_sha256, made.scratch_sha256)
 
     @property
     def size(self) -> int:
-        """The maximum size of the exported image or snapshot in bytes, uncompressed."""
         made = self.manifest.origin
         return saved.STATE_LIMIT + (made.memory << 20) + made.scratch
 
@@ -182,19 +167,10 @@ class SnapshotReference:
         return why
 
     def write(self, out: BinaryIO) -> None:
-        """Export this host's copy of the image or snapshot, so that another host can `read` it.
-
-        :raises SnapshotError: If the copy does not exist, is damaged, or was replaced.
-        :raises OSError: If the export cannot be written.
-        """
         snapshot_export.write(self.manifest, out)
 
     def read(self, file: BinaryIO) -> None:
-        """Import an exported snapshot as this host's copy, under a name that no other snapshot has.
-
-        :raises SnapshotError: If the export is damaged or contains another snapshot.
-        :raises CacheError: If the disk is full.
-        """
+        """Import an exported snapshot, under a name that no other snapshot has."""
         snapshot_export.read(file, self._copy)
 
     @property

@@ -30,10 +30,7 @@ class Repository:
             raise UsageError(f"not a repository: {self.name!r}", hint=hint)
 
     def offer(self, reference: Reference[Any], report: Reporter) -> None:
-        """Upload this host's copy of an image or snapshot, unless the repository contains it.
-
-        :raises ImageError, SnapshotError: If the copy does not exist, or the registry refuses it.
-        """
+        """Upload this host's copy of an image or snapshot, unless the repository contains it."""
 
         def write(out: BinaryIO) -> None:
             report.notice(f"{self.name} has no {reference}: pushing it")
@@ -42,10 +39,7 @@ class Repository:
         oci_artifact.push(self._text(reference), write, report)
 
     def receive(self, reference: Reference[Any]) -> None:
-        """Download an image or a snapshot, and store it as this host's copy.
-
-        :raises MicroVMError: If it cannot be downloaded, or has other content than expected.
-        """
+        """Download an image or a snapshot, and store it as this host's copy."""
         text = self._text(reference)
         with oci_artifact.pull(text, export_archive.bound(reference.size)) as file:
             try:

@@ -39,11 +39,8 @@ ROUND = 16
 each.
 """
 
-REMINDER = 10.0
-"""Time between two messages without data to each waiting worker, in seconds."""
-
-ANSWER_TIMEOUT = 15.0
-"""Time that a worker has to answer a message without data, in seconds."""
+REMINDER = 10.0  # time between two messages without data to each waiting worker, in seconds
+ANSWER_TIMEOUT = 15.0  # time that a worker has to answer a message without data, in seconds
 
 PIECE_TIMEOUT = 60.0
 """Maximum time that a worker waits for the next piece from the client, or until its own disk has
@@ -67,7 +64,6 @@ class Sender:
     """The sender of exported images and snapshots, in the client.
 
     :param batch: Name of the batch, which is the topic of its events.
-    :param references: Images and snapshots that workers may ask for.
     """
 
     def __init__(self, client: Client, batch: str, references: Iterable[Reference[Any]]) -> None:
@@ -114,8 +110,6 @@ class Sender:
         """Send the image or snapshot `key` to all workers in `_receiving`, as pieces with a number.
 
         Return the text of an error, or "" if all pieces were sent.
-
-        :param number: Yields the number of each piece.
         """
         loop = asyncio.get_running_loop()
 
@@ -169,10 +163,7 @@ class Sender:
 
 
 class Receiver:
-    """The receiver of exported images and snapshots, in a worker.
-
-    :param batch: Name of the batch.
-    """
+    """The receiver of exported images and snapshots, in a worker."""
 
     def __init__(self, worker: Worker, batch: str) -> None:
         self._worker = worker
@@ -185,8 +176,6 @@ class Receiver:
         """Ask the client for an image or snapshot, and import it.
 
         This method blocks, so call it in a thread.
-
-        :raises MicroVMError: If the export cannot be received, or is not the expected one.
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
@@ -258,14 +247,10 @@ class _Incoming(io.RawIOBase):
                 return
 
     def readable(self) -> bool:
-        """Return True, because `io` asks this before it uses the stream."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Wait for data of the export, and copy it into the buffer. Return the number of bytes.
-
-        :raises MicroVMError: If the transfer has failed.
-        """
+        """Wait for data of the export, and copy it into the buffer. Return the number of bytes."""
         while not self._rest and not self._ended:
             try:
                 piece = self._queue.get(timeout=PIECE_TIMEOUT)
@@ -291,7 +276,6 @@ class _Outgoing(io.RawIOBase):
         self._send = send
 
     def writable(self) -> bool:
-        """Return True, because `io` asks this before it uses the stream."""
         return True
 
     def write(self, data: ReadableBuffer) -> int:

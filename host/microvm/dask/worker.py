@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
@@ -67,7 +67,6 @@ class Machines(WorkerPlugin):
         """Store the arguments. Dask sends this object to the workers, where `setup` is called.
 
         :param batch: Name of the batch, and of the topic of its notices.
-        :param client: Identifier of the client in the events of Dask.
         :param repository: Repository to download missing images from. None asks the client.
         :param options: Options of the machines, without `notify`. Notices are sent as events.
         """
@@ -148,10 +147,7 @@ class Machines(WorkerPlugin):
             self._wait_for_next()
 
     async def _begin(self) -> Pool:
-        """Return the worker's pool of machines, and start the pool if necessary.
-
-        :raises MicroVMError: If this worker lacks the image or snapshot, and cannot get it.
-        """
+        """Return the worker's pool of machines, and start the pool if necessary."""
         if self._found is None:
             self._found = asyncio.ensure_future(in_stoppable_thread(self._find))
         found = self._found
@@ -207,22 +203,15 @@ class Machines(WorkerPlugin):
         return max(1, size)
 
     def _find(self) -> Image | Snapshot:
-        """Return the image or snapshot of the batch.
-
-        If this host cannot use the snapshot, return the snapshot's image.
-        """
+        """Return the batch's image or snapshot; its image if this host cannot use the snapshot."""
         reference = self._reference
         if isinstance(reference, ImageReference):
             return self._have(reference)
         image = self._have(reference.image)
         if obstacle := reference.obstacle():
             made = reference.manifest.origin
-            self._options = {
-                **self._options,
-                "memory": made.memory << 20,
-                "cpus": made.cpus,
-                "disk": made.scratch,
-            }
+            same = {"memory": made.memory << 20, "cpus": made.cpus, "disk": made.scratch}
+            self._options = cast(PoolOptions, {**self._options, **same})
             self._notify(f"{obstacle}; booting its image instead")
             return image
         return self._have(reference)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from microvm.bench.baseline.build import build
-from microvm.bench.baseline.qemu import BaselineQemu
-from microvm.bench.contender import STREAM_SIZE
+from microvm.bench.baseline.qemu import BaselineMachine
 from microvm.concurrency.tasks import wait_ended
 from microvm.concurrency.threads import in_thread
 from microvm.qemu.command_line import Memory, QemuConfig, descriptor_path
@@ -72,34 +71,32 @@ class Baseline:
                 arch=image.manifest.arch,
                 disk=image.disk,
             )
-            disk = None
-            if image.disk:
-                disk = owned.enter_context(image.disk.open("rb")).fileno()
+            disk = owned.enter_context(image.disk.open("rb")).fileno() if image.disk else None
             yield cls(config, initramfs, disk, owned)
 
     async def boot(self) -> BaselineMachine:
         """Boot a machine of the baseline."""
         with saved.blank() as memory:
-            return BaselineMachine(await _start_in_thread(partial(self._start, memory)))
+            return await _start_in_thread(partial(self._start, memory))
 
     async def clone(self) -> BaselineMachine:
         """Clone a saved machine of the baseline. The first call boots the machine and saves it."""
         if self._saved is None:
             memory = self._owned.enter_context(saved.blank())
-            machine = BaselineMachine(await _start_in_thread(partial(self._start, memory)))
+            machine = await _start_in_thread(partial(self._start, memory))
             try:
                 for _ in range(_WARM_UP):
                     await machine.run_true()
                 await machine.run_python()
                 await machine.read_stream()
-                await machine.save(memory.state)
+                machine.save(memory.state)
             finally:
                 await machine.stop()
             self._saved = memory._replace(saved=True)
-        return BaselineMachine(await _start_in_thread(partial(self._start, self._saved)))
+        return await _start_in_thread(partial(self._start, self._saved))
 
-    def _start(self, memory: Memory) -> BaselineQemu:
-        return BaselineQemu(
+    def _start(self, memory: Memory) -> BaselineMachine:
+        return BaselineMachine(
             self._command(memory),
             device=_DEVICE[self._config.bus],
             files=(
@@ -132,59 +129,13 @@ class Baseline:
         return ["-drive", drive, "-device", _DISK[self._config.bus]]
 
 
-async def _start_in_thread(make: Callable[[], BaselineQemu]) -> BaselineQemu:
+async def _start_in_thread(make: Callable[[], BaselineMachine]) -> BaselineMachine:
     """Call `make`, which starts QEMU, in a thread. If the caller is cancelled, stop QEMU."""
     task = asyncio.create_task(in_thread(make))
     try:
         await wait_ended([task])
     except asyncio.CancelledError:
         if task.exception() is None:
-            task.result().stop()
+            task.result().kill()
         raise
     return task.result()
-
-
-class BaselineMachine:
-    """A running machine of the baseline.
-
-    The methods block the event loop, because the time to switch to a thread would be measured, too.
-    """
-
-    def __init__(self, machine: BaselineQemu) -> None:
-        self._machine = machine
-
-    @property
-    def pid(self) -> int:
-        """Process id of QEMU."""
-        return self._machine.pid
-
-    async def ping(self) -> None:
-        """Send a byte to the guest, and wait until the guest sends it back."""
-        self._machine.request(b"p")
-
-    async def run_true(self) -> None:
-        """Run the program `true` in the guest."""
-        self._machine.request(b"x")
-
-    async def run_python(self) -> None:
-        """Run `python3 -c pass` in the guest.
-
-        If the guest lacks Python, only the attempt is measured.
-        """
-        self._machine.request(b"y")
-
-    async def read_stream(self) -> None:
-        """Read `STREAM_SIZE` bytes that a process in the guest writes."""
-        self._machine.request(b"o", STREAM_SIZE)
-
-    async def write_stream(self) -> None:
-        """Write `STREAM_SIZE` bytes that a process in the guest reads."""
-        self._machine.feed()
-
-    async def save(self, state: int) -> None:
-        """Save the machine to the open file `state`, a descriptor, and stop the machine."""
-        self._machine.save(state)
-
-    async def stop(self) -> None:
-        """Stop the machine; idempotent."""
-        self._machine.stop()

@@ -20,10 +20,7 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 
 
 def build(image: Image) -> bytes:
-    """Return the image's initramfs, with its first process replaced by the baseline's program.
-
-    :raises ImageError: If no compiler is installed.
-    """
+    """Return the image's initramfs, with its first process replaced by the baseline's program."""
     archive = BytesIO()
     # An initramfs may consist of several archives. If two of them contain the same file, the kernel
     # uses the later one, so appending an archive replaces a file.

@@ -1,4 +1,4 @@
-"""A QEMU process that runs the guest of the benchmark's baseline. All methods block."""
+"""A machine of the benchmark's baseline: a QEMU process with a minimal guest."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ _BLOCK = bytes(1 << 16)
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
-class BaselineQemu:
+class BaselineMachine:
     """A QEMU process whose guest is ready. It exits at `stop`, or when this process exits.
+
+    All methods block, also the event loop, because a switch to a thread would be measured, too.
 
     :param command: Command line of QEMU, without the options for its monitor and its port.
     :param device: Name and properties of the virtio-serial controller, for QEMU's option `-device`.
     :param files: File descriptors to which the command line refers.
     :param state: Descriptor of a saved state to restore; None to boot the guest.
-    :raises MachineError: If the guest does not start.
     """
 
     def __init__(
@@ -61,21 +62,39 @@ class BaselineQemu:
             if state is not None:
                 self._restore(state)
             self._port.settimeout(READY_TIMEOUT)
-            self.request(b"p")
+            self._request(b"p")
             self._port.settimeout(_TIMEOUT)
         except (OSError, ValueError, MachineError) as error:
-            why = self.stop() or error
+            why = self.kill() or error
             raise MachineError(f"the guest of the baseline does not start: {why}") from error
         except BaseException:
-            self.stop()
+            self.kill()
             raise
 
     @property
     def pid(self) -> int:
-        """Process id of QEMU."""
         return self._process.pid
 
-    def request(self, request: bytes, data_size: int = 0) -> None:
+    async def ping(self) -> None:
+        self._request(b"p")
+
+    async def run_true(self) -> None:
+        self._request(b"x")
+
+    async def run_python(self) -> None:
+        """Run `python3 -c pass` in the guest. If it lacks Python, only the attempt is measured."""
+        self._request(b"y")
+
+    async def read_stream(self) -> None:
+        self._request(b"o", STREAM_SIZE)
+
+    async def write_stream(self) -> None:
+        self._port.sendall(b"i")
+        for _ in range(STREAM_SIZE // len(_BLOCK)):
+            self._port.sendall(_BLOCK)
+        self._request(b"")
+
+    def _request(self, request: bytes, data_size: int = 0) -> None:
         """Send a request to the guest, and wait for `data_size` bytes and a final letter."""
         self._port.sendall(request)
         left = data_size + 1
@@ -85,20 +104,10 @@ class BaselineQemu:
                 raise MachineError("the guest of the baseline has stopped")
             left -= received
 
-    def feed(self) -> None:
-        """Send `STREAM_SIZE` bytes to the command that runs in the guest."""
-        self._port.sendall(b"i")
-        for _ in range(STREAM_SIZE // len(_BLOCK)):
-            self._port.sendall(_BLOCK)
-        self.request(b"")
-
     def save(self, state: int) -> None:
         """Save the guest's state, without its memory, to the open file `state`; then stop QEMU.
 
         The guest's memory need not be saved, because QEMU keeps it in a file.
-
-        :param state: Descriptor of the file for the state, which must be one of `files`.
-        :raises QemuError: If QEMU refuses to save the guest, or fails.
         """
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
         self._monitor("stop")
@@ -107,7 +116,7 @@ class BaselineQemu:
             if status == "failed":
                 raise QemuError("QEMU cannot save the guest of the baseline")
             time.sleep(_POLL)
-        self.stop()
+        self.kill()
 
     def _restore(self, state: int) -> None:
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
@@ -116,7 +125,10 @@ class BaselineQemu:
             time.sleep(_POLL)
         self._monitor("cont")
 
-    def stop(self) -> str:
+    async def stop(self) -> None:
+        self.kill()
+
+    def kill(self) -> str:
         """Kill QEMU, and return what it wrote to standard error; idempotent."""
         if self._process.returncode is not None:
             return ""

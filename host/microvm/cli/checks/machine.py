@@ -19,8 +19,7 @@ TIMEOUT = 150.0
 """Maximum number of seconds of the check. They suffice if a boot under KVM fails, after which the
 guest is booted without KVM and cloned."""
 
-BUILD_TIMEOUT = 900.0
-"""Maximum number of seconds to build the default image, including downloads."""
+BUILD_TIMEOUT = 900.0  # maximum number of seconds to build the default image, including downloads
 
 
 class NoAnswer(MicroVMError):

@@ -203,10 +203,7 @@ def pull(reference: str, tag: str | None) -> None:
 )
 @parameters.verbose
 def export(name: str, output: Path | None) -> None:
-    """Write an image to a file.
-
-    `microvm image import` reads the file, also on another host.
-    """
+    """Write an image to a file. `microvm image import` reads the file, also on another host."""
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Cannot write an image to a terminal: name a FILE with -o")
     with on_stderr() as report, _written(output) as out:

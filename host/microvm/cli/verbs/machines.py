@@ -25,8 +25,7 @@ _SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
 # Maximum length of a line of the console, in bytes. A longer line is shown as several lines.
 _LONGEST_LINE = 4096
 
-# Maximum number of characters of a command in the table of `microvm ps`.
-_MOST_SHOWN = 60
+_MOST_SHOWN = 60  # maximum number of characters of a command in the table of `microvm ps`
 
 
 @click.command(cls=docker_hints.HintingCommand)
