@@ -1,4 +1,4 @@
-"""The report of a failure: an explanation of its frames, and a file in the corpus."""
+"""The report of a failure: an error, an explanation of its frames, and a file in the corpus."""
 
 from __future__ import annotations
 
@@ -78,3 +78,25 @@ def schema() -> Schema:
     schema = read_schema(SCHEMA)
     assert schema.version == codec.VERSION
     return schema
+
+
+class Disagreement(AssertionError):
+    """A host, guest or decoder did not behave as its model requires.
+
+    :ivar what: Short description of the problem, without numbers, so that it names one kind of
+        failure.
+    """
+
+    def __init__(self, what: str, detail: object = "") -> None:
+        super().__init__(f"{what}: {detail}")
+        self.what = what
+
+
+def agree(right: bool, what: str, detail: object = "") -> None:
+    if not right:
+        raise Disagreement(what, detail)
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the kind of a failure, which also names its file in the corpus."""
+    return getattr(error, "what", type(error).__name__)

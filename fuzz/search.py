@@ -14,8 +14,7 @@ from pathlib import Path
 import hypothesis
 from hypothesis import HealthCheck, Phase
 
-from .disagreement import kind_of
-from .report import keep
+from .report import keep, kind_of
 
 Record = Callable[[str, object], None]
 """Type of pytest's fixture `record_property`, which records the counts of a rung."""

@@ -17,8 +17,8 @@ from tests.support.processes import Process, children, leads_group
 
 from microvm.wire import codec
 
-from ..disagreement import agree
 from ..frames import HEADER, pieces
+from ..report import agree
 from .model import Model
 
 PAUSE = 0.02

@@ -14,8 +14,8 @@ from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 from .. import strategies
-from ..disagreement import Disagreement, agree
 from ..frames import Event, FrameReader, agreed
+from ..report import Disagreement, agree
 from .commands import FEW, command_of
 from .running import Running
 

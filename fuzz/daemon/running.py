@@ -10,7 +10,7 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGQUIT, SIGTERM
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 
-from ..disagreement import Disagreement, agree
+from ..report import Disagreement, agree
 from .commands import ALL_INPUT, KnownCommand
 
 MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY  # maximum credit for input in bytes; see guest/input.h

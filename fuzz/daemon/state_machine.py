@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from microvm.wire import codec
 
 from .. import strategies
-from ..disagreement import agree
 from ..frames import HELLO
+from ..report import agree
 from ..strategies import LARGEST, Example
 from . import commands
 from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED, KnownCommand

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tests.support import vectors
 
-from ..disagreement import Disagreement
 from ..frames import HELLO
-from ..report import CORPUS, corpus, explained, keep
+from ..report import CORPUS, Disagreement, corpus, explained, keep
 from ..strategies import drawn, examples
 from .build import build
 

@@ -28,9 +28,8 @@ from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 from ..decoder.build import build
-from ..disagreement import Disagreement
 from ..frames import HEADER, Event, FrameReader, pieces
-from ..report import explained, keep
+from ..report import Disagreement, explained, keep
 from ..search import interrupted
 from ..strategies import Example
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from microvm.wire import codec
 
 from .. import report
-from ..disagreement import Disagreement
 from ..frames import HELLO
 from ..messages import FRAMES
-from ..report import corpus
+from ..report import Disagreement, corpus
 from ..search import Record, Search
 from ..strategies import Example, drawn, examples
 from . import compare

@@ -12,8 +12,7 @@ from tests.support.values import messages
 from microvm.wire import codec
 
 from ..decoder.build import GUEST
-from ..disagreement import Disagreement
-from ..report import schema
+from ..report import Disagreement, schema
 from ..search import Record, Search
 from ..strategies import drawn
 

@@ -22,7 +22,7 @@ from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
-from ..disagreement import agree
+from ..report import agree
 from .acts import QUESTIONS, HostCall
 from .recorder import CallResult, RecordedCommand, Recorder
 

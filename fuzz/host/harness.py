@@ -31,7 +31,7 @@ from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 from microvm.wire.session import Session
 
-from ..disagreement import Disagreement, agree
+from ..report import Disagreement, agree
 from ..search import interrupted
 from .acts import HostCall, Script
 from .checks import READY_TIMEOUT, check, input_of

@@ -18,8 +18,7 @@ from microvm_proto.frame import Incomplete, Malformed, message_of, read
 from microvm_proto.schema import Schema
 
 from ..daemon.running import LAST_SIGNAL
-from ..disagreement import Disagreement, agree
-from ..report import explained, schema
+from ..report import Disagreement, agree, explained, schema
 from ..strategies import LARGEST
 from .acts import HostCall
 

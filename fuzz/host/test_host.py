@@ -10,7 +10,7 @@ from hypothesis import Phase, given, seed, settings
 
 from microvm.wire.session import Session
 
-from ..disagreement import Disagreement
+from ..report import Disagreement
 from ..search import SETTINGS, Record, Search, batch, smallest
 from . import known_scripts as known
 from .acts import Script
