@@ -37,7 +37,7 @@ static void look(size_t size, size_t limit)
 }
 
 /* Encodes a message of a kind, and decodes the result as a host. If encoding fails, because the message
- * is invalid or the room is too small, the encoder writes nothing, so that NULL is a valid place. */
+ * is invalid or the room is too small, the encoder writes nothing, so its output may be NULL. */
 #define ENCODE(KIND, kind, ...)                                                                    \
 	do {                                                                                       \
 		id = nondet_u32();                                                                 \
@@ -54,7 +54,7 @@ static void look(size_t size, size_t limit)
 					     &fault));                                             \
 	} while (0)
 
-/* Proves this for all messages of a kind. */
+/* Proves that each message of a kind is encoded so that a host can decode it. */
 #define PROVE_ENCODING(KIND, kind, ...)          \
 	void prove_##kind(void)                  \
 	{                                        \

@@ -46,7 +46,7 @@ static void move(uint8_t *to, const uint8_t *from, size_t size)
 
 enum { ITEM = 2, ITEMS = 3, SIZE = 7 + 4 * 11 + 4 };
 
-/* There is room for any key at the end, because `compare` can say that any string has it. */
+/* `compare` may say that any string begins with any key, so the longest key must fit behind each. */
 static uint8_t frame[SIZE + 16], was[SIZE];
 static size_t end = SANDBOXD_HEADER_SIZE - 8;
 

@@ -32,7 +32,7 @@ ssize_t read(int fd, void *into, size_t size)
 	PROVE(size > 0 && fd >= 0);
 	PROVE((uint8_t *)into >= port.queue);
 	PROVE(size <= PORT_QUEUE_SIZE - (size_t)((uint8_t *)into - port.queue));
-	return nondet_part(size); /* the values of the bytes do not matter */
+	return nondet_part(size); /* reads no bytes, because no proof depends on their values */
 }
 
 int kill(pid_t pid, int signal)

@@ -64,7 +64,7 @@ void prove_line(void)
 	PROVE(lines.at <= lines.end && lines.end <= sizeof lines.data);
 	if (!found)
 		return;
-	/* A line may contain a NUL, where the used part of it ends. */
+	/* A file may contain a NUL. The daemon uses a line only up to its first NUL. */
 	size_t length = 0;
 	while (length < USER_LINE_MAX - 1 && line[length]) {
 		PROVE(line[length] != '\n');

@@ -80,7 +80,7 @@ void prove(void)
 	__CPROVER_havoc_object(&server);
 	ASSUME(valid());
 	if (nondet_bool()) {
-		/* The last turn ends in `poll`. */
+		/* `loop` never returns. The model of `poll` ends the run by a failed assumption. */
 		loop(nondet_int());
 	} else {
 		read_port();

@@ -29,7 +29,7 @@ ssize_t write(int fd, const void *from, size_t size)
 static const uint8_t *room; /* buffer for reading */
 static size_t asked;	    /* number of bytes of it that may be filled */
 
-/* Proves that the parts together are the start of the buffer. */
+/* Proves that the pieces in `parts` are adjacent, and begin at the start of the buffer. */
 ssize_t readv(int fd, const struct iovec *parts, int count)
 {
 	size_t some = nondet_upto(PAGES - 1);

@@ -50,7 +50,7 @@ void prove_meter(void)
 	prove_from(METER_METER, room, sizeof room);
 }
 
-/* A frame that is stuffed in place fits into its room, and only its last byte is zero. */
+/* Proves for a frame that the encoder stuffs (by COBS) that it fits, and only its last byte is zero. */
 void prove_stuffed(void)
 {
 	uint8_t model[32];

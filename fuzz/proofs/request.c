@@ -33,7 +33,7 @@ void prove(void)
 		PROVE(fault.field <= 14);
 		return;
 	}
-	/* The length precedes each string, because environment.c moves the string by one byte. */
+	/* Each string must follow its length, because the daemon moves it by one byte to the front. */
 	PROVE(inside(request.command, body, size));
 	PROVE(inside(request.cwd, body, size));
 	PROVE(inside(request.user, body, size));

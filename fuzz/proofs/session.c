@@ -72,7 +72,7 @@ void prove(void)
 		} else if (type == SANDBOXD_TYPE_HELLO) {
 			PROVE(session.current == 0 && session.last_id == 0);
 		} else {
-			/* A message about an exec has the id of the running exec, which continues. */
+			/* Other messages have no id or the id of the running exec, and do not end that exec. */
 			PROVE(id == 0 || id == before.current);
 			PROVE(session.current == before.current);
 			PROVE(session.last_id == before.last_id);
@@ -95,7 +95,7 @@ void prove(void)
 	}
 	session_end(&session);
 	PROVE(valid(&session));
-	/* input.c proves that the credit is never higher. */
+	/* Assume that the credit does not exceed the buffer for input, as input.c proves. */
 	uint32_t room = nondet_u32();
 	ASSUME(room <= 16 * SANDBOXD_EXEC_STDIN_DATA_MAX);
 	session_allow(&session, room);

@@ -18,7 +18,7 @@ static struct missing named;
 ssize_t read(int fd, void *into, size_t size)
 {
 	PROVE(__CPROVER_w_ok(into, size));
-	return 0; /* has the same effect as if the file cannot be opened */
+	return 0; /* an empty file has the same effect as a file that cannot be opened */
 }
 
 int execve(const char *path, char *const argv[], char *const envp[])

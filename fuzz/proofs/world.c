@@ -1,5 +1,5 @@
-/* A model of the kernel, unless a harness defines its own functions. A call fails, or does any part of
- * its work. The memory of its arguments must be accessible. The fourth write would block.
+/* A model of the kernel's functions that a harness does not define itself. A call fails, or does any part
+ * of its work. The memory of its arguments must be accessible. The fourth write would block.
  *
  * If two files define the same function, CBMC uses the file whose name sorts first. So the names of
  * all harnesses sort before this name, which a test checks. */
@@ -30,7 +30,7 @@ void _exit(int status)
 ssize_t read(int fd, void *into, size_t size)
 {
 	PROVE(__CPROVER_w_ok(into, size));
-	/* No harness examines the bytes in larger buffers. */
+	/* Set the bytes only in small buffers, because no proof depends on the bytes in larger ones. */
 	if (size <= 64)
 		__CPROVER_havoc_slice(into, size);
 	return nondet_part(size);
@@ -54,7 +54,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
 	return nondet_int();
 }
 
-/* The result of each request is a number. */
+/* Each request stores a number at the address that the caller gives. */
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list arguments;

@@ -56,7 +56,7 @@ _DEFAULT = "default"  # name of the contender that is microvm with its default i
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The choice of what a run of the benchmark measures, and with which machines.
+    """The plan of a run of the benchmark: the machines, and how many measurements to make.
 
     :ivar image: Image whose guests are measured.
     :ivar options: Options of `PoolOptions` for the machines, after `check_memory`.

@@ -75,16 +75,13 @@ class Copies(NamedTuple):
 
 
 def notify_left_out(received: Received) -> None:
-    """Print a notice of links that `received` lacks, because they lead out of the copied folder."""
+    """Print a notice of links that were not copied, because they lead out of the copied folder."""
     what = f"left out of {received.path}, because they point out of it"
     notify_names(what, received.left_out, received.left_out_count)
 
 
 def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
-    """Print the notice "`what`: `names`" about files; print nothing if there are no names.
-
-    :param count: Number of all files, if `names` contains only some of them.
-    """
+    """Print "`what`: `names` and N more" about `count` files. Print nothing without names."""
     if not names:
         return
     shown = names[:_SHOWN]
@@ -94,13 +91,11 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 @contextmanager
 def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Context manager: puts `what`, a description of the copy of files, into errors of its block.
+    """Context manager: convert errors of its block, which copies files, to errors for the user.
 
-    Its block copies the files. An ExecTimeout becomes a MicroVMError, because no command timed out.
-    A FileError and a BrokenPipeError are not converted.
-
-    :param flags: Options of the command line that replace the parameter names in hints, by these
-        names.
+    A file of the host that cannot be used raises a MicroVMError with the description `what`. An
+    ExecTimeout becomes a MicroVMError, because no command timed out. In the hint of a FileError,
+    `flags` replaces names of parameters by options of the command line.
     """
     try:
         yield

@@ -43,11 +43,9 @@ def read(path: str) -> dict[str, str]:
 
 
 def _fault_of_line(name: str, equals: str) -> str:
-    """Return why a line of a file with variables is invalid, given its parts; "" if it is valid.
+    """Return why a line `name``equals`VALUE is invalid; "" if it is valid.
 
     The reason does not contain the value of the variable, because it may be a secret.
-
-    :param equals: "=", or "" if the line contains no "=".
     """
     if not name:
         return "there is no name before the ="

@@ -84,11 +84,11 @@ def may_be_image(word: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return one of the names `begun`, which begin with `text`; check that all mean one object.
+    """Return a key of `begun`, the names that begin with `text`; check that all mean one object.
 
-    Tags and names of one image, for example, mean the same object.
-
-    :param begun: Names that begin with `text`, each with the name of its object.
+    :param begun: Names that begin with `text`, each with the name of its object. Several tags of
+        an image, for example, mean the same object.
+    :param noun: Kind of the objects in the plural, for the error of the class `kind`.
     """
     if len(set(begun.values())) > 1:
         message = f"the names of several {noun} begin with {text}: {', '.join(sorted(begun))}"

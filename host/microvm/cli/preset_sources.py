@@ -42,7 +42,7 @@ def project_file() -> Path | None:
 
 
 def user_file() -> Path | None:
-    """Return the path of the user's file, which need not exist; None if the user has no home."""
+    """Return the path of the user's configuration file, or None if the user has no home."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):  # noqa: PTH117 - XDG demands an absolute path
         folder = os.path.expanduser("~/.config")  # noqa: PTH111 - Path.expanduser may raise

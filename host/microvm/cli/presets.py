@@ -111,7 +111,7 @@ def verbs_of(option: Option) -> list[str]:
 
 
 def table_of(verb: str) -> str:
-    """Return the name of the table that presets options of a verb, for configuration files."""
+    """Return the name of a verb's table in a configuration file, such as `image-build`."""
     return verb.replace(" ", "-")
 
 
@@ -196,9 +196,8 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    # The file is no valid TOML. If the list `faults` is not empty, `_error_with_lines` is called
-    # below. It reads the file again, and describes the error with its line. So add a fault without
-    # a text.
+    # The file is no valid TOML. An empty fault makes `_error_with_lines` read the file again, which
+    # then finds the line with the error.
     except (ValueError, RecursionError):
         reader.faults.append(((), "", "", ""))
     if reader.faults:

@@ -143,7 +143,7 @@ class SnapshotReference:
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """References that a host needs to start machines from the snapshot: its image, and this."""
+        """References to the snapshot and its image, both of which a host needs to start forks."""
         return (self.image, self)
 
     def find(self) -> Snapshot | None:

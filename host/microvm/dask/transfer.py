@@ -107,7 +107,7 @@ class Sender:
             self._receiving.clear()
 
     async def _send(self, key: str, number: Iterator[int]) -> str:
-        """Send the image or snapshot `key` to all workers in `_receiving`, as pieces with a number.
+        """Send the image or snapshot `key` to all workers in `_receiving`, as numbered pieces.
 
         Return the text of an error, or "" if all pieces were sent.
         """

@@ -67,7 +67,7 @@ class HostFault:
         return self._result(status, self.text.format(**values), fix, hint)
 
     def result_of(self, error: MicroVMError, fix: str) -> CheckResult:
-        """Return the result of a check that raised `error` for this fault, which `fix` repairs."""
+        """Return a result for this fault, with the text of `error` and the command `fix`."""
         return self._result(None, error.message, fix, error.hint)
 
     def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:

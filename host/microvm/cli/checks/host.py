@@ -144,11 +144,7 @@ def _limit(name: str) -> int | None:
 
 
 def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
-    """Return the shell command that raises the resource limit `name` to the value `wanted`.
-
-    :param flag: Option of `ulimit` for the limit, such as `-Sn`.
-    :param wanted: New value, or None for no limit.
-    """
+    """Return the command that sets a limit, such as `nofile` (`ulimit -Sn`); None is unlimited."""
     hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
     value = wanted or "unlimited"
     if hard == resource.RLIM_INFINITY or (wanted and hard >= wanted):
