@@ -87,7 +87,7 @@ static bool answer(const struct sensor_header *header, const union sensor_body *
 		return identify();
 	case SENSOR_TYPE_MEASURE:
 		return measure(header->id, &body->measure);
-	default: /* sensor_decode_header() has refused it */
+	default: /* no other type passes sensor_decode_header() */
 		return false;
 	}
 }
