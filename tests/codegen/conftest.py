@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +19,7 @@ from microvm_proto.cli import main
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-ROOT = Path(__file__).parents[2]
+from .common import ROOT, Generated, Load, Read, Run
 
 FRAMED = """
 [protocol]
@@ -43,9 +43,6 @@ name = "value"
 type = "u32"
 doc = "In some unit."
 """
-
-Run = Callable[..., Result]
-Load = Callable[[Path], ModuleType]
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +87,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     """A function that writes a schema through every backend into a folder, once for each schema."""
     folders: dict[Path, Path] = {}
 
@@ -137,7 +134,7 @@ def load() -> Iterator[Load]:
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[[str], Schema]:
+def read(tmp_path: Path) -> Read:
     """A function that reads a schema from text."""
 
     def read(text: str) -> Schema:
@@ -149,6 +146,6 @@ def read(tmp_path: Path) -> Callable[[str], Schema]:
 
 
 @pytest.fixture
-def framed(read: Callable[[str], Schema]) -> Callable[[str], Schema]:
+def framed(read: Read) -> Read:
     """A function that returns a schema of one message with these keys in its `[framing]`."""
     return lambda keys: read(FRAMED.format(keys))

@@ -25,19 +25,13 @@ from tests.support.mutations import mutated
 from tests.support.values import values
 
 from microvm_proto import frame as reference
-from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import FLOATS
 
-ROOT = Path(__file__).parents[2]
-SANDBOXD = ROOT / "protocol/sandboxd.toml"
-SCHEMAS = Path(__file__).parent / "schemas"
-EVERYTHING = SCHEMAS / "everything.toml"
-TYPES = SCHEMAS / "types.toml"
-SHORT_PREFIX = SCHEMAS / "short_prefix.toml"
+from .common import CODES, EVERYTHING, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Load
+
 HEADER = 12
-CODES = {fault.name: fault.number for fault in FAULTS}
 
 SHIM = """
 #include "protocol.h"
@@ -116,7 +110,7 @@ def _said(
         return ("refused", int(error.fault), error.field)
 
 
-def codec_of(schema: Schema, folder: Path, load: Callable[[Path], ModuleType]) -> Codec:
+def codec_of(schema: Schema, folder: Path, load: Load) -> Codec:
     """Write the Python codec of a schema into a folder, in each style, and import it."""
     styles = {"fast": "codec.py", "plain": "plain.py"}
     for style, file in styles.items():
@@ -165,8 +159,8 @@ Link = Callable[[Path], Pair]
 
 @pytest.fixture(scope="module")
 def link(
-    generated: Callable[[Path], Path],
-    load: Callable[[Path], ModuleType],
+    generated: Generated,
+    load: Load,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Link:
     """Build both codecs once. For our own protocol, the Python codec is the committed one."""
@@ -342,13 +336,13 @@ def test_every_fault_is_reported_where_it_is_documented(name: str, link: Link) -
     assert (pair.by_c(data, "left"), pair.by_python(data, "left")) == (expected, expected)
 
 
-def test_no_fault_of_a_vector_is_without_a_frame(generated: Callable[[Path], Path]) -> None:
+def test_no_fault_of_a_vector_is_without_a_frame(generated: Generated) -> None:
     known = vectors.load(generated(EVERYTHING) / "vectors.json")
     assert {vector.fault[0] for vector in known if vector.fault} == {CODES[name] for name in FAULTY}
 
 
 @pytest.fixture
-def known(pair: Pair, generated: Callable[[Path], Path]) -> list[vectors.Vector]:
+def known(pair: Pair, generated: Generated) -> list[vectors.Vector]:
     """The vectors of each schema, one after the other."""
     path = pair.schema.path
     committed = path == SANDBOXD

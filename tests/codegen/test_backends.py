@@ -11,12 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from click.testing import Result
 from tests.support.emitted import emitted
 
 from microvm_proto import backends
@@ -25,16 +23,11 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message
 from microvm_proto.types import Struct
 
-ROOT = Path(__file__).parents[2]
-SANDBOXD = ROOT / "protocol/sandboxd.toml"
+from .common import EVERYTHING, ROOT, SANDBOXD, SCHEMAS, Generated, Load, Run, every_schema
+
 PROBE = Path(__file__).parent / "mavlink/probe.toml"
-SCHEMAS = [*sorted(Path(__file__).with_name("schemas").glob("*.toml")), SANDBOXD]
 
-Generated = Callable[[Path], Path]
-Load = Callable[[Path], ModuleType]
-Run = Callable[..., Result]
 
-every_schema = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
 every_style = pytest.mark.parametrize("codec", ["codec.py", "plain.py"])
 
 
@@ -68,7 +61,7 @@ def test_python_needs_only_standard_library(schema: Path, codec: str, generated:
 WARNINGS = "-Wall -Wextra -Wconversion -Werror".split()
 C = [*"-std=c11 -ffreestanding -O1 -Wpedantic -c -o /dev/null".split(), *WARNINGS]
 # The excluded warnings concern style, compilers before C99 and C++11, or every pointer.
-EVERYTHING = """-Weverything -Werror -Wno-unknown-warning-option -Wno-padded -Wno-switch-default
+CLANG_WARNINGS = """-Weverything -Werror -Wno-unknown-warning-option -Wno-padded -Wno-switch-default
     -Wno-unsafe-buffer-usage -Wno-declaration-after-statement -Wno-c++98-compat-pedantic
     -Wno-old-style-cast -Wno-zero-as-null-pointer-constant""".split()
 # The nearest to the compiler of Microsoft. The test writes the headers that it needs.
@@ -81,10 +74,10 @@ void *memset(void *to, int byte, size_t size);
 COMPILERS = {
     "gcc": ["gcc", *C, "-std=c99", "-fkeep-inline-functions"],
     "gcc's analyzer": ["gcc", *C, "-fkeep-inline-functions", "-fanalyzer"],
-    "clang": ["clang", *C, *EVERYTHING],
-    "clang for Windows": ["clang", *C, *EVERYTHING, *MICROSOFT],
+    "clang": ["clang", *C, *CLANG_WARNINGS],
+    "clang for Windows": ["clang", *C, *CLANG_WARNINGS, *MICROSOFT],
     "g++": ["g++", *"-std=c++11 -O1 -Wpedantic -c -o /dev/null".split(), *WARNINGS],
-    "clang++": ["clang++", *"-std=c++20 -O1 -Wpedantic -c -o /dev/null".split(), *EVERYTHING],
+    "clang++": ["clang++", *"-std=c++20 -O1 -Wpedantic -c -o /dev/null".split(), *CLANG_WARNINGS],
 }
 
 
@@ -125,7 +118,7 @@ def test_header_compiles_as_freestanding_c_and_as_cpp(
 def test_a_schema_may_have_any_file_name(tmp_path: Path, run: Run) -> None:
     schema = tmp_path / os.fsdecode(b'\xff"""*\n\\`]].toml')
     outputs = (f'\n[[output]]\nbackend = "{name}"\nfile = "{name}"\n' for name in backends.names())
-    schema.write_text((SCHEMAS[0].parent / "everything.toml").read_text() + "".join(outputs))
+    schema.write_text(EVERYTHING.read_text() + "".join(outputs))
     assert run("gen", schema).exit_code == 0
     compile((tmp_path / "python").read_text(), "codec.py", "exec")
     compile((tmp_path / "strategies").read_text(), "messages.py", "exec")
@@ -206,7 +199,7 @@ def test_the_c_compiles_for_an_avr(
 
 def test_header_encodes_nothing_longer_than_its_bound(generated: Generated, tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(TOO_LONG)
-    folder = generated(ROOT / "tests/codegen/schemas/everything.toml")
+    folder = generated(EVERYTHING)
     flags = ["-std=c11", *WARNINGS, "-fsanitize=address,undefined", f"-I{folder}"]
     subprocess.run(["gcc", *flags, "-o", "main", "main.c"], cwd=tmp_path, check=True)
     said = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE, text=True, check=True)
@@ -226,7 +219,7 @@ int main(void)
 
 
 def test_constants_are_the_same_in_both_languages(generated: Generated, tmp_path: Path) -> None:
-    path = ROOT / "tests/codegen/schemas/everything.toml"
+    path = EVERYTHING
     values = [constant.value for constant in read_schema(path).constants]
     (tmp_path / "main.c").write_text(CONSTANTS)
     command = ["gcc", "-std=c11", *WARNINGS, f"-I{generated(path)}", "-o", "main", "main.c"]
@@ -310,8 +303,7 @@ def test_backend_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
     monkeypatch.syspath_prepend(tmp_path)
     schema = tmp_path / "schema.toml"
     schema.write_text(
-        (ROOT / "tests/codegen/schemas/everything.toml").read_text()
-        + '[[output]]\nbackend = "names"\nfile = "out/names.txt"\n'
+        EVERYTHING.read_text() + '[[output]]\nbackend = "names"\nfile = "out/names.txt"\n'
     )
     assert "names" in backends.names()
     assert run("gen", schema).exit_code == 0

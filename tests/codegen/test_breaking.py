@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import pytest
-from click.testing import Result
 from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
 
@@ -43,20 +40,17 @@ from microvm_proto.types import (
     within,
 )
 
+from .common import FIXTURES, FOLDER, TYPES, Generated, Load, Run
 from .test_agreement import Codec, codec_of, frames
 from .test_diagnostics import CHANGES, rules_in
 
-FIXTURES = Path(__file__).with_name("fixtures") / "breaking"
-ERRORS = sorted(FIXTURES.glob("*.err"))
-SCHEMAS = Path(__file__).with_name("schemas")
-
-Run = Callable[..., Result]
-Load = Callable[[Path], ModuleType]
+BREAKING = FIXTURES / "breaking"
+ERRORS = sorted(BREAKING.glob("*.err"))
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
 def test_changes_have_positions(expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(FIXTURES)
+    monkeypatch.chdir(BREAKING)
     own = Path(f"{expected.stem}.released.toml").exists()
     against = [] if own else ["--against", "base.released.toml"]
     result = run("breaking", f"{expected.stem}.toml", *against)
@@ -79,9 +73,9 @@ def test_lint_reports_obstacles_to_a_release(
     expected: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    own = FIXTURES / f"{expected.stem}.released.toml"
-    base = own if own.exists() else FIXTURES / "base.released.toml"
-    Path("new.toml").write_bytes((FIXTURES / f"{expected.stem}.toml").read_bytes())
+    own = BREAKING / f"{expected.stem}.released.toml"
+    base = own if own.exists() else BREAKING / "base.released.toml"
+    Path("new.toml").write_bytes((BREAKING / f"{expected.stem}.toml").read_bytes())
     Path("new.released.toml").write_bytes(base.read_bytes())
     result = run("lint", "new.toml")
     wrong = ": error: " in expected.read_text()
@@ -92,7 +86,7 @@ def test_lint_reports_obstacles_to_a_release(
 
 
 def test_nothing_has_changed_since_a_release(run: Run) -> None:
-    base = FIXTURES / "base.released.toml"
+    base = BREAKING / "base.released.toml"
     result = run("breaking", base, "--against", base)
     assert result.stdout == "version 2 is equivalent to the released version 2\n"
     assert (result.stderr, result.exit_code) == ("", 0)
@@ -121,7 +115,7 @@ WITHIN = {
 
 @pytest.mark.parametrize(("old", "new", "rule"), WITHIN.values(), ids=WITHIN)
 def test_a_change_within_a_type_is_reported(old: str, new: str, rule: str, tmp_path: Path) -> None:
-    text = (SCHEMAS / "types.toml").read_text()
+    text = TYPES.read_text()
     assert old in text
     paths = [tmp_path / "new.toml", tmp_path / "old.toml"]
     paths[0].write_text(text.replace(old, new.replace("\\g", old)))
@@ -414,7 +408,7 @@ MANY = settings(
 @given(data=st.data())
 @MANY
 def test_known_edits_have_their_verdict(name: str, data: st.DataObject, tmp_path: Path) -> None:
-    old = read_schema(SCHEMAS / f"{name}.toml")
+    old = read_schema(FOLDER / f"{name}.toml")
     changed, verdict = data.draw(edited(old, (KEPT, NEWER, BROKEN)))
     paths = [tmp_path / "new.toml", tmp_path / "old.toml"]
     for path, schema in zip(paths, (changed, old), strict=True):
@@ -440,10 +434,10 @@ def test_codecs_that_are_compatible_read_each_other(
     name: str,
     data: st.DataObject,
     tmp_path_factory: pytest.TempPathFactory,
-    generated: Callable[[Path], Path],
+    generated: Generated,
     load: Load,
 ) -> None:
-    path = SCHEMAS / f"{name}.toml"
+    path = FOLDER / f"{name}.toml"
     old = read_schema(path)
     changed, _ = data.draw(edited(old, (KEPT, NEWER)))
     folder = tmp_path_factory.mktemp("edited")

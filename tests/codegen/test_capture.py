@@ -7,12 +7,11 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +25,8 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.segments import MAX_FLOWS, MAX_WAITING
 
-ROOT = Path(__file__).parents[2]
+from .common import ROOT, SANDBOXD, Read, Run
+
 PORT = 7000
 PING = codec.Ping(42).encode()
 PONG = codec.Pong(42).encode()
@@ -35,12 +35,10 @@ FOREIGN = b"GET / HTTP/1.1\r\n\r\n"
 NO_FRAME = bytes(12) + b"\xff" * 8
 SYN, ACK = 0x02, 0x10
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture(scope="module")
 def schema() -> Schema:
-    return read_schema(ROOT / "protocol/sandboxd.toml")
+    return read_schema(SANDBOXD)
 
 
 @pytest.fixture(autouse=True)
@@ -254,9 +252,7 @@ def test_datagrams_are_decoded_independently(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("framing", ['kind = "datagram"', 'kind = "cobs"\ncheck = "crc16"'])
-def test_reading_continues_after_bad_frame_if_framed(
-    framing: str, framed: Callable[[str], Schema]
-) -> None:
+def test_reading_continues_after_bad_frame_if_framed(framing: str, framed: Read) -> None:
     schema = framed(framing)
     good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
     bad = bytes([1, 1, 1, 0])
@@ -269,7 +265,7 @@ def test_reading_continues_after_bad_frame_if_framed(
     assert said == "1 of 1 flows have errors"
 
 
-def test_stream_continues_at_next_frame_after_a_gap(framed: Callable[[str], Schema]) -> None:
+def test_stream_continues_at_next_frame_after_a_gap(framed: Read) -> None:
     schema = framed('kind = "cobs"')
     good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
     size = len(good)

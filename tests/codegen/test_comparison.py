@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from .common import ROOT
+
 TEXT = (ROOT / "docs/comparison.md").read_text()
 DIGITS = str.maketrans("¹²³⁴⁵⁶⁷⁸⁹⁰", "1234567890")
 CLAIMS = TEXT.partition("## Strengths of microvm-proto\n")[2]

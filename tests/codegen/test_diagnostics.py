@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 import microvm_proto
 from microvm_proto import breaking, breaking_fields, digest
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import Schema
 from microvm_proto.types import Type
 
-FIXTURES = Path(__file__).with_name("fixtures")
+from .common import FIXTURES, Read, Run
+
 CHANGES = {Path(breaking.__file__), Path(breaking_fields.__file__)}
 ERRORS = sorted(FIXTURES.glob("*.err"))
 RULE = re.compile(r"\[([a-z-]+)\]$", re.MULTILINE)
 HEAD = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
-
-Read = Callable[[str], Schema]
-Run = Callable[..., Result]
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,14 @@ from microvm_proto.digest import api_digest, wire_digest
 from microvm_proto.positions import Path as Place
 from microvm_proto.positions import index
 from microvm_proto.released import canonical
-from microvm_proto.schema import Schema
 
-ROOT = Path(__file__).parents[2]
+from .common import EVERYTHING, GROWN, SANDBOXD, TYPES, Read
+
 TEXTS = {
-    "sandboxd": (ROOT / "protocol/sandboxd.toml").read_text(),
-    "everything": (Path(__file__).parent / "schemas/everything.toml").read_text(),
-    "types": (Path(__file__).parent / "schemas/types.toml").read_text(),
+    "sandboxd": SANDBOXD.read_text(),
+    "everything": EVERYTHING.read_text(),
+    "types": TYPES.read_text(),
 }
-
-Read = Callable[[str], Schema]
 
 
 def replaced(text: str, place: Place, new: str) -> str:
@@ -171,7 +169,7 @@ def test_open_enum_has_the_digest_of_its_integer(read: Read) -> None:
 
 
 def test_each_version_has_the_digest_of_its_own_schema(read: Read) -> None:
-    schema = read((Path(__file__).parent / "schemas/grown.toml").read_text())
+    schema = read(GROWN.read_text())
     digests = [wire_digest(schema.at(version)) for version in schema.versions]
     assert len(set(digests)) == len(digests) == 4
     assert digests == [read(canonical(schema.at(v))).digest for v in schema.versions]

@@ -6,16 +6,16 @@ import contextlib
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from microvm.wire import codec
 from microvm_proto.dump import MAX_SIZE, Unreadable, bytes_of, stream_of
+
+from .common import Run
 
 PING = codec.Ping(42).encode()
 # Text that looks like bytes or like column ends, equal lines, and an odd length.
@@ -26,8 +26,6 @@ STREAMS = {
     "text": codec.ExecOutput(3, codec.Stream.STDOUT, DATA * 3 + b"|" * 7).encode(),
     "repeated": PING + codec.ExecOutput(3, codec.Stream.STDERR, bytes(100) + b" " * 99).encode(),
 }
-
-Run = Callable[..., Result]
 
 
 def read(data: bytes) -> bytes:

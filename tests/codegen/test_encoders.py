@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.ends import CODES, Ends, build, compare, struct_of, structs
+from tests.support.ends import Ends, build, compare, struct_of, structs
 from tests.support.values import Items, default, messages
 
 from microvm_proto.faults import FAULTS
@@ -22,14 +21,14 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.types import ByteList
 
 from . import random_schema
-from .test_agreement import EVERYTHING, QUICK, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, codec_of
-from .test_versions import GROWN
+from .common import CODES, EVERYTHING, GROWN, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Load
+from .test_agreement import QUICK, codec_of
 
 
 @pytest.fixture(scope="module")
 def make(
-    generated: Callable[[Path], Path],
-    load: Callable[[Path], ModuleType],
+    generated: Generated,
+    load: Load,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[Path | int], Ends]:
     """Generate the codecs of a schema, or of a random schema with a seed."""

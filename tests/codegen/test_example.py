@@ -11,7 +11,8 @@ import pytest
 
 from microvm_proto.resolve import read_schema
 
-ROOT = Path(__file__).parents[2]
+from .common import ROOT
+
 SENSOR = ROOT / "examples/sensor"
 FLAGS = "-std=c11 -O2 -Wall -Wextra -Wconversion -Werror".split()
 GENERATED = [output.path.name for output in read_schema(SENSOR / "sensor.toml").outputs]

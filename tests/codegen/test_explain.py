@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import vectors
@@ -21,7 +20,8 @@ from microvm_proto.frame import write
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-ROOT = Path(__file__).parents[2]
+from .common import ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Read, Run
+
 DOCS = ROOT / "docs/protocol-tools.md"
 PING = codec.Ping(42).encode()
 CREDIT = codec.ExecCredit(7, codec.Stream.STDERR, 1 << 20).encode()
@@ -29,17 +29,15 @@ NAMES = {fault.number: fault for fault in FAULTS}
 PRINTABLE = set(string.printable) - set("\t\r\v\f")
 ROW = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*)")
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture(scope="module")
 def schema() -> Schema:
-    return read_schema(ROOT / "protocol/sandboxd.toml")
+    return read_schema(SANDBOXD)
 
 
 @pytest.fixture(params=["protocol/sandboxd.toml", "tests/codegen/schemas/types.toml"])
 def tested(
-    request: pytest.FixtureRequest, generated: Callable[[Path], Path]
+    request: pytest.FixtureRequest, generated: Generated
 ) -> tuple[Schema, list[vectors.Vector]]:
     """A schema and its vectors."""
     path = ROOT / request.param
@@ -225,7 +223,7 @@ def test_incomplete_frame_shows_number_of_missing_bytes(size: int, run: Run) -> 
 @pytest.mark.parametrize("step", [1, 50])
 @pytest.mark.parametrize("kind", ["cobs", "stream"])
 def test_explain_continues_after_malformed_frame_if_framed(
-    kind: str, step: int, framed: Callable[[str], Schema]
+    kind: str, step: int, framed: Read
 ) -> None:
     keys = f'kind = "{kind}"\ncheck = "crc16"\nsequence = true'
     schema = framed(keys)
@@ -247,7 +245,7 @@ def test_explain_continues_after_malformed_frame_if_framed(
         list(explain(schema, [b"\xff" * 1000]))
 
 
-def test_file_is_read_as_one_datagram(framed: Callable[[str], Schema]) -> None:
+def test_file_is_read_as_one_datagram(framed: Read) -> None:
     schema = framed('kind = "datagram"')
     data = write(schema, 3, 7, bytes([1, 0, 0, 1]))
     assert next(explain(schema, [data[:5], data[5:]])) == "frame 1, at 0: measured, sent by device"
@@ -328,10 +326,8 @@ def test_the_documentation_shows_what_is_shown(run: Run) -> None:
         ("lists.numbers, longest", "4 items | 65535"),
     ],
 )
-def test_a_value_is_shown_by_its_type(
-    name: str, expected: str, generated: Callable[[Path], Path]
-) -> None:
-    path = ROOT / "tests/codegen/schemas/types.toml"
+def test_a_value_is_shown_by_its_type(name: str, expected: str, generated: Generated) -> None:
+    path = TYPES
     known = {each.name: each.frame for each in vectors.load(generated(path) / "vectors.json")}
     lines, right = lines_of(read_schema(path), known[name])
     assert right
@@ -339,7 +335,7 @@ def test_a_value_is_shown_by_its_type(
         assert any(line.endswith(f" {value}") for line in lines), value
 
 
-def test_a_unit_is_escaped_where_the_output_cannot_have_it(read: Callable[[str], Schema]) -> None:
+def test_a_unit_is_escaped_where_the_output_cannot_have_it(read: Read) -> None:
     heading = '[[message.field]]\nname = "heading"\ntype = "u16"\nunit = "°"\n'
     schema = read(
         '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
@@ -352,8 +348,8 @@ def test_a_unit_is_escaped_where_the_output_cannot_have_it(read: Callable[[str],
         assert f"heading          90 {unit}\n" in result.stdout
 
 
-def test_first_items_of_a_list_of_structs_are_shown(generated: Callable[[Path], Path]) -> None:
-    path = ROOT / "tests/codegen/schemas/short_prefix.toml"
+def test_first_items_of_a_list_of_structs_are_shown(generated: Generated) -> None:
+    path = SHORT_PREFIX
     known = {each.name: each.frame for each in vectors.load(generated(path) / "vectors.json")}
     lines, _ = lines_of(read_schema(path), known["everything.entries, longest"])
     shown = [line[39:].split(" ")[0] for line in lines if "entries" in line or line.endswith("...")]

@@ -28,8 +28,8 @@ from microvm_proto.schema import Schema
 from microvm_proto.stream import FrameReceiver
 
 from . import test_backends, test_wireshark
+from .common import GROWN, ROOT, Generated, Load
 
-GROWN = Path(__file__).with_name("schemas") / "grown.toml"
 LONG = '[[message]]\nname = "blob"\nnumber = 201\nsender = "both"\nid = "none"\nsince = 2\n'
 LONG += '[[message.field]]\nname = "data"\ntype = "tail"\nmax = MAX\n'
 
@@ -212,9 +212,7 @@ def shim(schema: Schema) -> str:
 
 
 @pytest.fixture(scope="module")
-def ends(
-    tmp_path_factory: pytest.TempPathFactory, load: Callable[[Path], ModuleType]
-) -> Callable[[str], Ends]:
+def ends(tmp_path_factory: pytest.TempPathFactory, load: Load) -> Callable[[str], Ends]:
     """Generate and build a schema with a framing, once for each."""
     made: dict[str, Ends] = {}
 
@@ -415,7 +413,7 @@ def test_receivers_agree_on_a_bad_frame_in_each_version(
 
 @pytest.mark.parametrize("name", ["cobs", "stream"])
 def test_the_header_is_as_clean_as_without_framing(
-    name: str, ends: Callable[[str], Ends], generated: Callable[[Path], Path], tmp_path: Path
+    name: str, ends: Callable[[str], Ends], generated: Generated, tmp_path: Path
 ) -> None:
     schema = ends(name).schema.path
     for compiler in "gcc's analyzer", "clang++":
@@ -428,7 +426,7 @@ def test_the_header_is_as_clean_as_without_framing(
 @test_wireshark.pytestmark
 @pytest.mark.parametrize("name", ["cobs", "short stream", "datagram"])
 def test_tshark_makes_of_vectors_what_decoders_do(
-    name: str, ends: Callable[[str], Ends], generated: Callable[[Path], Path]
+    name: str, ends: Callable[[str], Ends], generated: Generated
 ) -> None:
     schema = ends(name).schema
     over = "udp" if schema.framing.kind == "datagram" else "tcp"
@@ -463,9 +461,7 @@ def test_the_python_is_as_clean_as_without_framing(
         ["mypy", "--strict", "--warn-unreachable", "--config-file=", "--cache-dir=/dev/null"],
     ):
         command = [sys.executable, "-m", *tool, *map(str, files)]
-        checked = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=test_backends.ROOT
-        )
+        checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -654,7 +650,7 @@ def test_schema_lists_the_seeds_of_older_versions(
 
 @pytest.mark.parametrize("check", ["crc16", "crc32c"])
 def test_three_flipped_bits_in_type_and_body_are_detected(
-    check: str, load: Callable[[Path], ModuleType], tmp_path: Path
+    check: str, load: Load, tmp_path: Path
 ) -> None:
     head = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n[framing]\nkind = "datagram"\n'
     text = f'{head}type = "u8"\nid = "none"\ncheck = "{check}"\n'

@@ -12,17 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
 from microvm_proto.generate import Generated, generate, write
 from microvm_proto.resolve import read_schema
 
-ROOT = Path(__file__).parents[2]
-OUTPUTS = [output.path for output in read_schema(ROOT / "protocol/sandboxd.toml").outputs]
+from .common import ROOT, SANDBOXD, Run
+
+OUTPUTS = [output.path for output in read_schema(SANDBOXD).outputs]
 
 VERBS = ["gen", "lint", "digest", "breaking", "release"]
-
-Run = Callable[..., Result]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -138,7 +136,7 @@ def test_written_files_are_readable_by_everybody(run: Run, project: Path) -> Non
 
 
 def test_the_same_schema_elsewhere_gives_the_same_text(project: Path) -> None:
-    here = read_schema(ROOT / "protocol/sandboxd.toml")
+    here = read_schema(SANDBOXD)
     there = read_schema(project / "protocol/sandboxd.toml")
     assert [file.text for file in generate(here)] == [file.text for file in generate(there)]
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
 from microvm_proto.diagnostics import SchemaError
-from microvm_proto.schema import Schema
 
-Read = Callable[[str], Schema]
-Run = Callable[..., Result]
+from .common import Read, Run
 
 HEAD = """
 [protocol]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-Run = Callable[..., Result]
+from .common import Run
+
 PROBE = Path(__file__).parent / "mavlink/probe.xml"
 LEFT_OUT = """\
 left out: FAR: its number is 16777215, but the maximum is 65534

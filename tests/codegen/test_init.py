@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
-Run = Callable[..., Result]
+from .common import Run
+
 SCHEMA = "my_probe.toml"
 WRITTEN = [SCHEMA, "Makefile", "pyproject.toml", "test_protocol.c", "test_protocol.py"]
 GENERATED = ["codec.py", "protocol.h", "vectors.json", "messages.py"]

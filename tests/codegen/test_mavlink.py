@@ -8,7 +8,7 @@ import random
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,8 @@ from microvm_proto.cli import main
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import Array, Enum, Flags, Float
+
+from .common import Load
 
 pytestmark = pytest.mark.long
 
@@ -190,7 +192,7 @@ def c_type(kind: Any) -> Any:
 @pytest.fixture(scope="module", params=["fast and table", "plain and inline"])
 def ends(
     tmp_path_factory: pytest.TempPathFactory,
-    load: Callable[[Path], ModuleType],
+    load: Load,
     request: pytest.FixtureRequest,
 ) -> Ends:
     theirs = pytest.importorskip("pymavlink.dialects.v20.common")

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from .common import ROOT
+
 DOCUMENT = ROOT / "docs/backends.md"
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +14,7 @@ from tests.support import messages, vectors
 
 from microvm_proto.resolve import read_schema
 
-TYPES = Path(__file__).parent / "schemas/types.toml"
+from .common import TYPES, Generated, Load
 
 Least = Callable[..., Any]
 
@@ -23,15 +22,15 @@ Least = Callable[..., Any]
 @pytest.fixture(params=["codec.py", "plain.py"])
 def codec(
     request: pytest.FixtureRequest,
-    generated: Callable[[Path], Path],
-    load: Callable[[Path], ModuleType],
+    generated: Generated,
+    load: Load,
 ) -> ModuleType:
     """The codec in each style, one after the other."""
     return load(generated(TYPES) / request.param)
 
 
 @pytest.fixture
-def least(codec: ModuleType, generated: Callable[[Path], Path]) -> Least:
+def least(codec: ModuleType, generated: Generated) -> Least:
     """Return the smallest message of a name, with some of its fields changed."""
     known = {message.name: message for message in read_schema(TYPES).messages}
     valid = vectors.load(generated(TYPES) / "vectors.json")

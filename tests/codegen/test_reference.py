@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-FIXTURES = Path(__file__).with_name("fixtures")
+from .common import FIXTURES, ROOT
+
 TEXT = (ROOT / "docs/schema.md").read_text()
 RULES = {
     rule: (text, re.findall(r"`(.*?)`", example))

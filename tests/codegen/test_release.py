@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
 from microvm_proto.digest import api_digest
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import Schema
 
-from .test_backends import every_schema
+from .common import ROOT, Read, Run, every_schema
 from .test_gen import edit
 
-ROOT = Path(__file__).parents[2]
 SCHEMA = "protocol/sandboxd.toml"
 RELEASED = "protocol/sandboxd.released.toml"
 VERSION = read_schema(ROOT / SCHEMA).version
 NEXT = VERSION + 1
-
-Run = Callable[..., Result]
-Read = Callable[[str], Schema]
 
 
 @every_schema

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 from tests.support.emitted import emitted
@@ -18,13 +16,11 @@ from microvm_proto.diagnostics import SchemaError
 from microvm_proto.generate import generate
 from microvm_proto.resolve import read_schema
 
-Run = Callable[..., Result]
+from .common import EVERYTHING, TYPES, Run
 
-ROOT = Path(__file__).parents[2]
-EVERYTHING = (Path(__file__).parent / "schemas/everything.toml").read_text()
 TOKEN = re.compile(r'"""|"[^"\n]*"|[A-Za-z0-9_-]+|\[\[|\]\]|\S')
-TYPES = (Path(__file__).parent / "schemas/types.toml").read_text()
-TOKENS = sorted(set(TOKEN.findall(EVERYTHING + TYPES)))
+TEXTS = [EVERYTHING.read_text(), TYPES.read_text()]
+TOKENS = sorted(set(TOKEN.findall("".join(TEXTS))))
 HOSTILE = """
     -1 0 1.5 1e999 nan true [] {} [[]] [{}] "" "\\u0000" "\\n" "é" 1979-05-27 0x10 2147483648
     18446744073709551616 99999999999999999999 'x' \"\"\" [ ] { } = , . # \\ message enum field
@@ -34,7 +30,7 @@ HOSTILE = """
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
     """A strategy of a schema after a few edits, each of a line or a token."""
-    lines = draw(st.sampled_from([EVERYTHING, TYPES])).split("\n")
+    lines = draw(st.sampled_from(TEXTS)).split("\n")
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
         match draw(st.sampled_from(["delete", "double", "move", "token", "token", "token"])):
@@ -54,8 +50,8 @@ def mutated(draw: st.DrawFn) -> str:
 
 
 @given(text=mutated())
-@example(text=EVERYTHING)
-@example(text=TYPES)
+@example(text=TEXTS[0])
+@example(text=TEXTS[1])
 @settings(
     max_examples=250,
     deadline=None,
@@ -96,7 +92,7 @@ VERBS = [
 ]
 
 
-@given(new=mutated(), old=mutated() | st.just(EVERYTHING))
+@given(new=mutated(), old=mutated() | st.just(TEXTS[0]))
 @settings(
     max_examples=60,
     deadline=None,
@@ -151,5 +147,5 @@ def test_bytes_of_any_kind_are_reported(data: bytes, tmp_path: Path) -> None:
 
 
 def test_the_schema_that_is_mutated_is_right() -> None:
-    schema = read_schema(Path(__file__).parent / "schemas/everything.toml")
+    schema = read_schema(EVERYTHING)
     assert generate(schema) == []

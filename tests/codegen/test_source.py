@@ -7,22 +7,20 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
-from click.testing import Result
 
 from microvm.wire import codec
 
-ROOT = Path(__file__).parents[2]
+from .common import ROOT, Run
+
 EXPLAIN = [sys.executable, "-c", "from microvm_proto.cli import main; main()", "explain"]
 PING = codec.Ping(42).encode()
 # Bytes that a terminal which is not raw would change, drop, or interpret.
 LINE = codec.ExecOutput(3, codec.Stream.STDOUT, b"\r\n\x03\x04\x11\x13\x1a\x1c\x7f\xff").encode()
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)

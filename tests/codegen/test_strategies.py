@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,12 +17,7 @@ from microvm_proto import frame as reference
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-ROOT = Path(__file__).parents[2]
-SCHEMAS = sorted(Path(__file__).with_name("schemas").glob("*.toml"))
-SCHEMAS.append(ROOT / "protocol/sandboxd.toml")
-
-Generated = Callable[[Path], Path]
-Load = Callable[[Path], ModuleType]
+from .common import ROOT, SCHEMAS, Generated, Load
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)

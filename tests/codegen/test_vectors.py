@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from tests.support import messages, vectors
 from tests.support.emitted import emitted
 
-from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
@@ -28,11 +26,7 @@ from microvm_proto.types import (
     within,
 )
 
-SANDBOXD = Path(__file__).parents[2] / "protocol/sandboxd.toml"
-EVERYTHING = Path(__file__).parent / "schemas/everything.toml"
-TYPES, SHORT_PREFIX = EVERYTHING.with_name("types.toml"), EVERYTHING.with_name("short_prefix.toml")
-SCHEMAS = [*sorted(EVERYTHING.parent.glob("*.toml")), SANDBOXD]
-CODES = {fault.name: fault.number for fault in FAULTS}
+from .common import CODES, EVERYTHING, SANDBOXD, SCHEMAS, SHORT_PREFIX, TYPES, Generated, Load, Read
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +70,7 @@ def of_field(message: Message, field: Field) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", [SANDBOXD, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
-def test_every_field_has_every_fault_that_it_can_have(
-    path: Path, generated: Callable[[Path], Path]
-) -> None:
+def test_every_field_has_every_fault_that_it_can_have(path: Path, generated: Generated) -> None:
     expected = {
         (message.number, field.number, CODES[fault])
         for message in read_schema(path).messages
@@ -94,7 +86,7 @@ def test_every_field_has_every_fault_that_it_can_have(
 
 
 def test_first_and_last_item_of_each_array_are_tested_faulty(
-    generated: Callable[[Path], Path],
+    generated: Generated,
 ) -> None:
     names = {vector.name for vector in vectors.load(generated(TYPES) / "vectors.json")}
     for place in (
@@ -185,16 +177,14 @@ def with_fields(fields: int) -> str:
     return head + enum + message + "".join(names)
 
 
-def test_size_of_vectors_grows_linearly(read: Callable[[str], Schema]) -> None:
+def test_size_of_vectors_grows_linearly(read: Read) -> None:
     def size(fields: int) -> int:
         return len(*emitted("vectors", read(with_fields(fields)), "vectors.json").values())
 
     assert size(240) < 3 * size(80)
 
 
-def test_vectors_cover_values_and_faults_of_every_field(
-    read: Callable[[str], Schema], tmp_path: Path
-) -> None:
+def test_vectors_cover_values_and_faults_of_every_field(read: Read, tmp_path: Path) -> None:
     (tmp_path / "vectors.json").write_text(
         *emitted("vectors", read(with_fields(100)), "vectors.json").values()
     )
@@ -216,7 +206,7 @@ def test_vectors_cover_values_and_faults_of_every_field(
 @pytest.mark.parametrize("file", ["codec.py", "plain.py"])
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
 def test_the_python_agrees_with_the_vectors(
-    schema: Path, file: str, generated: Callable[[Path], Path], load: Callable[[Path], ModuleType]
+    schema: Path, file: str, generated: Generated, load: Load
 ) -> None:
     codec = load(generated(schema) / file)
     known = {message.name: message for message in read_schema(schema).messages}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -15,9 +13,9 @@ from hypothesis import strategies as st
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 
+from .common import GROWN, Load
 from .test_agreement import HEADER, QUICK, Pair, build, codec_of, frames, mutations
 
-GROWN = Path(__file__).parent / "schemas/grown.toml"
 VERSIONS = read_schema(GROWN).versions
 
 
@@ -39,9 +37,7 @@ class Ages(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def make(
-    load: Callable[[Path], ModuleType], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Pair]:
+def make(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
     """Generate and build both codecs of a schema in text form."""
 
     def make(text: str) -> Pair:

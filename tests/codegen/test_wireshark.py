@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,15 @@ from microvm_proto import frame
 from microvm_proto.backends.wireshark import filter_name
 from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import Message, Schema
+from microvm_proto.schema import Message
 from microvm_proto.types import Array, Bool, ByteList, Bytes, Flags, Float, List, Struct, Text, Type
+
+from .common import SANDBOXD, SCHEMAS, TYPES, Generated, Read
 
 pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
-ROOT = Path(__file__).parents[2]
-SCHEMAS = sorted(Path(__file__).with_name("schemas").glob("*.toml"))
-SCHEMAS.append(ROOT / "protocol/sandboxd.toml")
 NAMES = {fault.number: fault.name for fault in FAULTS}
 PORT = 7000
-
-Generated = Callable[[Path], Path]
 
 
 class Capture:
@@ -175,7 +172,7 @@ def test_tshark_agrees_on_vectors(
 
 
 def test_units_and_names_stand_beside_numbers(generated: Generated) -> None:
-    folder = generated(Path(__file__).with_name("schemas") / "types.toml")
+    folder = generated(TYPES)
     known = {each.name: each.frame for each in vectors.load(folder / "vectors.json")}
     capture = Capture()
     names = ("scalars, the least", "scalars, the most", "structs, the most")
@@ -198,15 +195,13 @@ def test_units_and_names_stand_beside_numbers(generated: Generated) -> None:
 
 
 def test_frames_share_packets_and_come_from_both_sides(generated: Generated) -> None:
-    schema = read_schema(SCHEMAS[-1])
+    schema = read_schema(SANDBOXD)
     known = [each for each in vectors.load(vectors.COMMITTED) if each.fault is None]
     capture = Capture()
     for sender in schema.ends:
         frames = [each.frame for each in known if each.sender == sender]
         capture.connect(b"".join(frames), to_port=sender == schema.ends[0], step=1400)
-    found = decoded(
-        schema.name, generated(SCHEMAS[-1]) / "dissector.lua", capture, ["type", "fault"]
-    )
+    found = decoded(schema.name, generated(SANDBOXD) / "dissector.lua", capture, ["type", "fault"])
     for sender, values in zip(schema.ends, found, strict=True):
         types = [
             str(int.from_bytes(each.frame[4:6], "little"))
@@ -217,9 +212,7 @@ def test_frames_share_packets_and_come_from_both_sides(generated: Generated) -> 
         assert values["fault"] == []
 
 
-def test_a_name_that_wireshark_knows_gets_another(
-    tmp_path: Path, read: Callable[[str], Schema]
-) -> None:
+def test_a_name_that_wireshark_knows_gets_another(tmp_path: Path, read: Read) -> None:
     schema = read(
         '[protocol]\nname = "http"\nversion = 1\nends = ["a", "b"]\n'
         '[[message]]\nname = "m"\nnumber = 7\nsender = "b"\nid = "any"\n'

@@ -31,7 +31,7 @@ from microvm.wire import codec
 # A value other than the default for each option of a command.
 GIVEN: ExecOptions = {
     "command": "sh",
-    "env": {"A": "b"},
+    "env": {"A": "b=c", "D": ""},
     "cwd": "/tmp",
     "user": 1000,
     "stdin": PIPE,
@@ -66,7 +66,7 @@ def test_a_request_has_what_was_asked_for() -> None:
             command=b"sh",
             cwd=b"/tmp",
             argv=(b"-sh", b"x"),
-            env=(b"A=b",),
+            env=(b"A=b=c", b"D="),
             stdout_credit=0,
             stderr_credit=0,
             user=b"1000",

@@ -105,7 +105,8 @@ class Played:
 
     name = "played"
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
+        self.guest = RemoteGuest(self, **options)
         self.requests: asyncio.Queue[ReceivedRequest] = asyncio.Queue()
         self.all: list[ReceivedRequest] = []
         self.loop = asyncio.get_running_loop()
@@ -137,20 +138,25 @@ class Played:
         request.say({"started": True})
         return request
 
+    async def started(self, argv: list[str], **options: Any) -> tuple[Process, ReceivedRequest]:
+        """Start a command; return its process and its request."""
+        starting = self.guest.start(argv, exec_options(**options))
+        process, request = await asyncio.gather(starting, self.starts())
+        return process, request
+
 
 @asynccontextmanager
-async def attached(**options: Any) -> AsyncIterator[tuple[RemoteGuest, Played]]:
-    """Yield a guest and its simulated supervisor; check that all descriptors are closed."""
+async def attached(**options: Any) -> AsyncIterator[Played]:
+    """Yield a simulated supervisor with its guest; check that all descriptors are closed."""
     await asyncio.sleep(0)  # uvloop opens some descriptors in its first turn
     before = descriptors()
-    played = Played()
-    guest = RemoteGuest(played, **options)
+    played = Played(**options)
     try:
-        yield guest, played
+        yield played
     finally:
         for request in played.all:
             request.close()
-        await guest.close()
+        await played.guest.close()
     assert descriptors() == before
 
 
@@ -158,64 +164,60 @@ def descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
 
 
-async def started(
-    guest: RemoteGuest, played: Played, argv: list[str], **options: Any
-) -> tuple[Process, ReceivedRequest]:
-    process, request = await asyncio.gather(
-        guest.start(argv, exec_options(**options)), played.starts()
-    )
-    return process, request
+@pytest.fixture
+async def played() -> AsyncIterator[Played]:
+    """A simulated supervisor with a guest that has the default options."""
+    async with attached() as played:
+        yield played
 
 
-async def test_both_output_streams_arrive_completely() -> None:
-    async with attached() as (guest, played):
-        running = asyncio.create_task(run(guest, ["x", b"\xff"], env={"A": "é"}, timeout="2m"))
-        request = await played.starts()
-        assert request.asked == {
-            "call": "exec",
-            "wait": False,
-            "argv": ["x", "\udcff"],
-            "options": {"env": {"A": "é"}, "timeout": 120},
-        }
-        out, err = bytes(range(256)) * 3000, b"\0\xff" * 100_000
-        writing = [
-            asyncio.to_thread(request.write, stream, data) for stream, data in ((1, out), (2, err))
-        ]
-        await asyncio.gather(*writing)
-        request.exit(7)
-        done = await running
-        assert (done.returncode, done.stdout, done.stderr) == (7, out, err)
-        assert done.memory == MEMORY
+async def test_both_output_streams_arrive_completely(played: Played) -> None:
+    running = asyncio.create_task(run(played.guest, ["x", b"\xff"], env={"A": "é"}, timeout="2m"))
+    request = await played.starts()
+    assert request.asked == {
+        "call": "exec",
+        "wait": False,
+        "argv": ["x", "\udcff"],
+        "options": {"env": {"A": "é"}, "timeout": 120},
+    }
+    out, err = bytes(range(256)) * 3000, b"\0\xff" * 100_000
+    writing = [
+        asyncio.to_thread(request.write, stream, data) for stream, data in ((1, out), (2, err))
+    ]
+    await asyncio.gather(*writing)
+    request.exit(7)
+    done = await running
+    assert (done.returncode, done.stdout, done.stderr) == (7, out, err)
+    assert done.memory == MEMORY
 
 
-async def test_a_command_waits_while_its_output_is_not_read() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["yes"])
-        os.set_blocking(request.descriptors[1], False)
-        written = 0
-        async with asyncio.timeout(TIMEOUT):
-            while written <= WINDOW + PIPE_SIZE:
-                try:
-                    written += os.write(request.descriptors[1], bytes(PIPE_SIZE))
-                except BlockingIOError:
-                    if written >= WINDOW:
-                        break
-                    await asyncio.sleep(0)
-        assert WINDOW <= written <= WINDOW + 2 * PIPE_SIZE
-        assert process.returncode is None
-        reading = asyncio.create_task(process.stdout.read())
-        await asyncio.sleep(0)
-        os.set_blocking(request.descriptors[1], True)
-        await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))
-        request.exit(0)
-        assert len(await reading) == written + 3 * WINDOW
-        assert await process.wait() == 0
+async def test_a_command_waits_while_its_output_is_not_read(played: Played) -> None:
+    process, request = await played.started(["yes"])
+    os.set_blocking(request.descriptors[1], False)
+    written = 0
+    async with asyncio.timeout(TIMEOUT):
+        while written <= WINDOW + PIPE_SIZE:
+            try:
+                written += os.write(request.descriptors[1], bytes(PIPE_SIZE))
+            except BlockingIOError:
+                if written >= WINDOW:
+                    break
+                await asyncio.sleep(0)
+    assert WINDOW <= written <= WINDOW + 2 * PIPE_SIZE
+    assert process.returncode is None
+    reading = asyncio.create_task(process.stdout.read())
+    await asyncio.sleep(0)
+    os.set_blocking(request.descriptors[1], True)
+    await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))
+    request.exit(0)
+    assert len(await reading) == written + 3 * WINDOW
+    assert await process.wait() == 0
 
 
 async def test_input_is_written_up_to_its_end() -> None:
     data = os.urandom(5 * PIPE_SIZE)
-    async with attached() as (guest, played):
-        running = asyncio.create_task(run(guest, ["cat"], input=data))
+    async with attached() as played:
+        running = asyncio.create_task(run(played.guest, ["cat"], input=data))
         request = await played.starts()
         assert request.asked["options"] == {"stdin": -1}
         with os.fdopen(request.descriptors.pop(0), "rb") as source:
@@ -224,77 +226,71 @@ async def test_input_is_written_up_to_its_end() -> None:
         assert (await running).returncode == 0
 
 
-async def test_writing_input_fails_if_the_command_closed_it() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["true"], stdin=PIPE)
-        assert process.stdin is not None
-        process.stdin.write(bytes(10 * PIPE_SIZE))
-        draining = asyncio.create_task(process.stdin.drain())
-        await asyncio.sleep(0)
-        os.close(request.descriptors.pop(0))
-        with pytest.raises(BrokenPipeError):
-            await draining
-        assert process.stdin.is_closing()
-        request.exit(0)
-        assert await process.wait() == 0
+async def test_writing_input_fails_if_the_command_closed_it(played: Played) -> None:
+    process, request = await played.started(["true"], stdin=PIPE)
+    assert process.stdin is not None
+    process.stdin.write(bytes(10 * PIPE_SIZE))
+    draining = asyncio.create_task(process.stdin.drain())
+    await asyncio.sleep(0)
+    os.close(request.descriptors.pop(0))
+    with pytest.raises(BrokenPipeError):
+        await draining
+    assert process.stdin.is_closing()
+    request.exit(0)
+    assert await process.wait() == 0
 
 
-async def test_a_command_without_input_reads_end_of_file() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["cat"])
-        assert process.stdin is None
-        assert os.read(request.descriptors[0], 1) == b""
-        request.exit(0)
-        await process.wait()
+async def test_a_command_without_input_reads_end_of_file(played: Played) -> None:
+    process, request = await played.started(["cat"])
+    assert process.stdin is None
+    assert os.read(request.descriptors[0], 1) == b""
+    request.exit(0)
+    await process.wait()
 
 
 @pytest.mark.parametrize(
     "error", [ExecTimeout("x", 1.5), OutputLimit("x", 5)], ids=lambda error: type(error).__name__
 )
-async def test_error_of_a_killed_command_has_its_output(error: ExecKilled) -> None:
-    async with attached() as (guest, played):
-        running = asyncio.create_task(run(guest, ["x"], text=True))
-        request = await played.starts()
-        request.write(1, b"some\xff")
-        request.write(2, b"more")
-        error.memory, error.returncode = MEMORY, -SIGKILL
-        request.fail(error)
-        with pytest.raises(type(error)) as caught:
-            await running
-        assert (caught.value.stdout, caught.value.stderr) == ("some\ufffd", "more")
-        assert caught.value.memory == MEMORY
+async def test_error_of_a_killed_command_has_its_output(played: Played, error: ExecKilled) -> None:
+    running = asyncio.create_task(run(played.guest, ["x"], text=True))
+    request = await played.starts()
+    request.write(1, b"some\xff")
+    request.write(2, b"more")
+    error.memory, error.returncode = MEMORY, -SIGKILL
+    request.fail(error)
+    with pytest.raises(type(error)) as caught:
+        await running
+    assert (caught.value.stdout, caught.value.stderr) == ("some\ufffd", "more")
+    assert caught.value.memory == MEMORY
 
 
-async def test_a_killed_command_ends_although_nobody_reads_its_output() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["yes"])
-        writing = asyncio.create_task(asyncio.to_thread(request.write, 1, bytes(WINDOW)))
-        await writing
-        error = ExecTimeout("yes", 1)
-        error.returncode = -SIGKILL
-        request.fail(error)
-        with pytest.raises(ExecTimeout):
-            await process.wait()
-        assert process.returncode == -SIGKILL
-        assert len(await process.stdout.read()) == WINDOW
+async def test_a_killed_command_ends_although_nobody_reads_its_output(played: Played) -> None:
+    process, request = await played.started(["yes"])
+    await asyncio.to_thread(request.write, 1, bytes(WINDOW))
+    error = ExecTimeout("yes", 1)
+    error.returncode = -SIGKILL
+    request.fail(error)
+    with pytest.raises(ExecTimeout):
+        await process.wait()
+    assert process.returncode == -SIGKILL
+    assert len(await process.stdout.read()) == WINDOW
 
 
 @pytest.mark.parametrize("error", [StartError("lookup", 2, "x"), GuestDied("dead", detail="end")])
-async def test_a_command_raises_the_error_of_the_supervisor(error: MicroVMError) -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["x"])
-        request.write(1, b"before")
-        request.fail(error)
-        with pytest.raises(type(error), match=error.message) as caught:
-            await process.wait()
-        assert caught.value.detail == error.detail
-        assert process.returncode == error.exit_status
-        assert await process.stdout.read(9) == b"before"
+async def test_command_raises_errors_of_the_supervisor(played: Played, error: MicroVMError) -> None:
+    process, request = await played.started(["x"])
+    request.write(1, b"before")
+    request.fail(error)
+    with pytest.raises(type(error), match=error.message) as caught:
+        await process.wait()
+    assert caught.value.detail == error.detail
+    assert process.returncode == error.exit_status
+    assert await process.stdout.read(9) == b"before"
 
 
 async def test_a_busy_machine_refuses_the_start_of_a_command() -> None:
-    async with attached(wait=True) as (guest, played):
-        starting = asyncio.create_task(guest.start(["true"], exec_options()))
+    async with attached(wait=True) as played:
+        starting = asyncio.create_task(played.guest.start(["true"], exec_options()))
         request = await played.requests.get()
         assert request.asked["wait"] is True
         request.fail(Busy("a command is running"))
@@ -302,40 +298,38 @@ async def test_a_busy_machine_refuses_the_start_of_a_command() -> None:
             await starting
 
 
-async def test_an_exited_supervisor_means_that_the_guest_died() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["sleep", "9"])
-        calling = asyncio.create_task(guest.ping())
-        other = await played.requests.get()
-        request.write(2, b"last words")
-        request.close()
-        other.close()
-        for ended in (process.wait(), calling):
-            with pytest.raises(GuestDied, match="it was stopped"):
-                await ended
-        assert await process.stderr.read(99) == b"last words"
-        with pytest.raises(GuestDied):
-            await process.stderr.read()
+async def test_an_exited_supervisor_means_that_the_guest_died(played: Played) -> None:
+    process, request = await played.started(["sleep", "9"])
+    calling = asyncio.create_task(played.guest.ping())
+    other = await played.requests.get()
+    request.write(2, b"last words")
+    request.close()
+    other.close()
+    for ended in (process.wait(), calling):
+        with pytest.raises(GuestDied, match="it was stopped"):
+            await ended
+    assert await process.stderr.read(99) == b"last words"
+    with pytest.raises(GuestDied):
+        await process.stderr.read()
 
 
 @pytest.mark.parametrize("line", [b"{]\n", b"7\n", b'{"result": {}}\n', b'{"started": 1}\n[]\n'])
-async def test_an_invalid_line_of_the_supervisor_is_an_error(line: bytes) -> None:
-    async with attached() as (guest, played):
-        starting = asyncio.create_task(run(guest, ["x"]))
-        request = await played.requests.get()
-        request.connection.sendall(line)
-        request.finish()
-        with pytest.raises((ProtocolError, GuestDied)):
-            await starting
+async def test_an_invalid_line_of_the_supervisor_is_an_error(played: Played, line: bytes) -> None:
+    starting = asyncio.create_task(run(played.guest, ["x"]))
+    request = await played.requests.get()
+    request.connection.sendall(line)
+    request.finish()
+    with pytest.raises((ProtocolError, GuestDied)):
+        await starting
 
 
 async def test_a_supervisor_that_does_not_answer_is_noticed() -> None:
-    async with attached(timeouts=QUICK) as (guest, played):
+    async with attached(timeouts=QUICK) as played:
         starting = asyncio.create_task(played.starts())
         with pytest.raises(GuestUnresponsive, match="does not answer"):
-            await run(guest, ["x"])
+            await run(played.guest, ["x"])
         with pytest.raises(GuestUnresponsive, match="does not answer"):
-            await guest.ping()
+            await played.guest.ping()
         await starting
 
 
@@ -362,131 +356,125 @@ def test_a_supervisor_that_answers_pings_is_waited_for() -> None:
         runner.run(scene())
 
 
-async def test_signals_and_terminal_sizes_are_checked_and_sent() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["sh"], tty=(5, 6))
-        assert request.asked["options"] == {"stdin": -1, "tty": [5, 6]}
-        process.kill()
-        process.resize(7, 8)
-        assert [await request.hear(), await request.hear()] == [
-            {"signal": SIGKILL},
-            {"resize": [7, 8]},
-        ]
-        with pytest.raises(UsageError, match="no signal has the number 999"):
-            process.send_signal(999)
-        with pytest.raises(UsageError, match="no terminal"):
-            process.resize(-1, 0)
-        request.exit(-SIGKILL)
-        await process.wait()
+async def test_signals_and_terminal_sizes_are_checked_and_sent(played: Played) -> None:
+    process, request = await played.started(["sh"], tty=(5, 6))
+    assert request.asked["options"] == {"stdin": -1, "tty": [5, 6]}
+    process.kill()
+    process.resize(7, 8)
+    assert [await request.hear(), await request.hear()] == [
+        {"signal": SIGKILL},
+        {"resize": [7, 8]},
+    ]
+    with pytest.raises(UsageError, match="no signal has the number 999"):
+        process.send_signal(999)
+    with pytest.raises(UsageError, match="no terminal"):
+        process.resize(-1, 0)
+    request.exit(-SIGKILL)
+    await process.wait()
 
 
-async def test_next_command_waits_until_a_cancelled_one_is_killed() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["yes"])
-        running = asyncio.create_task(process.communicate())
-        await asyncio.sleep(0)
-        running.cancel()
-        assert await request.hear() == {"abandon": True}
-        following = asyncio.create_task(guest.start(["true"], exec_options()))
-        await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))  # this message is dropped
-        assert played.requests.empty()
-        request.exit(-SIGKILL)
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        next_request = await played.starts()
-        next_request.exit(0)
-        assert await (await following).wait() == 0
+async def test_next_command_waits_until_a_cancelled_one_is_killed(played: Played) -> None:
+    process, request = await played.started(["yes"])
+    running = asyncio.create_task(process.communicate())
+    await asyncio.sleep(0)
+    running.cancel()
+    assert await request.hear() == {"abandon": True}
+    following = asyncio.create_task(played.guest.start(["true"], exec_options()))
+    await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))  # this message is dropped
+    assert played.requests.empty()
+    request.exit(-SIGKILL)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    next_request = await played.starts()
+    next_request.exit(0)
+    assert await (await following).wait() == 0
 
 
 async def test_cancelling_a_start_closes_the_connection() -> None:
-    async with attached(wait=True) as (guest, played):
-        starting = asyncio.create_task(guest.start(["x"], exec_options()))
+    async with attached(wait=True) as played:
+        starting = asyncio.create_task(played.guest.start(["x"], exec_options()))
         request = await played.requests.get()
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
         with pytest.raises(EOFError):
             await request.hear()
-        following = asyncio.create_task(guest.start(["y"], exec_options()))
+        following = asyncio.create_task(played.guest.start(["y"], exec_options()))
         request.close()  # the command has ended now
         second = await played.starts()
         second.exit(0)
         assert await (await following).wait() == 0
 
 
-async def test_start_cancelled_before_its_reply_closes_the_connection() -> None:
-    async with attached() as (guest, played):
-        starting = asyncio.create_task(guest.start(["x"], exec_options()))
+async def test_start_cancelled_before_its_reply_closes_the_connection(played: Played) -> None:
+    starting = asyncio.create_task(played.guest.start(["x"], exec_options()))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    request = await played.requests.get()
+    with pytest.raises(EOFError):
+        await request.hear()
+
+
+async def test_cancelling_a_call_waits_until_the_request_is_cancelled(played: Played) -> None:
+    calling = asyncio.create_task(played.guest.call("checkpoint"))
+    request = await played.requests.get()
+    while not played.guest._calls:  # noqa: ASYNC110 - nothing sets an event
         await asyncio.sleep(0)
-        starting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await starting
-        request = await played.requests.get()
-        with pytest.raises(EOFError):
-            await request.hear()
-
-
-async def test_cancelling_a_call_waits_until_the_request_is_cancelled() -> None:
-    async with attached() as (guest, played):
-        calling = asyncio.create_task(guest.call("checkpoint"))
-        request = await played.requests.get()
-        while not guest._calls:  # noqa: ASYNC110 - nothing sets an event
-            await asyncio.sleep(0)
-        calling.cancel()
-        with pytest.raises(EOFError):
-            await request.hear()
-        assert not calling.done()
-        request.close()
-        with pytest.raises(asyncio.CancelledError):
-            await calling
+    calling.cancel()
+    with pytest.raises(EOFError):
+        await request.hear()
+    assert not calling.done()
+    request.close()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
 
 
 async def test_cancelling_ends_although_the_supervisor_hangs() -> None:
-    async with attached(timeouts=QUICK) as (guest, played):
-        starting = asyncio.create_task(guest.start(["x"], exec_options()))
+    async with attached(timeouts=QUICK) as played:
+        starting = asyncio.create_task(played.guest.start(["x"], exec_options()))
         await played.requests.get()
-        while not (guest._commands or starting.done()):  # noqa: ASYNC110 - nothing sets an event
+        while not (played.guest._commands or starting.done()):  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0)
         starting.cancel()
         # On a busy host, the connection may be lost by then.
         with pytest.raises((asyncio.CancelledError, GuestUnresponsive)):
             await starting
-        await guest._wait_idle()
+        await played.guest._wait_idle()
 
 
-async def test_a_dropped_process_is_killed() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["x"])
-        stream = process.stdout
-        del process
-        gc.collect()
-        assert not guest._commands or not next(iter(guest._commands)).command.abandoned
-        del stream
-        gc.collect()
-        assert await request.hear() == {"abandon": True}
-        request.exit(-SIGKILL)
-        await guest._wait_idle()
+async def test_a_dropped_process_is_killed(played: Played) -> None:
+    process, request = await played.started(["x"])
+    stream = process.stdout
+    del process
+    gc.collect()
+    assert not played.guest._commands or not next(iter(played.guest._commands)).command.abandoned
+    del stream
+    gc.collect()
+    assert await request.hear() == {"abandon": True}
+    request.exit(-SIGKILL)
+    await played.guest._wait_idle()
 
 
-async def test_closing_kills_commands_and_refuses_new_ones() -> None:
-    async with attached() as (guest, played):
-        process, request = await started(guest, played, ["x"])
-        waiting = asyncio.create_task(guest.start(["y"], exec_options()))
-        second = await played.requests.get()
-        calling = asyncio.create_task(guest.status())
-        await played.requests.get()
-        closing = asyncio.create_task(guest.close())
-        assert await request.hear() == {"abandon": True}
-        request.exit(-SIGKILL)
-        with pytest.raises(EOFError):
-            await second.hear()
-        assert not closing.done()
-        second.close()
-        await closing
-        assert process.returncode == -SIGKILL
-        for refused in (waiting, calling, guest.start(["z"], exec_options())):
-            with pytest.raises(UsageError, match="let go"):
-                await refused
+async def test_closing_kills_commands_and_refuses_new_ones(played: Played) -> None:
+    process, request = await played.started(["x"])
+    waiting = asyncio.create_task(played.guest.start(["y"], exec_options()))
+    second = await played.requests.get()
+    calling = asyncio.create_task(played.guest.status())
+    await played.requests.get()
+    closing = asyncio.create_task(played.guest.close())
+    assert await request.hear() == {"abandon": True}
+    request.exit(-SIGKILL)
+    with pytest.raises(EOFError):
+        await second.hear()
+    assert not closing.done()
+    second.close()
+    await closing
+    assert process.returncode == -SIGKILL
+    for refused in (waiting, calling, played.guest.start(["z"], exec_options())):
+        with pytest.raises(UsageError, match="let go"):
+            await refused
 
 
 def test_commands_are_killed_with_their_event_loop() -> None:
@@ -496,9 +484,9 @@ def test_commands_are_killed_with_their_event_loop() -> None:
 
     async def main() -> None:
         played = Played()
-        guest = RemoteGuest(played)
-        process, request = await started(guest, played, ["sleep", "9"], stdin=PIPE)
-        idle, other = await started(guest, played, ["true"])
+        guest = played.guest
+        process, request = await played.started(["sleep", "9"], stdin=PIPE)
+        idle, other = await played.started(["true"])
         other.exit(0)
         await idle.wait()
         other.close()
@@ -517,12 +505,11 @@ def test_commands_are_killed_with_their_event_loop() -> None:
 def test_a_guest_belongs_to_its_first_event_loop() -> None:
     async def begin() -> RemoteGuest:
         played = Played()
-        guest = RemoteGuest(played)
-        process, request = await started(guest, played, ["true"])
+        process, request = await played.started(["true"])
         request.exit(0)
         await process.wait()
         request.close()
-        return guest
+        return played.guest
 
     async def use(guest: RemoteGuest) -> None:
         for call in (guest.start(["true"], exec_options()), guest.ping(), guest.close()):
@@ -532,42 +519,39 @@ def test_a_guest_belongs_to_its_first_event_loop() -> None:
     asyncio.run(use(asyncio.run(begin())))
 
 
-async def test_a_call_returns_the_result() -> None:
-    async with attached() as (guest, played):
-        calling = asyncio.create_task(guest.call("double", number=4))
-        request = await played.requests.get()
-        assert request.asked == {"call": "double", "number": 4, "wait": False}
-        request.say({"result": {"number": 8}})
-        assert await calling == {"number": 8}
+async def test_a_call_returns_the_result(played: Played) -> None:
+    calling = asyncio.create_task(played.guest.call("double", number=4))
+    request = await played.requests.get()
+    assert request.asked == {"call": "double", "number": 4, "wait": False}
+    request.say({"result": {"number": 8}})
+    assert await calling == {"number": 8}
 
 
-async def test_descriptors_of_a_reply_belong_to_the_caller() -> None:
-    async with attached() as (guest, played):
-        calling = asyncio.create_task(guest.call_for_files("open"))
-        request = await played.requests.get()
-        with Path("/dev/null").open("rb") as file:  # noqa: ASYNC230
-            socket.send_fds(request.connection, [b'{"result": 1}\n'], [file.fileno()])
-        answer, [descriptor] = await calling
-        assert answer == 1
-        assert os.fstat(descriptor).st_rdev == os.makedev(1, 3)
-        assert not os.get_inheritable(descriptor)
-        os.close(descriptor)
+async def test_descriptors_of_a_reply_belong_to_the_caller(played: Played) -> None:
+    calling = asyncio.create_task(played.guest.call_for_files("open"))
+    request = await played.requests.get()
+    with Path("/dev/null").open("rb") as file:  # noqa: ASYNC230
+        socket.send_fds(request.connection, [b'{"result": 1}\n'], [file.fileno()])
+    answer, [descriptor] = await calling
+    assert answer == 1
+    assert os.fstat(descriptor).st_rdev == os.makedev(1, 3)
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
 
 
-async def test_an_invalid_command_is_refused_before_it_is_sent() -> None:
-    async with attached() as (guest, played):
-        with pytest.raises(UsageError):
-            await guest.start([], exec_options())
-        with pytest.raises(UsageError):
-            await guest.start(["x"], exec_options(grace=1))
-        with pytest.raises(TypeError):
-            await guest.start(["x"], exec_options(colour="red"))  # type: ignore[call-arg]
-        assert not played.all
+async def test_an_invalid_command_is_refused_before_it_is_sent(played: Played) -> None:
+    with pytest.raises(UsageError):
+        await played.guest.start([], exec_options())
+    with pytest.raises(UsageError):
+        await played.guest.start(["x"], exec_options(grace=1))
+    with pytest.raises(TypeError):
+        await played.guest.start(["x"], exec_options(colour="red"))  # type: ignore[call-arg]
+    assert not played.all
 
 
 async def test_a_missing_file_in_the_guest_raises_file_not_found() -> None:
-    async with attached(defaults={"cwd": "/srv"}) as (guest, played):
-        reading = asyncio.create_task(read_file(guest, "none"))
+    async with attached(defaults={"cwd": "/srv"}) as played:
+        reading = asyncio.create_task(read_file(played.guest, "none"))
         request = await played.starts()
         assert request.asked["options"]["user"] == "0"
         sent = await asyncio.to_thread(os.read, request.descriptors[0], 9999)

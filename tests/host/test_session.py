@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from subprocess import PIPE
+from subprocess import PIPE, STDOUT
 from typing import Any, cast
 
 import pytest
@@ -54,7 +54,7 @@ def request(session: Session, *, stdin: bool = True) -> bytes:
     return asked(session, b"true", stdin=PIPE if stdin else None)
 
 
-def asked(session: Session, *argv: bytes, **options: Any) -> bytes:
+def asked(session: Session, *argv: str | bytes, **options: Any) -> bytes:
     """Return the messages of a session that requests a command."""
     wanted, _ = request_of(argv, exec_options(**cast(ExecOptions, options)))
     return session.exec_request(wanted)
@@ -245,11 +245,8 @@ def test_what_can_be_said_of_a_command(state: State, kind: Kind, say: Say) -> No
 def test_hello_says_what_we_speak() -> None:
     (hello,) = said(new().hello())
     assert isinstance(hello, codec.Hello)
-    assert (hello.version, hello.digest, hello.max_body) == (
-        codec.VERSION,
-        codec.DIGEST,
-        codec.MAX_BODY,
-    )
+    spoken = (codec.VERSION, codec.DIGEST, codec.MAX_BODY)
+    assert (hello.version, hello.digest, hello.max_body) == spoken
 
 
 def test_every_hello_has_a_fresh_nonce() -> None:
@@ -300,8 +297,7 @@ def test_guest_of_another_schema_is_refused_with_both(version: int, digest: int,
         hear(session, replace(READY, version=version, digest=digest))
     assert str(caught.value) == (
         f"the host speaks version {codec.VERSION} of the protocol, schema {codec.DIGEST:016x}; "
-        f"the guest speaks version {version}, schema {digest:016x}: {said} "
-        f"({BUILD_AGAIN})"
+        f"the guest speaks version {version}, schema {digest:016x}: {said} ({BUILD_AGAIN})"
     )
     assert caught.value.host == (codec.VERSION, codec.DIGEST)
     assert caught.value.guest == (version, digest)
@@ -446,15 +442,10 @@ def test_each_status_request_is_answered_once() -> None:
 
 
 def test_an_error_names_what_was_refused() -> None:
-    with pytest.raises(
-        ProtocolError, match="refused a frame of type 20: unknown_value at offset 12"
-    ):
+    with pytest.raises(ProtocolError, match="refused a frame of type 20: unknown_value at offset"):
         hear(running(), codec.Error(1, ErrorCode.UNKNOWN_VALUE, 20, 12, 1))
-
-
-def test_an_error_of_a_newer_guest_is_named_by_its_number() -> None:
     with pytest.raises(ProtocolError, match="refused a frame of type 20: 999 at offset 0"):
-        hear(running(), codec.Error(1, 999, 20, 0, 0))
+        hear(running(), codec.Error(1, 999, 20, 0, 0))  # of a newer guest
 
 
 def test_what_comes_before_a_malformed_frame_is_let_through() -> None:
@@ -559,51 +550,19 @@ def test_random_reads_keep_credit_within_the_window(data: st.DataObject, size: i
 # -- Input --------------------------------------------------------------------------------------
 
 
-def test_a_request_says_all_that_it_was_asked_to() -> None:
-    frame = asked(
-        idle(),
-        b"-sh",
-        b"\xff",
-        command="sh",
-        env={"A": "b=c", "D": ""},
-        cwd="/tmp",
-        user="me:1",
-        stdin=PIPE,
-        tty=(24, 80),
-        max_processes=3,
-        max_memory="4M",
-    )
-    expected = codec.ExecRequest(
-        id=1,
-        command=b"sh",
-        cwd=b"/tmp",
-        argv=(b"-sh", b"\xff"),
-        env=(b"A=b=c", b"D="),
-        stdout_credit=WINDOW,
-        stderr_credit=WINDOW,
-        user=b"me:1",
-        stdin_from=codec.StdinKind.HOST,
-        rows=24,
-        columns=80,
-        max_processes=3,
-        max_memory=4 << 20,
-    )
-    assert said(frame) == [expected]
-
-
-def test_a_request_asks_for_nothing_by_default() -> None:
-    (message,) = said(request(idle(), stdin=False))
-    assert isinstance(message, codec.ExecRequest)
-    assert message.stdin_from is codec.StdinKind.NULL
-    assert message.user == b""
-    assert (message.rows, message.columns) == (0, 0)
-    assert (message.max_processes, message.max_memory) == (1024, 0)
+def test_a_request_gets_an_id_and_a_window_for_each_stream() -> None:
+    session = idle()
+    wanted, _ = request_of([b"sh"], exec_options(user="me:1", tty=(24, 80)))
+    expected = replace(wanted, id=1, stdout_credit=WINDOW, stderr_credit=WINDOW)
+    assert said(session.exec_request(wanted)) == [expected]
 
 
 @pytest.mark.parametrize(
     ("argv", "options"),
     [
+        ([], {}),
         ([b"a", b"b\0"], {}),
+        (["\ud800"], {}),
         ([b"a" * 131072], {}),
         ([b"a"] * (16384 + 262144 + 1), {}),
         ([b"a" * 131071] * 24, {}),
@@ -619,18 +578,22 @@ def test_a_request_asks_for_nothing_by_default() -> None:
                 {"cwd": b"/\0"},
                 {"user": b"a\0b"},
                 {"user": b"u" * 129},
+                {"stdin": STDOUT},
                 {"tty": (65536, 80)},
                 {"tty": (24, -1)},
                 {"tty": (0, 80)},
                 {"max_processes": -1},
                 {"max_processes": 2**32},
                 {"max_memory": 2**64},
+                {"max_memory": -1},
             )
         ],
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_request_that_cannot_be_sent_is_refused(argv: list[bytes], options: dict[str, Any]) -> None:
+def test_request_that_cannot_be_sent_is_refused(
+    argv: list[str | bytes], options: dict[str, Any]
+) -> None:
     session = idle()
     with pytest.raises(UsageError):
         asked(session, *argv, **options)
