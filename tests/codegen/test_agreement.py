@@ -23,6 +23,7 @@ from tests.support import encoders, messages, vectors
 from tests.support.emitted import compiled, emitted
 from tests.support.mutations import mutated
 from tests.support.values import values
+from tests.support.vectors import Vector
 
 from microvm_proto import frame as reference
 from microvm_proto.resolve import read_schema
@@ -71,6 +72,10 @@ refused:
 """
 
 
+Answer = tuple[object, ...]
+"""The result for a frame: a fault, the frame again, or a word."""
+
+
 @dataclass(frozen=True)
 class Codec:
     """The Python codec of one schema, in each of its styles."""
@@ -79,9 +84,7 @@ class Codec:
     python: ModuleType
     plain: ModuleType
 
-    def by_python(
-        self, frame: bytes, sender: str, version: int = 0, written: int = 0
-    ) -> tuple[object, ...]:
+    def by_python(self, frame: bytes, sender: str, version: int = 0, written: int = 0) -> Answer:
         """Return the result of Python for a frame: its fault, "more", or the frame again.
 
         All styles must agree.
@@ -95,9 +98,7 @@ class Codec:
         return said[:1] if said[0] == "refused" else said
 
 
-def _said(
-    codec: ModuleType, frame: bytes, sender: str, version: int, written: int
-) -> tuple[object, ...]:
+def _said(codec: ModuleType, frame: bytes, sender: str, version: int, written: int) -> Answer:
     decoder = codec.Decoder(sender, version)
     decoder.receive_data(frame)
     try:
@@ -125,9 +126,7 @@ class Pair(Codec):
     libraries: tuple[ctypes.CDLL, ...]
     room: ctypes.Array[ctypes.c_char]
 
-    def by_c(
-        self, frame: bytes, sender: str, version: int = 0, written: int = 0
-    ) -> tuple[object, ...]:
+    def by_c(self, frame: bytes, sender: str, version: int = 0, written: int = 0) -> Answer:
         """Return the result of C for a frame, like `by_python`."""
         end = self.schema.ends.index(sender) + 1
         version = version or self.schema.version
@@ -136,14 +135,14 @@ class Pair(Codec):
         assert [first] * len(others) == others
         return first
 
-    def _said(self, library: ctypes.CDLL, *arguments: object) -> tuple[object, ...]:
+    def _said(self, library: ctypes.CDLL, *arguments: object) -> Answer:
         said = (ctypes.c_uint32 * 3)()
         size = library.shim(*arguments, said)
         if size < 0:
             return tuple(said) if size == -1 else ("refused",)
         return (ctypes.string_at(self.room, size),) if size else ("more",)
 
-    def by_reference(self, frame: bytes, sender: str) -> tuple[object, ...]:
+    def by_reference(self, frame: bytes, sender: str) -> Answer:
         """Return the result of the generator's own reader for a frame, like `by_python`."""
         try:
             parts = list(reference.read(self.schema, frame, sender))
@@ -158,11 +157,7 @@ Link = Callable[[Path], Pair]
 
 
 @pytest.fixture(scope="module")
-def link(
-    generated: Generated,
-    load: Load,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Link:
+def link(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFactory) -> Link:
     """Build both codecs once. For our own protocol, the Python codec is the committed one."""
 
     @functools.cache
@@ -342,21 +337,21 @@ def test_no_fault_of_a_vector_is_without_a_frame(generated: Generated) -> None:
 
 
 @pytest.fixture
-def known(pair: Pair, generated: Generated) -> list[vectors.Vector]:
+def known(pair: Pair, generated: Generated) -> list[Vector]:
     """The vectors of each schema, one after the other."""
     path = pair.schema.path
     committed = path == SANDBOXD
     return vectors.load(vectors.COMMITTED if committed else generated(path) / "vectors.json")
 
 
-def test_both_agree_with_every_vector(pair: Pair, known: list[vectors.Vector]) -> None:
+def test_both_agree_with_every_vector(pair: Pair, known: list[Vector]) -> None:
     for vector in known:
         expected = vector.fault or (vector.frame,)
         assert pair.by_python(vector.frame, vector.sender) == expected, vector.name
         assert pair.by_c(vector.frame, vector.sender) == expected, vector.name
 
 
-def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[vectors.Vector]) -> None:
+def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[Vector]) -> None:
     for vector in known:
         frame, sender = vector.frame, vector.sender
         of_header = vector.fault is not None and vector.fault[1] < HEADER
@@ -379,7 +374,7 @@ def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[vectors.
         assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
 
 
-def test_decoders_agree_on_vectors_with_more_bytes(pair: Pair, known: list[vectors.Vector]) -> None:
+def test_decoders_agree_on_vectors_with_more_bytes(pair: Pair, known: list[Vector]) -> None:
     for vector in known:
         expected = vector.fault or (vector.frame,)
         for behind in (b"\0", b"\xff" * HEADER, vector.frame):
@@ -388,7 +383,7 @@ def test_decoders_agree_on_vectors_with_more_bytes(pair: Pair, known: list[vecto
             assert pair.by_c(data, vector.sender) == expected, vector.name
 
 
-def test_a_valid_vector_is_decoded_to_its_fields(pair: Pair, known: list[vectors.Vector]) -> None:
+def test_a_valid_vector_is_decoded_to_its_fields(pair: Pair, known: list[Vector]) -> None:
     valid = [vector for vector in known if vector.fault is None]
     assert {vector.message for vector in valid} == {each.name for each in pair.schema.messages}
     for vector in valid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -131,12 +132,6 @@ KEPT, NEWER, BROKEN = Verdict.EQUIVALENT, Verdict.NEWER, Verdict.INCOMPATIBLE
 SEVERITY = [KEPT, NEWER, BROKEN]
 
 
-def with_message(schema: Schema, at: int, message: Message) -> Schema:
-    messages = list(schema.messages)
-    messages[at] = message
-    return replace(schema, messages=tuple(messages))
-
-
 def declared(schema: Schema) -> list[Declared]:
     return [*schema.enums, *schema.flags, *schema.structs]
 
@@ -168,59 +163,60 @@ def plain(name: str, kind: Type, since: int) -> Field:
 
 
 @st.composite
+def one_of(draw: st.DrawFn, owner: str, edits: Mapping[str, tuple[Any, Verdict]]) -> Any:
+    """Choose one of these edits of an owner; a strategy stands for any of its results."""
+    kind = draw(st.sampled_from(sorted(edits)))
+    note(f"{kind} {owner}")
+    new, verdict = edits[kind]
+    return draw(new) if isinstance(new, st.SearchStrategy) else new, verdict
+
+
+ADDED: list[Type] = [INTEGERS["u16"], Bytes(9, nul=False), BOOL, FLOATS["f32"]]
+ADDED_LISTS: list[Type] = [ByteList(2, 3, 9, nul=True), Text(9, nul=True), List(BOOL, 3)]
+
+
+@st.composite
 def message_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited:
     """Return the possible edits of a message; `version` is the next version."""
     message = schema.messages[at]
-    kinds = ["rename", "remove", "number", "sender", "id", "first"]
-    kinds += ["append", "append"] if not message.frozen else ["thaw"]
-    kinds += ["unnamed", "drop", "retype", "since"] if message.fields else []
-    kind = draw(st.sampled_from(kinds))
     fields = message.fields
-    which = draw(st.integers(0, len(fields) - 1)) if fields else 0
-    note(f"{kind} {message.name} {which}")
-    match kind:
-        case "rename":
-            return with_message(schema, at, replace(message, name=f"{message.name}_x")), KEPT
-        case "remove":
-            kept = schema.messages[:at] + schema.messages[at + 1 :]
-            return replace(schema, messages=kept), BROKEN
-        case "number":
-            return with_message(schema, at, replace(message, number=4000 + at)), BROKEN
-        case "sender":
-            others = {*schema.ends, "both"} - {message.sender}
-            sender = draw(st.sampled_from(sorted(others)))
-            return with_message(schema, at, replace(message, sender=sender)), BROKEN
-        case "id":
-            others = {"none", "required", "any"} - {message.id}
-            changed = replace(message, id=draw(st.sampled_from(sorted(others))))
-            return with_message(schema, at, changed), BROKEN
-        case "thaw":
-            return with_message(schema, at, replace(message, frozen=False)), BROKEN
-        case "first" | "append":
-            since = version if kind == "append" else message.since
-            kinds_of: list[Type] = [INTEGERS["u16"], Bytes(9, nul=False), BOOL, FLOATS["f32"]]
-            kinds_of += [ByteList(2, 3, 9, nul=True), Text(9, nul=True), List(BOOL, 3)]
-            new = plain("added_x", draw(st.sampled_from(kinds_of)), since)
-            end = len(fields) - (bool(fields) and isinstance(fields[-1].type, Tail))
-            place = end if kind == "append" else 0
-            changed = replace(message, fields=(*fields[:place], new, *fields[place:]))
-            return with_message(schema, at, changed), NEWER if kind == "append" else BROKEN
-        case "drop":
-            changed = replace(message, fields=fields[:which] + fields[which + 1 :])
-            return with_message(schema, at, changed), BROKEN
-        case "since":
-            # An older version if one exists; otherwise the version of the message changes.
-            since = message.since + 1 if message.since < schema.version else message.since - 1
-            moved = tuple(replace(f, since=max(f.since, since)) for f in fields)
-            changed = replace(message, since=since, frozen=False, fields=moved)
-            return with_message(schema, at, changed), BROKEN
-    field = fields[which]
-    if kind == "unnamed":
-        other, verdict = replace(field, name=f"{field.name}_x"), KEPT
+
+    def added(place: int, since: int, kinds: Sequence[Type]) -> st.SearchStrategy[Message]:
+        new = st.sampled_from(kinds).map(lambda kind: plain("added_x", kind, since))
+        return new.map(lambda f: replace(message, fields=(*fields[:place], f, *fields[place:])))
+
+    senders = st.sampled_from(sorted({*schema.ends, "both"} - {message.sender}))
+    ids = st.sampled_from(sorted({"none", "required", "any"} - {message.id}))
+    edits: dict[str, tuple[Any, Verdict]] = {
+        "rename": (replace(message, name=f"{message.name}_x"), KEPT),
+        "remove": (None, BROKEN),
+        "number": (replace(message, number=4000 + at), BROKEN),
+        "sender": (senders.map(lambda sender: replace(message, sender=sender)), BROKEN),
+        "id": (ids.map(lambda id_: replace(message, id=id_)), BROKEN),
+        "first": (added(0, message.since, ADDED + ADDED_LISTS), BROKEN),
+    }
+    if message.frozen:
+        edits["thaw"] = (replace(message, frozen=False), BROKEN)
     else:
-        other, verdict = draw(retyped(field)), BROKEN
-    changed = replace(message, fields=(*fields[:which], other, *fields[which + 1 :]))
-    return with_message(schema, at, changed), verdict
+        end = len(fields) - (bool(fields) and isinstance(fields[-1].type, Tail))
+        edits["append"] = (added(end, version, ADDED), NEWER)
+        edits["append list"] = (added(end, version, ADDED_LISTS), NEWER)
+    if fields:
+        which = draw(st.integers(0, len(fields) - 1))
+        field, before, after = fields[which], fields[:which], fields[which + 1 :]
+        renamed = replace(field, name=f"{field.name}_x")
+        # An older version if one exists; otherwise the version of the message changes.
+        since = message.since + 1 if message.since < schema.version else message.since - 1
+        moved = tuple(replace(f, since=max(f.since, since)) for f in fields)
+        others = retyped(field).map(lambda f: replace(message, fields=(*before, f, *after)))
+        edits["unnamed"] = (replace(message, fields=(*before, renamed, *after)), KEPT)
+        edits["drop"] = (replace(message, fields=(*before, *after)), BROKEN)
+        edits["retype"] = (others, BROKEN)
+        edits["since"] = (replace(message, since=since, frozen=False, fields=moved), BROKEN)
+    changed, verdict = draw(one_of(message.name, edits))
+    new = (changed,) if changed else ()
+    messages = (*schema.messages[:at], *new, *schema.messages[at + 1 :])
+    return replace(schema, messages=messages), verdict
 
 
 @st.composite
@@ -269,106 +265,74 @@ def type_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited
     kind = declared(schema)[at]
     match kind:
         case Enum():
-            new, verdict = draw(enum_edits(kind, version))
+            first = len(FAULTS) if kind.extends_faults else 0
+            which = draw(st.integers(first, len(kind.values) - 1))
+            edits = enum_edits(kind, which, version)
         case Flags():
-            new, verdict = draw(flags_edits(kind, version))
+            edits = flags_edits(kind, draw(st.integers(0, len(kind.bits) - 1)), version)
         case Struct():
-            new, verdict = draw(struct_edits(kind))
+            edits = struct_edits(kind, draw(st.integers(0, len(kind.fields) - 1)))
+    edits["rename"] = (replace(kind, name=f"{kind.name}_x"), KEPT)
+    new, verdict = draw(one_of(kind.name, edits))
     return with_type(schema, kind, new), verdict
 
 
-@st.composite
-def enum_edits(draw: st.DrawFn, enum: Enum, version: int) -> tuple[Declared, Verdict]:
-    first = len(FAULTS) if enum.extends_faults else 0
-    which = draw(st.integers(first, len(enum.values) - 1))
-    value = enum.values[which]
-    new = EnumValue("added_x", 100, "", 1)
-    kind = draw(st.sampled_from(["rename", "value", "add", "later", "open", "reserve"]))
-    note(f"{kind} {enum.name} {which}")
-    match kind:
-        case "rename":
-            return replace(enum, name=f"{enum.name}_x"), KEPT
-        case "value":
-            renamed = replace(value, name=f"{value.name}_x")
-            values = (*enum.values[:which], renamed, *enum.values[which + 1 :])
-            return replace(enum, values=values), KEPT
-        case "add":
-            return replace(enum, values=(*enum.values, new)), BROKEN if enum.closed else KEPT
-        case "later":
-            return replace(enum, values=(*enum.values, replace(new, since=version))), NEWER
-        case "open":
-            return replace(enum, closed=not enum.closed), BROKEN
-    return replace(enum, reserved=(*enum.reserved, 101)), KEPT
+def enum_edits(enum: Enum, which: int, version: int) -> dict[str, tuple[Any, Verdict]]:
+    value, new = enum.values[which], EnumValue("added_x", 100, "", 1)
+    renamed = replace(value, name=f"{value.name}_x")
+    values = (*enum.values[:which], renamed, *enum.values[which + 1 :])
+    later = replace(new, since=version)
+    return {
+        "value": (replace(enum, values=values), KEPT),
+        "add": (replace(enum, values=(*enum.values, new)), BROKEN if enum.closed else KEPT),
+        "later": (replace(enum, values=(*enum.values, later)), NEWER),
+        "open": (replace(enum, closed=not enum.closed), BROKEN),
+        "reserve": (replace(enum, reserved=(*enum.reserved, 101)), KEPT),
+    }
 
 
-@st.composite
-def flags_edits(draw: st.DrawFn, flags: Flags, version: int) -> tuple[Declared, Verdict]:
-    which = draw(st.integers(0, len(flags.bits) - 1))
+def flags_edits(flags: Flags, which: int, version: int) -> dict[str, tuple[Any, Verdict]]:
     bit, others = flags.bits[which], flags.bits[:which] + flags.bits[which + 1 :]
     new = FlagBit("added_x", 6, "", 1)
-    kind = draw(st.sampled_from(["rename", "bit", "move", "remove", "add", "later", "open"]))
-    note(f"{kind} {flags.name} {which}")
-    match kind:
-        case "rename":
-            return replace(flags, name=f"{flags.name}_x"), KEPT
-        case "bit":
-            return replace(flags, bits=(*others, replace(bit, name=f"{bit.name}_x"))), KEPT
-        case "move":
-            return replace(flags, bits=(*others, replace(bit, bit=6))), BROKEN
-        case "remove":
-            return replace(flags, bits=others), BROKEN
-        case "add":
-            return replace(flags, bits=(*flags.bits, new)), BROKEN if flags.closed else KEPT
-        case "later":
-            return replace(flags, bits=(*flags.bits, replace(new, since=version))), NEWER
-    return replace(flags, closed=not flags.closed), BROKEN
+    later = replace(new, since=version)
+    return {
+        "bit": (replace(flags, bits=(*others, replace(bit, name=f"{bit.name}_x"))), KEPT),
+        "move": (replace(flags, bits=(*others, replace(bit, bit=6))), BROKEN),
+        "remove": (replace(flags, bits=others), BROKEN),
+        "add": (replace(flags, bits=(*flags.bits, new)), BROKEN if flags.closed else KEPT),
+        "later": (replace(flags, bits=(*flags.bits, later)), NEWER),
+        "open": (replace(flags, closed=not flags.closed), BROKEN),
+    }
 
 
-@st.composite
-def struct_edits(draw: st.DrawFn, struct: Struct) -> tuple[Declared, Verdict]:
-    which = draw(st.integers(0, len(struct.fields) - 1))
-    field, others = struct.fields[which], struct.fields[:which] + struct.fields[which + 1 :]
-    kind = draw(st.sampled_from(["rename", "field", "swap", "drop", "add", "retype"]))
-    note(f"{kind} {struct.name} {which}")
-    match kind:
-        case "rename":
-            return replace(struct, name=f"{struct.name}_x"), KEPT
-        case "field":
-            new, verdict = replace(field, name=f"{field.name}_x"), KEPT
-        case "retype":
-            new, verdict = draw(retyped(field)), BROKEN
-        case "swap":
-            return replace(struct, fields=(*others, field)), KEPT if which == len(
-                others
-            ) else BROKEN
-        case "drop":
-            return replace(struct, fields=others), BROKEN
-        case _:
-            fields = (*struct.fields, plain("added_x", BOOL, 1))
-            return replace(struct, fields=fields), BROKEN
-    fields = (*struct.fields[:which], new, *struct.fields[which + 1 :])
-    return replace(struct, fields=fields), verdict
+def struct_edits(struct: Struct, which: int) -> dict[str, tuple[Any, Verdict]]:
+    field, before, after = struct.fields[which], struct.fields[:which], struct.fields[which + 1 :]
+    renamed = replace(field, name=f"{field.name}_x")
+    others = retyped(field).map(lambda f: replace(struct, fields=(*before, f, *after)))
+    added = (*struct.fields, plain("added_x", BOOL, 1))
+    return {
+        "field": (replace(struct, fields=(*before, renamed, *after)), KEPT),
+        "retype": (others, BROKEN),
+        "swap": (replace(struct, fields=(*before, *after, field)), BROKEN if after else KEPT),
+        "drop": (replace(struct, fields=(*before, *after)), BROKEN),
+        "add": (replace(struct, fields=added), BROKEN),
+    }
 
 
-@st.composite
-def schema_edits(draw: st.DrawFn, schema: Schema, version: int) -> Edited:
+def schema_edits(schema: Schema, _: int, version: int) -> st.SearchStrategy[Edited]:
     """Return the edits of the whole schema, which touch nothing that other edits touch."""
-    kind = draw(st.sampled_from(["name", "order", "reserve", "add", "later", "lose"]))
-    note(kind)
+    messages = schema.messages
     new = Message("added_x", 3000, "both", "any", False, "", 1, ())
-    match kind:
-        case "name":
-            return replace(schema, name="another"), KEPT
-        case "order":
-            return replace(schema, messages=schema.messages[::-1]), KEPT
-        case "reserve":
-            return replace(schema, reserved=(*schema.reserved, 3001)), KEPT
-        case "add":
-            return replace(schema, messages=(*schema.messages, new)), BROKEN
-        case "later":
-            later = replace(new, since=version, fields=(plain("f", INTEGERS["i8"], version),))
-            return replace(schema, messages=(*schema.messages, later)), NEWER
-    return replace(schema, reserved=()), BROKEN if schema.reserved else KEPT
+    later = replace(new, since=version, fields=(plain("f", INTEGERS["i8"], version),))
+    edits = {
+        "name": (replace(schema, name="another"), KEPT),
+        "order": (replace(schema, messages=messages[::-1]), KEPT),
+        "reserve": (replace(schema, reserved=(*schema.reserved, 3001)), KEPT),
+        "add": (replace(schema, messages=(*messages, new)), BROKEN),
+        "later": (replace(schema, messages=(*messages, later)), NEWER),
+        "lose": (replace(schema, reserved=()), BROKEN if schema.reserved else KEPT),
+    }
+    return one_of("schema", edits)
 
 
 @st.composite
@@ -387,8 +351,7 @@ def edited(draw: st.DrawFn, schema: Schema, allowed: tuple[Verdict, ...]) -> Edi
     verdicts = [KEPT]
     # From the last message, since one may be removed. Types come last, since their fields stay.
     for part, at in sorted(chosen, key=lambda place: (place[0], -place[1])):
-        strategies = {"schema": lambda s, _, v: schema_edits(s, v)}
-        strategies |= {"type": type_edits, "message": message_edits}
+        strategies = {"schema": schema_edits, "type": type_edits, "message": message_edits}
         edits = strategies[part](schema, at, version)
         schema, verdict = draw(edits.filter(lambda edit: edit[1] in allowed))
         verdicts.append(verdict)

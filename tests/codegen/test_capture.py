@@ -345,7 +345,7 @@ def test_packets_of_each_kind_of_block_are_read(schema: Schema) -> None:
 )
 @example(capture=pcap([]), changes=[], end=400)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_damaged_capture_is_shown_or_refused(
+def test_damaged_capture_is_shown_or_refused(
     capture: bytes, changes: list[tuple[int, int]], end: int, schema: Schema
 ) -> None:
     damaged = bytearray(capture)

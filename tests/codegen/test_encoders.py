@@ -24,13 +24,11 @@ from . import random_schema
 from .common import CODES, EVERYTHING, GROWN, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Load
 from .test_agreement import QUICK, codec_of
 
+MakeEnds = Callable[[Path | int], Ends]
+
 
 @pytest.fixture(scope="module")
-def make(
-    generated: Generated,
-    load: Load,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[Path | int], Ends]:
+def make(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFactory) -> MakeEnds:
     """Generate the codecs of a schema, or of a random schema with a seed."""
 
     @functools.cache
@@ -53,9 +51,7 @@ COMMITTED = [SANDBOXD, ROOT / "examples/sensor/sensor.toml", EVERYTHING, GROWN, 
 @given(data=st.data())
 @settings(QUICK, max_examples=200)
 @pytest.mark.parametrize("schema", COMMITTED, ids=lambda path: path.stem)
-def test_decoder_accepts_output_of_encoder(
-    schema: Path, make: Callable[[Path | int], Ends], data: st.DataObject
-) -> None:
+def test_decoder_accepts_what_is_encoded(schema: Path, make: MakeEnds, data: st.DataObject) -> None:
     ends = make(schema)
     compare(ends, data.draw(messages(ends.schema)))
 
@@ -63,14 +59,12 @@ def test_decoder_accepts_output_of_encoder(
 @given(data=st.data())
 @settings(QUICK, max_examples=100)
 @pytest.mark.parametrize("seed", range(8))
-def test_decoder_accepts_output_of_encoder_of_random_schema(
-    seed: int, make: Callable[[Path | int], Ends], data: st.DataObject
-) -> None:
+def test_random_codecs_accept_each_other(seed: int, make: MakeEnds, data: st.DataObject) -> None:
     ends = make(seed)
     compare(ends, data.draw(messages(ends.schema)))
 
 
-def test_faults_and_messages_have_their_names(make: Callable[[Path | int], Ends]) -> None:
+def test_faults_and_messages_have_their_names(make: MakeEnds) -> None:
     ends = make(TYPES)
     known = {message.number: message.name for message in ends.schema.messages}
     faults = {0: "none", **{fault.number: fault.name for fault in FAULTS}}
@@ -80,9 +74,7 @@ def test_faults_and_messages_have_their_names(make: Callable[[Path | int], Ends]
 
 
 @pytest.mark.parametrize("list_", [Items(0, bytes(4)), Items(1, b"")], ids=["no count", "no items"])
-def test_absent_list_differs_from_empty_list_in_old_version(
-    list_: Items, make: Callable[[Path | int], Ends]
-) -> None:
+def test_absent_list_is_no_empty_list_in_old_version(list_: Items, make: MakeEnds) -> None:
     ends = make(GROWN)
     (every,) = (message for message in ends.schema.messages if message.name == "every")
     (name,) = (field.name for field in every.fields if isinstance(field.type, ByteList))
@@ -96,8 +88,6 @@ def test_absent_list_differs_from_empty_list_in_old_version(
 @given(data=st.data())
 @settings(QUICK, max_examples=300)
 @pytest.mark.parametrize("seed", range(8, 120))
-def test_decoders_accept_output_of_encoders_of_many_schemas(
-    seed: int, make: Callable[[Path | int], Ends], data: st.DataObject
-) -> None:
+def test_many_random_codecs_agree(seed: int, make: MakeEnds, data: st.DataObject) -> None:
     ends = make(seed)
     compare(ends, data.draw(messages(ends.schema)))

@@ -27,6 +27,7 @@ PING = codec.Ping(42).encode()
 CREDIT = codec.ExecCredit(7, codec.Stream.STDERR, 1 << 20).encode()
 NAMES = {fault.number: fault for fault in FAULTS}
 PRINTABLE = set(string.printable) - set("\t\r\v\f")
+Tested = tuple[Schema, list[vectors.Vector]]
 ROW = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*)")
 
 
@@ -36,9 +37,7 @@ def schema() -> Schema:
 
 
 @pytest.fixture(params=["protocol/sandboxd.toml", "tests/codegen/schemas/types.toml"])
-def tested(
-    request: pytest.FixtureRequest, generated: Generated
-) -> tuple[Schema, list[vectors.Vector]]:
+def tested(request: pytest.FixtureRequest, generated: Generated) -> Tested:
     """A schema and its vectors."""
     path = ROOT / request.param
     return read_schema(path), vectors.load(generated(path) / "vectors.json")
@@ -72,9 +71,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_explain_shows_every_byte_of_each_valid_vector(
-    tested: tuple[Schema, list[vectors.Vector]],
-) -> None:
+def test_explain_shows_every_byte_of_each_valid_vector(tested: Tested) -> None:
     schema, known = tested
     senders = {message.name: message.sender for message in schema.messages}
     for vector in known:
@@ -98,9 +95,7 @@ def test_explain_shows_every_byte_of_each_valid_vector(
                 assert at == len(vector.frame), vector.name
 
 
-def test_caret_is_below_first_wrong_byte_of_invalid_vectors(
-    tested: tuple[Schema, list[vectors.Vector]],
-) -> None:
+def test_caret_is_below_first_wrong_byte_of_invalid_vectors(tested: Tested) -> None:
     schema, known = tested
     for vector in known:
         if vector.fault is not None:
@@ -222,9 +217,7 @@ def test_incomplete_frame_shows_number_of_missing_bytes(size: int, run: Run) -> 
 
 @pytest.mark.parametrize("step", [1, 50])
 @pytest.mark.parametrize("kind", ["cobs", "stream"])
-def test_explain_continues_after_malformed_frame_if_framed(
-    kind: str, step: int, framed: Read
-) -> None:
+def test_explain_continues_after_bad_frame_if_framed(kind: str, step: int, framed: Read) -> None:
     keys = f'kind = "{kind}"\ncheck = "crc16"\nsequence = true'
     schema = framed(keys)
     sent = [

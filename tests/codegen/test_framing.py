@@ -185,6 +185,9 @@ class Ends:
         )
 
 
+MakeEnds = Callable[[str], Ends]
+
+
 def shim(schema: Schema) -> str:
     """Return the source of the program around a generated header."""
     p, framing = schema.name, schema.framing
@@ -212,7 +215,7 @@ def shim(schema: Schema) -> str:
 
 
 @pytest.fixture(scope="module")
-def ends(tmp_path_factory: pytest.TempPathFactory, load: Load) -> Callable[[str], Ends]:
+def ends(tmp_path_factory: pytest.TempPathFactory, load: Load) -> MakeEnds:
     """Generate and build a schema with a framing, once for each."""
     made: dict[str, Ends] = {}
 
@@ -261,7 +264,7 @@ def test_stuffing_is_undone_and_has_no_zero(size: int, zeros: int) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_decoders_agree_on_all_vectors(name: str, ends: Callable[[str], Ends]) -> None:
+def test_decoders_agree_on_all_vectors(name: str, ends: MakeEnds) -> None:
     built = ends(name)
     final = not built.schema.framing.resynchronises
     for vector in vectors.load(built.vectors):
@@ -283,7 +286,7 @@ def test_decoders_agree_on_all_vectors(name: str, ends: Callable[[str], Ends]) -
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "unchecked stream"])
-def test_receivers_agree_on_streams(name: str, ends: Callable[[str], Ends]) -> None:
+def test_receivers_agree_on_streams(name: str, ends: MakeEnds) -> None:
     built = ends(name)
     data = json.loads(built.vectors.read_text())
     for vector in data["streams"]:
@@ -298,7 +301,7 @@ def test_receivers_agree_on_streams(name: str, ends: Callable[[str], Ends]) -> N
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_no_flipped_bit_makes_another_frame(name: str, ends: Callable[[str], Ends]) -> None:
+def test_no_flipped_bit_makes_another_frame(name: str, ends: MakeEnds) -> None:
     built = ends(name)
     flipped = json.loads(built.vectors.read_text())["flipped"]
     assert {vector["sender"] for vector in flipped} == {*built.schema.ends}
@@ -323,9 +326,7 @@ def test_no_flipped_bit_makes_another_frame(name: str, ends: Callable[[str], End
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_noise_corrupts_no_frame_and_loses_only_the_hit_ones(
-    name: str, ends: Callable[[str], Ends]
-) -> None:
+def test_noise_corrupts_no_frame_and_loses_only_hit_frames(name: str, ends: MakeEnds) -> None:
     built, random_, ahead = ends(name), random.Random(1), b"\0" if name == "cobs" else b""
     numbered = built.schema.framing.sequence
     sent, right = [], []
@@ -376,9 +377,7 @@ def samples(built: Ends, sender: str, random_: random.Random) -> list[bytes]:
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "unchecked stream"])
 @pytest.mark.parametrize("seed", range(2))
-def test_pieces_of_noise_do_not_change_the_result(
-    name: str, seed: int, ends: Callable[[str], Ends]
-) -> None:
+def test_pieces_of_noise_do_not_change_the_result(name: str, seed: int, ends: MakeEnds) -> None:
     built, random_ = ends(name), random.Random(seed)
     for sender in built.schema.ends:
         frames = samples(built, sender, random_)
@@ -399,9 +398,7 @@ def test_pieces_of_noise_do_not_change_the_result(
 
 
 @pytest.mark.parametrize("name", ["cobs", "unchecked cobs"])
-def test_receivers_agree_on_a_bad_frame_in_each_version(
-    name: str, ends: Callable[[str], Ends]
-) -> None:
+def test_receivers_agree_on_a_bad_frame_in_each_version(name: str, ends: MakeEnds) -> None:
     built = ends(name)
     pieces = [b"\x40" + b"\1" * 63 + b"\xff\1\0"]
     for version in range(1, built.schema.version + 1):
@@ -413,7 +410,7 @@ def test_receivers_agree_on_a_bad_frame_in_each_version(
 
 @pytest.mark.parametrize("name", ["cobs", "stream"])
 def test_the_header_is_as_clean_as_without_framing(
-    name: str, ends: Callable[[str], Ends], generated: Generated, tmp_path: Path
+    name: str, ends: MakeEnds, generated: Generated, tmp_path: Path
 ) -> None:
     schema = ends(name).schema.path
     for compiler in "gcc's analyzer", "clang++":
@@ -425,9 +422,7 @@ def test_the_header_is_as_clean_as_without_framing(
 
 @test_wireshark.pytestmark
 @pytest.mark.parametrize("name", ["cobs", "short stream", "datagram"])
-def test_tshark_makes_of_vectors_what_decoders_do(
-    name: str, ends: Callable[[str], Ends], generated: Generated
-) -> None:
+def test_tshark_agrees_with_decoders(name: str, ends: MakeEnds, generated: Generated) -> None:
     schema = ends(name).schema
     over = "udp" if schema.framing.kind == "datagram" else "tcp"
     capture = test_wireshark.Capture()
@@ -448,9 +443,7 @@ def test_tshark_makes_of_vectors_what_decoders_do(
         assert len(values["check"]) == (vector.fault is None), vector.name
 
 
-def test_the_python_is_as_clean_as_without_framing(
-    ends: Callable[[str], Ends], tmp_path: Path
-) -> None:
+def test_the_python_is_as_clean_as_without_framing(ends: MakeEnds, tmp_path: Path) -> None:
     names = ["cobs", "stream", "unchecked stream", "datagram"]
     files = [tmp_path / f"{name.replace(' ', '_')}_codec.py" for name in names]
     for name, file in zip(names, files, strict=True):
@@ -466,12 +459,12 @@ def test_the_python_is_as_clean_as_without_framing(
 
 
 @pytest.mark.parametrize("name", ["stream", "unchecked stream", "datagram", "unchecked cobs"])
-def test_error_tells_whether_the_decoder_continues(name: str, ends: Callable[[str], Ends]) -> None:
+def test_error_tells_whether_the_decoder_continues(name: str, ends: MakeEnds) -> None:
     about = ends(name).codec.DecodeError.__doc__ or ""
     assert ("The decoder continues" in about) == (name != "unchecked stream")
 
 
-def test_a_number_of_a_frame_is_the_next(ends: Callable[[str], Ends]) -> None:
+def test_a_number_of_a_frame_is_the_next(ends: MakeEnds) -> None:
     codec = ends("cobs").codec
     encoder, decoder = codec.Encoder(), codec.Decoder("left")
     message = codec.Hello(0)
@@ -506,7 +499,7 @@ def test_a_schema_has_to_fit_its_framing(table: str, rule: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", FRAMINGS)
-def test_the_released_form_has_the_framing(name: str, ends: Callable[[str], Ends]) -> None:
+def test_the_released_form_has_the_framing(name: str, ends: MakeEnds) -> None:
     schema = ends(name).schema
     path = schema.path.with_name("released.toml")
     path.write_text(canonical(schema))
@@ -637,9 +630,7 @@ def test_changed_meaning_is_incompatible(change: tuple[str, str], tmp_path: Path
     assert (verdict is Verdict.INCOMPATIBLE) == (change in OTHER_MEANINGS)
 
 
-def test_schema_lists_the_seeds_of_older_versions(
-    ends: Callable[[str], Ends], tmp_path: Path
-) -> None:
+def test_schema_lists_the_seeds_of_older_versions(ends: MakeEnds, tmp_path: Path) -> None:
     schema = ends("stream").schema
     assert len({seed for _, seed in schema.seeds}) == schema.version
     for version in range(1, schema.version + 1):
@@ -649,9 +640,7 @@ def test_schema_lists_the_seeds_of_older_versions(
 
 
 @pytest.mark.parametrize("check", ["crc16", "crc32c"])
-def test_three_flipped_bits_in_type_and_body_are_detected(
-    check: str, load: Load, tmp_path: Path
-) -> None:
+def test_three_flipped_bits_are_detected(check: str, load: Load, tmp_path: Path) -> None:
     head = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n[framing]\nkind = "datagram"\n'
     text = f'{head}type = "u8"\nid = "none"\ncheck = "{check}"\n'
     for number in range(1, 25):

@@ -153,7 +153,7 @@ def test_schema_is_found_above(run: Run, project: Path, monkeypatch: pytest.Monk
     [None, "", "tool = 3", "[tool]\nmicrovm-proto = 3", "[tool.microvm-proto]\nschema = 3"],
     ids=["none", "empty", "no tools", "no table", "no name"],
 )
-def test_without_a_schema_it_is_a_usage_error(
+def test_schema_must_be_named(
     text: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -299,7 +299,7 @@ def test_an_unwritable_output_leaves_the_others_unchanged(run: Run, project: Pat
 
 
 @pytest.mark.parametrize("renamed", range(len(OUTPUTS)))
-def test_a_rename_that_fails_puts_back_what_was_there(
+def test_failed_rename_restores_the_files(
     renamed: int, run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_all(project)
@@ -337,7 +337,7 @@ def test_copy_is_restored_if_links_are_not_supported(
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", link)
-    test_a_rename_that_fails_puts_back_what_was_there(3, run, project, monkeypatch)
+    test_failed_rename_restores_the_files(3, run, project, monkeypatch)
 
 
 def test_nothing_is_left_beside_what_was_written(run: Run, project: Path) -> None:

@@ -113,7 +113,7 @@ WORDS = st.sampled_from(
 
 @given(edits=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 9), WORDS), max_size=4))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_mutated_definitions_are_imported_or_refused(
+def test_mutated_definitions_are_handled(
     edits: list[tuple[int, int, str]], run: Run, tmp_path: Path
 ) -> None:
     text = PROBE.read_text()

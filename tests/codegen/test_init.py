@@ -32,7 +32,7 @@ def probe(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_stranger_starts_a_protocol_whose_tests_pass(
+def test_new_protocol_is_tested(
     bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,7 +107,7 @@ CHANGES = {
 
 @pytest.mark.long
 @pytest.mark.parametrize(("schema", "test"), CHANGES.values(), ids=CHANGES)
-def test_changes_that_the_head_of_the_test_describes(
+def test_described_changes_work(
     schema: dict[str, str], test: dict[str, str], run: Run, probe: Path
 ) -> None:
     for name, changes in ((SCHEMA, schema), ("test_protocol.c", test)):
@@ -131,9 +131,7 @@ def test_nothing_is_overwritten(name: str, run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
-def test_a_project_is_told_what_to_add_to_it(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_are_printed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     project = tmp_path / "pyproject.toml"
     project.write_text("[project]\n")

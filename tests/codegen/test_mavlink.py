@@ -191,9 +191,7 @@ def c_type(kind: Any) -> Any:
 
 @pytest.fixture(scope="module", params=["fast and table", "plain and inline"])
 def ends(
-    tmp_path_factory: pytest.TempPathFactory,
-    load: Load,
-    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory, load: Load, request: pytest.FixtureRequest
 ) -> Ends:
     theirs = pytest.importorskip("pymavlink.dialects.v20.common")
     folder = tmp_path_factory.mktemp("mavlink")

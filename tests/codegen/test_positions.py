@@ -259,9 +259,7 @@ def position(text: str, start: int, end: int) -> Position:
 
 @given(documents())
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_value_has_its_written_position(
-    document: tuple[dict[str, Any], Writer],
-) -> None:
+def test_every_value_has_its_written_position(document: tuple[dict[str, Any], Writer]) -> None:
     data, writer = document
     parsed = tomllib.loads(writer.text)
     assert parsed == data, "the test writes TOML wrongly"

@@ -20,11 +20,7 @@ Least = Callable[..., Any]
 
 
 @pytest.fixture(params=["codec.py", "plain.py"])
-def codec(
-    request: pytest.FixtureRequest,
-    generated: Generated,
-    load: Load,
-) -> ModuleType:
+def codec(request: pytest.FixtureRequest, generated: Generated, load: Load) -> ModuleType:
     """The codec in each style, one after the other."""
     return load(generated(TYPES) / request.param)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support import messages, vectors
 from tests.support.emitted import emitted
+from tests.support.vectors import Vector
 
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
@@ -35,7 +36,7 @@ def schema() -> Schema:
 
 
 @pytest.fixture(scope="module")
-def committed() -> list[vectors.Vector]:
+def committed() -> list[Vector]:
     return vectors.load(vectors.COMMITTED)
 
 
@@ -70,7 +71,7 @@ def of_field(message: Message, field: Field) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", [SANDBOXD, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
-def test_every_field_has_every_fault_that_it_can_have(path: Path, generated: Generated) -> None:
+def test_every_field_has_every_possible_fault(path: Path, generated: Generated) -> None:
     expected = {
         (message.number, field.number, CODES[fault])
         for message in read_schema(path).messages
@@ -85,9 +86,7 @@ def test_every_field_has_every_fault_that_it_can_have(path: Path, generated: Gen
     assert found == expected
 
 
-def test_first_and_last_item_of_each_array_are_tested_faulty(
-    generated: Generated,
-) -> None:
+def test_first_and_last_item_of_each_array_are_tested_faulty(generated: Generated) -> None:
     names = {vector.name for vector in vectors.load(generated(TYPES) / "vectors.json")}
     for place in (
         "arrays.numbers[0], 1 of 2 bytes: truncated",
@@ -102,9 +101,7 @@ def test_first_and_last_item_of_each_array_are_tested_faulty(
         assert place in names, place
 
 
-def test_every_message_has_every_fault_of_the_header(
-    schema: Schema, committed: list[vectors.Vector]
-) -> None:
+def test_every_message_has_all_faults_of_a_header(schema: Schema, committed: list[Vector]) -> None:
     found = {
         (int.from_bytes(vector.frame[4:6], "little"), vector.fault[0])
         for vector in committed
@@ -124,9 +121,7 @@ def test_every_message_has_every_fault_of_the_header(
     assert CODES["unknown_type"] in {fault for _, fault in found}
 
 
-def test_every_value_of_every_enum_is_in_a_valid_vector(
-    schema: Schema, committed: list[vectors.Vector]
-) -> None:
+def test_every_enum_value_is_in_a_valid_vector(schema: Schema, committed: list[Vector]) -> None:
     for message in schema.messages:
         for field in message.fields:
             if isinstance(field.type, Enum):
@@ -136,15 +131,13 @@ def test_every_value_of_every_enum_is_in_a_valid_vector(
                 assert found >= {value.number for value in field.type.values}
 
 
-def test_the_longest_frame_of_each_message_is_in_a_valid_vector(
-    schema: Schema, committed: list[vectors.Vector]
-) -> None:
+def test_longest_frame_of_each_message_is_there(schema: Schema, committed: list[Vector]) -> None:
     for message in schema.messages:
         longest = max(len(each.frame) for each in committed if each.message == message.name)
         assert longest == 12 + message.max_body, message.name
 
 
-def test_a_fault_lies_within_the_frame(committed: list[vectors.Vector]) -> None:
+def test_a_fault_lies_within_the_frame(committed: list[Vector]) -> None:
     for vector in committed:
         assert vector.fault is None or vector.fault[1] <= len(vector.frame), vector.name
 

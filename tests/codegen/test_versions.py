@@ -36,8 +36,11 @@ class Ages(NamedTuple):
         ]
 
 
+MakePair = Callable[[str], Pair]
+
+
 @pytest.fixture(scope="module")
-def make(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
+def make(load: Load, tmp_path_factory: pytest.TempPathFactory) -> MakePair:
     """Generate and build both codecs of a schema in text form."""
 
     def make(text: str) -> Pair:
@@ -53,12 +56,12 @@ def make(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 
 @pytest.fixture(scope="module")
-def new(make: Callable[[str], Pair]) -> Pair:
+def new(make: MakePair) -> Pair:
     return make(GROWN.read_text())
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def ages(request: pytest.FixtureRequest, make: Callable[[str], Pair], new: Pair) -> Ages:
+def ages(request: pytest.FixtureRequest, make: MakePair, new: Pair) -> Ages:
     """Each older version with its codecs, and those of the newest version."""
     version: int = request.param
     return Ages(version, make(canonical(new.schema.at(version))), new)

@@ -137,9 +137,7 @@ def shown(kind: Type, value: Any) -> str:
 
 @pytest.mark.parametrize(("step", "longest"), [(60_000, 3_000_000), (13, 10_000)])
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
-def test_tshark_agrees_on_vectors(
-    path: Path, step: int, longest: int, generated: Generated
-) -> None:
+def test_tshark_reads_vectors(path: Path, step: int, longest: int, generated: Generated) -> None:
     schema = read_schema(path)
     known = vectors.load(generated(path) / "vectors.json")
     known = [each for each in known if len(each.frame) <= longest]

@@ -276,11 +276,7 @@ def other_version(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "undo", "says"),
     [
-        (
-            USE_VERSION,
-            FORGET_VERSION,
-            "has microvm 0.0.1, but this process has ",
-        ),
+        (USE_VERSION, FORGET_VERSION, "has microvm 0.0.1, but this process has "),
         (
             "from microvm.dask import worker; worker.gone = worker.__dict__.pop('Machines')",
             "from microvm.dask import worker; worker.Machines = worker.gone",

@@ -231,7 +231,7 @@ INVALID_REQUESTS: dict[Fault, dict[str, tuple[bytes, int, int]]] = {
             request(argv=blocks(*[b"a" * LONG] * 7, b"b" * (LAST + 1))),
             6 + 4 + 4 + 7 * (4 + LONG),
             3,
-        ),
+        )
     },
     Fault.TRAILING_BYTES: {"bytes behind a request": (request() + b"++", len(request()), 0)},
 }
@@ -278,7 +278,7 @@ INVALID_FRAMES: dict[Fault, dict[str, tuple[str, bytes, int, int]]] = {
         "bytes cut": ("host", frame(3, bytes(8) + b"\2\0\0\0."), HEADER + 8 + 4, 2),
     },
     Fault.TOO_LONG: {
-        "bytes too long and cut": ("host", frame(3, bytes(8) + b"\x41\0\0\0"), HEADER + 8, 2),
+        "bytes too long and cut": ("host", frame(3, bytes(8) + b"\x41\0\0\0"), HEADER + 8, 2)
     },
     Fault.UNKNOWN_VALUE: {
         "wrong magic": ("host", frame(1, struct.pack(LAYOUT, MAGIC + 1, 1, 2, 3, 4)), HEADER, 1),
@@ -287,7 +287,7 @@ INVALID_FRAMES: dict[Fault, dict[str, tuple[str, bytes, int, int]]] = {
         "unknown value before the rest": ("host", frame(22, b"\3", about=1), HEADER, 1),
     },
     Fault.TRAILING_BYTES: {
-        "bytes behind the last field": ("host", frame(3, bytes(12) + b"+"), HEADER + 12, 0),
+        "bytes behind the last field": ("host", frame(3, bytes(12) + b"+"), HEADER + 12, 0)
     },
 }
 Expected = tuple[Fault, int, int]

@@ -208,9 +208,7 @@ async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture)
     ]
 
 
-async def test_frames_are_logged_in_turns_up_to_a_limit(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_frames_are_logged_in_turns_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(TRACE, "microvm.wire")
     session, heard = Session(), asyncio.Event()
     ours, theirs = socket.socketpair()

@@ -361,10 +361,7 @@ async def test_signals_and_terminal_sizes_are_checked_and_sent(played: Played) -
     assert request.asked["options"] == {"stdin": -1, "tty": [5, 6]}
     process.kill()
     process.resize(7, 8)
-    assert [await request.hear(), await request.hear()] == [
-        {"signal": SIGKILL},
-        {"resize": [7, 8]},
-    ]
+    assert [await request.hear(), await request.hear()] == [{"signal": SIGKILL}, {"resize": [7, 8]}]
     with pytest.raises(UsageError, match="no signal has the number 999"):
         process.send_signal(999)
     with pytest.raises(UsageError, match="no terminal"):

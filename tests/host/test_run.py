@@ -146,9 +146,7 @@ async def test_guest_is_usable_after_undecodable_output(guest: Guest, peer: Peer
     await answered(run(guest, ["cat"]), peer.play(stdout=b"\xff"))
 
 
-async def test_output_may_go_to_the_standard_streams(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+async def test_output_may_go_to_the_standard_streams(capfd: pytest.CaptureFixture[str]) -> None:
     async with greeted() as (guest, peer):
 
         async def script() -> None:

@@ -367,9 +367,7 @@ def test_the_command_lists_and_removes() -> None:
         run("rm", "c")
 
 
-def test_limit_of_templates_is_checked_and_may_be_empty(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_limit_of_templates_is_checked_and_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_TEMPLATES", "")
     assert template.limit() == 4 << 30
     monkeypatch.setenv("MICROVM_TEMPLATES", "xx")

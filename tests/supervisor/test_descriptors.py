@@ -209,9 +209,7 @@ async def test_reopening_is_not_required(monkeypatch: pytest.MonkeyPatch, writes
             assert await ours.read() == b""
 
 
-async def test_writing_to_a_full_terminal_does_not_spin(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_writing_to_a_full_terminal_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
     os.set_blocking(theirs, False)
     write, refused = os.write, 0

@@ -145,9 +145,7 @@ def test_random_names_are_valid_and_differ() -> None:
     assert len(set(names)) > 20
 
 
-def test_a_machine_is_found_by_its_name_or_its_unique_beginning(
-    runtime: RuntimeDirectory,
-) -> None:
+def test_a_machine_is_found_by_its_name_or_its_unique_beginning(runtime: RuntimeDirectory) -> None:
     with runtime.create("web"), runtime.create("web-old"), runtime.create("db"):
         for given, name in {"web": "web", "web-": "web-old", "d": "db"}.items():
             with runtime.open(given, beginning=True) as directory:
@@ -302,10 +300,7 @@ def test_only_one_of_two_machines_gets_a_name(runtime: RuntimeDirectory, folder:
 
 def test_runtime_lock_times_out(runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("microvm.supervisor.runtime_directory._LOCK_TIMEOUT", 0.0)
-    with (
-        runtime.locked(),
-        pytest.raises(MicroVMError, match="another process holds its lock"),
-    ):
+    with runtime.locked(), pytest.raises(MicroVMError, match="another process holds its lock"):
         runtime.create("one")
 
 
