@@ -22,8 +22,6 @@ class Arch(NamedTuple):
     """A processor architecture of guests, and how QEMU, Debian and the kernel refer to it.
 
     :ivar name: Name that `uname -m`, QEMU and Alpine use.
-    :ivar debian: Name that Debian uses.
-    :ivar qemu_package: Debian package that contains QEMU for this architecture.
     :ivar machine: Machine type of QEMU for each bus, for its option `-M`.
     :ivar cpu: CPU model of QEMU for each accelerator, for its option `-cpu`.
     :ivar console: Name that the kernel uses for the serial port.
@@ -106,10 +104,7 @@ ARCHES = {
 
 
 def find(name: str | None = None) -> Arch:
-    """Return the architecture with this name, or without a name, the architecture of this host.
-
-    :raises UsageError: If guests of this architecture are not supported.
-    """
+    """Return the architecture with this name, or without a name, the architecture of this host."""
     name = name or os.uname().machine
     try:
         return ARCHES[name]

@@ -105,9 +105,8 @@ class MicroVMError(Exception):
         self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default, unpickling calls the class of an exception with the message alone, which fails
-        # for classes with other parameters. So let `_rebuild` create the object without calling the
-        # class.
+        # By default, unpickling calls an error's class with the message alone, which fails for
+        # classes with other parameters. So `_rebuild` creates the object without that call.
         return _rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
@@ -123,9 +122,7 @@ def _rebuild(
     kind: type[MicroVMError], args: tuple[object, ...], state: dict[str, object]
 ) -> MicroVMError:
     error = kind.__new__(kind, *args)
-    # `kind.__new__` sets the attribute `args` of the error, except in subclasses of OSError. So set
-    # it here for all classes.
-    error.args = args
+    error.args = args  # `kind.__new__` does not set it in subclasses of OSError
     error.__dict__.update(state)
     return error
 
@@ -261,8 +258,7 @@ class StartError(ExecError):
         self.stage = stage
         self.errno = errno
         self.subject = subject or command
-        # Use the exit statuses of shells: 127 for a command that does not exist, and 126 for one
-        # that cannot be executed.
+        # As in shells, 127 is for a command that does not exist, and 126 for one that cannot run.
         absent = missing and stage in ("lookup", "exec", "interpreter")
         self.exit_status = 127 if absent else 126
 

@@ -33,9 +33,8 @@ _LIMIT = 1 << 14
 
 
 class PackPart(NamedTuple):
-    """A component of a guest pack, such as the kernel.
+    """A component of a guest pack, such as the kernel: the digests of its sources and its files.
 
-    :ivar source: Digest of the sources from which the component was built.
     :ivar files: SHA-256 of each file of the component, in hexadecimal, by the file's name.
     """
 
@@ -46,9 +45,7 @@ class PackPart(NamedTuple):
 class PackManifest(NamedTuple):
     """The manifest of a guest pack: its version, its protocol and the digests of its components.
 
-    :ivar version: Version of microvm that built the pack.
     :ivar schema: Digest of the protocol that the pack's daemon speaks, as 16 hexadecimal digits.
-    :ivar parts: Components by name.
     """
 
     version: str

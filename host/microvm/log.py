@@ -66,10 +66,7 @@ class Area:
         self._log(DEBUG, text, args)
 
     def frame(self, sender: str, data: bytes) -> None:
-        """Log a frame, a message of the protocol, with the name of its sender.
-
-        The log record has the attributes `sender` and `frame`.
-        """
+        """Log a frame of the protocol. The record has the attributes `sender` and `frame`."""
         self._log(TRACE, "the %s sends %d bytes", (sender, len(data)), sender=sender, frame=data)
 
     def _log(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:
@@ -80,15 +77,11 @@ class Area:
 class Limit:
     """A limit for log messages: only the first `MOST_LOGGED` events of a sender are logged.
 
-    A sender is, for example, QEMU.
+    :param area: Logger that logs a message when the limit is reached.
+    :param whose: Name of the sender for that message, such as QEMU.
     """
 
     def __init__(self, area: Area, whose: str) -> None:
-        """Create a limit for the log messages about the sender `whose`, with no events counted yet.
-
-        :param area: Logger that logs a message when the limit is reached.
-        :param whose: Name of the sender for that message.
-        """
         self.is_reached = False
         self._area = area
         self._whose = whose

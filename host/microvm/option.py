@@ -24,7 +24,6 @@ def _same(value: Any) -> Any:
 class Option(NamedTuple):
     """The declaration of an option of the library and the command line: help, default and check.
 
-    :ivar help: Description of the option, in one or two sentences.
     :ivar read: Function that checks a value and converts it to the form that the library uses. It
         accepts its own results, and raises UsageError for an invalid value.
     :ivar default: Value that is read if the option is not given, or None.
@@ -34,18 +33,16 @@ class Option(NamedTuple):
         of the jobs in a file.
     :ivar metavar: Placeholder for the value on the command line; empty for a flag.
     :ivar short: Letter of the short form on the command line; empty if it has none.
-    :ivar flag_name: Name on the command line and in configuration files; empty if it is `name`.
+    :ivar flag_name: Name in the long form on the command line; empty if it is `name`.
     :ivar from_text: Function that converts the text of the command line to a value for `read`.
     :ivar multiple: True if the command line accepts the option several times. `from_text` then
         gets a tuple of all texts.
-    :ivar needs: Name of another option without which this one has no effect; empty if there is
-        none.
+    :ivar needs: Name of another option without which this one has no effect; may be empty.
     :ivar verb_defaults: Pairs of a verb and the text of a default that applies only to this verb.
     :ivar preset_by: Kind of configuration file that may set a default for the command line.
         `project` allows every file, also one from a stranger's project, so such an option must
         not endanger the host. `user` allows only the user's own file and variables.
     :ivar name: Name of the keyword argument, which is also the key in a job.
-    :ivar type: Type hint of the keyword argument.
     """
 
     help: str
@@ -174,19 +171,13 @@ def unknown_option(name: str, known: Collection[str], function: str) -> TypeErro
 
 
 def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
-    """Add the defaults of all other options to the values that `read_options` has returned.
-
-    :raises UsageError: Raised if an option is given without another one that it needs.
-    """
+    """Add the defaults of all other options to `checked` values, after the check `check_needs`."""
     check_needs(options_of(kind), checked)
     return ParsedOptions({**_defaults(kind), **checked}, frozenset(checked))
 
 
 def parse_options(kind: Any, given: Mapping[str, object], function: str) -> ParsedOptions:
-    """Check the arguments `given` to a function as options of `kind`, and add all other defaults.
-
-    See `read_options` for the parameters, and `complete_options` for another error.
-    """
+    """Check arguments of a function as options of `kind`, and add the defaults of all others."""
     return complete_options(kind, read_options(kind, given, function))
 
 
@@ -210,15 +201,11 @@ def check_needs(
 
 
 def document_options(kind: Any) -> Callable[[F], F]:
-    """Return a decorator that appends the options that a class declares to a docstring.
-
-    `help()` then shows them.
-    """
+    """Return a decorator that appends the options of a class to a docstring, for `help()`."""
 
     def decorate(function: F) -> F:
         if text := function.__doc__:  # with `python -OO`, the function has no docstring
-            # Before Python 3.13, a docstring contains the indentation of the source code, so use
-            # the same indentation.
+            # Before Python 3.13, a docstring contains the indentation of the source code.
             indent = text[len(text.rstrip(" ")) :]
             options = options_of(kind).items()
             lines = [f"{indent}:param {name}: {option.about()}" for name, option in options]

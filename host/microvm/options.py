@@ -48,10 +48,7 @@ _MOST_PROCESSES = 0xFFFFFFFF
 
 
 def to_bytes(value: object) -> bytes:
-    """Encode text or a path as the operating system does: as UTF-8 with `surrogateescape`.
-
-    :raises UsageError: Raised if the value has another type, or cannot be encoded.
-    """
+    """Encode text or a path as the operating system does: as UTF-8 with `surrogateescape`."""
     if isinstance(value, PathLike):
         value = fspath(value)
     if isinstance(value, bytes):
@@ -75,13 +72,10 @@ def _environment(value: Any) -> dict[bytes, bytes]:
 
 
 def _content(name: object, content: object) -> bytes:
-    """Return the value of an environment variable as bytes, after checking its type.
-
-    The message of the error does not contain the value, because it may be a secret.
-    """
+    """Return the value of an environment variable as bytes, after checking its type."""
     try:
         return to_bytes(content)
-    except UsageError:
+    except UsageError:  # do not show the value, because it may be a secret
         kind = type(content).__name__
         raise UsageError(f"the value of {name!r}, of type {kind}, is not text") from None
 
@@ -176,10 +170,7 @@ def _ignore(_: str) -> None:
 
 
 def _chosen(kind: Any) -> partial[Option]:
-    """Return a function that creates an `Option`, whose value is a word of the Literal `kind`.
-
-    :param kind: Type such as `Literal["on", "off"]`, which lists the words.
-    """
+    """Return a function that creates an `Option` for a type such as `Literal["on", "off"]`."""
     names = get_args(kind)
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 

@@ -21,10 +21,9 @@ class Reporter(Protocol):
         """Begin the next step of the build. The text describes the step, without a full stop."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Report that of `total` units of the current step, `done` units are done.
+        """Report that `done` of the `total` units of the current step, such as bytes, are done.
 
-        :param done: Amount that is done, in any unit, such as bytes.
-        :param total: Amount of the whole step in the same unit, or None if it is unknown.
+        The total is None if it is unknown.
         """
 
     def line(self, text: str) -> None:
@@ -37,17 +36,10 @@ class Reporter(Protocol):
 class NullReporter:
     """A reporter that shows nothing. It is the default of the library."""
 
-    def step(self, text: str) -> None:
-        """Ignore the next step of a build."""
-
-    def advance(self, done: int, total: int | None) -> None:
-        """Ignore the progress of a step."""
-
-    def line(self, text: str) -> None:
-        """Ignore a line of a command's output."""
-
-    def notice(self, text: str) -> None:
-        """Ignore a notice for the user."""
+    def step(self, text: str) -> None: ...
+    def advance(self, done: int, total: int | None) -> None: ...
+    def line(self, text: str) -> None: ...
+    def notice(self, text: str) -> None: ...
 
 
 class NoticeReporter(NullReporter):
@@ -60,14 +52,11 @@ class NoticeReporter(NullReporter):
         self._notify(text)
 
 
-class LineReporter:
-    """A reporter that prints a line on standard error for each step and notice."""
+class LineReporter(NullReporter):
+    """A reporter that prints each step, notice and line of output on standard error."""
 
     def step(self, text: str) -> None:
         print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
-
-    def advance(self, done: int, total: int | None) -> None:
-        """Ignore the progress of a step, because printed lines cannot be updated."""
 
     def line(self, text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)

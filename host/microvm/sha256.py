@@ -21,7 +21,6 @@ else:  # `_sha2` is not public, but the standard module `random` also uses it
 
 def sha256(data: bytes = b"") -> _Hash:
     """Return a SHA-256 object that has hashed `data`, as `hashlib.sha256` does."""
-    # Use `hashlib` if it is imported already. If another thread is just importing `hashlib`, its
-    # function `sha256` may not be defined yet. In that case, use `_own`.
+    # Use `hashlib` if it is imported already, except while another thread is importing it.
     begin: Callable[[bytes], _Hash] = getattr(sys.modules.get("hashlib"), "sha256", _own)
     return begin(data)

@@ -105,7 +105,7 @@ def parse_memory_limit(value: Size) -> int:
 def _sufficient(
     value: Size, least: int, purpose: str, *, or_none: bool = False, in_mebibytes: bool = False
 ) -> int:
-    """Convert a size to at least `least` bytes, or to 0 if `or_none`."""
+    """Convert a size of at least `least` bytes; if `or_none`, also accept 0."""
     size = parse_size(value)
     if size < least and not (or_none and size == 0):
         hint = f"at least {format_size(least)}; a number alone is bytes"

@@ -88,10 +88,7 @@ class ZstdDecoder:
 
 
 def zstd_module() -> ModuleType:
-    """Return the zstd module of the standard library, or in older Pythons its backport.
-
-    :raises ImageError: The backport is not installed.
-    """
+    """Return the zstd module of the standard library, or in older Pythons its backport."""
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
         return importlib.import_module(name)
@@ -172,10 +169,7 @@ class ZstdReader:
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes of the decompressed content; b"" only at its end.
 
-        :raises EOFError: The file is incomplete.
-        :raises NotZstdError: The file is not compressed by zstd.
-        :raises PaddingError: Too many zeros follow the content.
-        :raises TooManyStreamsError: The file has too many streams for its size.
+        :raises NotZstdError: The file is not compressed by zstd. See `decoded` for other errors.
         """
         while not self._rest:
             check_stopped()

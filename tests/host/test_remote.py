@@ -40,6 +40,7 @@ from microvm.guest.run import run
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.supervisor.client import protocol
 from microvm.supervisor.client.asynchronous import AsyncConnection
+from microvm.supervisor.client.connector import Connector
 from microvm.supervisor.client.remote_guest import RemoteGuest
 from microvm.supervisor.error_json import to_json
 from microvm.wire.session import WINDOW
@@ -100,7 +101,7 @@ class ReceivedRequest:
         self.connection.close()
 
 
-class Played:
+class Played(Connector):
     """A simulated supervisor, which sends the messages of the test."""
 
     name = "played"

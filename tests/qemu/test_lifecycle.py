@@ -112,10 +112,10 @@ async def test_kill_without_pidfd(configure: Configure, monkeypatch: pytest.Monk
 async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     """No accelerator fails on request, so the test stops the guest and changes the status."""
 
-    async def status(_: Client) -> str:
+    async def run_state(_: Client) -> str:
         return "internal-error"
 
-    monkeypatch.setattr(Client, "status", status)
+    monkeypatch.setattr(Client, "run_state", run_state)
     with Console() as console:
         async with await Qemu.start(launch(configure()), console=console) as qemu:
             with suppress(ExecInterruptedError):

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from microvm.errors import UsageError
 from microvm.jobs import ending
 from microvm.jobs.job import Job, Outcome
 from microvm.option import Option, options_of
-from microvm.options import ExecOptions, RunOptions, Text, to_bytes
+from microvm.options import ExecOptions, Text, to_bytes
 
 _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
@@ -85,11 +85,11 @@ class LineJob(Job):
         self,
         argv: Sequence[Text],
         *,
-        line: int = 0,
+        line: int,
         id: object = None,  # noqa: A002 - the name of the key
         files: Mapping[str, str | bytes] | None = None,
         collect: Sequence[str] = (),
-        **options: Unpack[RunOptions],
+        **options: Any,
     ) -> None:
         self._set(argv, files, collect, options)
         object.__setattr__(self, "line", line)
@@ -101,10 +101,9 @@ async def parse(
 ) -> AsyncIterator[LineJob]:
     """Yield the jobs that lines of text describe, one job for each line.
 
-    A line that begins with `[` is a JSON array with the arguments. A line that begins with `{` is a
-    JSON object with `argv` and options. Any other line is a command for `sh -c`. Empty lines and
-    lines that begin with `#` are ignored. `argv_base64` and `stdin_base64` accept data that is not
-    UTF-8.
+    A line that begins with `[` is a JSON array with the arguments, and one that begins with `{` is
+    a JSON object with `argv` and options. Any other line is a command for `sh -c`. Empty lines and
+    lines that begin with `#` are ignored.
 
     :param env: Environment variables of all jobs. The variables of a job take precedence.
     :raises UsageError: If a line is invalid. The message begins with the number of the line.
@@ -162,10 +161,7 @@ def _fields(line: str) -> dict[str, Any]:
 
 
 def _argv(given: dict[str, Any]) -> None:
-    """Check the arguments of the command in a job's JSON object, and store them under `argv`.
-
-    Until then, the object has the arguments under the key `argv` or `argv_base64`.
-    """
+    """Check the arguments of the command in a job's JSON object, and store them under `argv`."""
     name = "argv_base64" if "argv_base64" in given else "argv"
     argv = given.pop(name, None)
     if not argv or not all(isinstance(argument, str) for argument in argv):
@@ -222,7 +218,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions:
+def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> dict[str, Any]:
     options = {
         name: option.check(given[name]) for name, option in _OPTIONS.items() if name in given
     }
@@ -231,7 +227,7 @@ def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions
         options["input"] = _STDIN.check(given["stdin"])
     if "stdin_base64" in given:
         options["input"] = _decode_base64("stdin_base64", given["stdin_base64"])
-    return cast(RunOptions, options)
+    return options
 
 
 def status(outcome: Outcome[Any]) -> int:

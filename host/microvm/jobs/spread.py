@@ -29,7 +29,6 @@ async def spread(
     error of the iterator after the outcomes of all jobs.
 
     :param source: Iterator that is asked for one job at a time, and is closed at the end.
-    :param run: Function that runs one job.
     :param room: Function that returns the maximum number of jobs that have been taken from the
         iterator and whose outcomes the caller has not received yet.
     :param ordered: True to yield outcomes in the order of the jobs, False to yield them as jobs

@@ -31,10 +31,10 @@ class Machine(CommandMethods):
     confinement: Confinement
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        raise NotImplementedError
+        await self.stop()
 
     @property
     def pid(self) -> int | None:

@@ -115,9 +115,6 @@ class MicroVM(Machine):
         await self.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
     @property
     def pid(self) -> int | None:
         """The process id of QEMU, or None if the machine is not running."""

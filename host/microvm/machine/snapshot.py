@@ -105,8 +105,7 @@ class Snapshot:
     async def _take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
         """Save a snapshot of a running machine, and return it; see `MicroVM.checkpoint`."""
         if name is not None:
-            # raise the error for an invalid name now, before the guest is paused and saved
-            snapshots.STORE.path(name)
+            snapshots.STORE.path(name)  # raises the error for an invalid name before the snapshot
         with _taking_errors(), ExitStack() as files:
             taken = await machine.checkpoint.take(vm, image, files)
             _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)
@@ -130,7 +129,7 @@ class Snapshot:
 
     @classmethod
     def _from_export(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
-        """Create a snapshot from the result of `_export`. `close` closes its open `descriptors`."""
+        """Create a snapshot from the result of `_export`. Its `close` closes the `descriptors`."""
         with ExitStack() as files:
             for descriptor in descriptors:
                 files.callback(os.close, descriptor)

@@ -37,12 +37,10 @@ _logger = Area("qemu")
 #: slow, and so is the first boot under a nested accelerator.
 BOOT_TIMEOUT = 60.0
 
-#: Maximum time from QEMU's start to the guest's `ready`, in seconds, under an accelerator that may
-#: not work, if another accelerator can be tried next.
+#: The same under an accelerator that may not work, if another accelerator can be tried next.
 TRIAL_TIMEOUT = 20.0
 
-#: Maximum number of seconds for which the result of a probe is valid. After that, the host may have
-#: changed.
+#: Maximum number of seconds for which the result of a probe is valid, as the host may change.
 PROBE_LIFETIME = 24 * 3600.0
 
 #: The device file of KVM.
@@ -101,10 +99,9 @@ class ProbeCache(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The path of the file that stores the result. The file may not exist.
+        """The path of the file that stores the result, which may not exist.
 
-        Its name contains a digest of the properties of this host and of QEMU on which the result
-        depends.
+        Its name has a digest of properties of this host and QEMU on which the result depends.
         """
         machine_id = b""
         with suppress(OSError):
@@ -119,7 +116,6 @@ class ProbeCache(NamedTuple):
 class Obstacle(NamedTuple):
     """A reason why the hardware cannot accelerate a guest, found without starting a guest.
 
-    :ivar failure: The failure of KVM, from the table in `kvm_failure`.
     :ivar why: The cause, such as the host's error message.
     :ivar hint: Advice for the user; may be empty.
     :ivar command: Shell command that removes the obstacle; empty if none can.

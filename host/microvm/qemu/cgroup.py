@@ -69,10 +69,7 @@ def remove(folder: Path) -> None:
 
 
 def _parent() -> Path:
-    """Return the folder in which we can create cgroups: the parent of this process's own cgroup.
-
-    :raises Unavailable: We cannot create cgroups in that folder.
-    """
+    """Return the folder in which we can create cgroups: the parent of this process's own cgroup."""
     try:
         if not (ROOT / "cgroup.controllers").exists():
             raise Unavailable(f"cgroup v2 is not mounted at {ROOT}", _V2_HELP)
@@ -128,7 +125,6 @@ def _sweep(parent: Path) -> None:
 def _prefix() -> str:
     """Return the prefix of our cgroups' names, which contains the id of our PID namespace.
 
-    The rest of a cgroup's name contains the PID of the process that created it. A PID is valid in
-    one PID namespace only.
+    The PID of the process that created the cgroup follows, and is valid in that namespace only.
     """
     return f"microvm-{_PID_NAMESPACE.stat().st_ino}-"

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 4096
 
-# Maximum time in which the launcher reports the PID of the program, in seconds. Usually this takes
-# milliseconds.
-_LAUNCH_TIMEOUT = 10.0
+_LAUNCH_TIMEOUT = 10.0  # maximum seconds until the launcher reports the PID; usually milliseconds
 _INTERVAL = 0.05
 
 
@@ -42,6 +40,7 @@ class Child:
     Only one thread may use this object, except for :meth:`kill`, which any thread may call.
 
     :ivar report: The report of the launcher, as far as it has arrived.
+    :ivar returncode: Exit status, or -N if signal N killed the process; None until it is reaped.
     """
 
     def __init__(
@@ -61,13 +60,12 @@ class Child:
         self._report_socket = reports
         self._group = group
         self._pid = spawned.pid if reports is None else None
-        self._returncode: int | None = None
+        self.returncode: int | None = None
         self._exited: asyncio.Future[None] | None = None
-        # A pidfd of the program. Unlike its PID, the pidfd stays valid if other code reaps the
-        # process. It is None if the PID is not known yet, if the process is reaped, or if the host
-        # has no pidfds. The lock prevents that one thread closes the pidfd or the socket while
-        # another thread uses it.
+        # A pidfd of the program, which stays valid if other code reaps the process. It is None if
+        # the PID is not known yet, if the process is reaped, or if the host has no pidfds.
         self._pidfd = _open_pidfd(spawned.pid) if reports is None else None
+        # The lock prevents one thread from closing the pidfd or the socket while another uses it.
         self._closing = threading.RLock()
 
     @property
@@ -83,11 +81,6 @@ class Child:
         return self._pid or self.report.pid or self._spawned.pid
 
     @property
-    def returncode(self) -> int | None:
-        """The exit status, -N if signal N killed the process, or None if it is not reaped yet."""
-        return self._returncode
-
-    @property
     def stopped(self) -> bool:
         """True if a signal such as SIGSTOP has stopped the process."""
         if self.returncode is not None or not hasattr(os, "waitid"):
@@ -97,12 +90,11 @@ class Child:
     def kill(self) -> None:
         """Kill the process, unless it has exited. Any thread may call this.
 
-        If the launcher has not reported the PID yet, this kills the process group of the launcher
-        and the program.
+        Until the launcher reports the PID, this kills the process group of launcher and program.
         """
         with self._closing, suppress(ProcessLookupError):
             killed = self._pidfd is not None and _kill(self._pidfd)
-            if not killed and self._returncode is None:
+            if not killed and self.returncode is None:
                 if pid := self._pid or self.report.pid:
                     os.kill(pid, signal.SIGKILL)
                 else:
@@ -111,8 +103,8 @@ class Child:
             self._spawned.kill()  # also kill the launcher, which a signal may have stopped
         with self._closing, suppress(OSError):
             if self._report_socket is not None:
-                # Another process may hold a copy of our socket, so closing the socket would not end
-                # a read of the report. A shutdown ends it.
+                # A shutdown ends a read of the report. Closing the socket would not, because
+                # another process may have a copy of it.
                 self._report_socket.shutdown(socket.SHUT_RD)
 
     @contextmanager
@@ -144,7 +136,8 @@ class Child:
         import resource
 
         with suppress(ProcessLookupError):
-            if self._returncode is None and not (self._pidfd and _has_exited(self._pidfd)):
+            has_exited = self._pidfd and wait_ready({self._pidfd: POLLIN}, 0)
+            if self.returncode is None and not has_exited:
                 return resource.prlimit(self.pid, kind, *([bounds] if bounds else []))
         return None
 
@@ -152,17 +145,20 @@ class Child:
         """Block until the process exits, reap it, and return its return code."""
         pid = self.pid
         self._reap_launcher(time.monotonic() + _LAUNCH_TIMEOUT)
-        if self._returncode is None:
+        if self.returncode is None:
             code = 0  # the status if other code has reaped the child, as in `subprocess`
             with suppress(ChildProcessError):
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            self._returncode = code
-            self._close_pidfd()
+            self.returncode = code
+            with self._closing:
+                pidfd, self._pidfd = self._pidfd, None
+                if pidfd is not None:
+                    os.close(pidfd)
             if pid == self._spawned.pid:
                 self._spawned.returncode = code
         if self._group is not None:
             cgroup.remove(self._group)
-        return self._returncode
+        return self.returncode
 
     def close(self) -> None:
         """Close our end of the launcher's socket. The process must have been reaped."""
@@ -172,8 +168,8 @@ class Child:
 
     def read_report(self) -> LauncherReport:
         """Return the complete report of the launcher. The program must have been reaped."""
-        # If another process has the socket open, no end of file follows the last data. `recv` then
-        # raises BlockingIOError, and the report is complete, too.
+        # `recv` raises BlockingIOError instead of returning the end of file if another process has
+        # the socket open. The report is complete in both cases.
         with suppress(BlockingIOError):
             while self._report_socket is not None and (data := self._report_socket.recv(_CHUNK)):
                 self.report.feed(data)
@@ -186,8 +182,7 @@ class Child:
 
             loop = get_running_loop()
             executed: asyncio.Future[None] = loop.create_future()
-            # We do not use `sock_recv`: if this task is cancelled, it would lose data that it has
-            # received.
+            # We do not use `sock_recv`, because its cancellation loses data that it has received.
             loop.add_reader(self._report_socket, self._on_report, self._report_socket, executed)
             try:
                 await executed
@@ -201,8 +196,7 @@ class Child:
         with suppress(BlockingIOError):
             data = reports.recv(_CHUNK)
             self._take(data)
-            # After the launcher has reported a failure, we do not wait for the end of file, because
-            # another process may have the socket open.
+            # Do not wait for the end of file after a failure: a copy of the socket may be open.
             if not data or self.report.failure:
                 _set_done(executed)
 
@@ -212,12 +206,6 @@ class Child:
         self.report.feed(data)
         if known is None and self.report.pid is not None:
             self._pidfd = _open_pidfd(self.report.pid)
-
-    def _close_pidfd(self) -> None:
-        with self._closing:
-            pidfd, self._pidfd = self._pidfd, None
-            if pidfd is not None:
-                os.close(pidfd)
 
     @property
     def asleep(self) -> bool:
@@ -231,7 +219,7 @@ class Child:
         """
         import asyncio
 
-        if self._exited is None and self._returncode is None:
+        if self._exited is None and self.returncode is None:
             self._exited = self._watch(asyncio.get_running_loop())
         if self._exited is not None:
             await asyncio.shield(self._exited)
@@ -257,7 +245,7 @@ class Child:
             elif not has_exited:
                 self._kill_stuck_launcher(deadline)
                 continue
-            self._returncode = self._spawned.returncode
+            self.returncode = self._spawned.returncode
             self._reap_unknown()
             break
         self._pid = self.report.pid or self._spawned.pid
@@ -326,10 +314,6 @@ def _kill(pidfd: int) -> bool:
     except OSError:  # raised by a filter or an emulator of system calls
         return False
     return True
-
-
-def _has_exited(pidfd: int) -> bool:
-    return bool(wait_ready({pidfd: POLLIN}, 0))
 
 
 def _is_stopped(pid: int) -> bool:

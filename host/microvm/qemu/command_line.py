@@ -12,9 +12,8 @@ from microvm.constants import PORT_NAME
 from microvm.options import Confinement
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# Port 0 of a virtio-serial device is reserved for a console, so host and guest communicate over
-# port 1. The guest's kernel sets up queues for every port that the device allows, so we allow only
-# these two.
+# Host and guest communicate over port 1 of a virtio-serial device, because port 0 is reserved for a
+# console. The guest's kernel sets up queues for every possible port, so we allow only these two.
 _SERIAL_DEVICE = {
     "pci": "virtio-serial-pci,max_ports=2",
     "mmio": "virtio-serial-device,max_ports=2",
@@ -33,15 +32,12 @@ class QemuConfig(NamedTuple):
     :ivar initramfs: Path of the initramfs, a cpio archive.
     :ivar bus: Bus of the virtio devices. The kernel must have drivers for it.
     :ivar memory: Size of the guest's memory in MiB.
-    :ivar cpus: Number of the guest's CPUs.
     :ivar arch: Architecture of the guest, as `uname -m` prints it.
     :ivar disk: Path of the EROFS file system that is the lower layer of the root file system; None
         if the initramfs is the root file system.
     :ivar scratch: Size in bytes of the disk that stores changes of the root file system; 0 if
         memory stores them.
     :ivar quiet: True if the kernel prints no boot messages.
-    :ivar confinement: `auto`, `require` or `off`: which layers must or may confine QEMU; see
-        `microvm.qemu.confinement`.
     """
 
     kernel: Path
@@ -173,9 +169,8 @@ def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     if not _restores(memory):
         asked.append(QmpRequest("cont"))
     elif memory and memory.sent is None:
-        # A version of QEMU that needs its own copy of the guest's memory (`copied`) is also too old
-        # to read the file of a saved guest from a path. So it gets a descriptor of the file
-        # instead.
+        # A QEMU that needs its own copy of the guest's memory (`copied`) is also too old to read
+        # the file of a saved guest from a path, so it gets a descriptor.
         uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
         shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
         asked += [
@@ -237,8 +232,8 @@ def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
 def _serial_device(config: QemuConfig) -> str:
     device = _SERIAL_DEVICE[config.bus]
     if config.accel == "tcg" and config.bus == "pci":
-        # With `ioeventfd`, a write of the guest to the port wakes another thread of QEMU. Under
-        # emulation, it is cheaper to handle the write at once, so we disable `ioeventfd`.
+        # Let QEMU handle each write to the port at once, instead of waking another thread for it.
+        # This is cheaper under emulation.
         device += ",ioeventfd=off"
     return device
 
@@ -259,8 +254,7 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
         "scratch" if config.scratch else "",
     ]
     if config.accel == "tcg" and config.arch == "x86_64" and tsc_khz is not None:
-        # Under TCG, the guest reads the host's time stamp counter (TSC). On a busy host, the
-        # guest's kernel sometimes fails to measure the frequency of the TSC, and then the boot
-        # hangs. So we pass the frequency.
+        # Under TCG, the guest reads the host's time stamp counter. On a busy host, its kernel may
+        # fail to measure the counter's frequency, and then the boot hangs. So pass the frequency.
         words.append(f"tsc_early_khz={tsc_khz}")
     return " ".join(filter(None, words))

@@ -103,27 +103,23 @@ _NO_THREADS = "threads are not limited: the kernel would count other processes o
 DEMANDED = (("ids",), ("limits",), ("seccomp",), ("landlock", "mount"))
 """The layers that `--confinement require` demands: at least one layer of each tuple."""
 
-# The layers that stay active with `--confinement off`, because QEMU must never have the privileges
-# of the process that starts it.
+# Layers that stay active with `--confinement off`: QEMU never has the privileges of its parent.
 _ALWAYS = ("ids",)
 
-# The folders in which packages install QEMU's programs, libraries and data. Every user can read
-# them.
+# Folders with QEMU's programs, libraries and data, which every user can read.
 _READ = (
     *("/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"),
     *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/alternatives", "/etc/localtime"),
 )
-# Further folders that QEMU may read if its program is not in /usr: folders of its installation
-# prefix, and folders of Homebrew.
+# Folders that QEMU may also read if it is not in /usr: those of its prefix, and of Homebrew.
 _PREFIX = ("lib", "lib64", "libexec", "share/qemu", "share/seabios")
 _CELLAR = "Cellar"
 _HOMEBREW = (_CELLAR, "opt")
 
 _MIB = 1 << 20
 
-# Maximum numbers of open files and threads. QEMU 10 was measured to use 25 files and 5 threads, and
-# one more thread for each further CPU. Its disks may use 64 threads. If QEMU cannot start a thread,
-# it aborts, so the numbers are generous.
+# Maximum numbers of open files and threads. QEMU 10 was measured to use 25 files and 5 threads, one
+# more for each further CPU, and up to 64 for disks. It aborts if it cannot start a thread.
 _OPEN_FILES = 256
 _THREADS = 128
 _DEVICES = 64 * _MIB  # more bytes than the saved state of all devices needs
@@ -157,8 +153,7 @@ class LauncherReport:
 
     :ivar pid: PID of the program; None while it is unknown.
     :ivar results: Results of the layers, by their names.
-    :ivar failure: Reason why the program was not executed; empty if it was, or while that is
-        unknown.
+    :ivar failure: Reason why the program was not executed; empty if it was, or is not yet known.
     """
 
     def __init__(self) -> None:
@@ -252,7 +247,6 @@ def launcher_options(
 ) -> list[str]:
     """Return the launcher's options: who starts it, where it reports, and what QEMU may access.
 
-    :param program: Path of QEMU's program.
     :param controller: PID of the process that spawns the launcher. The kernel kills QEMU when that
         process exits.
     :param status: Descriptor to which the launcher writes its report.
@@ -282,10 +276,8 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
     """Return the names and values of QEMU's resource limits, for options of the launcher."""
     saves = inherited.memory is not None and not inherited.memory.saved
     return [
-        # QEMU needs a high limit of file size to save its guest. A running guest may also be saved
-        # later, when QEMU sends it to a file. If we may raise a limit of a running QEMU, set a low
-        # limit now, and raise it only while QEMU sends the guest. Otherwise set the high limit from
-        # the start.
+        # QEMU needs a high limit to save its guest to a file, now or later. If we may raise the
+        # limit of a running QEMU, set a low limit now, and raise it while QEMU saves the guest.
         ("file-size", saved_size(config) if saves or not may_raise() else config.scratch),
         ("address-space", config.memory * _MIB + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
         ("open-files", _OPEN_FILES + 16 * config.cpus),
@@ -313,12 +305,10 @@ def may_raise() -> bool:
 def bounds(config: QemuConfig) -> Mapping[str, str]:
     """Return the limits of a machine's cgroup, by the names of its files, see cgroups(7)."""
     return {
-        # The limit is twice the guest's memory, because during a migration a memory file has a copy
-        # of the guest's memory.
+        # Twice the guest's memory, because a memory file has a copy of it during a migration.
         "memory.max": str(2 * config.memory * _MIB + _OVERHEAD),
         "pids.max": str(_THREADS + 2 * config.cpus),
-        # QEMU may use one processor more than its guest has, for its own work.
-        "cpu.max": f"{(config.cpus + 1) * _PERIOD} {_PERIOD}",
+        "cpu.max": f"{(config.cpus + 1) * _PERIOD} {_PERIOD}",  # one more, for QEMU's own work
     }
 
 

@@ -13,8 +13,7 @@ from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
 # The kind of QEMU's exit for some of the reasons in QMP's event SHUTDOWN (the type ShutdownCause in
 # QEMU's qapi/run-state.json). For other reasons, the kind is found from QEMU's exit status. The
-# reason `guest-reset` can also mean that the guest powered off, because a guest without ACPI resets
-# the machine instead.
+# reason `guest-reset` may also be a power-off, for which guests without ACPI reset the machine.
 _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "guest-reset": ("reset", "the guest rebooted or powered off"),
     "guest-shutdown": ("shutdown", "the guest powered off"),
@@ -22,8 +21,7 @@ _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "host-signal": ("killed", "QEMU exited because of a signal"),
 }
 
-# The signals that kill a process because of its own faults. If another signal killed QEMU, some
-# process sent it, or QEMU exceeded a limit.
+# The signals that kill a process because of its own faults.
 _CRASHES = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}
 
 #: The error numbers that a process gets if the host or a resource limit denies it memory, open
@@ -66,9 +64,6 @@ _KILLED_AS: dict[KilledAs, tuple[ExitKind, str, str]] = {
     ),
 }
 
-# QEMU is killed by SIGBUS if a clone's memory is a file on a tmpfs that is full.
-_HINT_SIGBUS = f"check whether the disk of the cache is full: {cache.HINT_FULL}"
-
 _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 
 
@@ -90,13 +85,11 @@ def classify(
     """Return why QEMU has exited, judged by its exit status, its messages and what happened before.
 
     :param returncode: Exit status; -N if signal N killed QEMU.
-    :param reason: Reason in QMP's first SHUTDOWN event; None if there was no such event.
+    :param reason: See `Client.shutdown_reason`.
     :param internal_error: True if QEMU had paused the guest with the status `internal-error`.
     :param panic: Line of the kernel's crash on the console; None if there was none.
-    :param stderr: QEMU's standard error.
     :param killed_as: Reason why we killed QEMU; None if we did not.
-    :param write_error: Host's error message for a failed write to the scratch disk, after which
-        QEMU paused the guest; empty if there was none.
+    :param write_error: See `Client.write_error`.
     """
     if write_error:
         return _failed_write(write_error, returncode)
@@ -118,7 +111,9 @@ def classify(
     else:
         text = f"QEMU exited with status {returncode}{last_line}"
         kind = "exit"
-    hint = _HINT_SIGBUS if returncode == -SIGBUS else ""
+    # SIGBUS kills QEMU if the memory of a clone is a file on a tmpfs that is full.
+    full = f"check whether the disk of the cache is full: {cache.HINT_FULL}"
+    hint = full if returncode == -SIGBUS else ""
     return _exit("limit" if is_about_limit(stderr) else kind, text, returncode, hint)
 
 

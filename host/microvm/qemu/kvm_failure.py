@@ -19,7 +19,6 @@ _HOUR = 3600.0  # seconds
 class KvmFailure(NamedTuple):
     """A way in which KVM fails, such as a missing device file, and microvm's reaction to it.
 
-    :ivar name: Name of the failure, a single word.
     :ivar message: Message for the user, with the placeholder `{why}` for the cause.
     :ivar errors: Error numbers (errno) that mean this failure, if /dev/kvm cannot be opened or a
         virtual machine cannot be created.
@@ -27,8 +26,7 @@ class KvmFailure(NamedTuple):
         ready.
     :ivar remembered: Number of seconds for which `--accel auto` does not try KVM again after this
         failure; 0 if each start tries KVM.
-    :ivar told: True if `--accel auto` prints a notice, because the user may not expect this
-        failure.
+    :ivar told: True if `--accel auto` prints a notice, because users may not expect the failure.
     """
 
     name: str

@@ -47,15 +47,13 @@ class Launched(NamedTuple):
 
     The owner must kill the process and close the sockets.
 
-    :ivar config: Configuration of QEMU.
     :ivar memory: Files from which QEMU restores its guest, or to which it saves the guest, by their
         descriptors in QEMU. In this process, the descriptors may be closed.
     :ivar scratch: Our descriptor of the scratch disk; None if there is none.
     :ivar base: Our descriptor of the memory that the guest shares with other clones; None if it
         shares none.
     :ivar started_at: Time of the launch by `time.monotonic()`, in seconds.
-    :ivar files: Real path of each file, by the path /dev/fd/N under which QEMU knows the file. The
-        real paths are then shown in QEMU's messages.
+    :ivar files: Real path of each file, by the path /dev/fd/N that QEMU's messages contain.
     :ivar requests: QMP requests that start the guest.
     """
 
@@ -137,12 +135,13 @@ def launch(
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         disk = memory.scratch if memory else scratch
         base = memory.ram if memory and memory.saved and not memory.copied else None
-        kept_disk, kept_base = _duplicate(disk, on_failure), _duplicate(base, on_failure)
+        kept_disk, kept_base = (
+            None if each is None else duplicate(each, on_failure) for each in (disk, base)
+        )
         root = os.geteuid() == 0
         # If this process is root, the launcher gives QEMU another uid. QEMU then opens /dev/kvm
-        # with the rights of the device's group. Only if no group but root's may open the device,
-        # QEMU inherits an open descriptor of the device instead, because QEMU 8.2 cannot use such a
-        # descriptor.
+        # with the rights of the device's group. If only root's group may open the device, QEMU
+        # inherits an open descriptor instead, which QEMU 8.2 cannot use.
         drops_root = root and config.accel == "kvm"
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None
@@ -159,8 +158,7 @@ def launch(
             memory=memory,
         )
         asked = requests(memory)
-        # With `--confinement require`, the guest must not start before we know that QEMU is
-        # confined. So we send the requests later.
+        # With `--confinement require`, the guest starts only when we know that QEMU is confined.
         if config.confinement != "require":
             send_requests(qmp, asked)
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
@@ -263,10 +261,7 @@ def launch_errors() -> Iterator[None]:
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
-    """Return QEMU's arguments for a machine, with 0 instead of the number of each descriptor.
-
-    So the arguments for two configurations can be compared.
-    """
+    """Return QEMU's arguments with 0 as each descriptor, to compare those of two machines."""
     disk, scratch = 0 if config.disk else None, 0 if config.scratch else None
     inherited = Inherited(0, 0, 0, 0, 0, disk=disk, scratch=scratch)
     return arguments(config, inherited, tsc_khz=_tsc_khz())
@@ -292,12 +287,11 @@ def _group_of(device: Path) -> int | None:
     return None
 
 
-def _duplicate(descriptor: int | None, opened: ExitStack) -> int | None:
-    if descriptor is None:
-        return None
-    duplicate = os.dup(descriptor)
-    opened.callback(os.close, duplicate)
-    return duplicate
+def duplicate(descriptor: int, opened: ExitStack) -> int:
+    """Return a duplicate of a descriptor, which the stack `opened` closes."""
+    copy = os.dup(descriptor)
+    opened.callback(os.close, copy)
+    return copy
 
 
 def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack) -> int:
@@ -312,12 +306,8 @@ def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack
 
 @functools.cache
 def _tsc_khz() -> int | None:
-    """Return the frequency of an x86 host's time stamp counter in kHz; None on other hosts.
-
-    The value `bogomips` in /proc/cpuinfo is twice this frequency in MHz (calibrate_delay() in
-    Linux).
-    """
+    """Return the frequency of an x86 host's time stamp counter in kHz; None on other hosts."""
     with suppress(OSError):
         match = _BOGOMIPS.search(_CPUINFO.read_text())
-        return match and round(float(match[1]) * 500)
+        return match and round(float(match[1]) * 500)  # twice the MHz, see Linux' calibrate_delay()
     return None

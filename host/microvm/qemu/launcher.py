@@ -27,12 +27,11 @@ _DIGEST = 32
 _NAMES = re.compile(r"(confine|launcher)-(?:.*-)?([0-9a-f]+)")
 _MFD_EXEC = 0x10  # a flag of memfd_create(2), known since Linux 6.3
 _compiling = threading.Lock()
-# The launchers whose digest this process has checked. Each path has the inode, size and times of
-# the file at the check. If they have changed since, the digest is checked again.
+# The launchers whose digest this process has checked: the inode, size and times of each file at the
+# check, by its path. If they have changed since, the digest is checked again.
 _checked: dict[Path, tuple[int, ...]] = {}
-# For each launcher that cannot be executed in the cache, its path there, and the descriptor of a
-# copy in a memory file, which exists until this process exits. A launcher cannot be executed, for
-# example, if the file system of the cache is mounted with `noexec`.
+# The launchers that cannot be executed in the cache, because it is mounted with `noexec`, for
+# example: for each path, the descriptor of a copy in memory, which exists until this process exits.
 _in_memory: dict[Path, int] = {}
 
 
@@ -43,10 +42,7 @@ def sources() -> Path:
 
 
 def find() -> Path:
-    """Return the path of the launcher. If it is missing, take it from the guest pack or compile it.
-
-    :raises ConfinementError: The launcher cannot be compiled.
-    """
+    """Return the path of the launcher; a missing one is taken from the guest pack, or compiled."""
     try:
         path = _path()
         with _compiling:
@@ -56,8 +52,7 @@ def find() -> Path:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
     if path in _in_memory:
-        # The path does not contain /proc/self, because a child process executes the launcher, and
-        # that process has closed its copies of our descriptors.
+        # The path has our PID, not `self`: the child that executes it has closed our descriptors.
         return Path(f"/proc/{os.getpid()}/fd/{_in_memory[path]}")
     return path
 
@@ -71,8 +66,7 @@ def is_ready() -> bool:
 
 
 def _path() -> Path:
-    # The name must not be `confine-…`, because older versions stored the launcher of any guest pack
-    # under that name, even of an untrusted pack in the working folder.
+    # The name is not `confine-…`, under which older versions stored launchers of untrusted packs.
     return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
 
 
@@ -131,11 +125,7 @@ def _packed() -> bytes:
 
 
 def compiled(arch: Arch | None = None) -> bytes:
-    """Compile the launcher, and return the program.
-
-    :param arch: Architecture of the host that runs it; by default the architecture of this host.
-    :raises ImageError: No compiler is installed for the architecture, or the compiler failed.
-    """
+    """Compile the launcher for hosts of this or another architecture, and return the program."""
     command = compiler.compiler(arch or arches.find(), _NAME_IN_MESSAGES)
     return compiler.make_one(sources(), command, name=NAME, what=_NAME_IN_MESSAGES)
 
@@ -158,8 +148,7 @@ def _memory_file() -> int:
     """Return the descriptor of a new file in memory that can be executed."""
     name = f"microvm-{NAME}"
     try:
-        # Kernels before 6.3 do not know the flag MFD_EXEC. On these, every memory file can be
-        # executed.
+        # Kernels before 6.3 lack MFD_EXEC. On these, every memory file can be executed.
         with suppress(OSError):
             return os.memfd_create(name, os.MFD_CLOEXEC | _MFD_EXEC)
         return os.memfd_create(name, os.MFD_CLOEXEC)

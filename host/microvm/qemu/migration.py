@@ -26,8 +26,7 @@ MAPPED_RAM = (9, 0)
 _NO_PAUSE_MS = 1
 _ANY_PAUSE_MS = 1_000_000
 
-# Maximum number of bytes per second that QEMU sends: in effect no limit. The default of 128 MiB is
-# meant for a network, but we send to files.
+# Maximum number of bytes per second that QEMU sends: no limit, because we send to files.
 _BANDWIDTH = 1 << 40
 
 # The guest's processes are frozen when QEMU has at most this many bytes left to send, or half of
@@ -97,9 +96,8 @@ async def send(
         try:
             status = await _status(events, {_PAUSED, *_FINISHED})
             if status == _PAUSED and not frozen.is_set():
-                # QEMU has paused the guest before the guest had frozen its processes. So we let the
-                # guest continue until it has frozen them, and then let QEMU send it to the file
-                # again.
+                # The guest had not frozen its processes when QEMU paused it. Let it continue until
+                # it has frozen them, and then let QEMU send it to the file again.
                 await resume(qmp)
                 await _status(events, _FINISHED)
                 await freezing
@@ -131,8 +129,7 @@ async def _freeze_late(
 ) -> None:
     """Call `freeze` when QEMU has little of the guest's memory left to send, and set `frozen` then.
 
-    The function `freeze` freezes the guest's processes. After that, QEMU may pause the guest for as
-    long as it needs.
+    After that, QEMU may pause the guest for as long as it needs.
     """
     while await _is_early(qmp):  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
@@ -153,16 +150,12 @@ async def _is_early(qmp: Client) -> bool:
 async def resume(qmp: Client) -> None:
     """Let the guest continue after `send`, whether the sending has completed or failed."""
     await qmp.execute("migrate_cancel")
-    # QEMU reports that a migration has completed shortly before it leaves the state
-    # `finish-migrate`. In this state, QEMU refuses `cont`, so we wait until it has left the state.
-    while (await _run_state(qmp)) == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
+    # QEMU refuses `cont` in the state `finish-migrate`, which it leaves only shortly after it has
+    # reported that the migration has completed.
+    while await qmp.run_state() == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await qmp.execute("cont")
     await qmp.remove_descriptors()
-
-
-async def _run_state(qmp: Client) -> str:
-    return field(await qmp.execute("query-status"), str, "status")
 
 
 async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:

@@ -50,8 +50,7 @@ CHECK_INTERVAL = 0.5
 #: instead of seconds, because the clock continues when a signal stops this process, too.
 STOPPED_CHECKS = 6
 
-#: Number of checks in a row after which we kill a QEMU that sleeps before its guest has started. A
-#: QEMU that is only slow uses the CPU and does not sleep.
+#: The same for a QEMU that sleeps before its guest has started. A slow QEMU does not sleep.
 SILENT_CHECKS = 12
 
 _HINT_BUSY = "if this host is busy, try again, or start fewer machines at once"
@@ -64,10 +63,10 @@ _HINT_CONFINED = (
 _NOT_EXECUTED = {125, 127}
 
 _STDERR_KEPT = 8 << 10
+_STATUS_TIMEOUT = 5.0
 
-# Maximum time to read the rest of QEMU's output after its exit, in seconds. Usually the end of file
-# arrives at once. But a child that `multiprocessing` has forked may hold copies of QEMU's ends of
-# the sockets, and then no end of file arrives.
+# Maximum time to read the rest of QEMU's output after its exit, in seconds. No end of file arrives
+# if a child that `multiprocessing` has forked holds copies of QEMU's ends of the sockets.
 _DRAIN_TIMEOUT = 2.0
 
 
@@ -133,13 +132,13 @@ class Qemu:
 
     @property
     def base(self) -> int | None:
-        """The descriptor of the memory that the guest shares with other clones, if QEMU runs."""
+        """The descriptor of memory that clones share; None if there is none, or QEMU has exited."""
         return None if self.ended else self._launched.base
 
     @property
     def send_timeout(self) -> float:
         """Maximum number of seconds to send the running guest to a file, and to copy its disk."""
-        config = self._launched.config
+        config = self.config
         return SAVE_TIMEOUT + (config.memory + (config.scratch >> 20)) / _SLOWEST_MIB
 
     @property
@@ -221,15 +220,13 @@ class Qemu:
         migrating = asyncio.create_task(migrated)
         try:
             async with asyncio.timeout(timeout):
-                # The iterator over QEMU's events does not end when QEMU exits. So we wait for the
-                # migration and for QEMU's exit, whichever is first.
+                # The iterator over QEMU's events does not end when QEMU exits, so wait for either.
                 either = {migrating, self._owner}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 status = None
                 with suppress(QMPError):
                     status = migrating.result() if migrating.done() else None
-                # If the guest shuts down during a migration, QEMU cancels the migration, and then
-                # exits. We then report the exit.
+                # If the guest shuts down meanwhile, QEMU cancels the migration, and then exits.
                 exits = status != "completed" and self._qmp.shutdown_reason is not None
                 if status is None or exits:
                     raise _exit_error(await self.wait())
@@ -357,7 +354,9 @@ class Qemu:
             if self._qmp.garbled:
                 self._killed_as = "garbled"
             elif not self._qmp.write_error:
-                self._internal_error = await self._qmp.status() == "internal-error"
+                with suppress(QMPError, TimeoutError):
+                    async with asyncio.timeout(_STATUS_TIMEOUT):
+                        self._internal_error = await self._qmp.run_state() == "internal-error"
                 if not self._internal_error:
                     continue
             self._process.kill()
@@ -379,8 +378,7 @@ class Qemu:
             text = text.replace(name, str(path))
         return text
 
-    # The following two methods clean up after a failed start. They protect their work from a
-    # cancellation, because the caller of `start` may be cancelled during the cleanup.
+    # The following two methods clean up even if the caller of `start` is cancelled meanwhile.
 
     async def _close_qmp(self) -> None:
         await wait_ended([asyncio.create_task(self._qmp.close())])

@@ -24,7 +24,6 @@ _logger = Area("qemu")
 #: The oldest supported version of QEMU, which Debian 12 contains.
 MINIMUM_VERSION = (7, 2)
 
-_STATUS_TIMEOUT = 5.0
 _FD_SET = 9  # number of a set of descriptors; QEMU's command line uses lower numbers
 
 # A guest may have compromised QEMU, so two limits bound the data of QEMU that we store: the number
@@ -50,8 +49,7 @@ class Client(QMPClient):
 
     def __init__(self) -> None:
         super().__init__(readbuflen=_LINE_LIMIT)
-        # The base class QMPClient has a listener that would store every event for ever, because we
-        # do not read events from it. So we make it ignore all events.
+        # Ignore all events in the base class's listener, as it keeps events that nobody reads.
         self.events.event_filter = lambda _: False
         self.version = (0, 0)
         self.shutdown_reason: str | None = None
@@ -67,8 +65,6 @@ class Client(QMPClient):
     async def greet(self, port: socket.socket, pid: int, asked: Sequence[QmpRequest]) -> None:
         """Connect, and read QEMU's version and its answers to the requests `asked`, sent before.
 
-        :param port: Our end of the QMP socket.
-        :param pid: PID of QEMU, for the log.
         :param asked: The requests that were already sent. The first one negotiates capabilities.
         :raises TemplateError: QEMU refused a request.
         :raises QemuError: QEMU is too old, or the host refused it a resource.
@@ -76,8 +72,7 @@ class Client(QMPClient):
         """
         self._port = port
         self._asked = asked
-        # We do not set the `name` of the base class, because `logging` would keep a logger for each
-        # name for ever.
+        # Do not set the `name` of the base class: `logging` would keep its logger for ever.
         self._pid = pid
         self._limit = Limit(_logger, f"QMP of process {pid}")
         with suppress(AssertionError):  # raised if QEMU exits right after its last answer
@@ -116,19 +111,12 @@ class Client(QMPClient):
         with suppress(ExecuteError):
             await self.execute("remove-fd", {"fdset-id": _FD_SET})
 
-    async def status(self) -> object:
-        """Return QEMU's status of the guest, such as `running`; None if QEMU does not answer."""
-        with suppress(QMPError, TimeoutError):
-            async with asyncio.timeout(_STATUS_TIMEOUT):
-                answer = await self.execute("query-status")
-                return answer.get("status") if isinstance(answer, dict) else None
-        return None
+    async def run_state(self) -> str:
+        """Return QEMU's status of the guest, such as `running`."""
+        return field(await self.execute("query-status"), str, "status")
 
     async def wait_paused(self) -> None:
-        """Wait until QEMU pauses its guest, or sends invalid QMP.
-
-        This also returns if QEMU has done so since the last call.
-        """
+        """Wait until QEMU has paused its guest or sent invalid QMP since the last call."""
         await self._paused.wait()
         self._paused.clear()
 
@@ -144,10 +132,7 @@ class Client(QMPClient):
                 await self.disconnect()
 
     async def _negotiate(self) -> None:
-        """Read QEMU's answers to the requests that we have already sent.
-
-        The base class would negotiate capabilities here, but our first request does that.
-        """
+        """Read QEMU's answers to our first requests, which also negotiate the capabilities."""
         for request in self._asked:
             self._log("->", Message(request.message))
             answer = await self._recv()
@@ -207,9 +192,7 @@ class Client(QMPClient):
 def field(answer: object, kind: type[_T], *names: str) -> _T:
     """Return a field of an answer or event of QEMU, after a check that the field is a `kind`.
 
-    :param kind: Expected type of the value.
     :param names: Names of the nested objects, and of the field.
-    :raises QMPError: The field is missing, or has another type.
     """
     for name in names:
         answer = answer.get(name) if isinstance(answer, Mapping) else None

@@ -16,12 +16,10 @@ from microvm.qemu.launch import find_qemu
 class AcceleratorChoice:
     """The choice of the accelerators, KVM or emulation, for one start. It records if KVM works.
 
-    :param requested: Accelerator that the user requested.
     :param arch: Architecture of the guest.
     :param notify: Function that is called with a notice for the user if KVM is not used.
     :ivar candidates: Accelerators to try, in this order.
-    :raises QemuError: If QEMU or a program that it needs is not installed.
-    :raises UsageError: If this host does not support the requested accelerator.
+    :raises QemuError: If QEMU is not installed, or the requested accelerator cannot be used.
     """
 
     def __init__(self, requested: Accelerator, arch: str, notify: Callable[[str], None]) -> None:
@@ -49,8 +47,7 @@ class AcceleratorChoice:
         async with AsyncExitStack() as held:
             if len(self.candidates) > 1:
                 path, purpose = self._probes.path, "finds out whether KVM works"
-                # If the lock for testing KVM cannot be taken, for example in a read-only cache,
-                # this start tries KVM at the same time as other starts.
+                # In a read-only cache, for example, starts try KVM without a lock.
                 with suppress(CacheError):
                     await held.enter_async_context(start.lock_held(path, purpose, self._notify))
                 self.candidates = self._find()
@@ -73,8 +70,7 @@ class AcceleratorChoice:
     def failed(self, error: QemuError | BootError) -> None:
         """Record that the start failed with the accelerator that was tried last."""
         if self.candidates[-1] != "tcg" and start.failure_of_start(error).remembered:
-            # KVM worked before, and has failed now. So delete the record that KVM works, and the
-            # next start tests KVM again.
+            # KVM worked before, and has failed now. So let the next start test it again.
             self._probes.forget()
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:

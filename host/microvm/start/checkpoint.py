@@ -21,7 +21,7 @@ from microvm.concurrency.threads import check_stopped, in_stoppable_thread
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
 from microvm.images import Image
 from microvm.qemu.command_line import Memory
-from microvm.qemu.launch import launch
+from microvm.qemu.launch import duplicate, launch
 from microvm.start import scratch, snapshots, sparse
 from microvm.start.origin import Origin, origin
 from microvm.start.running_vm import RunningVM
@@ -51,7 +51,7 @@ class Checkpoint:
     def opened(self) -> Iterator[Memory]:
         """Context manager that yields the checkpoint's files for one QEMU; see `restorable`."""
         with ExitStack() as files:
-            ram = _duplicate(self._memory.ram, files)
+            ram = duplicate(self._memory.ram, files)
             state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
             memory = restorable(ram, state, self._memory.scratch, copied=self.copied)
             yield files.enter_context(memory)
@@ -62,13 +62,8 @@ class Checkpoint:
         files = {"ram": memory.ram, "state": memory.state}
         files |= {} if memory.scratch is None else {"scratch": memory.scratch}
         files |= {} if self._base is None else {"base": self._base}
-        record = {
-            "origin": self.origin._asdict(),
-            "pause": self.pause,
-            "copied": self.copied,
-            "files": [*files],
-        }
-        return record, [*files.values()]
+        record = {"origin": self.origin._asdict(), "pause": self.pause, "copied": self.copied}
+        return {**record, "files": [*files]}, [*files.values()]
 
     @classmethod
     def of(cls, record: dict[str, Any], files: list[int]) -> Self:
@@ -97,7 +92,7 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
         async with _snapshot_errors(vm):
             await vm.check()
             memory = own_files.enter_context(blank())
-            base = None if vm.qemu.base is None else _duplicate(vm.qemu.base, own_files)
+            base = None if vm.qemu.base is None else duplicate(vm.qemu.base, own_files)
             if config.scratch:
                 disk = own_files.enter_context(scratch.empty(config.scratch))
                 memory = memory._replace(scratch=disk)
@@ -123,9 +118,8 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
-            # If QEMU exits during the copy, the descriptor of its scratch disk is closed. So the
-            # thread that copies the disk gets a duplicate of the descriptor.
-            disk = _duplicate(vm.qemu.scratch, files)
+            # Copy from a duplicate, because the disk's descriptor is closed when QEMU exits.
+            disk = duplicate(vm.qemu.scratch, files)
             await in_stoppable_thread(scratch.copy, disk, memory.scratch)
 
     async def freeze() -> None:
@@ -140,8 +134,7 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
         with vm.guest.held():
-            # Launch the receiver (a second QEMU) before the machine's QEMU sends its guest. So the
-            # receiver starts up while the guest is sent, and the checkpoint takes less time.
+            # The receiver, a second QEMU, starts up while the first one sends its guest.
             launched = launch(vm.qemu.config, memory._replace(sent=sent))
             try:
                 await vm.qemu.send(target, freeze, copy_disk)
@@ -154,12 +147,6 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
                     pause = time.monotonic() - frozen[0]
         timeout = vm.qemu.send_timeout + CLONE_TIMEOUT
         return await RunningVM.start(launched, None, timeout, resume=False), pause
-
-
-def _duplicate(file: int, files: ExitStack) -> int:
-    copy = os.dup(file)
-    files.callback(os.close, copy)
-    return copy
 
 
 def _seal(file: int) -> None:

@@ -13,8 +13,8 @@ from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
 
-# An origin records how and where a guest was saved. These of its fields must have the same values
-# when the guest is restored. Each field is followed by the error text for a difference.
+# The fields of an origin that must have the same values when the guest is restored, each with the
+# error text for a difference.
 _REQUIREMENTS = {
     "qemu_build": "it was saved by another QEMU",
     "arguments_sha256": "its QEMU had other arguments",
@@ -37,14 +37,10 @@ class Origin(NamedTuple):
     :ivar folder: Folder of the image; empty if the image is in the cache, where its name is enough.
     :ivar qemu: Path of the QEMU that saved the guest.
     :ivar qemu_build: Size and modification time of that QEMU.
-    :ivar arguments_sha256: Digest of the command-line arguments of QEMU.
     :ivar host_sha256: Digest of the host's properties that the guest sees, such as those of the
         CPU; empty under emulation.
-    :ivar accel: Accelerator of QEMU.
     :ivar memory: Memory of the guest in MiB.
-    :ivar cpus: Number of CPUs of the guest.
-    :ivar scratch: Size in bytes of the disk to which the guest writes changes of its root file
-        system; 0 if the guest holds them in memory.
+    :ivar scratch: See `QemuConfig.scratch`.
     """
 
     image: str
@@ -67,9 +63,9 @@ class Origin(NamedTuple):
         return tuple(getattr(self, name) for name in _REQUIREMENTS)
 
     def obstacle(self, here: Origin) -> str:
-        """Return why a host with the origin `here` cannot restore this guest; empty if it can.
+        """Return why the guest cannot be restored on a host whose guests have the origin `here`.
 
-        :param here: Origin that a guest would have if it were saved on this host now.
+        The text is empty if it can.
         """
         for name, text in _REQUIREMENTS.items():
             if (then := getattr(self, name)) != (now := getattr(here, name)):

@@ -24,20 +24,17 @@ MAX_SECONDS = 60.0
 """Maximum number of seconds of failed starts in a row; after that, no machine is started again."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.2
-"""Seconds between the first failed start and the next one, and the maximum of later pauses.
-
-Each pause is twice as long as the one before it.
-"""
+"""Seconds after the first failed start, and the maximum. Each pause is twice the one before."""
 
 # Ways in which QEMU exits for causes outside of the guest, so that another start may succeed.
 _PASSING_EXITS = {"killed", "crash", "limit", "internal_error"}
 
 
 def is_worthwhile(error: BaseException) -> bool:
-    """Return True if another start of a machine may succeed after a start failed with this error.
+    """Return True if a start, or a snapshot, that failed with this error may succeed if repeated.
 
-    Another start may succeed if QEMU was killed or crashed, if the host lacked memory or another
-    resource, or if the guest did not answer in time. The rule also applies to taking a snapshot.
+    It may succeed if QEMU was killed or crashed, if the host lacked memory or another resource, or
+    if the guest did not answer in time.
     """
     if isinstance(error, SnapshotError):  # `error` is the error of an attempt to take a snapshot
         return error.__cause__ is not None and is_worthwhile(error.__cause__)
@@ -55,11 +52,7 @@ def is_worthwhile(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to start a machine: when it began, and how many attempts failed just before.
-
-    :ivar began: Time at which the attempt began, of `time.monotonic()`.
-    :ivar failures: Number of attempts that had failed in a row when it began.
-    """
+    """An attempt to start a machine: when it began, and how many failed in a row just before."""
 
     began: float
     failures: int

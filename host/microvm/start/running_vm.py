@@ -30,8 +30,7 @@ class StartTimes:
     """The times at which the steps of a start ended, in seconds of `time.monotonic()`.
 
     :ivar begun: Time just before QEMU was started.
-    :ivar running: Time at which the guest executed its first instruction after it was booted or
-        restored.
+    :ivar running: Time at which the guest executed its first instruction.
     :ivar ready: Time at which the guest's daemon answered.
     """
 
@@ -43,10 +42,7 @@ class StartTimes:
 class RunningVM:
     """A running machine whose guest is ready. `start` creates the machine, and `end` stops it.
 
-    :ivar qemu: QEMU process of the machine.
-    :ivar guest: Guest in the machine.
     :ivar times: Times of the steps of the start; not set before the guest is ready.
-    :ivar console: Console of the guest.
     """
 
     def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
@@ -133,11 +129,9 @@ class RunningVM:
             raise self.guest.error
 
     async def end(self) -> None:
-        """Stop the machine, which may be in any state; idempotent.
+        """Kill QEMU in any state, and release all resources of the machine on the host; idempotent.
 
-        QEMU is killed, and the guest is not shut down, because no data of the guest is kept, and a
-        shutdown takes long under emulation. When this method returns, QEMU has exited and all
-        resources on the host are released.
+        The guest is not shut down, because none of its data is kept, and that takes long.
         """
         self.guest.fail(GuestDied("the machine was stopped"))
         try:

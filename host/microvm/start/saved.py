@@ -42,10 +42,7 @@ FORMAT = 6
 """Version of the format of saved guests. Guests in the format of another version cannot be used."""
 
 Flaw = Literal["damaged", "outdated", "unreadable"]
-"""The kinds of flaws of a saved guest.
-
-An `outdated` guest was saved by another version of microvm.
-"""
+"""The kinds of flaws of a saved guest; another version of microvm saved an `outdated` one."""
 
 LOST = ("damaged", "outdated")
 """Flaws with which a saved guest can never be used again."""
@@ -64,7 +61,6 @@ class SavedManifest(NamedTuple):
     """The manifest of a saved guest: its origin, and the digests of its files.
 
     :ivar name: Name of the saved guest's folder.
-    :ivar origin: Image, QEMU and options with which the guest was started.
     :ivar copied: True if each clone needs a copy of the memory, because QEMU cannot share the file.
     :ivar state_sha256: Digest of the file `state`, in hexadecimal.
     :ivar ram_sha256: Digest of the file `ram`, in hexadecimal; see `sparse.digest`.
@@ -83,9 +79,7 @@ class SavedManifest(NamedTuple):
 class SavedGuest(NamedTuple):
     """A saved guest in the cache: its manifest, or the reason why the guest cannot be used.
 
-    :ivar name: Name of the folder.
     :ivar manifest: Manifest of the guest; None if the guest has a flaw.
-    :ivar flaw: Flaw, the reason why the guest cannot be used; None if it can.
     :ivar size: Number of bytes that the guest occupies on the disk.
     :ivar used: Time at which the guest was last cloned, in seconds since 1970.
     """
@@ -101,8 +95,6 @@ class FlawError(Exception):
     """Error: a saved guest cannot be used, because its files are damaged, outdated or unreadable.
 
     The text explains the flaw further, or is empty.
-
-    :ivar flaw: Kind of the flaw.
     """
 
     def __init__(self, flaw: Flaw, why: str = "") -> None:
@@ -162,18 +154,9 @@ def write(
     folder.mkdir()
     state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
     (folder / STATE).write_bytes(state)
-    digests = {RAM: _keep(memory.ram, folder / RAM, base), SCRATCH: ""}
-    if memory.scratch is not None:
-        digests[SCRATCH] = _keep(memory.scratch, folder / SCRATCH)
-    manifest = SavedManifest(
-        format=FORMAT,
-        name=name,
-        origin=origin,
-        copied=copied,
-        state_sha256=sha256(state).hexdigest(),
-        ram_sha256=digests[RAM],
-        scratch_sha256=digests[SCRATCH],
-    )
+    ram = _keep(memory.ram, folder / RAM, base)
+    disk = "" if memory.scratch is None else _keep(memory.scratch, folder / SCRATCH)
+    manifest = SavedManifest(FORMAT, name, origin, copied, sha256(state).hexdigest(), ram, disk)
     complete(folder, manifest)
 
 

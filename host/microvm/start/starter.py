@@ -31,8 +31,7 @@ _logger = Area("start")
 CLONE_TIMEOUT = 20.0
 """Maximum number of seconds from the start of QEMU until the clone is ready."""
 
-# Ways in which QEMU exits because of the guest or of QEMU itself, and not because of a signal from
-# outside.
+# Ways in which QEMU exits because of the guest or of itself, not because of a signal from outside.
 _OWN_EXITS = {"exit", "panic", "reset", "shutdown"}
 
 
@@ -106,7 +105,7 @@ class Starter:
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
     async def clone(self) -> start.RunningVM:
-        """Clone a guest from a template, which is created if it does not exist; or else boot.
+        """Clone a guest from a template, which is created if it does not exist. Otherwise boot.
 
         The errors are those of `boot`.
         """
@@ -223,9 +222,8 @@ class Starter:
 def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
     """Context manager that reports errors of QEMU, but not of boots, as `_Refused`/`_Unavailable`.
 
-    `_Refused` means that QEMU cannot save or restore this guest.
-    If QEMU was killed by a signal, reached a limit, took too long or lacked a resource of the host,
-    the template may still be good.
+    `_Refused` means that QEMU cannot save or restore this guest. If QEMU was killed by a signal,
+    reached a limit, took too long or lacked a resource, the template may still be good.
 
     :param boots: True if a guest boots in the block. Errors of the boot itself are not converted.
     """
@@ -238,17 +236,15 @@ def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
     except (QemuError, MachineError) as error:
         kind = error.qemu_exit.kind if error.qemu_exit else None
         if boots and kind == "internal_error":
-            # After an internal error of QEMU, booting the guest again would take as long and fail
-            # in the same way. So raise a `BootError`, after which the guest is not booted again.
+            # Another boot would take as long and fail in the same way. So raise a `BootError`,
+            # after which the guest is not booted again.
             failed = BootError(error.message, hint=error.hint, detail=error.detail)
             failed.qemu_exit = error.qemu_exit
             raise failed from error
         own = kind in _OWN_EXITS
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
-        # If a guest is lost after it has just booted, that does not show that QEMU cannot save
-        # guests. `_Refused` would say so. So raise `_Unavailable`, which only says that no clone
-        # can be started now.
+        # The loss of a guest that has just booted does not show that QEMU cannot save guests.
         refused = own and not (boots and isinstance(error, MachineError))
         raise (_Refused if refused else _Unavailable)(f"{action}: {error.message}") from error
     except (CacheError, ImageError, OSError) as error:

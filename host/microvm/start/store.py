@@ -38,11 +38,8 @@ class Store:
     The methods raise a `TemplateError` or a `SnapshotError` if a saved guest does not exist, is
     damaged or is in use, or if its name is invalid.
 
-    :param folder: Name of the folder.
     :param noun: Word for a saved guest in messages: `template` or `snapshot`.
-    :param error: Type of error to raise if a saved guest cannot be used.
-    :param remedy: Hint for the user in that error; empty if microvm replaces the saved guest
-        itself.
+    :param remedy: Hint for users in `error`; empty if microvm replaces the saved guest itself.
     """
 
     def __init__(
@@ -59,10 +56,7 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """Path of the folder, which may not exist yet.
-
-        :raises CacheError: If other users can change the folder's content; see `cache.trust`.
-        """
+        """Path of the folder, which may not exist yet. No other user can change it."""
         return cache.folder(self._name)
 
     def path(self, name: str) -> Path:
@@ -105,7 +99,7 @@ class Store:
             return self.open(name, files).manifest
 
     def open(self, name: str, files: ExitStack) -> OpenedGuest:
-        """Compare the files of a saved guest with their digests; return them open until `files`."""
+        """Open a saved guest whose files match their digests. The stack `files` closes them."""
         guest = self._open(self.path(name), files)
         if guest is None:
             raise self.missing(name)
@@ -143,12 +137,10 @@ class Store:
     ) -> None:
         """Save a guest in the cache under `name`; QEMU has written it to the files in `memory`.
 
-        A saved guest of the same name is replaced.
+        A saved guest of the same name is replaced. The caller must hold the lock of `path(name)`.
+        See `SavedManifest` for the other arguments.
 
-        The caller must hold the lock of `path(name)`. See `SavedManifest` for the other arguments.
-
-        :param base: Memory of a similar guest, with which the file shares blocks on the disk if
-            that is possible.
+        :param base: Memory of a similar guest, with which the file shares disk blocks if possible.
         :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
         """
         path = self.path(name)
@@ -181,8 +173,7 @@ class Store:
         with lock.attempt(path) as is_locked:
             if not is_locked:
                 raise self._error(f"{name} is being saved by {lock.holder(path)} now")
-            # Rename the folder before removing it, so that other processes never find an incomplete
-            # guest. If another process has removed the folder first, FileNotFoundError is ignored.
+            # Rename the folder first, so that other processes never find an incomplete guest.
             with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
                 path.replace(gone)
 

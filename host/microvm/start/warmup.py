@@ -67,7 +67,7 @@ async def prepare_guest(
 async def warm_up(run: Run) -> None:
     """Run a few commands in a guest with the function `run`, so that later commands are faster."""
     for argv, options in _COMMANDS:
-        # If the image lacks this program, even the failed attempt to start it warms up the kernel.
+        # Even a failed attempt to start a program that the image lacks warms up the kernel.
         with suppress(ExecError):
             await run(argv, timeout=_TIMEOUT, **options)
 

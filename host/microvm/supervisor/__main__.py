@@ -28,10 +28,7 @@ from microvm.supervisor.supervisor import Supervisor
 
 
 def main() -> None:
-    """Run the supervisor in a forked child process, so that it outlives the calling process.
-
-    Then the supervisor is no child of the process that started it.
-    """
+    """Run the supervisor in a forked process, which is no child of the process that started it."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -53,8 +50,7 @@ async def _serve(
     starter: ClientConnection, runtime: RuntimeDirectory, directory: MachineDirectory
 ) -> None:
     try:
-        # Do not limit this wait, because the process that starts the machine may first have to
-        # build an image.
+        # Do not limit this wait, because the starter may first have to build an image.
         order = (await starter.request(timed=False))["order"]
     except EOFError:
         return runtime.remove(directory)

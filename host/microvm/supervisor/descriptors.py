@@ -19,8 +19,7 @@ from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
 _INTERVAL = 0.2  # seconds between two checks whether the descriptor was closed
-# Device number of /dev/ptmx. Each opening of this device creates another terminal. So use the
-# client's descriptor, instead of opening the file again in non-blocking mode.
+# Device number of /dev/ptmx, which is not opened again, because that creates another terminal.
 _PTMX = os.makedev(5, 2)
 
 PAUSE = 0.05
@@ -39,9 +38,8 @@ class ClientDescriptor:
         self._polls = True  # True if poll(2) shows whether the descriptor is ready
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            # The client has opened this descriptor only for the opposite direction, so each read or
-            # write will fail. Do not open its file again, because that could open the other end of
-            # a pipe.
+            # The client has opened the descriptor for the opposite direction only, so each read or
+            # write will fail. Opening its file again could open the other end of a pipe.
             return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
@@ -60,9 +58,8 @@ class ClientDescriptor:
         flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             reopened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-        # This file cannot be opened a second time, in non-blocking mode. An example is a terminal
-        # of another user after su(1). So read and write the file in threads, where blocking does no
-        # harm.
+        # Some files cannot be opened a second time, such as a terminal of another user after su(1).
+        # Use such a file in threads, where blocking does no harm.
         except OSError:
             self._blocks = True
             return
@@ -124,19 +121,13 @@ class ClientDescriptor:
         return os.write(self._descriptor, view)
 
     def _write_duplicate(self, descriptor: int, view: memoryview) -> None:
-        """Write data to a duplicate of the descriptor, in a thread, until all is written.
-
-        A thread cannot be cancelled, so it checks regularly whether `close` was called, and then
-        stops.
-        """
+        """Write data to a duplicate of the descriptor, in a thread; stop when `close` is called."""
         try:
             while view and self._descriptor >= 0:
                 if not self._polls or wait_ready({descriptor: POLLOUT}, _INTERVAL):
                     try:
                         view = view[os.write(descriptor, view) :]
-                    # A terminal raises this error if it lacks room for the two bytes of a newline.
-                    # So try again.
-                    except BlockingIOError:
+                    except BlockingIOError:  # a terminal lacks room for the two bytes of a newline
                         time.sleep(PAUSE)
         finally:
             os.close(descriptor)

@@ -50,7 +50,6 @@ class ConsoleLog:
     """
 
     def __init__(self, directory: MachineDirectory) -> None:
-        """Store the folder of the machine. The first output creates a file in it."""
         self._directory = directory
         self._file = -1
         self._left = 0

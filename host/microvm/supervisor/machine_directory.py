@@ -54,7 +54,7 @@ class MachineDirectory:
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
-        """Use a descriptor of the folder. If `held`, it has the lock. `close` closes it."""
+        """Use an open `descriptor` of the folder, which `close` closes. If `held`, it is locked."""
         self.name = name
         self.descriptor = descriptor
         self.held = held

@@ -57,8 +57,7 @@ class CommandQueue:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                # This request was cancelled just when its turn came, so give its turn to the next
-                # request.
+                # The request was cancelled just when its turn came, so the next one gets the turn.
                 self._pass_on()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
@@ -68,8 +67,7 @@ class CommandQueue:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                # Do not clear `runs`, which marks the guest as busy, before the next request takes
-                # its turn. Otherwise a new request could use the guest first.
+                # Do not clear `runs`, or a new request could use the guest before the next one.
                 turn.set_result(None)
                 return
         self.runs = ""

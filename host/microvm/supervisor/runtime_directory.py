@@ -91,12 +91,9 @@ class RuntimeDirectory:
         for name in self._folders():
             try:
                 self.of(name).close()
-            # This folder was just removed, or does not belong to a machine, so skip it.
-            except FileNotFoundError:
+            except FileNotFoundError:  # just removed, or not the folder of a machine
                 continue
-            # This folder cannot be opened. List its name all the same, so that users can try a
-            # command with this name, which reports the reason.
-            except OSError:
+            except OSError:  # commands with this name report the reason, so list it
                 pass
             names.append(name)
         return names
@@ -317,9 +314,7 @@ def _unfit(given: str) -> str:
         found = os.stat(given)
     except OSError as error:
         return error.strerror or str(error)
-    # The folder may belong to another user: for example, sudo keeps XDG_RUNTIME_DIR of the user who
-    # called it.
-    if found.st_uid != os.geteuid():
+    if found.st_uid != os.geteuid():  # sudo may keep the variable of the user who called it
         return "it is of another user"
     return "others can write to it" if found.st_mode & (_OTHERS & 0o022) else ""
 
@@ -334,9 +329,9 @@ def _in_temporary(folder: str = "") -> str:
 
 
 def _elsewhere(name: str, path: str) -> str:
-    """Return another runtime directory than `path` if it has a machine `name`, otherwise "".
+    """Return a runtime directory other than `path` that has a machine `name`; "" if none has.
 
-    The other directories are those that would be used if the environment variables were not set.
+    Without the environment variables, microvm would use one of the other directories.
     """
     session, temporary = _in_session(f"/run/user/{os.geteuid()}"), _in_temporary("/tmp")  # noqa: S108
     others = (each for each in (session, _in_temporary(), temporary) if each != path)

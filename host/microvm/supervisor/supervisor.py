@@ -28,25 +28,21 @@ from microvm.units import format_duration
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
-# `_MOST_LASTING`: maximum number of simultaneous requests without a time limit, such as commands.
-# `_FILES`: number of open files that each of them needs. `_OTHER_FILES`: number of open files that
-# are reserved for everything else. If the process may open fewer files, the maximum is lower.
+# Maximum number of simultaneous requests without a time limit, such as commands. It is lower if
+# this process may not open enough files: `_FILES` for each, and `_OTHER_FILES` for the rest.
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
 _BACKLOG = 1024  # number of clients that may wait to connect; the kernel can have a lower limit
 _MOST_SILENT = 64  # maximum number of clients that have not sent their request yet
 
-# Seconds between two pings to an idle guest, and maximum number of seconds for its answer. Nothing
-# but a missing answer shows that an idle guest has halted.
+# Seconds between two pings to an idle guest, and maximum number of seconds for its answer. Only a
+# missing answer shows that an idle guest has halted.
 _PING_INTERVAL = 30.0
 _PING_TIMEOUT = 60.0
 
-# `_CHECK_INTERVAL`: seconds between two checks that the machine's folder and socket exist.
-# `_REFRESH_INTERVAL`: seconds between two updates of the modification times of these files, so that
-# the host does not remove them as unused.
-_CHECK_INTERVAL = 1.0
-_REFRESH_INTERVAL = 3600.0
+_CHECK_INTERVAL = 1.0  # seconds between two checks that the machine's folder and socket exist
+_REFRESH_INTERVAL = 3600.0  # seconds between two updates of their modification times
 
 _LAST_REPLIES = 5.0  # maximum number of seconds to send replies after the machine has ended
 _TRY_AGAIN = "try again when some of them have ended"
@@ -88,8 +84,6 @@ class Termination:
 class Supervisor:
     """The supervisor of one named machine: it starts the machine, and handles requests of clients.
 
-    :ivar machine: the machine, after its start.
-    :ivar queue: the queue of requests that need the guest.
     :ivar facts: the content of `machine.json`, after the start of the machine.
     :ivar ended: a future, which is done when the machine has to end. Its result is the reason.
     :ivar gone: an event, which is set when the machine has ended and its files are removed.
@@ -107,8 +101,7 @@ class Supervisor:
         self.ending: Termination | None = None
         self._runtime = runtime
         self._connections: set[asyncio.Task[None]] = set()
-        # Clients that have connected and not sent a request yet; the client that has waited the
-        # longest comes first.
+        # Clients that have not sent a request yet, in the order in which they connected.
         self._silent: dict[ClientConnection, None] = {}
         self._lasting = 0
         self._end_record: EndRecord
@@ -122,7 +115,7 @@ class Supervisor:
     async def supervise(
         self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
     ) -> None:
-        """Call `start`, and handle requests until the machine ends. `order` limits its age.
+        """Call `start`, and handle requests until the machine ends. `order` may limit its age.
 
         :param start: starts the machine, sets `machine`, and sends the reply to the starter.
         :param order: the starter's description of the machine, with its maximum age and idle time.
@@ -182,8 +175,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_PING_INTERVAL)
             if not self.queue.runs:
-                # If the guest does not answer, ignore the error here: `_watch_machine` then ends
-                # the machine.
+                # Ignore the error if the guest does not answer: `_watch_machine` ends the machine.
                 with suppress(MachineError):
                     await self.machine.ping(_PING_TIMEOUT)
 
@@ -232,8 +224,8 @@ class Supervisor:
         while True:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
-            # A connection cannot be accepted, for example because this process has too many open
-            # files. Refuse a client that has sent no request, and try again after a pause.
+            # This process may have too many open files, for example. So refuse a client that has
+            # sent no request, and try again after a pause.
             except OSError:
                 self._hurry()
                 await asyncio.sleep(_ACCEPT_PAUSE)
@@ -299,9 +291,8 @@ class Supervisor:
         try:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                # `_listen` is done: the client has disconnected, has sent a signal for a command
-                # that has not started, or has sent an invalid line (this raises an error). In each
-                # case, cancel the request.
+                # The client has disconnected, has sent a signal before its command started, or has
+                # sent an invalid line (this raises an error). In each case, cancel the request.
                 number = await listening
                 await cancel([work])
                 if number is not None:
@@ -311,9 +302,7 @@ class Supervisor:
             await cancel([work, listening])
         try:
             reply = {"result": work.result()}
-        # A TypeError means that the request has an unknown option, so report this error to the
-        # client, too.
-        except (MicroVMError, OSError, TypeError) as error:
+        except (MicroVMError, OSError, TypeError) as error:  # TypeError: there is no such option
             await request.client.fail(self._explained(error))
         else:
             await request.client.send(reply, request.client.passed)
@@ -326,9 +315,7 @@ class Supervisor:
             return self.directory.error(error.message)
         explained = self.directory.error(self.ending.reason)
         if self.ending.traceless:
-            # The hint refers to the stored console output, which was removed with the machine's
-            # folder. So remove the hint.
-            explained.hint = ""
+            explained.hint = ""  # the hint refers to files in the folder, which was removed
         return explained
 
     def describe(self, order: dict[str, Any]) -> None:
@@ -359,10 +346,7 @@ class Supervisor:
 
 
 def _most_lasting() -> int:
-    """Return the maximum number of simultaneous requests without a time limit (`LASTING`).
-
-    It is so low that this process can still open files for other requests, such as `stop`.
-    """
+    """Return the maximum number of simultaneous requests without a time limit (`LASTING`)."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(_MOST_LASTING, (files - _OTHER_FILES) // _FILES))
 

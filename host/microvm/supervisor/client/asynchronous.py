@@ -59,7 +59,7 @@ class AsyncConnection:
             self._send()
 
     def cancel_request(self) -> None:
-        """Cancel the request. The supervisor then disconnects, so the last event is `end`."""
+        """Cancel the request. The supervisor then disconnects, and `on_event` gets `end`."""
         if self._connection.fileno() >= 0:
             with suppress(OSError):  # ignore the error if the supervisor has exited
                 self._connection.shutdown(socket.SHUT_WR)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 from microvm.errors import GuestDied
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
@@ -35,14 +33,11 @@ class AttachedVM(Machine):
         self.name, self.facts = connector.find(name)
         self.confinement = self.facts.get("confinement", "auto")
         self._stopped = False
-        self._connector = connector.MachineConnector(self.name, self.facts)
+        self._connector = connector.Connector(self.name, self.facts)
         self._remote = RemoteGuest(self._connector, defaults=self.facts.get("defaults"), wait=wait)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} of {self.facts.get('image')}>"
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.detach()

@@ -31,9 +31,7 @@ _KILL_TIMEOUT = 10.0
 
 _INTERVAL = 5.0  # seconds of a supervisor's silence before it gets a ping
 
-# Number of intervals that a client waits for data before it checks whether the supervisor is
-# stopped, for example by SIGSTOP. If the supervisor is stopped, the client gives up.
-_STOPPED_SILENCES = 2
+_STOPPED_SILENCES = 2  # intervals of silence before we check whether SIGSTOP stopped the supervisor
 _PAUSE = 0.02  # seconds between two attempts to connect to a supervisor
 _CHUNK = 1 << 16
 
@@ -149,8 +147,7 @@ class BlockingConnection:
         process = os.pidfd_open(self._pid())
         hangup = {self.socket.fileno(): POLLRDHUP}
         try:
-            # If the supervisor has closed the socket, send no signal: it may have exited, and its
-            # process id may belong to another process now.
+            # If the socket is closed, the process id may belong to another process by now.
             if not wait_ready(hangup, 0):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 wait_ready(hangup, _KILL_TIMEOUT)
@@ -188,9 +185,8 @@ def connect_to(
                 raise directory.error() from None
             if isinstance(error, TimeoutError) or time.monotonic() > deadline:
                 raise lazy.failures.silent(directory.name) from None
-            # The first two errors mean that the supervisor is starting or ending. A BlockingIOError
-            # means that so many clients connect that the socket's backlog is full. In all three
-            # cases, try again.
+            # These errors mean that the supervisor is starting or ending, or that too many clients
+            # connect at once. So try again.
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise
             time.sleep(_PAUSE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
 from microvm.printable import quoted
@@ -16,32 +16,11 @@ from microvm.supervisor.names import NAME_RULE
 from microvm.supervisor.runtime_directory import RuntimeDirectory, is_name
 
 
-class Connector(Protocol):
-    """An object that opens connections to one supervisor.
+class Connector:
+    """A connector to the supervisor of one machine, never of a new machine with the same name.
 
     :ivar name: the name of the machine.
     """
-
-    name: str
-
-    def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to the supervisor, send a request, and return the socket. This can block.
-
-        :raises MicroVMError: the supervisor has exited.
-        """
-        ...
-
-    def lost(self) -> MachineError:
-        """Return the error for a supervisor that has exited, with the reason."""
-        ...
-
-    def silent(self) -> MachineError:
-        """Return the error for a supervisor that does not answer."""
-        ...
-
-
-class MachineConnector:
-    """A connector to the supervisor of one machine, never of a new machine with the same name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
         """Create a connector for a machine; `facts` is the content of its `machine.json`."""
@@ -49,6 +28,10 @@ class MachineConnector:
         self._identity = _identity(facts)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
+        """Connect to the supervisor, send a request, and return the socket. This can block.
+
+        :raises MicroVMError: the supervisor has exited.
+        """
         line = protocol.request(**request)
         with self._directory() as directory:
             connection = blocking.connect_to(directory)
@@ -60,6 +43,7 @@ class MachineConnector:
         return connection.socket
 
     def lost(self) -> MachineError:
+        """Return the error for a supervisor that has exited, with the reason."""
         try:
             with self._directory() as directory:
                 return directory.error()
@@ -67,6 +51,7 @@ class MachineConnector:
             return error
 
     def silent(self) -> MachineError:
+        """Return the error for a supervisor that does not answer."""
         return failures.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:

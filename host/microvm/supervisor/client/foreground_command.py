@@ -105,8 +105,7 @@ class _ForegroundCommand:
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number, handler in before.items():
-                # Keep a handler SIG_IGN. For example, nohup(1) sets it so that this process ignores
-                # SIGHUP.
+                # Keep ignoring a signal that, for example, nohup(1) has made this process ignore.
                 if handler is not signal.SIG_IGN:
                     signal.signal(number, self._on_signal)
             if terminal:
@@ -146,8 +145,7 @@ class _ForegroundCommand:
                 data = data[os.write(self.feed, data) :]
                 if not data:
                     return
-        # The terminal was hung up, or the command has closed its input, so stop copying.
-        except OSError:
+        except OSError:  # the terminal was hung up, or the command has closed its input
             pass
         del self.readable[0]
         os.close(self.feed)
@@ -165,9 +163,8 @@ class _ForegroundCommand:
 
         def restore() -> None:
             signal.signal(signal.SIGWINCH, resized)
-            # If the terminal was hung up, its settings cannot be restored, so ignore the error.
             with lazy.contextlib.suppress(termios.error):
-                termios.tcsetattr(0, termios.TCSADRAIN, before)
+                termios.tcsetattr(0, termios.TCSADRAIN, before)  # fails if the terminal was hung up
 
         self.restore = restore
         tty.setraw(0, termios.TCSADRAIN)
@@ -182,8 +179,7 @@ class _ForegroundCommand:
         """Pass a Ctrl-C to the supervisor. A second Ctrl-C within a second ends this process.
 
         The supervisor passes it to the command, or cancels the request if the command has not
-        started. Only the supervisor knows which: the output of a command can be seen before this
-        process has received the event `started`.
+        started. This process does not know for sure whether the command has started.
         """
         interrupt.note(number)
         if self.leaving:
@@ -211,9 +207,7 @@ class _ForegroundCommand:
         """Make the supervisor kill the command, and wait at most 10 s until it has done so."""
         connected = self.connection.socket
         with lazy.contextlib.suppress(OSError):
-            # 1 is socket.SHUT_WR. When the supervisor sees that this process sends no more, it
-            # kills the command.
-            connected.shutdown(1)
+            connected.shutdown(1)  # 1 is SHUT_WR; the supervisor then kills the command
             connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):
                 pass

@@ -28,7 +28,7 @@ _CHUNK = 1 << 16
 
 
 def inspect(names: Sequence[str] | None = None) -> tuple[list[dict[str, Any]], MicroVMError | None]:
-    """Return descriptions of these or all machines, and an error for names that are not found.
+    """Return descriptions of the machines `names`, or of all, and an error for unknown names.
 
     The machines are sorted by name, or in the order of `names`. Each description has `name` and
     `state`: `starting`, `running`, `ending`, `silent` (the supervisor does not answer), or `gone`
@@ -84,9 +84,7 @@ class _Inspection:
         assert self.connection is not None  # noqa: S101 - the supervisor was asked
         try:
             self.answer = self.connection.reply()
-        # This error means that the machine has just ended, or that its supervisor uses another
-        # version of the protocol.
-        except MicroVMError:
+        except MicroVMError:  # the machine has just ended, or its wire has another version
             self.is_alive = self.directory.is_alive()
             self.answer = {**self._known(), "state": "running"} if self.is_alive else None
 
@@ -117,7 +115,7 @@ def _collect(asked: list[_Inspection]) -> None:
 
 
 def stop(names: Sequence[str] | None) -> Iterator[str]:
-    """End these or all machines at the same time. Yield each name when its machine has ended.
+    """End the machines `names`, or all, at the same time. Yield each name when it has ended.
 
     If a supervisor does not answer, or its wire has another version, it is killed. The kernel then
     kills QEMU, too.
@@ -134,9 +132,7 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             _end(name)
         except MicroVMError as error:
             done.put((name, error))
-        # Every error goes into the queue, because its reader, another thread, would not notice an
-        # exception here and would wait forever.
-        except Exception as error:
+        except Exception as error:  # without this, the reader of the queue would wait for ever
             done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
         else:
             done.put((name, None))
@@ -165,14 +161,11 @@ def _end(name: str) -> None:
                 connection.reply(max_pings=_MAX_PINGS)
             except GuestUnresponsive:
                 connection.kill()
-            # This error means that the supervisor uses another version of the protocol. The
-            # supervisor has closed the connection, so connect again to kill it.
+            # The supervisor, whose wire has another version, has disconnected. Kill it.
             except UsageError:
                 with connect_to(directory) as another:
                     another.kill()
-            # Ignore this error if the supervisor is dead, because somebody may have killed it. The
-            # machine has then ended, too.
-            except MicroVMError:
+            except MicroVMError:  # somebody may have killed the supervisor
                 if not directory.wait_dead(_DEATH_TIMEOUT):
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):
@@ -234,8 +227,7 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
             yield from _rest(file)
             if file >= 0 and not _has_name(directory, newer, file):
                 yield from _rest(file)
-                # The file was renamed when it was full, so open the new file for further output.
-                file = -1
+                file = -1  # it was renamed when it was full, so open the new file
             elif last or connection is None:
                 return
             else:

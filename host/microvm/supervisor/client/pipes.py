@@ -37,7 +37,7 @@ class OutputPipe:
         self._loop.add_reader(self._file, self._read)
 
     def consumed(self, amount: int) -> None:
-        """Count `amount` bytes as taken by the user. If the buffer was full, read again."""
+        """Count `amount` bytes as taken by the user. If the buffer was full, resume reading."""
         was_full = self._unconsumed >= WINDOW
         self._unconsumed -= amount
         if was_full and self._unconsumed < WINDOW and not self.ended:

@@ -149,8 +149,8 @@ class RemoteGuest:
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
-        # Use a task of its own, because a request can only be cancelled after it was sent. If this
-        # method is cancelled, the task continues until then, and `_leave` cancels the request.
+        # A request can only be cancelled after it was sent. So if this method is cancelled, this
+        # task continues until then, and `_leave` cancels the request.
         opening = asyncio.ensure_future(self._open(argv, request, fields, fed))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -231,9 +231,7 @@ async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None,
 def _ask(
     connector: Connector, request: Mapping[str, Any], files: Sequence[FileIO], owner: ExitStack
 ) -> socket.socket:
-    # Close the files here in the thread that uses them. If the waiting task closed them, it could
-    # do so too early, because it may be cancelled.
-    with owner:
+    with owner:  # closes the files in this thread; the waiting task may be cancelled before
         return connector.ask(request, [file.fileno() for file in files])
 
 
