@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from tests.support.commands import below
 
 from microvm.cli.root import _GROUPS, _VERBS, cli
 from microvm.cli.table import echo
@@ -31,21 +32,9 @@ def microvm(*arguments: str | bytes) -> subprocess.CompletedProcess[str]:
     )
 
 
-def pages(command: click.Command, *path: str) -> list[tuple[str, ...]]:
-    """Return the names of a command and of all its subcommands."""
-    found = [path]
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            assert below is not None
-            found += pages(below, *path, name)
-    return found
-
-
 @pytest.mark.parametrize(
     ("command", "verb"),
-    [(command, verb) for command in (cli, proto) for verb in pages(command)],
+    [(command, verb) for command in (cli, proto) for verb, _ in below(command)],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value.name,
 )
 def test_help_is_whole(command: click.Command, verb: tuple[str, ...]) -> None:

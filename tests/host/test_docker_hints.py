@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +11,12 @@ from typing import Any, cast
 import click
 import pytest
 from click.testing import CliRunner
-from tests.host.test_cli import pages
+from tests.support.commands import below, parsed_jobs
 
 from microvm.cli import docker_hints, env_file, fast_path, group, log, names, parameters
 from microvm.cli.root import cli
 from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
-from microvm.jobs import file as jobfile
 from microvm.option import options_of
 from microvm.options import ExecOptions, MachineOptions
 from microvm.progress import STDERR
@@ -109,7 +107,7 @@ def test_what_is_missing_is_said(verb: str, given: list[str]) -> None:
     assert "Missing argument" in said
 
 
-@pytest.mark.parametrize("verb", pages(cli), ids=" ".join)
+@pytest.mark.parametrize("verb", [verb for verb, _ in below(cli)], ids=" ".join)
 @pytest.mark.parametrize(
     "given", [[], ["-v"], ["-h"], ["-it"], ["-a", "b", "c", "d"]], ids=" ".join
 )
@@ -208,16 +206,8 @@ def test_no_error_says_a_variables_value(env: Any) -> None:
     assert "s3cr3t" not in str(refused.value)
     line = json.dumps({"argv": ["true"], "env": env}).encode()
     with pytest.raises(UsageError) as refused:
-        asyncio.run(_parsed(line))
+        parsed_jobs(line)
     assert "s3cr3t" not in str(refused.value)
-
-
-async def _parsed(line: bytes) -> None:
-    async def lines() -> AsyncIterator[bytes]:
-        yield line
-
-    async for _ in jobfile.parse(lines()):
-        pass
 
 
 def test_an_option_that_is_no_variable_is_refused() -> None:
@@ -274,7 +264,7 @@ def test_help_may_be_in_the_middle() -> None:
 
 
 def test_every_answer_is_of_a_verb_that_is_there() -> None:
-    verbs = {" ".join(verb) for verb in pages(cli)}
+    verbs = {" ".join(verb) for verb, _ in below(cli)}
     assert {*docker_hints._HINTS_BY_VERB, *docker_hints._EXTRA_ARGUMENTS} <= verbs
     assert {*group._EQUIVALENTS.values()} <= {*verbs, "--version"}
     assert not {*group._EQUIVALENTS, *group._HINTS} & verbs
@@ -318,7 +308,7 @@ def test_a_word_may_be_an_image(
 
 
 def test_every_group_of_commands_gives_hints() -> None:
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
+    for name, command in below(cli):
+        if not name:
+            continue
         assert not isinstance(command, click.Group) or type(command).__name__ == "VerbGroup", name

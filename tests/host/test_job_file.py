@@ -5,30 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.commands import parsed_jobs
 
 from microvm.cli.line_reader import read_lines
 from microvm.errors import ExecTimeout, FileError, GuestDied, StartError, UsageError
 from microvm.guest.process import CompletedProcess
-from microvm.jobs.file import LineJob, parse, report
+from microvm.jobs.file import LineJob, report
 from microvm.jobs.job import Outcome
-
-
-def parsed(text: str | bytes, env: dict[str, str] | None = None) -> list[LineJob]:
-    data = text.encode() if isinstance(text, str) else text
-
-    async def given() -> AsyncIterator[bytes]:
-        for line in data.split(b"\n"):
-            yield line
-
-    async def main() -> list[LineJob]:
-        return [job async for job in parse(given(), env)]
-
-    return asyncio.run(main())
 
 
 def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
@@ -40,7 +27,7 @@ def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
 {"argv": ["cat"], "id": {"any": 1}, "stdin": "h\\u00e9", "env": {"A": "1"}, "timeout": 0.5}
 """
     env = {b"A": b"0", b"B": b"2"}
-    assert parsed(text, {"A": "0", "B": "2"}) == [
+    assert parsed_jobs(text, {"A": "0", "B": "2"}) == [
         LineJob(["sh", "-c", 'echo "$HOME" | cat'], env=env, line=3),
         LineJob(["echo", "a b"], env=env, line=4),
         LineJob(
@@ -57,7 +44,7 @@ def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
 def test_units_are_those_of_the_command_line() -> None:
     text = b"""{"argv": ["cat"], "timeout": "2m", "grace": "500ms", "max_output": "1K", \
 "max_memory": "64M"}"""
-    (job,) = parsed(text.replace(b"\\\n", b""))
+    (job,) = parsed_jobs(text.replace(b"\\\n", b""))
     assert job.options == {
         "timeout": 120,
         "grace": 0.5,
@@ -68,7 +55,7 @@ def test_units_are_those_of_the_command_line() -> None:
 
 
 def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
-    (job,) = parsed(b"echo \xff\r")
+    (job,) = parsed_jobs(b"echo \xff\r")
     assert [os.fsencode(argument) for argument in job.argv] == [b"sh", b"-c", b"echo \xff"]
 
 
@@ -113,14 +100,14 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
 )
 def test_a_line_that_cannot_be_is_named(line: str, says: str) -> None:
     with pytest.raises(UsageError, match=r"^line 2: ") as caught:
-        parsed(f"true\n{line}\n")
+        parsed_jobs(f"true\n{line}\n")
     assert says in caught.value.message
 
 
 @pytest.mark.parametrize("line", ['{"argv": "ls"}', '["ls", 1]', "[]"])
 def test_a_command_that_is_no_list_says_how_one_looks(line: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parsed(line)
+        parsed_jobs(line)
     assert caught.value.hint.startswith('such as ["ls", "-l"]; a line that is not JSON')
 
 
@@ -183,7 +170,7 @@ def test_bytes_that_are_no_utf_8_are_json_and_come_back(argv: list[str | bytes])
     assert "argv" not in value
     assert not any("\ud800" <= char <= "\udfff" for char in json.dumps(value, ensure_ascii=False))
     again = {"argv_base64": value["argv_base64"], "stdin_base64": value["stdout_base64"]}
-    (job,) = parsed(json.dumps(again).encode())
+    (job,) = parsed_jobs(json.dumps(again).encode())
     assert job == LineJob(BYTES, input=b"\xed\xb3\xbf", env={}, line=1)
 
 
@@ -205,7 +192,7 @@ def test_files_go_with_a_job_as_text_or_base64_and_come_back_so() -> None:
         "files": {"/a": "text", "b": {"base64": "/w=="}},
         "collect": ["/out", "b", "/out"],
     }
-    (job,) = parsed(json.dumps(given).encode())
+    (job,) = parsed_jobs(json.dumps(given).encode())
     assert job.files == {"/a": b"text", "b": b"\xff"}
     assert job.collect == ("/out", "b")
     done = CompletedProcess(("true",), 0, b"", b"")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, Literal, cast
 
 import click
 import pytest
+from tests.support.commands import below, parsed_jobs
 from tests.support.options import exec_options
 
 from microvm import Job, MicroVM, Pool, options, sync
@@ -23,7 +23,7 @@ from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
 from microvm.guest.request import HostLimits, request_of
 from microvm.jobs import file as jobfile
-from microvm.jobs.file import _KEYS, LineJob, _json_types, parse
+from microvm.jobs.file import _KEYS, LineJob, _json_types
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions, PoolOptions, RunOptions
 from microvm.wire import codec
@@ -167,16 +167,13 @@ def test_an_invented_option_is_a_key_of_a_job(
     monkeypatch.setitem(jobfile._OPTIONS, "invented", Option("", name="invented", type=hint))
     monkeypatch.setitem(_KEYS, "invented", _json_types(hint))
 
-    async def parsed(content: Any) -> LineJob:
-        async def lines() -> AsyncIterator[bytes]:
-            yield json.dumps({"argv": ["true"], "invented": content}).encode()
-
-        (job,) = [job async for job in parse(lines())]
+    def parsed(content: Any) -> LineJob:
+        [job] = parsed_jobs(json.dumps({"argv": ["true"], "invented": content}))
         return job
 
-    assert dict(asyncio.run(parsed(value)).options)["invented"] == value
+    assert dict(parsed(value).options)["invented"] == value
     with pytest.raises(UsageError, match=r"line 1: invented (cannot|must) be"):
-        asyncio.run(parsed(wrong))
+        parsed(wrong)
 
 
 @pytest.mark.parametrize(
@@ -279,18 +276,8 @@ def test_an_unknown_option_of_a_job_is_refused() -> None:
 _SHORT = {"--env": "-e", "--workdir": "-w", "--user": "-u", "--verbose": "-v", "--memory": "-m"}
 
 
-def _commands(group: click.Group, context: click.Context) -> Iterator[click.Command]:
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from _commands(command, context)
-        else:
-            yield command
-
-
 def test_all_verbs_spell_an_option_the_same_way() -> None:
-    for command in _commands(cli, click.Context(cli)):
+    for _, command in below(cli):
         options = [each.opts for each in command.params if isinstance(each, click.Option)]
         assert not any("--cwd" in each for each in options), command.name
         for long, short in _SHORT.items():

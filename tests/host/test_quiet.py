@@ -7,11 +7,10 @@ import re
 import sys
 from collections.abc import Iterator
 
-import click
 import pexpect
 import pytest
 from click.testing import CliRunner
-from tests.host.test_cli import pages
+from tests.support.commands import below
 
 from microvm.cli import standard_streams
 from microvm.cli.root import cli
@@ -65,15 +64,11 @@ def test_quiet_leaves_errors(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_whatever_says_how_far_it_is_can_be_quiet() -> None:
-    quiet = set()
-    for verb in pages(cli):
-        command: click.Command | None = cli
-        for name in verb:
-            assert isinstance(command, click.Group)
-            command = command.get_command(click.Context(command), name)
-        assert command is not None
-        if any("--quiet" in option.opts for option in command.params):
-            quiet.add(" ".join(verb))
+    quiet = {
+        " ".join(verb)
+        for verb, command in below(cli)
+        if any("--quiet" in option.opts for option in command.params)
+    }
     assert quiet >= {
         *("run", "map", "bench", "start", "exec", "cp", "kernel build", "snapshot prune"),
         *(f"image {verb}" for verb in "build pull import export rm prune tag".split()),

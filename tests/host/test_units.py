@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from tests.host.test_cli import pages
+from tests.support.commands import below, parsed_jobs
 
 import microvm
 from microvm import sync
@@ -19,7 +18,6 @@ from microvm.cli import preset_sources, presets
 from microvm.cli.root import cli
 from microvm.cli.verbs.image_build import _limits
 from microvm.errors import ExecTimeout, MemoryLimit, OutputLimit, UsageError
-from microvm.jobs.file import parse
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions
 from microvm.units import exact_size, parse_duration, parse_size
@@ -49,12 +47,9 @@ DECLARED = [
 
 def of_verbs() -> Iterator[tuple[str, click.Option]]:
     """Return all options of the command line that accept a size or a time."""
-    for verb in pages(cli):
-        command: Any = cli
-        for name in verb:
-            command = command.get_command(click.Context(command), name)
+    for verb, command in below(cli):
         for option in command.params:
-            if option.metavar in WRITTEN:
+            if option.metavar in WRITTEN and isinstance(option, click.Option):
                 yield " ".join(verb), option
 
 
@@ -117,7 +112,8 @@ def test_units_everywhere(option: Option, monkeypatch: pytest.MonkeyPatch, tmp_p
     if "map" in option.verbs and option.name in options_of(ExecOptions):
         for given in (text, number):
             job: dict[str, object] = {"argv": ["true"], option.name: given}
-            assert asyncio.run(_options(job))[option.name] == number
+            [parsed] = parsed_jobs(json.dumps(job))
+            assert dict(parsed.options)[option.name] == number
     if option.name not in presets.OPTIONS:
         return
     monkeypatch.delenv(preset_sources.NO_FILES, raising=False)
@@ -128,14 +124,6 @@ def test_units_everywhere(option: Option, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert getattr(presets.Presets().find(option.name, "run"), "value", None) == number
     monkeypatch.setenv(presets.variable_of(option.name), text)
     assert getattr(presets.Presets().find(option.name, "run"), "value", None) == number
-
-
-async def _options(job: dict[str, object]) -> dict[str, Any]:
-    async def lines() -> AsyncIterator[bytes]:
-        yield json.dumps(job).encode()
-
-    (parsed,) = [each async for each in parse(lines())]
-    return dict(parsed.options)
 
 
 RESULTS = {"CompletedProcess", "GuestStatus"}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.support.commands import below
 
 from microvm import __version__
 from microvm.cli.root import cli
@@ -32,16 +33,6 @@ SOURCE = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "prot
 
 #: The folder of the manual pages.
 MANUAL = f"microvm_proto-{__version__}.data/data/share/man/man1"
-
-
-def below(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Return the names of a command and of all its subcommands."""
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            if (each := command.get_command(context, name)) is not None:
-                yield from below(each, *path, name)
 
 
 VERBS = {**dict(below(cli, "microvm")), **dict(below(proto, "microvm-proto"))}
