@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,15 @@ def test_an_error_class_of_the_user_is_not_created() -> None:
 )
 def test_invalid_json_gives_an_error_that_says_so(value: object) -> None:
     assert "cannot be decoded" in str(from_json(value))
+
+
+@pytest.mark.parametrize("error", [*examples()], ids=lambda error: type(error).__name__)
+def test_an_error_can_be_pickled(error: MicroVMError) -> None:
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (type(again), again.args) == (type(error), error.args)
+    assert (str(again), to_json(again)) == (str(error), to_json(error))
+    for name in ("errno", "strerror", "filename"):
+        assert getattr(again, name, None) == getattr(error, name, None)
 
 
 def test_an_unknown_error_class_keeps_its_message() -> None:

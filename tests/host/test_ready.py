@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from tests.support.peer import SOON, TIMEOUT, connected, greeted
+from tests.support.peer import SOON, TIMEOUT, Peer, connected, greeted
 
 from microvm.errors import GuestDied, MachineError, ProtocolError, VersionMismatch
+from microvm.guest.guest import Guest
 from microvm.wire import codec
 from microvm.wire.codec import Stream
 from microvm.wire.session import Session
 
 
-async def test_unanswered_hello_raises_timeout_error() -> None:
-    async with connected() as (guest, _):
-        with pytest.raises(TimeoutError):
-            await guest.ready(SOON)
-        assert guest.error is None
+@pytest.fixture
+async def connection() -> AsyncIterator[tuple[Guest, Peer]]:
+    """A guest that is connected, but not ready, and the peer that simulates it."""
+    async with connected() as both:
+        yield both
 
 
-async def test_guest_can_be_awaited_again_after_a_timeout() -> None:
-    async with connected() as (guest, peer):
-        with pytest.raises(TimeoutError):
-            await guest.ready(SOON)
-        await peer.greet()
-        await guest.ready(TIMEOUT)
-        await peer.expect(codec.Resume)
+async def test_unanswered_hello_raises_timeout_error(guest: Guest) -> None:
+    with pytest.raises(TimeoutError):
+        await guest.ready(SOON)
+    assert guest.error is None
+
+
+async def test_guest_can_be_awaited_again_after_a_timeout(guest: Guest, peer: Peer) -> None:
+    with pytest.raises(TimeoutError):
+        await guest.ready(SOON)
+    await peer.greet()
+    await guest.ready(TIMEOUT)
+    await peer.expect(codec.Resume)
 
 
 async def test_guest_gets_time_and_entropy_of_its_session() -> None:
@@ -37,30 +44,27 @@ async def test_guest_gets_time_and_entropy_of_its_session() -> None:
         assert await peer.expect(codec.Resume) == codec.Resume(7, b"\x05" * 64)
 
 
-async def test_guest_stays_frozen_until_it_is_resumed() -> None:
-    async with connected() as (guest, peer):
-        await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
-        assert await peer.hears_nothing()
-        guest.resume()
+async def test_guest_stays_frozen_until_it_is_resumed(guest: Guest, peer: Peer) -> None:
+    await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
+    assert await peer.hears_nothing()
+    guest.resume()
+    await peer.expect(codec.Resume)
+
+
+async def test_a_paused_guest_resumes_before_its_first_command(guest: Guest, peer: Peer) -> None:
+    await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
+    process = guest.exec(["true"])
+    await peer.expect(codec.Resume)
+    await peer.expect(codec.ExecRequest)
+    guest.fail(GuestDied("enough"))
+    with pytest.raises(GuestDied):
+        await process.wait()
+
+
+async def test_a_paused_guest_resumes_before_it_is_held(guest: Guest, peer: Peer) -> None:
+    await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
+    with guest.held():
         await peer.expect(codec.Resume)
-
-
-async def test_a_paused_guest_resumes_before_its_first_command() -> None:
-    async with connected() as (guest, peer):
-        await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
-        process = guest.exec(["true"])
-        await peer.expect(codec.Resume)
-        await peer.expect(codec.ExecRequest)
-        guest.fail(GuestDied("enough"))
-        with pytest.raises(GuestDied):
-            await process.wait()
-
-
-async def test_a_paused_guest_resumes_before_it_is_held() -> None:
-    async with connected() as (guest, peer):
-        await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
-        with guest.held():
-            await peer.expect(codec.Resume)
 
 
 async def test_keep_waits_for_the_answer_to_a_ping() -> None:
@@ -73,46 +77,41 @@ async def test_keep_waits_for_the_answer_to_a_ping() -> None:
         await keeping
 
 
-async def test_frames_of_an_older_session_are_ignored() -> None:
-    async with connected() as (guest, peer):
-        await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
-        await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
-        await peer.expect(codec.Resume)
-        assert guest.error is None
+async def test_frames_of_an_older_session_are_ignored(guest: Guest, peer: Peer) -> None:
+    await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
+    await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
+    await peer.expect(codec.Resume)
+    assert guest.error is None
 
 
-async def test_closed_port_before_the_answer_is_a_lost_guest() -> None:
-    async with connected() as (guest, peer):
-        peer.port.close()
-        with pytest.raises(GuestDied, match="the connection to the guest ended"):
-            await guest.ready(TIMEOUT)
+async def test_closed_port_before_the_answer_is_a_lost_guest(guest: Guest, peer: Peer) -> None:
+    peer.port.close()
+    with pytest.raises(GuestDied, match="the connection to the guest ended"):
+        await guest.ready(TIMEOUT)
 
 
-async def test_guest_of_another_schema_is_refused() -> None:
-    async with connected() as (guest, peer):
-        await peer.greet(digest=0)
-        with pytest.raises(VersionMismatch):
-            await guest.ready(TIMEOUT)
-        assert await peer.is_left()
+async def test_guest_of_another_schema_is_refused(guest: Guest, peer: Peer) -> None:
+    await peer.greet(digest=0)
+    with pytest.raises(VersionMismatch):
+        await guest.ready(TIMEOUT)
+    assert await peer.is_left()
 
 
-async def test_guest_that_sends_garbage_is_refused() -> None:
-    async with connected() as (guest, peer):
-        await peer.say(b"login: \r\n\r\n\r\n")
-        with pytest.raises(ProtocolError, match="malformed frame"):
-            await guest.ready(TIMEOUT)
-        assert await peer.is_left()
+async def test_guest_that_sends_garbage_is_refused(guest: Guest, peer: Peer) -> None:
+    await peer.say(b"login: \r\n\r\n\r\n")
+    with pytest.raises(ProtocolError, match="malformed frame"):
+        await guest.ready(TIMEOUT)
+    assert await peer.is_left()
 
 
-async def test_commands_are_refused_before_the_guest_is_ready() -> None:
-    async with connected() as (guest, _):
-        with pytest.raises(MachineError):
-            guest.exec(["true"])
-        with pytest.raises(MachineError):
-            await guest.ping()
-        with pytest.raises(MachineError):
-            await guest.status()
-        with pytest.raises(MachineError):
-            await guest.keep()
-        with pytest.raises(MachineError):
-            guest.resume()
+async def test_commands_are_refused_before_the_guest_is_ready(guest: Guest) -> None:
+    with pytest.raises(MachineError):
+        guest.exec(["true"])
+    with pytest.raises(MachineError):
+        await guest.ping()
+    with pytest.raises(MachineError):
+        await guest.status()
+    with pytest.raises(MachineError):
+        await guest.keep()
+    with pytest.raises(MachineError):
+        guest.resume()
