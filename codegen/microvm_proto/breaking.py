@@ -73,6 +73,7 @@ class Comparison:
             self._found.error("framing-changed", ("framing",), text, "restore the framing")
         self._constants()
         self._messages()
+        self._conversations()
         self._found.reserved(old.reserved, new.reserved, ("protocol", "reserved"))
         if new.prefix != old.prefix:
             text = f"older peers send lengths and counts of type `{old.prefix.name}`"
@@ -158,6 +159,30 @@ class Comparison:
                 )
                 hint = f"restore it; once no peer uses it any more, write `reserved = [{number}]`"
                 self._found.removed("message-removed", ("message", at, "name"), text, hint)
+
+    def _conversations(self) -> None:
+        """Check that older programs accept the same messages in the same states as before.
+
+        Only messages that the released version has are compared. So a later version can add steps
+        with its new messages, and states that only these reach.
+        """
+        new = self.new.at(self.old.version)
+        numbers = {message.number for message in self.old.messages}
+        known = {each.name: each for each in new.messages if each.number in numbers}
+        before = {message.name: message for message in self.old.messages}
+        there = {each.name: (at, each) for at, each in enumerate(new.conversations)}
+        for old_at, old in enumerate(self.old.conversations):
+            if old.name not in there:
+                text = f"older peers keep to the conversation `{old.name}`"
+                self._found.removed("conversation-changed", ("conversation", old_at, "name"), text)
+                continue
+            at, conversation = there[old.name]
+            now = {*conversation.of_messages(known).rules(known, self.new.ends)}
+            changes = now ^ {*old.rules(before, self.old.ends)}
+            if changes:
+                first = " ".join(map(str, min(changes, key=str)))
+                text = f"older peers know other rules of `{old.name}`: {first}"
+                self._found.error("conversation-changed", ("conversation", at, "name"), text)
 
     def _renumbered(self, path: Path, name: str, number: int) -> None:
         message = f"the number of `{name}` was {number}"

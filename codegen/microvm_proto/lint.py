@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from microvm_proto import backends
+from microvm_proto import backends, resolve_states
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
@@ -100,6 +100,9 @@ def lint(document: Document, schema: Schema) -> None:
     _check_messages(document, schema)
     check_framing(document, schema)
     _check_constants(document, schema)
+    for group in resolve_states.names(schema.conversations):
+        _check_names(document, group)
+    resolve_states.check_conversations(document, schema)
     _check_outputs(document, schema)
     _check_modules(document, schema)
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from microvm_proto.faults import FAULTS
 from microvm_proto.framing import SIZES, Framing
 from microvm_proto.schema import Message, Schema
+from microvm_proto.states import Amount, Conversation
 from microvm_proto.types import (
     U32,
     Array,
@@ -86,6 +87,44 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
         yield "[[message]]", _message(message)
         for field in message.fields:
             yield "[[message.field]]", _field(message, field)
+    for conversation in schema.conversations:
+        yield from _conversation(conversation, {each.name: each for each in schema.messages})
+
+
+_Tables: TypeAlias = Iterator[tuple[str, Mapping[str, Value | None]]]
+
+
+def _conversation(conversation: Conversation, messages: Mapping[str, Message]) -> _Tables:
+    yield "[[conversation]]", {"name": conversation.name, "per": conversation.per}
+    for condition in conversation.conditions:
+        yield "[[conversation.condition]]", {"name": condition.name}
+    for state in conversation.states:
+        yield "[[conversation.state]]", {"name": state.name, "final": state.final or None}
+        for step in state.steps:
+            yield (
+                "[[conversation.state.step]]",
+                {
+                    "message": step.message,
+                    "from": step.sender if messages[step.message].sender == "both" else None,
+                    "next": step.following,
+                    "when": step.condition or None,
+                },
+            )
+    for request in conversation.requests:
+        keys: dict[str, Value | None] = {"message": request.message}
+        yield "[[conversation.request]]", {**keys, "answers": list(request.answers)}
+    for counter in conversation.counters:
+        yield "[[conversation.counter]]", {"name": counter.name}
+        yield from (("[[conversation.counter.add]]", _amount(each)) for each in counter.adds)
+        yield from (("[[conversation.counter.take]]", _amount(each)) for each in counter.takes)
+
+
+def _amount(amount: Amount) -> Mapping[str, Value | None]:
+    return {
+        "message": amount.message,
+        "field": amount.field,
+        "when": amount.condition or None,
+    }
 
 
 def _framing(framing: Framing) -> Mapping[str, Value | None]:

@@ -10,6 +10,7 @@ from microvm_proto import lint
 from microvm_proto.digest import seeds, wire_digest
 from microvm_proto.load import Document, Table
 from microvm_proto.resolve_framing import framing
+from microvm_proto.resolve_states import conversation
 from microvm_proto.resolve_types import Types, prefix, renamed
 from microvm_proto.schema import Constant, Message, Output, Schema, Section
 from microvm_proto.types import INTEGERS
@@ -60,6 +61,7 @@ class _Resolver:
         types = Types(root, lengths, self.since)
         constants = tuple(self.constant(table) for table in root.tables("constant"))
         types.constants = {constant.name: constant for constant in constants}
+        messages = tuple(self.message(table, ends, types) for table in root.tables("message"))
         schema = Schema(
             path=self.document.path,
             name=name,
@@ -68,7 +70,7 @@ class _Resolver:
             doc=doc,
             sections=tuple(_section(table) for table in root.tables("section")),
             enums=types.enums,
-            messages=tuple(self.message(table, ends, types) for table in root.tables("message")),
+            messages=messages,
             outputs=tuple(self.output(table) for table in root.tables("output")),
             reserved=reserved,
             constants=constants,
@@ -76,6 +78,9 @@ class _Resolver:
             structs=types.structs,
             prefix=lengths,
             framing=framing(root),
+            conversations=tuple(
+                conversation(table, ends, messages) for table in root.tables("conversation")
+            ),
         )
         root.done()
         return schema

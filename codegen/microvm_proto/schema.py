@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from microvm_proto.framing import PLAIN, Framing
+from microvm_proto.states import Conversation
 from microvm_proto.types import (
     NOT_RENAMED,
     U32,
@@ -148,6 +149,7 @@ class Schema:
     framing: Framing = PLAIN
     seeds: tuple[tuple[int, int], ...] = ()
     digest: int = 0
+    conversations: tuple[Conversation, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -174,15 +176,17 @@ class Schema:
 
     def at(self, version: int) -> Schema:
         """Return the schema as it was in `version`, without later additions. Its `digest` is 0."""
+        known = {each.name: each for each in self.messages if each.since <= version}
         return replace(
             self,
             version=version,
             enums=tuple(enum.at(version) for enum in self.enums),
             flags=tuple(flags.at(version) for flags in self.flags),
             structs=tuple(struct.at(version) for struct in self.structs),
-            messages=tuple(m.at(version) for m in self.messages if m.since <= version),
+            messages=tuple(message.at(version) for message in known.values()),
             seeds=tuple((since, seed) for since, seed in self.seeds if since <= version),
             digest=0,
+            conversations=tuple(each.of_messages(known) for each in self.conversations),
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microvm_proto.backends.markdown import framing, types
+from microvm_proto.backends.markdown import conversations, framing, types
 from microvm_proto.backends.markdown.framing import MEANINGS
 from microvm_proto.backends.markdown.types import table
 from microvm_proto.digest import wire_digest
@@ -23,6 +23,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         _faults(schema.framing),
         _VERSIONS,
         *(f"## {section.title}\n\n{section.text}" for section in schema.sections),
+        *map(conversations.section, schema.conversations),
         _constants(schema),
         "## Messages",
         _overview(schema),

@@ -1,0 +1,105 @@
+"""Generate the sections of a specification that describe conversations: a diagram and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from microvm_proto.backends.markdown.types import table
+from microvm_proto.states import Amount, Conversation, State
+
+
+def section(conversation: Conversation) -> str:
+    """Generate the section of one conversation."""
+    begins = conversation.states[0].name
+    per = f"There is one such conversation for each {conversation.per}. It begins in `{begins}`."
+    parts = [
+        f"## The conversation {conversation.name}",
+        " ".join(filter(None, [conversation.doc, per, _RULE])),
+        _diagram(conversation),
+        *_states(conversation),
+        *_conditions(conversation),
+        *_requests(conversation),
+        *_counters(conversation),
+    ]
+    return "\n\n".join(parts)
+
+
+def _diagram(conversation: Conversation) -> str:
+    """Generate a Mermaid diagram of the steps that change the state."""
+    lines = [f"    [*] --> {conversation.states[0].name}"]
+    for state in conversation.states:
+        messages: dict[str, list[str]] = {}
+        for step in state.steps:
+            if step.following != state.name:
+                condition = f" ({step.condition})" if step.condition else ""
+                messages.setdefault(step.following, []).append(step.message + condition)
+        for following, labels in messages.items():
+            lines.append(f"    {state.name} --> {following}: {', '.join(labels)}")
+        if state.final:
+            lines.append(f"    {state.name} --> [*]")
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
+
+
+def _states(conversation: Conversation) -> Iterator[str]:
+    rows = [
+        (
+            f"`{state.name}`",
+            step.sender,
+            f"[`{step.message}`](#{step.message})",
+            f"`{step.condition}`" if step.condition else "",
+            "" if step.following == state.name else f"`{step.following}`",
+        )
+        for state in conversation.states
+        for step in state.steps
+    ]
+    meanings = [(f"`{state.name}`", _meaning(state)) for state in conversation.states]
+    yield table(("state", "meaning"), meanings)
+    yield table(("state", "sender", "message", "condition", "next state"), rows)
+
+
+def _meaning(state: State) -> str:
+    return " ".join(filter(None, [state.doc, "The conversation can end here." * state.final]))
+
+
+def _conditions(conversation: Conversation) -> Iterator[str]:
+    if conversation.conditions:
+        rows = [(f"`{each.name}`", each.doc) for each in conversation.conditions]
+        yield table(("condition", "meaning"), rows)
+
+
+def _requests(conversation: Conversation) -> Iterator[str]:
+    if conversation.requests:
+        yield "Each request gets exactly one of its answers:"
+        rows = [
+            (f"`{each.message}`", ", ".join(f"`{name}`" for name in each.answers))
+            for each in conversation.requests
+        ]
+        yield table(("request", "answers"), rows)
+
+
+def _counters(conversation: Conversation) -> Iterator[str]:
+    if conversation.counters:
+        yield _COUNTERS
+        rows = [
+            (f"`{each.name}`", _amounts(each.adds), _amounts(each.takes), each.doc)
+            for each in conversation.counters
+        ]
+        yield table(("counter", "increased by", "decreased by", "meaning"), rows)
+
+
+def _amounts(amounts: tuple[Amount, ...]) -> str:
+    return ", ".join(
+        f"`{each.message}.{each.field}`" + (f" (`{each.condition}`)" if each.condition else "")
+        for each in amounts
+    )
+
+
+_RULE = (
+    "In each state, a side may send only the messages that the table lists for this state. A "
+    "message with a condition has this effect only if the condition holds."
+)
+
+_COUNTERS = (
+    "Counters begin at 0. A message changes a counter by the value of a field, or by the number of "
+    "bytes of a field with bytes. A side sends no message that would make a counter negative."
+)

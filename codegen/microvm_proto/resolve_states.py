@@ -1,0 +1,242 @@
+"""Turns the tables `[[conversation]]` of a schema file into the classes of the module `states`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from microvm_proto.load import Document, Table
+from microvm_proto.positions import Path
+from microvm_proto.schema import Message, Schema
+from microvm_proto.states import (
+    SCOPES,
+    Amount,
+    Condition,
+    Conversation,
+    Counter,
+    Request,
+    State,
+    Step,
+)
+from microvm_proto.types import Bytes, Integer, Tail, Text
+
+
+def conversation(table: Table, ends: Sequence[str], messages: Sequence[Message]) -> Conversation:
+    """Read a table `[[conversation]]`.
+
+    :param ends: Names of the two sides of the protocol.
+    :param messages: Messages of the protocol, each of which knows its sender.
+    """
+    senders = {message.name: message.sender for message in messages}
+    read = Conversation(
+        name=table.require("name", str),
+        doc=table.get("doc", str, "").strip(),
+        per=_per(table),
+        states=tuple(_state(each, ends, senders) for each in table.tables("state")),
+        conditions=tuple(_condition(each) for each in table.tables("condition")),
+        requests=tuple(_request(each) for each in table.tables("request")),
+        counters=tuple(_counter(each) for each in table.tables("counter")),
+    )
+    table.done()
+    return read
+
+
+def _per(table: Table) -> str:
+    per = table.get("per", str, SCOPES[0])
+    if per not in SCOPES:
+        text, hint = f"`per` cannot be `{per}`", 'write `per = "connection"` or `per = "id"`'
+        table.error("bad-conversation", "per", text, hint)
+    return per
+
+
+def _state(table: Table, ends: Sequence[str], senders: dict[str, str]) -> State:
+    name = table.require("name", str)
+    state = State(
+        name=name,
+        doc=table.get("doc", str, "").strip(),
+        steps=tuple(_step(each, name, ends, senders) for each in table.tables("step")),
+        final=table.get("final", bool, False),
+    )
+    table.done()
+    return state
+
+
+def _step(table: Table, state: str, ends: Sequence[str], senders: dict[str, str]) -> Step:
+    message = table.require("message", str)
+    sender = senders.get(message, "")
+    given = table.optional("from", str)
+    if sender == "both":
+        if given not in ends:
+            text, hint = f"both sides send `{message}`", f'write `from = "{ends[0]}"`, or the other'
+            table.error("bad-conversation", "from", text, hint)
+        sender = given or ends[0]
+    elif given not in (None, sender) and sender:
+        text = f"only the {sender} sends `{message}`"
+        table.error("bad-conversation", "from", text, "remove `from`")
+    step = Step(message, sender, table.get("next", str, state), table.get("when", str, ""))
+    table.done()
+    return step
+
+
+def _condition(table: Table) -> Condition:
+    condition = Condition(table.require("name", str), table.get("doc", str, "").strip())
+    table.done()
+    return condition
+
+
+def _request(table: Table) -> Request:
+    request = Request(table.require("message", str), table.items("answers", str))
+    table.done()
+    return request
+
+
+def _counter(table: Table) -> Counter:
+    counter = Counter(
+        name=table.require("name", str),
+        doc=table.get("doc", str, "").strip(),
+        adds=tuple(_amount(each) for each in table.tables("add")),
+        takes=tuple(_amount(each) for each in table.tables("take")),
+    )
+    table.done()
+    return counter
+
+
+def _amount(table: Table) -> Amount:
+    amount = Amount(
+        table.require("message", str), table.require("field", str), table.get("when", str, "")
+    )
+    table.done()
+    return amount
+
+
+def check_conversations(document: Document, schema: Schema) -> None:
+    """Record an error for each mistake in the conversations of a schema."""
+    for at, each in enumerate(schema.conversations):
+        _Check(document, schema, each, ("conversation", at)).all()
+    used = {
+        step.message
+        for each in schema.conversations
+        for state in each.states
+        for step in state.steps
+    }
+    for at, message in enumerate(schema.messages if schema.conversations else ()):
+        if message.name not in used:
+            text = f"`{message.name}` is in order in no state of a conversation"
+            hint = "add a step with this message to a state"
+            document.error("message-without-state", ("message", at, "name"), text, hint)
+
+
+class _Check:
+    """The checks of one conversation, which record their errors in the document."""
+
+    def __init__(
+        self, document: Document, schema: Schema, conversation: Conversation, path: Path
+    ) -> None:
+        self._document = document
+        self._conversation = conversation
+        self._path = path
+        self._messages = {message.name: message for message in schema.messages}
+        self._states = [state.name for state in conversation.states]
+        self._conditions = [condition.name for condition in conversation.conditions]
+
+    def all(self) -> None:
+        """Make all checks."""
+        if not self._states:
+            text, hint = "a conversation needs a state", "add a [[conversation.state]]"
+            self._document.error("bad-conversation", self._path, text, hint)
+            return
+        for at, state in enumerate(self._conversation.states):
+            self._steps((*self._path, "state", at), state)
+        self._reachability()
+        for at, request in enumerate(self._conversation.requests):
+            self._request((*self._path, "request", at), request)
+        for at, counter in enumerate(self._conversation.counters):
+            self._counter((*self._path, "counter", at), counter)
+
+    def _steps(self, path: Path, state: State) -> None:
+        seen = set[tuple[str, str, str]]()
+        for at, step in enumerate(state.steps):
+            here = (*path, "step", at)
+            self._known((*here, "message"), "message", step.message, self._messages)
+            self._known((*here, "next"), "state", step.following, self._states)
+            self._condition(here, step.condition)
+            key = (step.message, step.sender, step.condition)
+            if key in seen:
+                text = f"the state `{state.name}` has this step already"
+                hint = "remove it, or add conditions with `when`"
+                self._document.error("duplicate-step", (*here, "message"), text, hint)
+            seen.add(key)
+
+    def _known(self, path: Path, kind: str, name: str, names: Collection[str]) -> bool:
+        if name in names:
+            return True
+        hint = f"known: {', '.join(names)}" if names else f"declare a {kind}"
+        self._document.error("unknown-reference", path, f"no {kind} has the name `{name}`", hint)
+        return False
+
+    def _condition(self, path: Path, name: str) -> None:
+        if name:
+            self._known((*path, "when"), "condition", name, self._conditions)
+
+    def _reachability(self) -> None:
+        reached = self._conversation.reachable(self._states[0])
+        for at, state in enumerate(self._conversation.states):
+            path = (*self._path, "state", at, "name")
+            if state.name not in reached:
+                text = f"no step leads from `{self._states[0]}` to the state `{state.name}`"
+                hint = f'add a step with `next = "{state.name}"`, or remove the state'
+                self._document.error("unreachable-state", path, text, hint)
+            elif not state.final and self._conversation.reachable(state.name) == {state.name}:
+                text = f"no step leaves the state `{state.name}`"
+                hint = "add a step to another state, or `final = true`"
+                self._document.error("dead-end-state", path, text, hint)
+
+    def _request(self, path: Path, request: Request) -> None:
+        known = self._known((*path, "message"), "message", request.message, self._messages)
+        for at, name in enumerate(request.answers):
+            known &= self._known((*path, "answers", at), "message", name, self._messages)
+        steps = {state.name: state.steps for state in self._conversation.states}
+        for step in (step for state in self._conversation.states for step in state.steps):
+            if known and step.message == request.message:
+                after = self._conversation.reachable(step.following) & {*steps}
+                later = {
+                    (each.message, each.sender != step.sender)
+                    for name in after
+                    for each in steps[name]
+                }
+                if not any((name, True) in later for name in request.answers):
+                    text = f"after `{request.message}`, no state accepts one of its answers"
+                    hint = "add a step with an answer to the state that follows the request"
+                    self._document.error("request-without-answer", (*path, "message"), text, hint)
+
+    def _counter(self, path: Path, counter: Counter) -> None:
+        for key, amounts in (("add", counter.adds), ("take", counter.takes)):
+            for at, amount in enumerate(amounts):
+                self._amount((*path, key, at), amount)
+        if not counter.adds:
+            text = f"no message adds to the counter `{counter.name}`"
+            hint = "add a [[conversation.counter.add]]"
+            self._document.error("counter-without-refill", (*path, "name"), text, hint)
+
+    def _amount(self, path: Path, amount: Amount) -> None:
+        self._condition(path, amount.condition)
+        if self._known((*path, "message"), "message", amount.message, self._messages):
+            fields = [
+                field.name
+                for field in self._messages[amount.message].fields
+                if isinstance(field.type, Integer | Bytes | Text | Tail)
+            ]
+            self._known((*path, "field"), "field with a number or bytes", amount.field, fields)
+
+
+def names(conversations: Sequence[Conversation]) -> Iterator[list[tuple[Path, str]]]:
+    """Yield the names that must differ from each other, with their paths, group by group."""
+    yield [(("conversation", at, "name"), each.name) for at, each in enumerate(conversations)]
+    for at, each in enumerate(conversations):
+        declared: dict[str, Sequence[State | Condition | Counter]] = {
+            "state": each.states,
+            "condition": each.conditions,
+            "counter": each.counters,
+        }
+        for key, group in declared.items():
+            path = ("conversation", at, key)
+            yield [((*path, number, "name"), one.name) for number, one in enumerate(group)]

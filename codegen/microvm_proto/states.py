@@ -1,0 +1,155 @@
+"""The classes of conversations: their states, and the messages that are in order in each state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from microvm_proto.schema import Message
+
+SCOPES = ("connection", "id")
+"""Values of the key `per` of a conversation: what each conversation of this kind belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition that the programs of both sides check in code of their own."""
+
+    name: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A message that is in order in a state.
+
+    :ivar sender: Side that sends the message.
+    :ivar following: Name of the state that follows the message.
+    :ivar condition: Name of the condition under which the message has this effect; empty if it
+        always has.
+    """
+
+    message: str
+    sender: str
+    following: str
+    condition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of a conversation.
+
+    :ivar steps: The messages that are in order in this state.
+    :ivar final: True if the conversation can end in this state.
+    """
+
+    name: str
+    doc: str
+    steps: tuple[Step, ...]
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message that is answered by exactly one of several messages of the other side."""
+
+    message: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A field whose value, or whose number of bytes, changes a counter.
+
+    :ivar condition: Name of the condition under which it changes the counter; empty if it always
+        does.
+    """
+
+    message: str
+    field: str
+    condition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A number that some messages add to and others take from, such as credit; never negative."""
+
+    name: str
+    doc: str
+    adds: tuple[Amount, ...]
+    takes: tuple[Amount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The order in which the two sides may send messages.
+
+    :ivar per: One of `SCOPES`: there is one conversation for each connection, or for each id.
+    :ivar states: The states; a conversation begins in the first one.
+    """
+
+    name: str
+    doc: str
+    per: str
+    states: tuple[State, ...]
+    conditions: tuple[Condition, ...] = ()
+    requests: tuple[Request, ...] = ()
+    counters: tuple[Counter, ...] = ()
+
+    def reachable(self, start: str) -> set[str]:
+        """Return the names of the states that can follow the state `start`, and `start` itself."""
+        following = {state.name: {step.following for step in state.steps} for state in self.states}
+        found, new = set[str](), {start}
+        while new:
+            found |= new
+            new = {each for name in new for each in following.get(name, ())} - found
+        return found
+
+    def of_messages(self, known: Mapping[str, Message]) -> Conversation:
+        """Return the conversation without all that refers to messages other than the known ones."""
+
+        def amounts(given: tuple[Amount, ...]) -> tuple[Amount, ...]:
+            return tuple(each for each in given if each.message in known)
+
+        return replace(
+            self,
+            states=tuple(
+                replace(state, steps=tuple(step for step in state.steps if step.message in known))
+                for state in self.states
+            ),
+            requests=tuple(
+                replace(each, answers=tuple(name for name in each.answers if name in known))
+                for each in self.requests
+                if each.message in known
+            ),
+            counters=tuple(
+                replace(each, adds=amounts(each.adds), takes=amounts(each.takes))
+                for each in self.counters
+            ),
+        )
+
+    def rules(
+        self, known: Mapping[str, Message], ends: Sequence[str]
+    ) -> Iterator[tuple[str | int, ...]]:
+        """Yield everything that both sides must agree on, with the numbers of messages and sides.
+
+        :param known: The messages to which the conversation refers, by their names.
+        :param ends: Names of the two sides.
+        """
+        yield ("per", self.per)
+        yield ("begins", self.states[0].name if self.states else "")
+        for state in self.states:
+            for step in state.steps:
+                number = known[step.message].number
+                sender = ends.index(step.sender)
+                yield ("step", state.name, number, sender, step.condition, step.following)
+        for request in self.requests:
+            numbers = sorted(known[name].number for name in request.answers)
+            yield ("request", known[request.message].number, *numbers)
+        for counter in self.counters:
+            for kind, amounts in (("adds", counter.adds), ("takes", counter.takes)):
+                for each in amounts:
+                    number = known[each.message].number
+                    yield (kind, counter.name, number, each.field, each.condition)
