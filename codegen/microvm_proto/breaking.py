@@ -177,12 +177,14 @@ class Comparison:
                 self._found.removed("conversation-changed", ("conversation", old_at, "name"), text)
                 continue
             at, conversation = there[old.name]
-            now = {*conversation.of_messages(known).rules(known, self.new.ends)}
-            changes = now ^ {*old.rules(before, self.old.ends)}
-            if changes:
-                first = " ".join(map(str, min(changes, key=str)))
-                text = f"older peers know other rules of `{old.name}`: {first}"
-                self._found.error("conversation-changed", ("conversation", at, "name"), text)
+            now = conversation.of_messages(known).rules(known, self.new.ends)
+            then = old.rules(before, self.old.ends)
+            for rule in sorted(
+                now.keys() ^ then.keys(), key=lambda rule: (rule in then, str(rule))
+            ):
+                told = "do not know that " + now[rule] if rule in now else "know that " + then[rule]
+                path = ("conversation", at, "name")
+                self._found.error("conversation-changed", path, f"older peers {told}")
 
     def _renumbered(self, path: Path, name: str, number: int) -> None:
         message = f"the number of `{name}` was {number}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -132,24 +132,39 @@ class Conversation:
 
     def rules(
         self, known: Mapping[str, Message], ends: Sequence[str]
-    ) -> Iterator[tuple[str | int, ...]]:
-        """Yield everything that both sides must agree on, with the numbers of messages and sides.
+    ) -> dict[tuple[str | int, ...], str]:
+        """Return everything that both sides must agree on, each rule with its text for people.
+
+        The rules contain the numbers of messages and sides, because their names are not sent.
 
         :param known: The messages to which the conversation refers, by their names.
         :param ends: Names of the two sides.
         """
-        yield ("per", self.per)
-        yield ("begins", self.states[0].name if self.states else "")
+        number = {name: message.number for name, message in known.items()}
+        found: dict[tuple[str | int, ...], str] = {
+            ("per", self.per): f"there is one conversation for each {self.per}"
+        }
+        if self.states:
+            begins = self.states[0].name
+            found["begins", begins] = f"it begins in the state `{begins}`"
         for state in self.states:
             for step in state.steps:
-                number = known[step.message].number
                 sender = ends.index(step.sender)
-                yield ("step", state.name, number, sender, step.condition, step.following)
+                rule = (number[step.message], sender, step.condition, step.following)
+                when = f", if `{step.condition}`" if step.condition else ""
+                found["step", state.name, *rule] = (
+                    f"`{step.message}` of the {step.sender} leads from the state `{state.name}` to "
+                    f"`{step.following}`{when}"
+                )
         for request in self.requests:
-            numbers = sorted(known[name].number for name in request.answers)
-            yield ("request", known[request.message].number, *numbers)
+            answers = sorted(number[name] for name in request.answers)
+            text = f"`{request.message}` is answered by {', '.join(request.answers)}"
+            found["request", number[request.message], *answers] = text
         for counter in self.counters:
-            for kind, amounts in (("adds", counter.adds), ("takes", counter.takes)):
+            for verb, amounts in (("increases", counter.adds), ("decreases", counter.takes)):
                 for each in amounts:
-                    number = known[each.message].number
-                    yield (kind, counter.name, number, each.field, each.condition)
+                    amount = (number[each.message], each.field, each.condition)
+                    found[verb, counter.name, *amount] = (
+                        f"`{each.message}.{each.field}` {verb} `{counter.name}`"
+                    )
+        return found

@@ -1,0 +1,142 @@
+"""Tests of conversations in a schema: their released form, their comparison, and their section."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from microvm_proto.backends import markdown
+from microvm_proto.breaking import Comparison, Verdict
+from microvm_proto.load import Document
+from microvm_proto.released import canonical
+from microvm_proto.resolve import read, read_schema
+from microvm_proto.schema import Output, Schema
+
+from .common import ROOT
+
+HEAD = """
+[protocol]
+name = "p"
+version = {version}
+ends = ["client", "server"]
+
+[[message]]
+name = "ask"
+number = 1
+sender = "client"
+id = "none"
+field = [{{ name = "room", type = "u32" }}]
+
+[[message]]
+name = "tell"
+number = 2
+sender = "server"
+id = "none"
+field = [{{ name = "data", type = "tail", max = 100 }}]
+"""
+LATER = """
+[[message]]
+name = "stop"
+number = 3
+sender = "both"
+id = "none"
+since = 2
+"""
+TALK = re.search(
+    r"```toml\n(\[\[conversation\]\].*?)```", (ROOT / "docs/schema.md").read_text(), re.DOTALL
+)
+assert TALK
+EXAMPLE = TALK[1]
+
+
+def schema_of(text: str, version: int = 1, later: str = "") -> Schema:
+    return read(Document(Path("p.toml"), HEAD.format(version=version) + later + text))
+
+
+def verdict(folder: Path, old: Schema, new: str) -> tuple[Verdict, str]:
+    (folder / "old.toml").write_text(canonical(old))
+    (folder / "new.toml").write_text(new)
+    found = Comparison(folder / "new.toml", folder / "old.toml")
+    return found.verdict, found.report()
+
+
+def test_the_released_form_has_the_whole_conversation() -> None:
+    schema = schema_of(EXAMPLE)
+    (talk,) = schema.conversations
+    assert [state.name for state in talk.states] == ["idle", "asked"]
+    assert [step.following for step in talk.states[1].steps] == ["asked", "idle"]
+    released = canonical(schema)
+    assert canonical(read(Document(Path("p.toml"), released))) == released
+
+
+def test_the_specification_shows_all_of_it() -> None:
+    schema = schema_of(EXAMPLE)
+    text = markdown.emit(schema, Output("markdown", Path("p.md"), "p"))["p.md"]
+    section = text.partition("## The conversation talk\n")[2].partition("\n## ")[0]
+    assert "    [*] --> idle\n    idle --> asked: ask\n    idle --> [*]\n" in section
+    assert "    asked --> idle: tell (last)\n```" in section
+    for row in (
+        "| `idle` | The conversation can end here. |",
+        "| `idle` | client | [`ask`](#ask) |  | `asked` |",
+        "| `asked` | server | [`tell`](#tell) | `last` | `idle` |",
+        "| `last` | The data completes the answer. |",
+        "| `ask` | `tell` |",
+        "| `credit` | `ask.room` | `tell.data` | Number of bytes that the server may send. |",
+    ):
+        assert row in section
+
+
+STOP = '{ message = "stop", from = "server", next = "idle" }'
+NEWER = EXAMPLE.replace('  { message = "tell" },', f'  {{ message = "tell" }},\n  {STOP},')
+
+
+def test_a_later_version_may_add_steps_with_its_new_messages(tmp_path: Path) -> None:
+    new = HEAD.format(version=2) + LATER + NEWER
+    assert verdict(tmp_path, schema_of(EXAMPLE), new) == (Verdict.NEWER, "")
+    assert schema_of(NEWER, 2, LATER).at(1).conversations == schema_of(EXAMPLE).conversations
+
+
+def test_a_conversation_may_be_added_but_not_removed(tmp_path: Path) -> None:
+    with_it, without = HEAD.format(version=1) + EXAMPLE, HEAD.format(version=1)
+    assert verdict(tmp_path, schema_of(""), with_it) == (Verdict.EQUIVALENT, "")
+    found, report = verdict(tmp_path, schema_of(EXAMPLE), without)
+    assert found is Verdict.INCOMPATIBLE
+    assert "older peers keep to the conversation `talk` [conversation-changed]" in report
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('  { message = "tell" },\n', "", "know that `tell` of the server leads from the state"),
+        (
+            ', when = "last" }',
+            ', when = "last" }, { message = "ask" }',
+            "do not know that `ask` of the client",
+        ),
+        ('answers = ["tell"]', 'answers = ["tell", "tell"]', "`ask` is answered by tell"),
+        ('name = "talk"', 'name = "talk"\nper = "id"', "there is one conversation for each id"),
+        ('take = [{ message = "tell", field = "data" }]', "", "`tell.data` decreases `credit`"),
+    ],
+    ids=["removed", "added", "answers", "per", "counter"],
+)
+def test_each_changed_rule_is_reported(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert EXAMPLE.count(old) == 1
+    found, report = verdict(
+        tmp_path, schema_of(EXAMPLE), HEAD.format(version=1) + EXAMPLE.replace(old, new)
+    )
+    assert found is Verdict.INCOMPATIBLE
+    assert told in report
+
+
+def test_documentation_of_a_conversation_may_change(tmp_path: Path) -> None:
+    new = HEAD.format(version=1) + EXAMPLE.replace("A client asks", "A client may ask")
+    assert verdict(tmp_path, schema_of(EXAMPLE), new) == (Verdict.EQUIVALENT, "")
+
+
+def test_no_schema_without_conversations_changes() -> None:
+    """The digests of the API cover everything from which code is generated."""
+    schema = read_schema(ROOT / "examples/sensor/sensor.toml")
+    assert schema.conversations == ()
+    assert "conversation" not in canonical(schema)
