@@ -14,7 +14,7 @@ from microvm_proto.states import (
     Conversation,
     Counter,
     Request,
-    State,
+    ConversationState,
     Step,
 )
 from microvm_proto.types import Bytes, Integer, Tail, Text
@@ -48,9 +48,9 @@ def _per(table: Table) -> str:
     return per
 
 
-def _state(table: Table, ends: Sequence[str], senders: dict[str, str]) -> State:
+def _state(table: Table, ends: Sequence[str], senders: dict[str, str]) -> ConversationState:
     name = table.require("name", str)
-    state = State(
+    state = ConversationState(
         name=name,
         doc=table.get("doc", str, "").strip(),
         steps=tuple(_step(each, name, ends, senders) for each in table.tables("step")),
@@ -152,7 +152,7 @@ class _Check:
         for at, counter in enumerate(self._conversation.counters):
             self._counter((*self._path, "counter", at), counter)
 
-    def _steps(self, path: Path, state: State) -> None:
+    def _steps(self, path: Path, state: ConversationState) -> None:
         seen = set[tuple[str, str, str]]()
         for at, step in enumerate(state.steps):
             here = (*path, "step", at)
@@ -232,7 +232,7 @@ def names(conversations: Sequence[Conversation]) -> Iterator[list[tuple[Path, st
     """Yield the names that must differ from each other, with their paths, group by group."""
     yield [(("conversation", at, "name"), each.name) for at, each in enumerate(conversations)]
     for at, each in enumerate(conversations):
-        declared: dict[str, Sequence[State | Condition | Counter]] = {
+        declared: dict[str, Sequence[ConversationState | Condition | Counter]] = {
             "state": each.states,
             "condition": each.conditions,
             "counter": each.counters,

@@ -38,7 +38,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ConversationState:
     """A state of a conversation.
 
     :ivar steps: The messages that are in order in this state.
@@ -93,7 +93,7 @@ class Conversation:
     name: str
     doc: str
     per: str
-    states: tuple[State, ...]
+    states: tuple[ConversationState, ...]
     conditions: tuple[Condition, ...] = ()
     requests: tuple[Request, ...] = ()
     counters: tuple[Counter, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from microvm_proto.backends.markdown.types import table
-from microvm_proto.states import Amount, Conversation, State
+from microvm_proto.states import Amount, Conversation, ConversationState
 
 
 def section(conversation: Conversation) -> str:
@@ -57,7 +57,7 @@ def _states(conversation: Conversation) -> Iterator[str]:
     yield table(("state", "sender", "message", "condition", "next state"), rows)
 
 
-def _meaning(state: State) -> str:
+def _meaning(state: ConversationState) -> str:
     return " ".join(filter(None, [state.doc, "The conversation can end here." * state.final]))
 
 
