@@ -12,9 +12,9 @@ from microvm_proto.states import (
     Amount,
     Condition,
     Conversation,
+    ConversationState,
     Counter,
     Request,
-    ConversationState,
     Step,
 )
 from microvm_proto.types import Bytes, Integer, Tail, Text
