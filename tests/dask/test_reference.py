@@ -64,16 +64,17 @@ async def outcomes(
         return [each.result().stdout async for each in batch]
 
 
-def large_image(image: Image, path: Path, size: int = 3 << 30) -> Image:
+def large_image(image: Image, folder: Path, size: int = 3 << 30) -> Image:
     """An image with a disk of this size, from which no machine can boot."""
-    shutil.copytree(image.path, path)
+    name = f"large-{image.manifest.arch}-{0:012x}"  # an import refuses names of another form
+    path = shutil.copytree(image.path, folder / name)
     random, digest = os.urandom(1 << 20), hashlib.sha256()
     with (path / "root.erofs").open("wb") as disk:
         for number in range(size >> 20):
             piece = number.to_bytes(8) + random[8:]
             disk.write(piece)
             digest.update(piece)
-    made = image.manifest._replace(name="large", disk_size=size, disk_sha256=digest.hexdigest())
+    made = image.manifest._replace(name=name, disk_size=size, disk_sha256=digest.hexdigest())
     (path / "manifest.json").write_text(made.json())
     return load(path)
 
@@ -171,7 +172,7 @@ async def test_what_is_sent_is_held_nowhere(
     client: Client, image: Image, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE, str(tmp_path / "here"))
-    large = large_image(image, tmp_path / "here" / "images" / "large")
+    large = large_image(image, tmp_path / "here" / "images")
     before = peaks(client)
     with pytest.raises(NotRun) as caught:
         await outcomes(client, large, ["true"])

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from tests.support.commands import below
 
+from microvm.cli.properties import echo_table
 from microvm.cli.root import _GROUPS, _VERBS, cli
-from microvm.cli.table import echo
 from microvm_proto.cli import main as proto
 
 
@@ -96,7 +96,7 @@ def test_rm_skips_missing_names(kind: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
-    echo([("NAME", "SIZE"), ("\x1b[31mx", "1")])
+    echo_table([("NAME", "SIZE"), ("\x1b[31mx", "1")])
     assert capsys.readouterr().out == "NAME       SIZE\n\\x1b[31mx  1\n"
 
 

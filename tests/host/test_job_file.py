@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.commands import parsed_jobs
 
-from microvm.cli.line_reader import read_lines
+from microvm.cli.verbs.map import read_lines
 from microvm.errors import ExecTimeout, FileError, GuestDied, StartError, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.jobs.file import LineJob, report

@@ -1,9 +1,9 @@
-"""Prints the properties of machines, images and snapshots for `inspect`, as JSON or as lines."""
+"""Prints the properties of machines, images and snapshots, as JSON, as lines or as a table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,14 @@ def saved_properties(saved: SavedGuest) -> dict[str, object]:
 def echo_json(value: object) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=2))
+
+
+def echo_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows as a table with aligned columns. The first row is the heading."""
+    rows = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def echo_each(

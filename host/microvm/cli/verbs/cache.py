@@ -13,8 +13,7 @@ from microvm.cache import contents, lock, readers
 from microvm.cache.contents import CacheUsage
 from microvm.cli import parameters, signals
 from microvm.cli.group import VerbGroup
-from microvm.cli.properties import echo_json, time_text
-from microvm.cli.table import echo
+from microvm.cli.properties import echo_json, echo_table, time_text
 from microvm.cli.verbs.image import echo_removed
 from microvm.progress import Reporter, on_stderr
 from microvm.qemu import launcher
@@ -59,7 +58,7 @@ def ls(as_json: bool) -> None:
         return
     items, size = sum(each.items for each in found), sum(each.size for each in found)
     rows = [_row(each) for each in found if each.items]
-    echo([("KIND", "ITEMS", "SIZE", "USED"), *rows, ("total", str(items), _size(size), "")])
+    echo_table([("KIND", "ITEMS", "SIZE", "USED"), *rows, ("total", str(items), _size(size), "")])
 
 
 @cache.command()

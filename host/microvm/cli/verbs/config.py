@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from microvm.cli import docker_hints, presets, properties, table
+from microvm.cli import docker_hints, presets, properties
 from microvm.option import Option
 
 
@@ -34,7 +34,7 @@ def config(as_json: bool) -> None:
         properties.echo_json({"options": [*map(_json, rows)], "files": [*map(_file, found.files)]})
         return
     shown = [(name, _text(preset), ", ".join(of), preset.where) for name, of, preset in rows]
-    table.echo([("OPTION", "VALUE", "OF", "FROM"), *shown])
+    properties.echo_table([("OPTION", "VALUE", "OF", "FROM"), *shown])
     click.echo()
     for file in found.files:
         click.echo(f"{file.source}'s file: {file.path}: {file.state}")

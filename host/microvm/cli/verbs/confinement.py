@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from microvm.cli import parameters
-from microvm.cli.properties import echo_json
-from microvm.cli.table import echo
+from microvm.cli.properties import echo_json, echo_table
 from microvm.qemu.confinement import LAYERS, LayerResult, missing
 from microvm.qemu.confinement_probe import probe
 
@@ -43,7 +42,7 @@ def _show(found: Mapping[str, LayerResult], wanting: list[str]) -> None:
         for layer in LAYERS
         if layer.name in found
     ]
-    show = _wrap if sys.stdout.isatty() else echo
+    show = _wrap if sys.stdout.isatty() else echo_table
     show([("LAYER", "HERE", "WHAT IT PREVENTS"), *rows])
     click.echo()
     for each in found.values():

@@ -17,8 +17,7 @@ from microvm.cli import parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.names import check_image, expand_image
-from microvm.cli.properties import echo_each, echo_json, time_text
-from microvm.cli.table import echo
+from microvm.cli.properties import echo_each, echo_json, echo_table, time_text
 from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError, TemplateError
 from microvm.images import MANIFEST, Image, entries, find, load, tags
@@ -68,8 +67,8 @@ def ls(as_json: bool, quiet: bool) -> None:
     elif as_json:
         echo_json([_facts(path, each) for path, each in found])
     else:
-        rows = [row for path, each in found for row in _rows(path, each)]
-        echo([("NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"), *sorted(rows)])
+        rows = sorted(row for path, each in found for row in _rows(path, each))
+        echo_table([("NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"), *rows])
 
 
 @image.command()

@@ -8,8 +8,7 @@ from microvm.arches import ARCHES
 from microvm.cli import parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
-from microvm.cli.properties import echo_json, time_text
-from microvm.cli.table import echo
+from microvm.cli.properties import echo_json, echo_table, time_text
 from microvm.progress import on_stderr
 from microvm_image.kernel import cached, small
 
@@ -62,7 +61,7 @@ def ls(as_json: bool) -> None:
         echo_json([dict(zip(keys, each, strict=True)) for each in kernels])
         return
     rows = [(name, f"{size / 1e6:.1f} MB", created) for name, _, size, created in kernels]
-    echo([("NAME", "SIZE", "CREATED"), *rows])
+    echo_table([("NAME", "SIZE", "CREATED"), *rows])
 
 
 @kernel.command()

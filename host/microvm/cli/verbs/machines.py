@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from microvm.cli import docker_hints, parameters
-from microvm.cli.properties import echo_all, echo_json, time_text
-from microvm.cli.table import echo
+from microvm.cli.properties import echo_all, echo_json, echo_table, time_text
 from microvm.errors import GuestDied
 from microvm.printable import printable
 from microvm.supervisor.client import machines
@@ -53,7 +52,7 @@ def ps(as_json: bool, quiet: bool) -> None:
         for each in listed:
             click.echo(each["name"])
     else:
-        echo([("NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"), *map(_row, listed)])
+        echo_table([("NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"), *map(_row, listed)])
     if failure is not None:
         raise failure
 

@@ -8,9 +8,8 @@ from microvm.cli import parameters
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.names import expand_snapshot
-from microvm.cli.properties import echo_each, echo_json, saved_properties, time_text
+from microvm.cli.properties import echo_each, echo_json, echo_table, saved_properties, time_text
 from microvm.cli.standard_streams import notify
-from microvm.cli.table import echo
 from microvm.start import snapshots
 from microvm.start.saved import SavedGuest
 from microvm.start.snapshots import STORE
@@ -37,7 +36,7 @@ def ls(as_json: bool) -> None:
     if as_json:
         echo_json([saved_properties(each) for each in listed])
         return
-    echo([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
+    echo_table([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
 
 
 @snapshot.command()

@@ -7,8 +7,7 @@ import click
 from microvm.cli import parameters
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
-from microvm.cli.properties import echo_json, saved_properties, time_text
-from microvm.cli.table import echo
+from microvm.cli.properties import echo_json, echo_table, saved_properties, time_text
 from microvm.start import template as templates
 from microvm.start.saved import SavedGuest
 from microvm.start.template import STORE
@@ -34,7 +33,7 @@ def ls(as_json: bool) -> None:
     if as_json:
         echo_json([saved_properties(each) for each in listed])
         return
-    echo([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
+    echo_table([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
 
 
 @template.command()
