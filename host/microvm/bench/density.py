@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from microvm.bench.contender import MeasuredMachine
+from microvm.bench.baseline.qemu import BaselineMachine
+from microvm.bench.library import LibraryMachine
 from microvm.bench.report import Density
 from microvm.concurrency.tasks import cancel
 from microvm.system.capacity import usable_cpus
+
+MeasuredMachine = LibraryMachine | BaselineMachine
 
 _STEPS = (100, 50, 20, 10, 5, 2, 1)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING
 
-from microvm.bench.contender import STREAM_SIZE
+from microvm.bench import STREAM_SIZE
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
@@ -45,6 +45,7 @@ class Library:
         )
 
     async def boot(self) -> LibraryMachine:
+        """Boot a machine, without cloning."""
         return await self._start(cold=True)
 
     async def clone(self) -> LibraryMachine:
@@ -77,6 +78,7 @@ class LibraryMachine:
 
     @property
     def pid(self) -> int:
+        """Process id of QEMU."""
         assert self.vm.pid is not None  # noqa: S101 - it runs
         return self.vm.pid
 
@@ -91,9 +93,11 @@ class LibraryMachine:
         await self._run(_PYTHON, 0)
 
     async def read_stream(self) -> None:
+        """Read and discard `STREAM_SIZE` bytes that a process in the guest writes."""
         await self._run(_WRITER, STREAM_SIZE)
 
     async def write_stream(self) -> None:
+        """Write `STREAM_SIZE` bytes that a process in the guest reads."""
         async with await self.vm.exec(_READER, stdin=PIPE) as process:
             assert process.stdin is not None  # noqa: S101 - PIPE
             for _ in range(STREAM_SIZE // len(_BLOCK)):

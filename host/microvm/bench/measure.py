@@ -13,15 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from microvm.bench import responder
+from microvm.bench import STREAM_SIZE, responder
 from microvm.bench.baseline import Baseline
 from microvm.bench.boot import Boot, boot_times
-from microvm.bench.contender import STREAM_SIZE, Contender, MeasuredMachine
-from microvm.bench.density import measure_density
+from microvm.bench.density import MeasuredMachine, measure_density
 from microvm.bench.figures import METRICS, Figure
 from microvm.bench.library import Library, LibraryMachine, clone_of
-from microvm.bench.platform import describe
-from microvm.bench.report import Density, Report
+from microvm.bench.report import Density, Report, describe
 from microvm.errors import ExecError, ImageError, MicroVMError, UsageError
 from microvm.jobs.pool import Pool
 from microvm.machine.machine import MicroVM
@@ -35,6 +33,8 @@ from microvm.units import format_size
 if TYPE_CHECKING:
     from microvm.arches import Accel
     from microvm.images import Image
+
+Contender = Library | Baseline
 
 STREAM_RUNS = 3
 

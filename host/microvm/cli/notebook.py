@@ -63,21 +63,19 @@ kernel interrupts the command.
 )
 @parameters.options(ImageOptions, "run")
 @snapshot_parameters.from_snapshot
-@click.option(
-    "--name",
-    metavar="NAME",
-    help="Run the cell in a machine that `microvm start NAME` has started. The notebook does not "
+@parameters.option(
+    "--name NAME",
+    "Run the cell in a machine that `microvm start NAME` has started. The notebook does not "
     "stop it.",
 )
 @click.option("--rm", is_flag=True, help="Run the cell in a new machine, and delete it afterwards.")
-@click.option(
-    "--machine",
-    metavar="NAME",
-    help="Store the machine in this variable, as a microvm.sync.MicroVM, for example to copy files "
+@parameters.option(
+    "--machine NAME",
+    "Store the machine in this variable, as a microvm.sync.MicroVM, for example to copy files "
     "or save snapshots.",
 )
-@click.option("--out", metavar="NAME", help="Store the standard output in this variable.")
-@click.option("--err", metavar="NAME", help="Store the standard error in this variable.")
+@parameters.option("--out NAME", "Store the standard output in this variable.")
+@parameters.option("--err NAME", "Store the standard error in this variable.")
 @click.option(
     "--no-raise-error",
     "quiet",
@@ -218,7 +216,15 @@ class Notebook:
         params, variables = context.params, self._shell.user_ns
         options = parameters.given_options(ExecOptions, params)
         options["env"] = cast(Any, {**_UNBUFFERED, **cast(Any, options.get("env") or {})})
-        kept = _CellOutput(params["out"], params["err"])
+        stored_in = {STDOUT: params["out"], STDERR: params["err"]}
+        stored = {name: "" for name in stored_in.values() if name}
+
+        def write(number: int, text: str) -> None:
+            if name := stored_in[number]:
+                stored[name] += text
+            else:
+                print(text, end="", file=sys.stdout if number == STDOUT else sys.stderr, flush=True)
+
         with self._used(context, start) as machine:
             if params["machine"]:
                 # Store the machine in the variable that the user has named. The connection to a
@@ -228,32 +234,12 @@ class Notebook:
                 variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
             argv = command or machine.interpreter
             try:
-                status = run_cell(machine.vm, argv, options, cell, kept.write)
+                status = run_cell(machine.vm, argv, options, cell, write)
             finally:
-                variables.update(kept.variables)
+                variables.update(stored)
         variables["_exit_code"] = status
         if status and not params["quiet"]:
             raise CalledProcessError(status, shlex.join(argv))
-
-
-class _CellOutput:
-    """The output of a cell, which is shown or stored in variables.
-
-    :ivar variables: Text of the stored output, by the name of the variable that gets it.
-    """
-
-    def __init__(self, out: str | None, err: str | None) -> None:
-        self._names = {STDOUT: out, STDERR: err}
-        self.variables = {name: "" for name in (out, err) if name}
-
-    def write(self, number: int, text: str) -> None:
-        """Show or store text that the command wrote to `number`, its standard output or error."""
-        if name := self._names[number]:
-            self.variables[name] += text
-        else:
-            stream = sys.stdout if number == STDOUT else sys.stderr
-            stream.write(text)
-            stream.flush()
 
 
 def _given_options(context: click.Context, kind: Any) -> list[str]:

@@ -104,6 +104,17 @@ def count(least: int) -> Callback:
     return parser(counted(least)(""))
 
 
+def option(spec: str, text: str, **more: Any) -> Callable[[F], F]:
+    """Return a decorator that adds an option with a value to a verb.
+
+    :param spec: Names of the option and the placeholder of its value, such as `-f --file FILE`.
+    :param text: Help of the option.
+    :param more: Other arguments of `click.option`.
+    """
+    *names, metavar = spec.split()
+    return click.option(*names, metavar=metavar, help=text, **more)
+
+
 def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click uses this name
     """Return a decorator that adds an option with a duration such as `5m`, without a default."""
     option = Option(help, parse_duration, metavar="TIME")
@@ -243,14 +254,13 @@ def _read_env_files(context: click.Context, parameter: click.Parameter, paths: A
     return variables
 
 
-_env_file = click.option(
-    "--env-file",
+_env_file = option(
+    "--env-file FILE",
+    "Read variables from a file with lines such as KEY=VALUE, or KEY to pass the host's "
+    "variable on. -e overrides the file; repeatable.",
     multiple=True,
     callback=_read_env_files,
     shell_complete=complete_files,
-    metavar="FILE",
-    help="Read variables from a file with lines such as KEY=VALUE, or KEY to pass the host's "
-    "variable on. -e overrides the file; repeatable.",
 )
 
 

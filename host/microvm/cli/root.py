@@ -34,7 +34,7 @@ _GROUPS = {
         "stop": ("machines", "Stop named machines, and delete them."),
     },
     "Snapshots and templates": {
-        "checkpoint": ("checkpoint", "Save a named machine as a snapshot, and let it continue."),
+        "checkpoint": ("snapshot", "Save a named machine as a snapshot, and let it continue."),
         "snapshot": ("snapshot", "List and remove snapshots."),
         "template": ("template", "List and remove templates."),
     },

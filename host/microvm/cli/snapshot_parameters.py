@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from microvm.cli import names
-from microvm.cli.parameters import completer
+from microvm.cli.parameters import completer, option
 from microvm.errors import SnapshotError
 from microvm.machine.snapshot import Snapshot
 from microvm.start.snapshots import STORE
@@ -29,14 +29,12 @@ def _expand(context: click.Context, parameter: click.Parameter, name: Any) -> An
     return None if name is None else names.expand_snapshot(check_name(context, parameter, name))
 
 
-from_snapshot = click.option(
-    "--from",
-    "snapshot",
-    metavar="NAME",
+from_snapshot = option(
+    "--from snapshot NAME",
+    "Start from this snapshot, with the memory, CPUs and disk that it was saved with. "
+    "`microvm run --save` and `microvm checkpoint` create snapshots.",
     callback=_expand,
     shell_complete=completer("snapshot"),
-    help="Start from this snapshot, with the memory, CPUs and disk that it was saved with. "
-    "`microvm run --save` and `microvm checkpoint` create snapshots.",
 )
 
 

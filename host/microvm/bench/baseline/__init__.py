@@ -8,6 +8,169 @@ default devices, and is neither confined nor supervised.
 
 from __future__ import annotations
 
-from microvm.bench.baseline.baseline import Baseline
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-__all__ = ["Baseline"]
+from microvm import arches, cpio
+from microvm.bench.baseline.qemu import BaselineMachine
+from microvm.concurrency.tasks import wait_ended
+from microvm.concurrency.threads import in_thread
+from microvm.qemu.command_line import Memory, QemuConfig, descriptor_path
+from microvm.qemu.launch import find_qemu, qemu_arguments
+from microvm.start import saved
+from microvm.system import private
+from microvm.system.compiler import compiler
+from microvm.system.tools import run
+
+if TYPE_CHECKING:
+    from microvm.arches import Accel
+    from microvm.images import Image
+
+# Options of QEMU that affect the guest. The baseline gives them the values that microvm uses.
+_SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
+_DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
+_DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=disk"}
+
+# Number of commands that run in the guest before it is saved, so that its kernel has finished all
+# delayed work.
+_WARM_UP = 100
+
+SOURCE = Path(__file__).with_name("guest.c")
+
+_FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
+
+
+class Baseline:
+    """The contender that measures the baseline, plain QEMU. Create it with `opened`."""
+
+    name = "baseline"
+
+    def __init__(
+        self, config: QemuConfig, initramfs: int, disk: int | None, owned: ExitStack
+    ) -> None:
+        """Create the contender from the open files `initramfs` and `disk`, which `owned` closes."""
+        self._config = config
+        self._initramfs = initramfs
+        self._disk = disk
+        self._owned = owned
+        self._saved: Memory | None = None
+
+    @classmethod
+    @contextmanager
+    def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
+        """Context manager that compiles the baseline's guest, and yields a contender that uses it.
+
+        The guest is compiled into a file in memory, which is closed after the block.
+
+        :param memory: Memory of the guest in MiB.
+        :raises ImageError: If no compiler is installed.
+        """
+        with ExitStack() as owned:
+            initramfs = os.memfd_create("microvm-baseline", os.MFD_CLOEXEC)
+            owned.callback(os.close, initramfs)
+            with open(initramfs, "wb", closefd=False) as file:
+                file.write(_build(image))
+            config = QemuConfig(
+                kernel=image.kernel,
+                initramfs=Path(descriptor_path(initramfs)),
+                bus=image.manifest.bus,
+                accel=accel,
+                memory=memory,
+                arch=image.manifest.arch,
+                disk=image.disk,
+            )
+            disk = owned.enter_context(image.disk.open("rb")).fileno() if image.disk else None
+            yield cls(config, initramfs, disk, owned)
+
+    async def boot(self) -> BaselineMachine:
+        """Boot a machine of the baseline."""
+        with saved.blank() as memory:
+            return await _start_in_thread(partial(self._start, memory))
+
+    async def clone(self) -> BaselineMachine:
+        """Clone a saved machine of the baseline. The first call boots the machine and saves it."""
+        if self._saved is None:
+            memory = self._owned.enter_context(saved.blank())
+            machine = await _start_in_thread(partial(self._start, memory))
+            try:
+                for _ in range(_WARM_UP):
+                    await machine.run_true()
+                await machine.run_python()
+                await machine.read_stream()
+                machine.save(memory.state)
+            finally:
+                await machine.stop()
+            self._saved = memory._replace(saved=True)
+        return await _start_in_thread(partial(self._start, self._saved))
+
+    def _start(self, memory: Memory) -> BaselineMachine:
+        return BaselineMachine(
+            self._command(memory),
+            device=_DEVICE[self._config.bus],
+            files=(
+                *(self._initramfs, memory.ram, memory.state),
+                *(() if self._disk is None else (self._disk,)),
+            ),
+            state=memory.state if memory.saved else None,
+        )
+
+    def _command(self, memory: Memory) -> list[str]:
+        arguments = qemu_arguments(self._config)
+        values = {name: arguments[arguments.index(name) + 1] for name in ("-M", *_SHARED_OPTIONS)}
+        backend = f"memory-backend-file,id=ram,size={self._config.memory}M"
+        backend += f",mem-path={descriptor_path(memory.ram)}"
+        backend += f",share={'off' if memory.saved else 'on'}"
+        return [
+            str(find_qemu(self._config.arch)),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-accel", self._config.accel, "-M", f"{values['-M']},memory-backend=ram"),
+            *(word for name in _SHARED_OPTIONS for word in (name, values[name])),
+            *("-kernel", str(self._config.kernel), "-initrd", str(self._config.initramfs)),
+            *("-object", backend, "-serial", "null"),
+            *self._disk_arguments(),
+        ]
+
+    def _disk_arguments(self) -> list[str]:
+        if self._disk is None:
+            return []
+        drive = f"if=none,id=disk,format=raw,readonly=on,file={descriptor_path(self._disk)}"
+        return ["-drive", drive, "-device", _DISK[self._config.bus]]
+
+
+async def _start_in_thread(make: Callable[[], BaselineMachine]) -> BaselineMachine:
+    """Call `make`, which starts QEMU, in a thread. If the caller is cancelled, stop QEMU."""
+    task = asyncio.create_task(in_thread(make))
+    try:
+        await wait_ended([task])
+    except asyncio.CancelledError:
+        if task.exception() is None:
+            task.result().kill()
+        raise
+    return task.result()
+
+
+def _build(image: Image) -> bytes:
+    """Return the image's initramfs, with its first process replaced by the baseline's program."""
+    archive = BytesIO()
+    # An initramfs may consist of several archives. If two of them contain the same file, the kernel
+    # uses the later one, so appending an archive replaces a file.
+    archive.write(image.initramfs.read_bytes())
+    # If the root file system is on a disk, the `init` of the image mounts it, and then executes
+    # `sandboxd`. So replace `sandboxd`.
+    name = "sandboxd" if image.disk else "init"
+    cpio.write([cpio.CpioEntry.file(name, _compile(image), 0o755)], archive)
+    return archive.getvalue()
+
+
+def _compile(image: Image) -> bytes:
+    command = compiler(arches.find(image.manifest.arch), "sandboxd")
+    with private.temporary() as folder:
+        program = Path(folder, "init")
+        run([*command, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the baseline")
+        return program.read_bytes()

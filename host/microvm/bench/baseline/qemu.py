@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from microvm.bench.contender import STREAM_SIZE
+from microvm.bench import STREAM_SIZE
 from microvm.errors import MachineError, QemuError
 from microvm.qemu.command_line import descriptor_path
 
@@ -25,7 +25,9 @@ _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
 class BaselineMachine:
-    """A QEMU process whose guest is ready. It exits at `stop`, or when this process exits.
+    """A QEMU process whose guest is ready, with the methods of a `LibraryMachine`.
+
+    QEMU exits at `stop`, or when this process exits.
 
     All methods block, also the event loop, because a switch to a thread would be measured, too.
 

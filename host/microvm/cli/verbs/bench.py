@@ -31,10 +31,8 @@ def _count(name: str, default: str, about: str) -> Callable[[F], F]:
 
 @click.command(cls=docker_hints.HintingCommand)
 @parameters.options(ImageOptions, "bench")
-@click.option(
-    "--kernel",
-    metavar="FILE|small|debian",
-    help="Build and measure an image with this kernel instead.",
+@parameters.option(
+    "--kernel FILE|small|debian", "Build and measure an image with this kernel instead."
 )
 @parameters.options(PoolOptions, "bench")
 @_count("--boots", "5", "Boot this number of machines.")
@@ -49,19 +47,15 @@ def _count(name: str, default: str, about: str) -> Callable[[F], F]:
     default=True,
     help="Also measure plain QEMU, for comparison. [default: --baseline]",
 )
-@click.option(
-    "--json",
-    "json_file",
+@parameters.option(
+    "--json json_file FILE",
+    "Write the figures to FILE as JSON; with `-`, print JSON instead of the table.",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
-    metavar="FILE",
-    help="Write the figures to FILE as JSON; with `-`, print JSON instead of the table.",
 )
-@click.option(
-    "--plot",
-    "plot_file",
+@parameters.option(
+    "--plot plot_file FILE",
+    "Draw the figures to FILE, which ends with .svg or .png.",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Draw the figures to FILE, which ends with .svg or .png.",
 )
 @parameters.verbose
 def bench(

@@ -57,30 +57,25 @@ def _complete(
 
 @click.command(cls=docker_hints.HintingCommand)
 @parameters.wait
-@click.option(
-    "--max-size",
-    metavar="SIZE",
-    callback=parameters.size,
-    help="Limit the size of all files copied out of the machine, or of the archive copied into "
+@parameters.option(
+    "--max-size SIZE",
+    "Limit the size of all files copied out of the machine, or of the archive copied into "
     "it. [default: 1G]",
+    callback=parameters.size,
 )
-@click.option(
-    "--max-files",
-    metavar="N",
+@parameters.option(
+    "--max-files N",
+    "Limit the number of files, folders and links in the same way. [default: 100000]",
     callback=parameters.parser(counted(0)("")),
-    help="Limit the number of files, folders and links in the same way. [default: 100000]",
 )
 @parameters.duration("--timeout", "Stop the copy after this time, such as 5m. [default: 10m]")
-@click.option(
-    "--owner",
-    metavar="NAME|UID[:GROUP]",
-    help="Make this user the owner of the files in the machine. -u must be root then.",
+@parameters.option(
+    "--owner NAME|UID[:GROUP]",
+    "Make this user the owner of the files in the machine. -u must be root then.",
 )
-@click.option(
-    "-u",
-    "--user",
-    metavar="NAME|UID[:GROUP]",
-    help="Read and write files in the machine as this user. [default: the image's user, else root]",
+@parameters.option(
+    "-u --user NAME|UID[:GROUP]",
+    "Read and write files in the machine as this user. [default: the image's user, else root]",
 )
 @parameters.verbose
 @click.argument("source", metavar="SRC", callback=_parse, shell_complete=_complete)

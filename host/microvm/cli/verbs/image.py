@@ -197,9 +197,7 @@ def pull(reference: str, tag: str | None) -> None:
 
 @image.command()
 @_name
-@click.option(
-    "-o", "--output", type=FILE, metavar="FILE", help="Write to FILE. [default: standard output]"
-)
+@parameters.option("-o --output FILE", "Write to FILE. [default: standard output]", type=FILE)
 @parameters.verbose
 def export(name: str, output: Path | None) -> None:
     """Write an image to a file. `microvm image import` reads the file, also on another host."""
@@ -214,13 +212,12 @@ def export(name: str, output: Path | None) -> None:
     "file", type=click.Path(exists=True, dir_okay=False, readable=False, allow_dash=True)
 )
 @click.argument("tag", required=False, metavar="[TAG]")
-@click.option(
-    "--max-size",
+@parameters.option(
+    "--max-size SIZE",
+    "Limit the size of the image on the disk.",
     default="16G",
     show_default=True,
-    metavar="SIZE",
     callback=parameters.size,
-    help="Limit the size of the image on the disk.",
 )
 @parameters.verbose
 def import_(file: str, tag: str | None, max_size: int) -> None:

@@ -48,105 +48,73 @@ class _Build(click.Command):
 
 
 @click.command(cls=_Build)
-@click.option(
-    "-f",
-    "--file",
+@parameters.option(
+    "-f --file FILE",
+    "Read the options from --from to --cmd from this TOML file instead.",
     type=FILE,
-    metavar="FILE",
-    help="Read the options from --from to --cmd from this TOML file instead.",
 )
-@click.option(
-    "--allow",
+@parameters.option(
+    "--allow PATH",
+    "Allow the file of -f to use this file or folder outside of its own folder; repeatable.",
     multiple=True,
     type=FILE,
-    metavar="PATH",
-    help="Allow the file of -f to use this file or folder outside of its own folder; repeatable.",
 )
-@click.option(
-    "--from",
-    "source",
-    metavar="SOURCE",
-    help="Build the image from this source. [default: alpine]",
+@parameters.option("--from source SOURCE", "Build the image from this source. [default: alpine]")
+@parameters.option(
+    "--package NAME", "Install this package of the distribution; repeatable.", multiple=True
 )
-@click.option(
-    "--package",
-    multiple=True,
-    metavar="NAME",
-    help="Install this package of the distribution; repeatable.",
-)
-@click.option(
-    "--add",
-    multiple=True,
-    metavar="SRC:DST",
-    help="Copy a file or folder into the image; repeatable. --add and --run are executed in the "
+@parameters.option(
+    "--add SRC:DST",
+    "Copy a file or folder into the image; repeatable. --add and --run are executed in the "
     "given order.",
-)
-@click.option(
-    "--run",
     multiple=True,
-    metavar="CMD",
-    help="Run CMD with `sh -c` in a machine with the image as built so far, and keep the changes; "
+)
+@parameters.option(
+    "--run CMD",
+    "Run CMD with `sh -c` in a machine with the image as built so far, and keep the changes; "
     "repeatable.",
-)
-@click.option(
-    "--warm",
     multiple=True,
-    metavar="CMD",
-    help="Run CMD with `sh -c` in the booted guest before it is saved as a template, so that "
+)
+@parameters.option(
+    "--warm CMD",
+    "Run CMD with `sh -c` in the booted guest before it is saved as a template, so that "
     "later starts are faster; repeatable.",
-)
-@click.option(
-    "-e",
-    "--env",
     multiple=True,
-    metavar="KEY=VALUE",
-    help="Set an environment variable for all commands; repeatable.",
 )
-@click.option("-w", "--workdir", metavar="DIR", help="Run commands in this directory by default.")
-@click.option(
-    "-u", "--user", metavar="NAME|UID[:GROUP]", help="Run commands as this user by default."
+@parameters.option(
+    "-e --env KEY=VALUE", "Set an environment variable for all commands; repeatable.", multiple=True
 )
-@click.option(
-    "--entrypoint",
-    metavar="WORDS",
-    help="Let `microvm run` start this program, with its CMD as the arguments.",
+@parameters.option("-w --workdir DIR", "Run commands in this directory by default.")
+@parameters.option("-u --user NAME|UID[:GROUP]", "Run commands as this user by default.")
+@parameters.option(
+    "--entrypoint WORDS", "Let `microvm run` start this program, with its CMD as the arguments."
 )
-@click.option(
-    "--cmd", metavar="WORDS", help="Let `microvm run` run this command if it is given no CMD."
-)
-@click.option(
-    "--rootfs",
-    type=FILE,
-    metavar="PATH",
-    help="Use this archive of Alpine's minirootfs, or the folder that contains it, instead of "
+@parameters.option("--cmd WORDS", "Let `microvm run` run this command if it is given no CMD.")
+@parameters.option(
+    "--rootfs PATH",
+    "Use this archive of Alpine's minirootfs, or the folder that contains it, instead of "
     "downloading it.",
+    type=FILE,
 )
-@click.option(
-    "--kernel",
-    metavar="FILE|small|debian",
-    help="Use this kernel. [default: small, if a guest pack or `microvm kernel build` provides it, "
+@parameters.option(
+    "--kernel FILE|small|debian",
+    "Use this kernel. [default: small, if a guest pack or `microvm kernel build` provides it, "
     "else debian]",
 )
-@click.option("--mirror", metavar="URL", help="Download Alpine from this mirror.")
+@parameters.option("--mirror URL", "Download Alpine from this mirror.")
 @click.option(
     "--arch",
     type=click.Choice([*ARCHES]),
     help="Build for this architecture. [default: the host's architecture]",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=FILE,
-    metavar="DIR",
-    help="Write the image to this folder instead of the cache.",
+@parameters.option(
+    "-o --output DIR", "Write the image to this folder instead of the cache.", type=FILE
 )
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    metavar="NAME=N",
-    help="Change a limit on sources, such as their size; repeatable. The error for an exceeded "
+@parameters.option(
+    "--limit limits NAME=N",
+    "Change a limit on sources, such as their size; repeatable. The error for an exceeded "
     "limit names the limit.",
+    multiple=True,
 )
 @parameters.options(MachineOptions, "image build")
 @parameters.verbose

@@ -41,24 +41,20 @@ _LINE_LIMIT = 16 << 20
 
 
 @click.command("map", cls=docker_hints.HintingCommand)
-@click.option(
-    "-j",
-    "--jobs",
+@parameters.option(
+    "-j --jobs N",
+    "Run this number of machines at the same time. [default: the number of CPUs]",
     callback=parameters.count(1),
-    metavar="N",
-    help="Run this number of machines at the same time. [default: the number of CPUs]",
 )
 @click.option("--ordered", is_flag=True, help="Print the results in the order of the jobs.")
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Run the jobs on a Dask cluster, such as tcp://HOST:8786, or in N local Dask workers with "
+@parameters.option(
+    "--scheduler ADDRESS",
+    "Run the jobs on a Dask cluster, such as tcp://HOST:8786, or in N local Dask workers with "
     "local:N.",
 )
-@click.option(
-    "--registry",
-    metavar="docker://HOST/REPOSITORY",
-    help="With --scheduler: push the image or snapshot to this registry, from which the workers "
+@parameters.option(
+    "--registry docker://HOST/REPOSITORY",
+    "With --scheduler: push the image or snapshot to this registry, from which the workers "
     "pull it.",
 )
 @parameters.options(ImageOptions, "map")

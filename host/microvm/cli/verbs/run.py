@@ -55,39 +55,34 @@ def _copies(
 @click.command(cls=_RunCommand, context_settings={"allow_interspersed_args": False})
 @parameters.options(ImageOptions, "run")
 @snapshot_parameters.from_snapshot
-@click.option(
-    "--save",
-    metavar="NAME",
+@parameters.option(
+    "--save NAME",
+    "If CMD exits with status 0, save the machine as a snapshot of this name.",
     callback=snapshot_parameters.check_name,
-    help="If CMD exits with status 0, save the machine as a snapshot of this name.",
 )
-@click.option(
-    "--copy",
+@parameters.option(
+    "--copy SRC[:DST]",
+    "Copy a file or folder into the guest before CMD; repeatable. [default DST: the working "
+    "directory of CMD]",
     multiple=True,
-    metavar="SRC[:DST]",
     callback=_copies,
     shell_complete=parameters.complete_files,
-    help="Copy a file or folder into the guest before CMD; repeatable. [default DST: the working "
-    "directory of CMD]",
 )
-@click.option(
-    "--collect",
-    multiple=True,
-    metavar="SRC[:DST]",
-    callback=_copies,
-    help="Copy a file or folder out of the guest after CMD, even if CMD failed; repeatable. "
+@parameters.option(
+    "--collect SRC[:DST]",
+    "Copy a file or folder out of the guest after CMD, even if CMD failed; repeatable. "
     "[default DST: the current folder]",
+    multiple=True,
+    callback=_copies,
 )
-@click.option(
-    "--max-collect",
-    metavar="SIZE",
+@parameters.option(
+    "--max-collect SIZE",
+    "Limit the size of the files of each --collect. [default: 1G]",
     callback=parameters.size,
-    help="Limit the size of the files of each --collect. [default: 1G]",
 )
-@click.option(
-    "--entrypoint",
-    metavar="CMD",
-    help="Run this command, with CMD and ARG as its arguments, instead of the image's entrypoint "
+@parameters.option(
+    "--entrypoint CMD",
+    "Run this command, with CMD and ARG as its arguments, instead of the image's entrypoint "
     "and default command. '' runs CMD without an entrypoint.",
 )
 @parameters.options(MachineOptions, "run")
@@ -100,20 +95,18 @@ def _copies(
     help="Print the result, including the output of CMD, as a JSON object instead of the output. "
     f"--max-output is {format_size(MAX_OUTPUT)} by default then.",
 )
-@click.option(
-    "--json-file",
-    type=click.File("w", lazy=False),
-    metavar="FILE",
-    help="Write the result as a JSON object to this file, such as /dev/fd/3, and still print the "
+@parameters.option(
+    "--json-file FILE",
+    "Write the result as a JSON object to this file, such as /dev/fd/3, and still print the "
     "output of CMD.",
+    type=click.File("w", lazy=False),
 )
 @parameters.rm
-@click.option(
-    "--name",
-    metavar="NAME",
-    expose_value=False,
-    help="Accepted for compatibility with docker; has no effect. `microvm start NAME` starts a "
+@parameters.option(
+    "--name NAME",
+    "Accepted for compatibility with docker; has no effect. `microvm start NAME` starts a "
     "machine with a name.",
+    expose_value=False,
 )
 @parameters.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")

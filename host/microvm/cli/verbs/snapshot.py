@@ -1,10 +1,10 @@
-"""`microvm snapshot`: list, inspect and remove snapshots, which are saved machines."""
+"""`microvm snapshot` and `checkpoint`: list, inspect, remove and save snapshots of machines."""
 
 from __future__ import annotations
 
 import click
 
-from microvm.cli import parameters
+from microvm.cli import docker_hints, parameters, snapshot_parameters
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.names import expand_snapshot
@@ -13,6 +13,7 @@ from microvm.cli.standard_streams import notify
 from microvm.start import snapshots
 from microvm.start.saved import SavedGuest
 from microvm.start.snapshots import STORE
+from microvm.supervisor.client.blocking import connect
 
 _names = parameters.names("snapshot")
 
@@ -85,6 +86,27 @@ def prune(unusable: bool, everything: bool) -> None:
     for each in STORE.installed():
         if obstacle := snapshots.obstacle(each.name):
             notify(f"kept: {obstacle}; --unusable removes it, too")
+
+
+@click.command(cls=docker_hints.HintingCommand)
+@parameters.wait
+@parameters.verbose
+@parameters.machine
+@click.argument(
+    "snapshot",
+    callback=snapshot_parameters.check_name,
+    shell_complete=parameters.completer("snapshot"),
+)
+def checkpoint(name: str, snapshot: str, wait: bool) -> None:
+    """Save a named machine as a snapshot, and let it continue.
+
+    The snapshot contains the memory, the files and the processes of the machine. `microvm run
+    --from SNAPSHOT` and `microvm start --from SNAPSHOT` start any number of machines from it. A
+    snapshot that has the name SNAPSHOT already is replaced. NAME is the full name of the machine.
+    """
+    snapshots.check_room()
+    with connect(name) as connection:
+        connection.ask("checkpoint", name=snapshot, wait=wait)
 
 
 def _row(each: SavedGuest) -> tuple[str, ...]:

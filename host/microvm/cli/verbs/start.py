@@ -40,9 +40,7 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
     "Stop the machine after this time, such as 8h, even if commands are running in it.",
 )
 @parameters.options(MachineOptions, "start")
-@click.option(
-    "--name", "named", metavar="NAME", callback=_new_name, help="Same as the argument NAME."
-)
+@parameters.option("--name named NAME", "Same as the argument NAME.", callback=_new_name)
 @parameters.rm
 @parameters.verbose
 @click.argument("name", required=False, callback=_new_name)
