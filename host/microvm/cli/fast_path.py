@@ -47,7 +47,7 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
 
 
 def parse_exec(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return the machine and the command of a simple `microvm exec`; None if click must parse."""
+    """Return the machine and the command of `microvm exec`; None if click must parse them."""
     if len(arguments) < 2:
         return None
     name, *command = arguments

@@ -102,7 +102,7 @@ def _steps(table: Table, allowed: Recipe) -> Iterator[Step]:
 
 
 def _allowed_path(table: Table, key: str, allowed: Recipe, path: str | Path) -> Path | None:
-    """Return the absolute path; None, with an error for `key`, if `allowed` forbids the path."""
+    """Return `path` as an absolute path. If `allowed` forbids it, record an error; return None."""
     try:
         return allowed.path(path)
     except UsageError as error:

@@ -144,7 +144,10 @@ def _limit(name: str) -> int | None:
 
 
 def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
-    """Return the command that sets a limit, such as `nofile` (`ulimit -Sn`); None is unlimited."""
+    """Return the shell command that raises a resource limit to `wanted`, or removes it for None.
+
+    `flag` is the limit's option of `ulimit`, such as `-Sn`; `name` is its name for prlimit(1).
+    """
     hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
     value = wanted or "unlimited"
     if hard == resource.RLIM_INFINITY or (wanted and hard >= wanted):
