@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +26,8 @@ SHORT_PREFIX = FOLDER / "short_prefix.toml"
 SCHEMAS = [*sorted(FOLDER.glob("*.toml")), SANDBOXD]
 CODES = {fault.name: fault.number for fault in FAULTS}
 
+MYPY = "mypy --strict --warn-unreachable --config-file= --cache-dir=/dev/null".split()
+
 # The types of the fixtures `run`, `load`, `generated`, `read` and `framed`.
 Run = Callable[..., Result]
 Load = Callable[[Path], ModuleType]
@@ -30,3 +35,25 @@ Generated = Callable[[Path], Path]
 Read = Callable[[str], Schema]
 
 every_schema = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
+
+
+def check_linters(*files: Path, types: bool = True) -> None:
+    """Check that generated Python is as clean as code that is written by hand."""
+    for tool in (
+        ["ruff", "check", "--no-cache", "--config=pyproject.toml"],
+        ["ruff", "format", "--no-cache", "--config=pyproject.toml", "--check"],
+        *([MYPY] if types else []),
+    ):
+        command = [sys.executable, "-m", *tool, *map(str, files)]
+        environment = os.environ | {"MYPYPATH": str(ROOT / "host")}
+        checked = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def failure(run: Run, *arguments: str | Path) -> str:
+    """Return the error of a command that exits with status 1 and prints nothing else."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    return result.stderr

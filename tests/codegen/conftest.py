@@ -73,6 +73,12 @@ def run() -> Run:
 
 
 @pytest.fixture
+def in_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the root of the project the working folder."""
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project's settings, schema and generated files, as the working folder."""
     paths = ["pyproject.toml", "protocol/sandboxd.toml"]

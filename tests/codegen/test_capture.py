@@ -25,7 +25,9 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.segments import MAX_FLOWS, MAX_WAITING
 
-from .common import ROOT, SANDBOXD, Read, Run
+from .common import SANDBOXD, Read, Run
+
+pytestmark = pytest.mark.usefixtures("in_project")
 
 PORT = 7000
 PING = codec.Ping(42).encode()
@@ -39,11 +41,6 @@ SYN, ACK = 0x02, 0x10
 @pytest.fixture(scope="module")
 def schema() -> Schema:
     return read_schema(SANDBOXD)
-
-
-@pytest.fixture(autouse=True)
-def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
 
 
 def tcp(

@@ -18,7 +18,7 @@ from microvm_proto.diagnostics import SchemaError
 from microvm_proto.resolve import read_schema
 from microvm_proto.types import Type
 
-from .common import FIXTURES, Read, Run
+from .common import FIXTURES, Read, Run, failure
 
 CHANGES = {Path(breaking.__file__), Path(breaking_fields.__file__)}
 ERRORS = sorted(FIXTURES.glob("*.err"))
@@ -29,10 +29,7 @@ HEAD = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
 def test_violations_are_located(expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FIXTURES)
-    result = run("lint", f"{expected.stem}.toml")
-    assert result.stderr == expected.read_text()
-    assert result.stdout == ""
-    assert result.exit_code == 1
+    assert failure(run, "lint", f"{expected.stem}.toml") == expected.read_text()
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)

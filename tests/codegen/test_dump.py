@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from microvm.wire import codec
 from microvm_proto.dump import MAX_SIZE, Unreadable, bytes_of, stream_of
 
-from .common import Run
+from .common import Run, failure
 
 PING = codec.Ping(42).encode()
 # Text that looks like bytes or like column ends, equal lines, and an odd length.
@@ -159,10 +159,9 @@ def test_other_source_code_is_refused(text: str) -> None:
 
 
 def test_ambiguous_line_is_refused(run: Run) -> None:
-    result = run("explain", "00000000 08 00 00 00 00 00 00 00")
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert result.stderr.endswith("remove the offset, or the spaces\n")
+    assert failure(run, "explain", "00000000 08 00 00 00 00 00 00 00").endswith(
+        "remove the offset, or the spaces\n"
+    )
     assert run("explain", "00000000: 0000 0000 0800 0000 0000 0000").exit_code == 0
 
 

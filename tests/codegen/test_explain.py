@@ -20,7 +20,9 @@ from microvm_proto.frame import write
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Read, Run
+from .common import ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Read, Run, failure
+
+pytestmark = pytest.mark.usefixtures("in_project")
 
 DOCS = ROOT / "docs/protocol-tools.md"
 PING = codec.Ping(42).encode()
@@ -41,11 +43,6 @@ def tested(request: pytest.FixtureRequest, generated: Generated) -> Tested:
     """A schema and its vectors."""
     path = ROOT / request.param
     return read_schema(path), vectors.load(generated(path) / "vectors.json")
-
-
-@pytest.fixture(autouse=True)
-def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
 
 
 def lines_of(
@@ -282,10 +279,9 @@ def test_another_schema_can_be_given(run: Run) -> None:
     result = run("explain", "00000000 ffff 0000 00000000", "--schema", schema)
     assert result.exit_code == 0
     assert result.stdout.startswith("frame 1, at 0: m, sent by either side\n")
-    result = run("explain", "00", "--schema", "missing.toml")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("missing.toml:")
-    assert result.stderr.endswith("microvm-proto: 1 error in missing.toml\n")
+    error = failure(run, "explain", "00", "--schema", "missing.toml")
+    assert error.startswith("missing.toml:")
+    assert error.endswith("microvm-proto: 1 error in missing.toml\n")
 
 
 def test_help_says_how_it_is_used(run: Run) -> None:

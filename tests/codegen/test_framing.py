@@ -7,8 +7,6 @@ import itertools
 import json
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ from microvm_proto.schema import Schema
 from microvm_proto.stream import FrameReceiver
 
 from . import test_backends, test_wireshark
-from .common import GROWN, ROOT, Generated, Load
+from .common import GROWN, Generated, Load, check_linters
 
 LONG = '[[message]]\nname = "blob"\nnumber = 201\nsender = "both"\nid = "none"\nsince = 2\n'
 LONG += '[[message.field]]\nname = "data"\ntype = "tail"\nmax = MAX\n'
@@ -448,14 +446,7 @@ def test_the_python_is_as_clean_as_without_framing(ends: MakeEnds, tmp_path: Pat
     files = [tmp_path / f"{name.replace(' ', '_')}_codec.py" for name in names]
     for name, file in zip(names, files, strict=True):
         shutil.copy(ends(name).schema.path.with_name("codec.py"), file)
-    for tool in (
-        ["ruff", "check", "--no-cache", "--config=pyproject.toml"],
-        ["ruff", "format", "--no-cache", "--config=pyproject.toml", "--check"],
-        ["mypy", "--strict", "--warn-unreachable", "--config-file=", "--cache-dir=/dev/null"],
-    ):
-        command = [sys.executable, "-m", *tool, *map(str, files)]
-        checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-        assert checked.returncode == 0, checked.stdout + checked.stderr
+    check_linters(*files)
 
 
 @pytest.mark.parametrize("name", ["stream", "unchecked stream", "datagram", "unchecked cobs"])

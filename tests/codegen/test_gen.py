@@ -16,7 +16,7 @@ import pytest
 from microvm_proto.generate import Generated, generate, write
 from microvm_proto.resolve import read_schema
 
-from .common import ROOT, SANDBOXD, Run
+from .common import ROOT, SANDBOXD, Run, failure
 
 OUTPUTS = [output.path for output in read_schema(SANDBOXD).outputs]
 
@@ -167,18 +167,14 @@ def test_schema_must_be_named(
 def test_pyproject_must_be_toml(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text("tool =")
-    result = run("gen")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("microvm-proto: pyproject.toml: Invalid value")
+    assert failure(run, "gen").startswith("microvm-proto: pyproject.toml: Invalid value")
 
 
 def test_schema_without_outputs_is_reported(run: Run, project: Path) -> None:
     schema = project / "protocol/sandboxd.toml"
     text = re.sub(r"\[\[output\]\]\n(?:.+\n)*", "", schema.read_text())
     schema.write_text(text)
-    result = run("gen")
-    assert result.exit_code == 1
-    assert result.stderr == (
+    assert failure(run, "gen") == (
         "microvm-proto: no files to generate: protocol/sandboxd.toml has no [[output]]\n"
     )
 
@@ -189,9 +185,7 @@ def test_commands_report_unknown_type_with_its_line(command: str, run: Run, proj
     text = schema.read_text()
     schema.write_text(text.replace('type = "tail"', 'type = "tial"', 1))
     line = schema.read_text().split("tial")[0].count("\n") + 1
-    result = run(command)
-    assert result.exit_code == 1
-    assert result.stderr == (
+    assert failure(run, command) == (
         f"protocol/sandboxd.toml:{line}:8: error: unknown type `tial` [unknown-type]\n"
         '    type = "tial"\n'
         "           ^^^^^^\n"
@@ -230,9 +224,7 @@ def test_an_unknown_backend_stops_gen_before_it_writes(run: Run, project: Path) 
 def test_an_output_that_is_a_folder_is_named(flags: list[str], run: Run, project: Path) -> None:
     (project / "protocol/SPEC.md").unlink()
     (project / "protocol/SPEC.md").mkdir()
-    result = run("gen", *flags)
-    assert result.exit_code == 1
-    assert result.stderr == "microvm-proto: protocol/SPEC.md: Is a directory\n"
+    assert failure(run, "gen", *flags) == "microvm-proto: protocol/SPEC.md: Is a directory\n"
     assert list((project / "protocol").glob(".*")) == []
 
 
@@ -241,18 +233,16 @@ def test_an_output_that_is_no_file_is_left_alone(flags: list[str], run: Run, pro
     output = project / "protocol/SPEC.md"
     output.unlink()
     os.mkfifo(output)
-    result = run("gen", *flags)
-    assert result.exit_code == 1
-    assert result.stderr == "microvm-proto: protocol/SPEC.md: Not a regular file\n"
+    assert failure(run, "gen", *flags) == "microvm-proto: protocol/SPEC.md: Not a regular file\n"
     assert output.is_fifo()
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("schema", ["", ".", "/", "protocol"])
 def test_a_folder_is_no_schema(verb: str, schema: str, run: Run, project: Path) -> None:
-    result = run(verb, schema)
-    assert result.stderr.startswith(f"{schema or '.'}: error: Is a directory [unreadable]\n")
-    assert result.exit_code == 1
+    assert failure(run, verb, schema).startswith(
+        f"{schema or '.'}: error: Is a directory [unreadable]\n"
+    )
 
 
 def test_a_working_folder_that_is_gone_is_reported(run: Run, project: Path) -> None:

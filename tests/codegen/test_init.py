@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .common import Run
+from .common import Run, failure
 
 SCHEMA = "my_probe.toml"
 WRITTEN = [SCHEMA, "Makefile", "pyproject.toml", "test_protocol.c", "test_protocol.py"]
@@ -145,9 +145,9 @@ def test_settings_are_printed(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", ["int", "My", "9", "", 'a"b', "a\nb", "a\\", "\x7f", "../up"])
 def test_a_name_that_cannot_be_is_refused(name: str, run: Run, tmp_path: Path) -> None:
-    result = run("init", tmp_path, f"--name={name}")
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"microvm-proto: a protocol cannot be named {name!a}: ")
+    assert failure(run, "init", tmp_path, f"--name={name}").startswith(
+        f"microvm-proto: a protocol cannot be named {name!a}: "
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .common import ROOT
+from .common import ROOT, check_linters
 
 DOCUMENT = ROOT / "docs/backends.md"
 
@@ -36,6 +36,4 @@ def test_module_in_the_document_passes_the_linters(tmp_path: Path) -> None:
     module = tmp_path / "csv_backend.py"
     (text,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     module.write_text(text)
-    for tool in (["ruff", "check"], ["ruff", "format", "--check"]):
-        command = [sys.executable, "-m", *tool, "--no-cache", "--config=pyproject.toml"]
-        subprocess.run([*command, module], cwd=ROOT, check=True)
+    check_linters(module, types=False)

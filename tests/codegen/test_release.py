@@ -11,7 +11,7 @@ from microvm_proto.digest import api_digest
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 
-from .common import ROOT, Read, Run, every_schema
+from .common import ROOT, Read, Run, every_schema, failure
 from .test_gen import edit
 
 SCHEMA = "protocol/sandboxd.toml"
@@ -89,15 +89,11 @@ def test_mismatch_is_not_released(old: str, new: str, rule: str, run: Run, proje
 def test_a_released_form_that_is_broken_is_reported(run: Run, project: Path) -> None:
     (project / RELEASED).write_text("[protocol]\n")
     for verb in ("breaking", "release"):
-        result = run(verb)
-        assert result.exit_code == 1
-        assert result.stderr.startswith(f"{RELEASED}:1:1: error: ")
+        assert failure(run, verb).startswith(f"{RELEASED}:1:1: error: ")
 
 
 def test_folder_instead_of_released_form_is_reported(run: Run, project: Path) -> None:
     (project / RELEASED).unlink()
     (project / RELEASED).mkdir()
     for verb in ("breaking", "release"):
-        result = run(verb)
-        assert result.exit_code == 1
-        assert result.stderr.startswith(f"{RELEASED}: error: Is a directory [unreadable]\n")
+        assert failure(run, verb).startswith(f"{RELEASED}: error: Is a directory [unreadable]\n")

@@ -15,17 +15,14 @@ import pytest
 
 from microvm.wire import codec
 
-from .common import ROOT, Run
+from .common import Run
+
+pytestmark = pytest.mark.usefixtures("in_project")
 
 EXPLAIN = [sys.executable, "-c", "from microvm_proto.cli import main; main()", "explain"]
 PING = codec.Ping(42).encode()
 # Bytes that a terminal which is not raw would change, drop, or interpret.
 LINE = codec.ExecOutput(3, codec.Stream.STDOUT, b"\r\n\x03\x04\x11\x13\x1a\x1c\x7f\xff").encode()
-
-
-@pytest.fixture(autouse=True)
-def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +15,7 @@ from microvm_proto import frame as reference
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import ROOT, SCHEMAS, Generated, Load
+from .common import ROOT, SCHEMAS, Generated, Load, check_linters
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
@@ -54,19 +52,5 @@ def draw_and_read(
     check()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["ruff", "check", "--no-cache"],
-        ["ruff", "format", "--no-cache", "--check"],
-        ["mypy", "--strict", "--warn-unreachable", "--config-file=", "--cache-dir=/dev/null"],
-    ],
-    ids=["lint", "format", "types"],
-)
-def test_committed_strategies_pass_the_linters(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", *arguments, str(ROOT / "fuzz/messages.py")]
-    environment = os.environ | {"MYPYPATH": str(ROOT / "host")}
-    checked = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_committed_strategies_pass_the_linters() -> None:
+    check_linters(ROOT / "fuzz/messages.py")

@@ -236,31 +236,21 @@ def test_a_miswritten_table_of_a_project_is_an_error(project: Path, text: str, s
     assert may_exist()
 
 
-def _of_another(path: Path) -> None:
-    os.chown(path, USER, USER)
-
-
-def _open_to_all(path: Path) -> None:
-    path.chmod(0o666)
-
-
-def _fifo(path: Path) -> None:
+def _replace(path: Path, create: Callable[[Path], object]) -> None:
     path.unlink()
-    os.mkfifo(path)
-
-
-def _long(path: Path) -> None:
-    os.truncate(path, 2 << 20)
-
-
-def _link_to_nothing(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("gone")
+    create(path)
 
 
 @pytest.mark.parametrize(
     "spoil",
-    [pytest.param(_of_another, marks=only_root), _open_to_all, _fifo, _long, _link_to_nothing],
+    [
+        pytest.param(lambda path: os.chown(path, USER, USER), marks=only_root),
+        lambda path: path.chmod(0o666),
+        lambda path: _replace(path, os.mkfifo),
+        lambda path: _replace(path, lambda new: new.symlink_to("gone")),
+        lambda path: os.truncate(path, 2 << 20),
+    ],
+    ids=["another user", "open to all", "FIFO", "link to nothing", "too long"],
 )
 def test_unsafe_file_is_ignored(project: Path, user: Path, spoil: Callable[[Path], None]) -> None:
     for file, text in ((project, "[tool.microvm]\ncpus = 2"), (user, "cpus = 2")):

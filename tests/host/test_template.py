@@ -12,32 +12,18 @@ from random import Random
 
 import pytest
 from click.testing import CliRunner
+from tests.host.test_origin import MADE
 
 from microvm import CacheError, QemuError, TemplateError, UsageError
 from microvm.cache import async_lock, lock, verified
 from microvm.cli.root import cli
 from microvm.start import saved, sparse, template
-from microvm.start.origin import Origin
 from microvm.system import tools
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(505 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
 STATE = Random(1).randbytes(10_000)
-ORIGIN = Origin(
-    image="i",
-    folder="/i",
-    kernel_sha256="",
-    initramfs_sha256="",
-    disk_sha256="",
-    qemu="q",
-    qemu_build="",
-    arguments_sha256="",
-    host_sha256="",
-    accel="tcg",
-    memory=2,
-    cpus=1,
-    scratch=0,
-)
+ORIGIN = MADE._replace(image="i", folder="/i", memory=2)
 
 
 @pytest.fixture(autouse=True)

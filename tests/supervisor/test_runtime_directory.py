@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.supervisor.test_machines import leave
 from tests.support.ordinary import USER, only_root
 from tests.support.small_disk import small_disk
 
@@ -189,11 +190,6 @@ def test_a_dead_machine_is_removed_with_its_files(runtime: RuntimeDirectory, fol
         assert not runtime.sweep(directory)
     assert runtime.names() == []
     assert Path("/etc/passwd").exists()
-
-
-def leave(runtime: RuntimeDirectory, name: str) -> None:
-    with runtime.create(name) as directory:
-        os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
 
 def test_removed_files_do_not_free_a_machine_name(runtime: RuntimeDirectory, folder: Path) -> None:
