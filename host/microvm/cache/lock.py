@@ -33,30 +33,24 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 @contextmanager
 def held(path: Path, report: Reporter) -> Iterator[None]:
     """Context manager: wait for the lock of `path`, and hold it. `report` shows its holder."""
-    wait = _Wait(path, report)
-    while True:
+    for _ in _attempts(path, report, "makes"):
         with attempt(path) as ours:
             if ours:
                 yield
                 return
-        wait.pause()
 
 
-class _Wait:
-    """A wait until a lock is free. Notices for the user repeatedly name the holder of the lock."""
+def _attempts(path: Path, report: Reporter, holder_does: str) -> Iterator[None]:
+    """Yield for each attempt to take a lock. Between attempts, wait, and notify the user at times.
 
-    def __init__(self, path: Path, report: Reporter, holder_does: str = "makes") -> None:
-        self._path = path
-        self._holder_does = holder_does
-        self._report = report
-        self._reminder = 0.0
-
-    def pause(self) -> None:
-        """Wait until the next attempt to take the lock."""
-        if time.monotonic() >= self._reminder:
-            text = f"waiting for {holder(self._path)}, which {self._holder_does} {self._path}"
-            self._report.notice(text)
-            self._reminder = time.monotonic() + REMINDER
+    The notices name the holder of the lock, and say what the `holder_does` with the path.
+    """
+    reminder = 0.0
+    while True:
+        yield
+        if time.monotonic() >= reminder:
+            report.notice(f"waiting for {holder(path)}, which {holder_does} {path}")
+            reminder = time.monotonic() + REMINDER
         check_stopped()
         time.sleep(INTERVAL)
 
@@ -101,11 +95,11 @@ def shared(path: Path, report: Reporter) -> Iterator[None]:
 
     If a process holds the lock alone, wait, and notify the user repeatedly.
     """
-    name, wait = _name(path), _Wait(path, report, "clears")
+    name = _name(path)
     with cache.disk_errors(name):
         cache.make(path.parent)
-        while (fd := _open_shared(name)) is None:
-            wait.pause()
+        opened = (_open_shared(name) for _ in _attempts(path, report, "clears"))
+        fd = next(fd for fd in opened if fd is not None)
     try:
         yield
     finally:

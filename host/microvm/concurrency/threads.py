@@ -103,7 +103,4 @@ def is_out_of_threads(error: BaseException) -> bool:
 
 def thread_error() -> MicroVMError:
     """Return the error to raise if no thread can be started."""
-    return MicroVMError(
-        "this host does not allow more threads",
-        hint=MORE_PROCESSES,
-    )
+    return MicroVMError("this host does not allow more threads", hint=MORE_PROCESSES)

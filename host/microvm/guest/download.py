@@ -143,11 +143,11 @@ class Download:
             case files.Whole() if self._folder is not None:
                 self._leave(self._folder)
             case _:
-                raise self._hostile("the guest sent content outside of a file")
+                raise _hostile(self._source, "the guest sent content outside of a file")
 
     def _begin(self, entry: files.Entry) -> None:
         if self._file is not None or self.is_complete:
-            raise self._hostile("the guest sent a file before the end of another")
+            raise _hostile(self._source, "the guest sent a file before the end of another")
         name = name_of(entry, self._source) if self._count else _ROOT
         self._count += 1
         shown = "it" if self._count == 1 else repr(name)
@@ -160,7 +160,7 @@ class Download:
                 case stat.S_IFLNK if self._folder is not None:
                     self._begin_link(_Link(self._folder, name, entry.target))
                 case _:
-                    raise self._hostile(f"{shown} is neither a file, a folder nor a link")
+                    raise _hostile(self._source, f"{shown} is neither a file, a folder nor a link")
 
     def _begin_folder(self, name: str) -> None:
         depth = self._folder.depth + 1 if self._folder else 1
@@ -233,9 +233,6 @@ class Download:
         finally:
             os.close(descriptor)
 
-    def _hostile(self, reason: str) -> FileError:
-        return _hostile(self._source, reason)
-
     @contextmanager
     def _host_errors(self, name: str) -> Iterator[None]:
         """Context manager for writing the file `name`: an `OSError` names the folder on the host.
@@ -247,7 +244,7 @@ class Download:
         except FileError:
             raise
         except FileExistsError:
-            raise self._hostile(f"the guest sent {name!r} twice") from None
+            raise _hostile(self._source, f"the guest sent {name!r} twice") from None
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._parent)) from None
 

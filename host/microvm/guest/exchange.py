@@ -73,9 +73,7 @@ async def exchange(
         # If the guest enforced the time limit, it would kill `carry` before `carry` can remove
         # incomplete files. So the host enforces it.
         async with asyncio.timeout(timeout) as deadline, process:
-            transfer = Exchange(process, path)
-            transfer.gather(frame)
-            yield transfer
+            yield Exchange(process, path, frame)
     except MicroVMError as error:
         process._record_error(error)
         raise
@@ -90,16 +88,13 @@ async def exchange(
 class Exchange:
     """The host's side of a file transfer: messages to and from the guest's program `carry`."""
 
-    def __init__(self, process: Process, path: str) -> None:
+    def __init__(self, process: Process, path: str, request: bytes) -> None:
+        """Begin a transfer with the encoded `request`, which is sent with the next message."""
         self.path = path
         self.process = process
         self._decoder = files.Decoder("guest")
-        self._gathered = bytearray()
+        self._gathered = bytearray(request)
         self._handled = 0
-
-    def gather(self, frame: bytes) -> None:
-        """Keep the encoded message `frame`, which is sent together with the next messages."""
-        self._gathered += frame
 
     async def send(self, message: files.Entry | files.Data | files.Whole) -> None:
         """Send a message about a file or folder. Small messages are sent together with later ones.
@@ -232,6 +227,5 @@ async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
 
 def _of_another_build() -> ImageError:
     return ImageError(
-        "cannot transfer files: the image was built by another version of microvm",
-        hint=BUILD_AGAIN,
+        "cannot transfer files: the image was built by another version of microvm", hint=BUILD_AGAIN
     )

@@ -272,13 +272,7 @@ async def get_archive(
     try:
         copy = Path(folder.name, "tree")
         received = await get(
-            guest,
-            source,
-            copy,
-            user=user,
-            timeout=timeout,
-            max_size=max_size,
-            max_files=max_files,
+            guest, source, copy, user=user, timeout=timeout, max_size=max_size, max_files=max_files
         )
         await in_thread(write_archive, copy, name, archive)
     finally:

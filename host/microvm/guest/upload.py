@@ -42,7 +42,8 @@ async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
     """Send a file with the content `data` and the permissions `mode`."""
     await exchange.send(entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
     async for chunk in chunks(data):
-        await _send_chunk(exchange, chunk)
+        for offset in range(0, len(chunk), CHUNK):
+            await exchange.send(files.Data(data=chunk[offset : offset + CHUNK]))
     await exchange.send(files.Whole())
 
 
@@ -72,11 +73,6 @@ def _checked(chunk: object) -> bytes | memoryview:
     if not isinstance(chunk, bytes | bytearray | memoryview):
         raise UsageError(f"each chunk of the data must be bytes, not {type(chunk).__name__}")
     return memoryview(chunk)
-
-
-async def _send_chunk(exchange: Exchange, data: bytes | memoryview) -> None:
-    for offset in range(0, len(data), CHUNK):
-        await exchange.send(files.Data(data=data[offset : offset + CHUNK]))
 
 
 async def _send_open(exchange: Exchange, descriptor: int, name: bytes, path: Path) -> None:

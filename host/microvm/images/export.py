@@ -57,10 +57,7 @@ _OTHERS = "`microvm image build NAME --from FILE` reads an archive of docker or 
 
 
 def write(
-    image: Image,
-    out: BinaryIO,
-    report: Reporter | None = None,
-    named: Sequence[str] | None = None,
+    image: Image, out: BinaryIO, report: Reporter | None = None, named: Sequence[str] | None = None
 ) -> None:
     """Write an image to the file `out`, with its tags, or with the tags in `named` instead.
 

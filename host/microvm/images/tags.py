@@ -38,10 +38,7 @@ def parse(text: str) -> str:
     :raises ImageError: The text cannot be a tag.
     """
     if (match := _TAG.fullmatch(text)) is None:
-        raise ImageError(
-            f"{quoted(text)} cannot be a tag",
-            hint=RULE,
-        )
+        raise ImageError(f"{quoted(text)} cannot be a tag", hint=RULE)
     return f"{match[1]}:{match[2] or LATEST}"
 
 

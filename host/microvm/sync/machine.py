@@ -30,9 +30,7 @@ class MicroVM(Machine):
 
     @document_options(MachineOptions)
     def __init__(
-        self,
-        image: Image | Snapshot | str | Path | None = None,
-        **options: Unpack[MachineOptions],
+        self, image: Image | Snapshot | str | Path | None = None, **options: Unpack[MachineOptions]
     ) -> None:
         """Check the options of the machine, without starting it; see `microvm.MicroVM`."""
         self._drive(self._driven(image, **options))

@@ -176,11 +176,7 @@ def _unshare_processes() -> None:
     user, group = os.geteuid(), os.getegid()
     _check(_libc.unshare(_CLONE_NEWPID | (_CLONE_NEWUSER if user else 0)))
     if user:
-        maps = {
-            "setgroups": "deny",
-            "uid_map": f"{user} {user} 1",
-            "gid_map": f"{group} {group} 1",
-        }
+        maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
         for name, text in maps.items():
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
@@ -312,16 +308,15 @@ def _kill_orphans() -> None:
     # Some kernels do not list the children of a process, so they have no file `children`. Then kill
     # nothing.
     with suppress(FileNotFoundError):
-        while children := [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]:
+        while True:
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
+                children = [int(child) for child in file.read().split()]
+            if not children:
+                break
             for child in children:  # kill all of them before the wait, because one may not exit
                 os.kill(child, signal.SIGKILL)
             for child in children:
                 os.waitpid(child, 0)
-
-
-def _read(path: str) -> str:
-    with open(path) as file:
-        return file.read()
 
 
 def _exit_status(status: int) -> int:

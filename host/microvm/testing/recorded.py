@@ -20,9 +20,7 @@ class MicroVM(machine.MicroVM):
     """A `microvm.MicroVM` that records a transcript of its commands and console."""
 
     def __init__(
-        self,
-        image: Image | Snapshot | str | Path | None = None,
-        **options: Unpack[MachineOptions],
+        self, image: Image | Snapshot | str | Path | None = None, **options: Unpack[MachineOptions]
     ) -> None:
         """Check the options, and create an empty transcript; see `microvm.MicroVM`."""
         super().__init__(image, **options)

@@ -187,12 +187,7 @@ def _ignore(*_: object) -> None:
 
 
 ChannelFactory: TypeAlias = Callable[
-    [
-        Session,
-        Callable[[codec.Message], None],
-        Callable[[MachineError], None],
-        Callable[[], None],
-    ],
+    [Session, Callable[[codec.Message], None], Callable[[MachineError], None], Callable[[], None]],
     Channel,
 ]
 """Type of a function that creates a channel; it has the parameters of `Channel`."""
