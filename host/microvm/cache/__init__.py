@@ -193,7 +193,7 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Context manager: yield a temporary path beside `path`, and remove its file after the block.
+    """Context manager that yields a path for temporary files, beside `path`; it removes them later.
 
     The name is that of `path`. The folder is a private folder beside `path`: with a umask of 0,
     every user could otherwise read and write the files.
@@ -244,7 +244,7 @@ def _clear_all_ids(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path | None = None) -> Iterator[None]:
-    """Context manager that turns an `OSError` into an error with a hint, about its file or `path`.
+    """Context manager that turns an `OSError` into an error with a hint, which names the file.
 
     :param path: the file or folder that the message names if the OSError names none.
     :raises CacheError: the disk is full, or a file of the cache cannot be read or written.

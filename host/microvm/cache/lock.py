@@ -41,9 +41,9 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
 
 
 def _attempts(path: Path, report: Reporter, holder_does: str) -> Iterator[None]:
-    """Yield for each attempt to take a lock. Between attempts, wait, and notify the user at times.
+    """Yield before each attempt to take the lock of `path`, and wait between the attempts.
 
-    The notices name the holder of the lock, and say what the `holder_does` with the path.
+    Notices tell the user repeatedly who holds the lock, and what the `holder_does` with the path.
     """
     reminder = 0.0
     while True:

@@ -21,6 +21,7 @@ from click.core import ParameterSource
 from microvm.cli import names, parameters, snapshot_parameters, standard_streams
 from microvm.cli.notebook_cell import STDERR, STDOUT, run_cell
 from microvm.errors import ImageError, MachineError, MicroVMError
+from microvm.images import load as load_image
 from microvm.images import readymade
 from microvm.option import ParsedOptions, complete_options, options_of
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
@@ -288,7 +289,7 @@ def _start(params: Mapping[str, Any], options: ParsedOptions) -> _CellMachine:
 def _attach(name: str) -> _CellMachine:
     vm = MicroVM.attach(name)
     try:
-        return _CellMachine(vm, _interpreter(readymade.load(vm.facts["image"])))
+        return _CellMachine(vm, _interpreter(load_image(vm.facts["image"])))
     except ImageError:  # use `sh`, because the image was removed after the machine was started
         return _CellMachine(vm, _SH)
 

@@ -84,7 +84,7 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Never block the command: discard each stream's output after the next `keep` bytes."""
+        """Let the command wait for no reader: discard each stream after the next `keep` bytes."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 

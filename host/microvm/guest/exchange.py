@@ -183,7 +183,7 @@ class Exchange:
             raise await self._ended_early()
 
     def misplaced(self) -> FileError:
-        """Return the error for an answer of the guest that is valid, but not for the request."""
+        """Return the error for an answer that is well-formed, but does not fit the request."""
         return self._invalid("the guest sent an answer that does not fit the request")
 
     def _invalid(self, reason: str) -> FileError:

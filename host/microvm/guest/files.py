@@ -86,9 +86,9 @@ class FileStatus:
 
 
 def _with_options(*others: str) -> Callable[[F], F]:
-    """Return a decorator: a wrong keyword argument raises the error of `unknown_option`.
+    """Return a decorator for functions whose errors suggest an option for an unknown keyword.
 
-    :param others: Options of the public method that it does not pass as keyword arguments.
+    :param others: Options of the public method that it does not pass on as keyword arguments.
     """
 
     def decorate(function: Any) -> Any:
@@ -289,7 +289,7 @@ async def _sending(
     timeout: Duration,
     **fields: Any,
 ) -> AsyncIterator[Exchange]:
-    """Context manager: its block sends files to the guest. Then wait for the guest's result.
+    """Context manager whose block sends files to the guest. After the block, wait for the result.
 
     If the block fails, cancel the transfer. `fields` are those of the request to the guest.
     """

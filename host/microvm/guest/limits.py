@@ -42,7 +42,7 @@ class TransferLimits:
                 self.count(path, names=len(message.name) + len(message.target), files=1)
 
     def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
-        """Subtract `size` bytes, `files`, and `names` bytes of names; see `take` for errors."""
+        """Subtract bytes of content, files, and bytes of names. See `take` for the errors."""
         self.size -= size
         self.files -= files
         self.names -= names

@@ -21,7 +21,7 @@ class OutputBuffer:
     """A buffer that holds the output of a command's stream until the reader takes it."""
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
-        """Create an empty buffer, which calls `consumed` with the number of bytes of each chunk."""
+        """Create an empty buffer. It calls `consumed` with the size of each chunk that is taken."""
         self._consumed = consumed
         self._chunks: deque[bytearray | bytes | memoryview] = deque()
         self._ended = False
@@ -74,7 +74,7 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Never block the command: discard its output after the next `keep` bytes."""
+        """Let the command wait for no reader: discard its output after the next `keep` bytes."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep

@@ -202,18 +202,20 @@ def find(text: str) -> str:
     return meant[0]
 
 
-def load(image: str | Path) -> Image:
+def load(image: Image | str | Path) -> Image:
     """Open an image by its name or path, after checking that its files are complete and unchanged.
 
     The files are compared with the digests in the manifest only once, because computing digests
     takes some 15 ms for 20 MB. Then `cache.verified` records the sizes and times of the files, and
     later calls compare only these.
 
-    :param image: A text for `find`, or a path, which contains a slash.
+    :param image: A text for `find`, a path, which contains a slash, or an open image.
     :raises ImageError: The image does not exist or is damaged, or another version of microvm built
         it.
     :raises OSError: This process lacks a resource, such as a free descriptor.
     """
+    if isinstance(image, Image):
+        return image
     if isinstance(image, Path) or "/" in image:
         return _open(Path(image), image)
     while True:

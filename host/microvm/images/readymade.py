@@ -66,11 +66,6 @@ def is_missing(name: object) -> bool:
     return tags.image_of(tags.parse(name)) is None
 
 
-def load(image: Image | str | Path) -> Image:
-    """Return `image` if it is an `Image`, or else open the image with this name, tag or path."""
-    return image if isinstance(image, images.Image) else images.load(image)
-
-
 async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
     """Return an image by its name, tag or path; for None the default image. Build it if missing.
 
@@ -80,7 +75,7 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
     :param notify: A function that is called in the event loop with notices for the user.
     """
     if image is not None and not is_missing(image):
-        return load(image)
+        return images.load(image)
     import asyncio
 
     from microvm_image.defaults import default
@@ -101,7 +96,7 @@ def find(name: str | Path, report: Reporter) -> Image:
             # lock
             if is_missing(name):
                 _build(name, IMAGES[name], report)
-    return load(name)
+    return images.load(name)
 
 
 def _build(name: str, wanted: ReadyMade, report: Reporter) -> None:

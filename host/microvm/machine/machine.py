@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from microvm.arches import Accel
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import BootError, ConfinementError, MachineError, QemuError, UsageError
-from microvm.images import readymade
+from microvm.images import load, readymade
 from microvm.log import Area
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
@@ -143,7 +143,7 @@ class MicroVM(Machine):
                 self._restorer = self._snapshot._make_restorer(self._console_log, self.confinement)
                 self._restorer.launch()
             elif given is not None and not readymade.is_missing(given):
-                image = self._given_image = readymade.load(given)
+                image = self._given_image = load(given)
                 choice = self._choose(image)
                 if len(choice.candidates) == 1:
                     accel = choice.candidates[0]

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class LoopBound:
-    """An object whose methods call those of its asynchronous original in another thread, and wait.
+    """An object whose methods call the methods of an asynchronous object in another thread.
 
-    :ivar _original: Object of the asynchronous class with the same name.
+    :ivar _original: The asynchronous object, whose class has the same name.
     """
 
     def __init__(self, loop: BackgroundLoop, original: Any) -> None:

@@ -88,8 +88,6 @@ class Pool(LoopBound):
         finally:
             self._loop.post(leased.aclose)
 
-    # These overloads repeat those of the asynchronous `microvm.Pool.map`, because type hints cannot
-    # derive the blocking variant of a method.
     @overload
     def map(
         self,

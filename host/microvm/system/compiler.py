@@ -74,7 +74,7 @@ def compiler(arch: Arch, what: str) -> list[str]:
 
 
 def check(arch: Arch, what: str) -> None:
-    """Check that the compiler for an architecture, and make, are installed."""
+    """Check that make and the compiler for `arch` are installed, to compile the program `what`."""
     compiler(arch, what)
     _check_make(what)
 

@@ -77,6 +77,7 @@ def main(
     Return the exit status of the tool, or 128 plus the number of the signal that killed it.
 
     :param owner: the process id of the owner, which starts this script.
+    :param notes: a descriptor to which the reason is written if the host refuses a namespace.
     :param parent: the folder in which the tool's temporary folder is created.
     :param shown: another folder under which the tool sees its temporary folder; "" for `parent`. It
         is needed if the tool starts processes of other user ids, which cannot enter `parent`.
@@ -191,12 +192,10 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 
 
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
-    """Create a tool's temporary folder in `parent`, which the tool sees in the folder `shown`.
+    """Create a tool's temporary folder in `parent`. The tool sees it at a mount point in `shown`.
 
-    If `shown` is "", create no mount point.
-
-    This process holds a lock on both folders until it exits. So no other process takes them for the
-    folders of a killed tool and removes them.
+    If `shown` is "", create no mount point. This process holds a lock on both folders until it
+    exits. So no other process takes them for the folders of a killed tool and removes them.
     """
     while True:
         name = f"microvm-{os.urandom(8).hex()}"

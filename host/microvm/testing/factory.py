@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
@@ -75,16 +75,9 @@ class _Factory(Generic[V, R]):
     def _started(self, given: MicroVMOptions) -> R:
         raise NotImplementedError
 
-    def _plain_errors(self) -> AbstractContextManager[None]:
-        """Return a context manager that shows errors of a machine's start without a traceback."""
-        return self._origins.plain_errors()
-
     def _wanted(self, options: MicroVMOptions) -> WantedMachine:
         layers = (self._options, *marked(self._node), options)
         return WantedMachine.of(layers, self._setup, self._variant)
-
-    def _found(self, wanted: WantedMachine) -> WantedMachine:
-        return self._origins.find(wanted, self._transcripts)
 
     def _made(self, kind: type[V], wanted: WantedMachine) -> V:
         vm = kind(wanted.origin(), **wanted.options)
@@ -105,7 +98,7 @@ class MicroVMFactory(_Factory[SyncMicroVM, "sync.MicroVM"]):
         self._machines.close()
 
     def _started(self, given: MicroVMOptions) -> sync.MicroVM:
-        wanted = self._found(self._wanted(given))
+        wanted = self._origins.find(self._wanted(given), self._transcripts)
         with self._origins.trial(wanted.kind):
             vm = self._made(SyncMicroVM, wanted)
             self._machines.callback(vm.stop)
@@ -125,9 +118,8 @@ class AsyncMicroVMFactory(_Factory[MicroVM, Awaitable["machine.MicroVM"]]):
 
     async def _started(self, given: MicroVMOptions) -> machine.MicroVM:
         wanted = self._wanted(given)
-        # `_found` may call the user's set-up function, which blocks. So call `_found` in a thread,
-        # so that this event loop continues.
-        wanted = await asyncio.to_thread(self._found, wanted)
+        # Call `find` in a thread, because it may call the user's set-up function, which blocks.
+        wanted = await asyncio.to_thread(self._origins.find, wanted, self._transcripts)
         with self._origins.trial(wanted.kind):
             vm = self._made(MicroVM, wanted)
             self._machines.push_async_callback(vm.stop)

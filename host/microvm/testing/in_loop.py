@@ -35,7 +35,7 @@ def _define(scope: _Scope) -> None:
             yield made
 
     async def machine(microvm_factory: AsyncMicroVMFactory) -> MicroVM:
-        with microvm_factory._plain_errors():
+        with microvm_factory._origins.plain_errors():
             return await microvm_factory()
 
     for name, function in ("microvm_factory", factory), ("microvm", machine):

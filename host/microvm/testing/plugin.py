@@ -194,7 +194,7 @@ def _microvm(request: pytest.FixtureRequest, microvm_factory: MicroVMFactory) ->
     if loop := _loop_of(request.node):
         machine: MicroVM = request.getfixturevalue(f"_microvm_in_{loop}_loop")
         return machine
-    with microvm_factory._plain_errors():
+    with microvm_factory._origins.plain_errors():
         return microvm_factory()
 
 
@@ -211,7 +211,7 @@ def _microvm_session(
 
     arguments = factory_arguments(request, microvm_options, microvm_setup)
     with MicroVMFactory(*arguments, name="microvm_session") as factory:
-        with factory._plain_errors():
+        with factory._origins.plain_errors():
             machine = factory()
         yield machine
 

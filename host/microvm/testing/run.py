@@ -55,7 +55,7 @@ class Run:
         self._stack.close()
 
     def snapshot(self, kind: str) -> str:
-        """Return the name of the run's snapshot of a machine whose `WantedMachine.kind` this is."""
+        """Return the name of the run's snapshot for this `kind` of machine; see `WantedMachine`."""
         return f"{self.name}-{kind}"
 
     @contextmanager
