@@ -140,10 +140,7 @@ def has(path: Path) -> bool:
 
 
 def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
-    """Open a regular file of any owner, with `flags` as in open(2). Fail at once for a FIFO.
-
-    :raises OSError: The file does not exist, or is no regular file.
-    """
+    """Open a regular file of any owner, with `flags` as in open(2). Fail at once for a FIFO."""
     descriptor = os.open(path, flags, FILE_MODE)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

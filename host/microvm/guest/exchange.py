@@ -59,8 +59,6 @@ async def exchange(
 
     If `carry` still runs when the block ends, it is killed. Errors that the block raises are raised
     again after `carry` has exited.
-
-    :raises UsageError: If the request cannot be encoded.
     """
     path = os.fsdecode(request.path)
     try:
@@ -173,10 +171,7 @@ class Exchange:
         return message
 
     async def end(self) -> None:
-        """Wait until `carry` exits, and check that it sends no other message before.
-
-        :raises FileError: If the guest sends another message, or `carry` fails.
-        """
+        """Wait until `carry` exits, and check that it sends no other message before."""
         if self._decoder.next_message() is not None or await self.process.stdout.next_chunk():
             raise self.misplaced()
         if await self.process.wait() != 0:

@@ -129,9 +129,6 @@ class Guest:
 
         Otherwise the `hello` with which a host begins a session would stop the processes.
         The next call of `resume` unfreezes the processes.
-
-        :raises Busy: If a command runs.
-        :raises UsageError: If the image is too old.
         """
         self._check_alive()
         self._channel.write(self._session.keep())

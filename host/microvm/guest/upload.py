@@ -28,8 +28,6 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
 
     If `path` is a symbolic link, the file or folder that it points to is sent. Links in a folder
     are sent as links.
-
-    :raises OSError: If a file cannot be read; the error has the path on the host.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:

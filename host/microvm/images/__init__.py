@@ -182,9 +182,6 @@ def find(text: str) -> str:
     """Find an image in the cache by its name, tag or digest, and return its name.
 
     The first four digits of the digest suffice, if no other image's digest begins with them.
-
-    :raises ImageError: No image has that name, tag or digest; or several digests begin with these
-        digits.
     """
     path = folder_of(text)
     if path.is_dir():

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from microvm import cache, images
 from microvm.cache import lock
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import ImageError
-from microvm.images import tags
+from microvm.images import Image, tags
 from microvm.log import Area
 from microvm.progress import NoticeReporter, Reporter
-
-if TYPE_CHECKING:
-    from microvm.images import Image
 
 _logger = Area("image")
 

@@ -33,10 +33,7 @@ RULE = "a tag is NAME or NAME:VERSION, each of up to 100 letters, digits, and _ 
 
 
 def parse(text: str) -> str:
-    """Return a tag with its version: `python:latest` for `python`.
-
-    :raises ImageError: The text cannot be a tag.
-    """
+    """Return a tag with its version: `python:latest` for `python`."""
     if (match := _TAG.fullmatch(text)) is None:
         raise ImageError(f"{quoted(text)} cannot be a tag", hint=RULE)
     return f"{match[1]}:{match[2] or LATEST}"
@@ -72,10 +69,7 @@ def of(image: str) -> list[str]:
 
 @contextmanager
 def changing(report: Reporter | None = None) -> Iterator[None]:
-    """Context manager that locks all tags. Tags may be changed only in its `with` block.
-
-    :raises CacheError: The cache cannot be written.
-    """
+    """Context manager that locks all tags. Tags may be changed only in its `with` block."""
     with lock.held(_folder(), report or NullReporter()):
         yield
 
@@ -84,8 +78,6 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
     """Assign the tag `text` to an image in the cache, and return the tag with its version.
 
     If another image has the tag, that image loses it.
-
-    :raises ImageError: The text cannot be a tag, or there is no such image.
     """
     tag = parse(text)
     with cache.disk_errors(), changing(report):

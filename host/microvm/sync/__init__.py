@@ -14,10 +14,8 @@ method is being called.
 
 from __future__ import annotations
 
-from microvm.sync.attached import AttachedVM
 from microvm.sync.base import Machine
-from microvm.sync.forks import Forks
-from microvm.sync.machine import MicroVM
+from microvm.sync.machine import AttachedVM, Forks, MicroVM
 from microvm.sync.pool import Pool
 from microvm.sync.process import InputStream, OutputStream, Process
 

@@ -13,7 +13,7 @@ from microvm.sync.process import Process
 from microvm.units import parse_count
 
 if TYPE_CHECKING:
-    from microvm.sync.forks import Forks
+    from microvm.sync.machine import Forks
 
 
 class Machine(LoopBound):
@@ -56,7 +56,7 @@ class Machine(LoopBound):
 
     def fork(self, count: int = 1) -> Forks:
         """Start machines that continue from the current state; see `microvm.MicroVM.fork`."""
-        from microvm.sync.forks import Forks
+        from microvm.sync.machine import Forks
 
         count = parse_count(count, least=1)
         with self.checkpoint() as snapshot:

@@ -1,21 +1,49 @@
-"""The public class `MicroVM` for programs without `async`."""
+"""The public classes `MicroVM`, `AttachedVM` and `Forks` for programs without `async`."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import Self, Unpack
 
 from microvm.concurrency.loop import BackgroundLoop
+from microvm.images import Image
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import ParsedOptions, document_options
-from microvm.options import MachineOptions
-from microvm.sync.attached import AttachedVM
+from microvm.options import MachineOptions, PoolOptions
+from microvm.supervisor.client import attached
 from microvm.sync.base import Machine
 from microvm.sync.bound import blocking
+from microvm.system.capacity import usable_cpus
 
-if TYPE_CHECKING:
-    from microvm.images import Image
+
+class AttachedVM(Machine):
+    """A named machine; see `microvm.AttachedVM`. `MicroVM.attach` returns it."""
+
+    _original: attached.AttachedVM
+
+    def __init__(self, name: str, *, wait: bool = False) -> None:
+        """Find the machine with a name; see `microvm.MicroVM.attach`."""
+        machine = attached.AttachedVM(name, wait=wait)
+        self.name, self.facts = machine.name, machine.facts
+        super().__init__(BackgroundLoop(machine.detach, str), machine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def detach(self) -> None:
+        """Detach from the machine, which continues to run. Further calls have no effect."""
+        self._loop.close()
+
+    def stop(self) -> None:
+        """Stop the machine, also for other processes that use it. Further calls have no effect."""
+        if not self._original._stopped:
+            self._do(self._original.stop())
+        self.detach()
 
 
 class MicroVM(Machine):
@@ -102,3 +130,30 @@ class MicroVM(Machine):
     def stop(self) -> None:
         """Stop the machine, in any state. Further calls have no effect."""
         self._loop.close()
+
+
+class Forks(list[MicroVM]):
+    """A list of running forks of one machine. As a context manager, it stops them at the end."""
+
+    @classmethod
+    def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
+        """Start machines from a snapshot; see `microvm.Forks.start`."""
+        forks = cls(MicroVM(snapshot, **options) for _ in range(count))
+        try:
+            with ThreadPoolExecutor(usable_cpus()) as starting:
+                list(starting.map(MicroVM.start, forks))
+        except BaseException:
+            forks.stop()
+            raise
+        return forks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop all machines of the list, in any state. Further calls have no effect."""
+        for vm in self:
+            vm.stop()

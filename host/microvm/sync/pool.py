@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
+from typing import Any, Self, TypeVar, Unpack, cast, overload
 
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.concurrency.threads import in_thread
+from microvm.images import Image
 from microvm.jobs import pool
 from microvm.jobs.job import Job, Outcome
 from microvm.machine import machine
@@ -24,9 +25,6 @@ from microvm.options import (
 )
 from microvm.sync.bound import LoopBound
 from microvm.sync.machine import MicroVM
-
-if TYPE_CHECKING:
-    from microvm.images import Image
 
 T = TypeVar("T")
 

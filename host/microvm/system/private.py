@@ -56,7 +56,6 @@ def exposure(path: str) -> Exposure | None:
 
     :param path: an absolute path. It need not exist: a missing folder does no harm. Links on the
         way are followed and checked.
-    :raises OSError: a folder on the way cannot be read.
     """
     top = os.stat("/").st_uid
     for each, status in _components(path):
@@ -84,8 +83,6 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
     """Create a folder with exactly this mode, despite the umask; return its open descriptor.
 
     The descriptor belongs to our folder, even if another user renames files in the parent.
-
-    :raises OSError: it cannot be created, or another user has replaced it.
     """
     os.mkdir(name, mode, dir_fd=parent)
     # The umask may have removed our right to read the folder. So first open it with O_PATH, which

@@ -6,22 +6,20 @@ import asyncio
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
+from typing import Generic, Self, TypeVar, Unpack
 
+import pytest
+
+from microvm import sync
+from microvm.images import Image
+from microvm.machine import machine
+from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options
 from microvm.options import MachineOptions
+from microvm.testing.origins import Origins
 from microvm.testing.recorded import MicroVM, SyncMicroVM
 from microvm.testing.transcript import Transcript
 from microvm.testing.wanted import MicroVMOptions, Setup, WantedMachine, marked
-
-if TYPE_CHECKING:
-    import pytest
-
-    from microvm import sync
-    from microvm.images import Image
-    from microvm.machine import machine
-    from microvm.machine.snapshot import Snapshot
-    from microvm.testing.origins import Origins
 
 V = TypeVar("V", MicroVM, SyncMicroVM)
 R = TypeVar("R")

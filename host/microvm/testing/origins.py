@@ -12,18 +12,17 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pytest
 
 from microvm.errors import BootError, CacheError, ImageError, MicroVMError, QemuError, SnapshotError
 from microvm.machine.snapshot import Snapshot
 from microvm.start.retry import Attempt, Retries
-
-if TYPE_CHECKING:
-    from microvm.testing.run import Run
-    from microvm.testing.transcript import Transcript
-    from microvm.testing.wanted import WantedMachine
+from microvm.testing.recorded import SyncMicroVM
+from microvm.testing.run import Run
+from microvm.testing.transcript import Transcript
+from microvm.testing.wanted import WantedMachine
 
 _LACKS = (QemuError, CacheError, ImageError, BootError, SnapshotError, ModuleNotFoundError)
 """Errors that the start of a machine raises if the host lacks something, such as QEMU."""
@@ -152,8 +151,6 @@ class Origins:
     def _set_up(
         self, wanted: WantedMachine, transcripts: list[Transcript], name: str | None
     ) -> Snapshot:
-        from microvm.testing.recorded import SyncMicroVM
-
         assert wanted.setup is not None  # noqa: S101 - for the type checker
         with self.trial(wanted.kind):
             vm = SyncMicroVM(wanted.origin(), **wanted.options)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from microvm import sync
+from microvm.images import Image
 from microvm.machine import machine
+from microvm.machine.snapshot import Snapshot
 from microvm.options import MachineOptions
+from microvm.start.running_vm import RunningVM
 from microvm.testing.transcript import Transcript
-
-if TYPE_CHECKING:
-    from microvm.images import Image
-    from microvm.machine.snapshot import Snapshot
-    from microvm.start.running_vm import RunningVM
 
 
 class MicroVM(machine.MicroVM):

@@ -92,7 +92,6 @@ class WantedMachine:
             those of the session.
         :param variant: Text that distinguishes set-ups that are the same function with different
             parameters of the fixture.
-        :raises UsageError: If an option is invalid, or two options contradict each other.
         """
         options: Any = merged(layers)
         image, snapshot = options.pop("image", None), options.pop("snapshot", None)

@@ -111,10 +111,7 @@ class Session:
         self._from_guest = _FROM_GUEST[state]
 
     def _say(self, message: codec.Message) -> bytes:
-        """Encode a message to the guest, and change to the state that follows the message.
-
-        :raises ProtocolError: Raised if the message is not allowed in the current state.
-        """
+        """Encode a message to the guest, and change to the state that follows the message."""
         following = self._from_host.get(message.TYPE)
         if following is None:
             raise ProtocolError(
@@ -211,10 +208,7 @@ class Session:
         return frame
 
     def exec_signal(self, signal: int) -> bytes:
-        """Encode a message that sends a signal to the process group of the running command.
-
-        :raises UsageError: Raised if no signal has this number.
-        """
+        """Encode a message that sends a signal to the process group of the running command."""
         try:
             return self._say_of_command(codec.ExecSignal(self._id, signal))
         except codec.EncodeError:
@@ -235,10 +229,7 @@ class Session:
         return self._say_of_command(codec.ExecTerminate(self._id))
 
     def exec_resize(self, rows: int, columns: int) -> bytes:
-        """Encode a message that sets the size of the running command's terminal.
-
-        :raises UsageError: Raised if the size is invalid.
-        """
+        """Encode a message that sets the size of the running command's terminal."""
         try:
             return self._say_of_command(codec.ExecResize(self._id, rows, columns))
         except codec.EncodeError:
