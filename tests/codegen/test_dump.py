@@ -44,20 +44,9 @@ def printed(command: str, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "command",
     [
-        "xxd",
-        "xxd -g 1",
-        "xxd -a",
-        "xxd -u -c 8",
-        "xxd -p",
-        "xxd -g 0 -c 7",
-        "xxd -i",
-        "hexdump -C",
-        "hexdump -v -C",
-        "od -t x1",
-        "od -v -t x1",
-        "od -A x -t x1z",
-        "od -A d -t x1",
-        "od -A n -v -t x1",
+        *("xxd", "xxd -g 1", "xxd -a", "xxd -u -c 8", "xxd -p", "xxd -g 0 -c 7", "xxd -i"),
+        *("hexdump -C", "hexdump -v -C", "od -t x1", "od -v -t x1", "od -A x -t x1z"),
+        *("od -A d -t x1", "od -A n -v -t x1"),
     ],
 )
 def test_dumps_of_common_tools_are_read(command: str, stream: bytes) -> None:
@@ -68,20 +57,8 @@ def test_dumps_of_common_tools_are_read(command: str, stream: bytes) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "xxd -e",
-        "xxd -e -g 2",
-        "xxd -E",
-        "xxd -b",
-        "xxd -d",
-        "hexdump",
-        "hexdump -x",
-        "hexdump -b",
-        "od",
-        "od -A x",
-        "od -t x1c",
-        "od -t x2",
-        "od -A x -t x2",
-        "od -c",
+        *("xxd -e", "xxd -e -g 2", "xxd -E", "xxd -b", "xxd -d", "hexdump", "hexdump -x"),
+        *("hexdump -b", "od", "od -A x", "od -t x1c", "od -t x2", "od -A x -t x2", "od -c"),
     ],
 )
 def test_dump_with_swapped_bytes_is_refused(command: str, stream: bytes) -> None:

@@ -49,18 +49,8 @@ def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "",
-        "--",
-        "-v true",
-        "--mem 1G true",
-        "--memory=1G true",
-        "-m1G true",
-        "-m -- true",
-        "--memory 1Q true",
-        "--grace 1s true",
-        "--copy a:b true",
-        "--help",
-        "- true",
+        *("", "--", "-v true", "--mem 1G true", "--memory=1G true", "-m1G true", "-m -- true"),
+        *("--memory 1Q true", "--grace 1s true", "--copy a:b true", "--help", "- true"),
         "--max-collect 1 true",
     ],
 )

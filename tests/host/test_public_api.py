@@ -31,15 +31,11 @@ STANDARD = {
     if not name.startswith("_")
 }
 
-CREATED_BY_OTHERS = {
-    "AsyncMicroVMFactory",
-    "InputStream",
-    "Machine",
-    "MicroVMFactory",
-    "OutputStream",
-    "Process",
-    "Snapshot",
-}
+CREATED_BY_OTHERS = set(
+    """
+    AsyncMicroVMFactory InputStream Machine MicroVMFactory OutputStream Process Snapshot
+""".split()
+)
 """The classes whose objects are returned by methods. Their constructors are internal."""
 
 CLASSES = [

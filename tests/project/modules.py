@@ -13,26 +13,10 @@ PAGE = REPOSITORY / "docs/architecture.md"
 HEAD = "| part | file | what it is |\n|---|---|---|\n"
 
 #: The parts in the order of the diagram, from the top.
-PARTS = (
-    "package",
-    "cli",
-    "testing",
-    "dask",
-    "bench",
-    "sync",
-    "supervisor",
-    "jobs",
-    "builder",
-    "machine",
-    "start",
-    "images",
-    "qemu",
-    "guest",
-    "wire",
-    "ground",
-    "daemon",
-    "proto",
-)
+PARTS = """
+    package cli testing dask bench sync supervisor jobs builder machine start images qemu guest
+    wire ground daemon proto
+""".split()
 
 #: The folders of C programs, and the parts that they belong to.
 IN_C = {"guest": "daemon", "host/confine": "qemu"}

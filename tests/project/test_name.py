@@ -18,18 +18,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Foreign distributions that users are told to install.
-OTHERS = {
-    "pip",
-    "pipx",
-    "pytest",
-    "pytest-asyncio",
-    "pytest-xdist",
-    "hypothesis",
-    "hatchling",
-    "requests",  # installed in a guest
-    "uv",
-    "ziglang",
-}
+OTHERS = set("pip pipx pytest pytest-asyncio pytest-xdist hypothesis hatchling uv ziglang".split())
+OTHERS.add("requests")  # installed in a guest
 
 # Up to the end of the code or text around it.
 PROGRAM = r"(?:pip3?|pipx|uvx?|uv tool|uv pip)"
