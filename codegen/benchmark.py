@@ -37,6 +37,7 @@ from microvm.wire import codec
 from microvm_proto import backends
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Output
+from microvm_proto.types import camel
 
 CHUNK = bytes(range(256)) * 256
 ARGV = (b"python3", b"-m", b"pytest", b"-q", b"--maxfail=1", b"tests/host")
@@ -112,7 +113,7 @@ def _generated(schema: Path, style: str) -> ModuleType:
 def ours(name: str, values: dict[str, Any], style: str = "fast") -> Pair:
     """Return functions that encode and decode a message with the generated codec."""
     codec = _codec(name, style)
-    kind = getattr(codec, _camel(name))
+    kind = getattr(codec, camel(name))
     arguments = tuple(values.values())
     read = _reader(values)
     frame = kind(*arguments).encode()
@@ -127,7 +128,7 @@ def ours(name: str, values: dict[str, Any], style: str = "fast") -> Pair:
 
 def in_parts(name: str, values: dict[str, Any], style: str = "fast") -> Callable[[], object]:
     """Return a function that encodes with the generated codec, without copying the data."""
-    kind = getattr(_codec(name, style), _camel(name))
+    kind = getattr(_codec(name, style), camel(name))
     arguments = tuple(values.values())
     return lambda: kind(*arguments).encode_parts()
 
@@ -139,7 +140,7 @@ def protobuf(name: str, values: dict[str, Any]) -> Pair:
     """
     labels = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
-    message = file.message_type.add(name=_camel(name))
+    message = file.message_type.add(name=camel(name))
     types = {bytes: labels.TYPE_BYTES, float: labels.TYPE_FLOAT}
     for number, (field, value) in enumerate(values.items(), 1):
         several = isinstance(value, tuple)
@@ -152,7 +153,7 @@ def protobuf(name: str, values: dict[str, Any]) -> Pair:
         )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{name}.{_camel(name)}"))
+    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{name}.{camel(name)}"))
     plain = {
         field: list(value) if isinstance(value, tuple) else value for field, value in values.items()
     }
@@ -173,7 +174,7 @@ def msgpack(name: str, values: dict[str, Any], view: bool = False) -> Pair:
         else (field, types.get(type(value), type(value)))
         for field, value in values.items()
     ]
-    kind: Any = msgspec.defstruct(_camel(name), fields, array_like=True)
+    kind: Any = msgspec.defstruct(camel(name), fields, array_like=True)
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(kind)
     arguments = tuple(values.values())
     data = encoder.encode(kind(*arguments))
@@ -206,7 +207,7 @@ def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
                 raise AssertionError(f"{tool} decodes {name} to other values than were encoded")
             calls.setdefault((name, "encode"), {})[tool] = encode
             calls.setdefault((name, "decode"), {})[tool] = decode
-        if hasattr(getattr(codec, _camel(name), None), "encode_parts"):
+        if hasattr(getattr(codec, camel(name), None), "encode_parts"):
             parts = {"microvm-proto": in_parts(name, values)}
             parts["plain"] = in_parts(name, values, "plain")
             calls[name, "encode in parts"] = calls[name, "encode"] | parts
@@ -235,10 +236,6 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
             low, high = row[tool]["quartiles_us"]
             cells.append(f"{row[tool]['median_us']:.2f} ({low:.2f} to {high:.2f})")
         yield f"| {' | '.join(cells)} |"
-
-
-def _camel(name: str) -> str:
-    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def _reader(values: dict[str, Any]) -> Callable[[Any], tuple[Any, ...]]:

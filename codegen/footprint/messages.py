@@ -72,12 +72,8 @@ def messages(count: int) -> list[MeasuredMessage]:
     return [tuple(field() for _ in range(chance.randint(1, 7))) for _ in range(count)]
 
 
-def schema(messages: list[MeasuredMessage], style: str) -> str:
-    """Return a schema of the messages."""
-    return "\n".join(_schema(messages, style)) + "\n"
-
-
-def _schema(messages: list[MeasuredMessage], style: str) -> Iterator[str]:
+def schema(messages: list[MeasuredMessage], style: str) -> Iterator[str]:
+    """Yield the lines of a schema of the messages."""
     yield from ("[protocol]", 'name = "p"', "version = 1", 'ends = ["host", "board"]')
     yield from ("[[output]]", 'backend = "c"', 'file = "p.h"', f'style = "{style}"')
     for number in range(ENUMS):
@@ -95,12 +91,8 @@ def _schema(messages: list[MeasuredMessage], style: str) -> Iterator[str]:
             yield field.keys
 
 
-def proto(messages: list[MeasuredMessage]) -> str:
-    """Return a `.proto` file of the messages."""
-    return "\n".join(_proto(messages)) + "\n"
-
-
-def _proto(messages: list[MeasuredMessage]) -> Iterator[str]:
+def proto(messages: list[MeasuredMessage]) -> Iterator[str]:
+    """Yield the lines of a `.proto` file of the messages."""
     yield 'syntax = "proto3";'
     for number in range(ENUMS):
         values = "".join(f" K{number}V{value} = {value};" for value in range(number + 2))
@@ -111,12 +103,8 @@ def _proto(messages: list[MeasuredMessage]) -> Iterator[str]:
         yield f"message m{number} {{{inside} }}"
 
 
-def options(messages: list[MeasuredMessage]) -> str:
-    """Return options that make nanopb use no dynamic memory, and integers as small as possible."""
-    return "\n".join(_options(messages)) + "\n"
-
-
-def _options(messages: list[MeasuredMessage]) -> Iterator[str]:
+def options(messages: list[MeasuredMessage]) -> Iterator[str]:
+    """Yield options of nanopb: for no dynamic memory, and for integers as small as possible."""
     yield from (f"Kind{number} enum_intsize:IS_8" for number in range(ENUMS))
     yield from (f"Vector.{axis} int_size:IS_16" for axis in "xyz")
     for number, fields in enumerate(messages, 1):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from footprint import messages as measured
@@ -124,7 +125,7 @@ def ours(folder: Path, messages: list[MeasuredMessage], style: str) -> list[str]
 
     :return: Additional arguments for gcc.
     """
-    (folder / "p.toml").write_text(measured.schema(messages, style))
+    _write_lines(folder / "p.toml", measured.schema(messages, style))
     schema = read_schema(folder / "p.toml")
     (output,) = schema.outputs
     for name, text in backends.find("c")(schema, output).items():
@@ -140,8 +141,8 @@ def nanopbs(folder: Path, messages: list[MeasuredMessage], nanopb: Path) -> list
     :param nanopb: Directory of nanopb's sources.
     :return: Additional arguments for gcc.
     """
-    (folder / "p.proto").write_text(measured.proto(messages))
-    (folder / "p.options").write_text(measured.options(messages))
+    _write_lines(folder / "p.proto", measured.proto(messages))
+    _write_lines(folder / "p.options", measured.options(messages))
     generator = str(nanopb / "generator/nanopb_generator.py")
     subprocess.run([sys.executable, generator, "-q", "p.proto"], cwd=folder, check=True)
     numbers = range(1, len(messages) + 1)
@@ -151,6 +152,10 @@ def nanopbs(folder: Path, messages: list[MeasuredMessage], nanopb: Path) -> list
     _exercise(folder, messages, "message.of_{n}.f{at}.size = {most};")
     library = (f"{nanopb}/{name}.c" for name in ("pb_common", "pb_decode", "pb_encode"))
     return ["p.pb.c", f"-I{nanopb}", *NANOPB_FLAGS, *library]
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def _write(folder: Path, program: str, send: str, messages: list[MeasuredMessage]) -> None:

@@ -50,7 +50,7 @@ class Comparison:
 
     @property
     def errors(self) -> int:
-        """Number of changes after which older programs cannot talk to new ones."""
+        """Number of changes that make older programs unable to talk to new ones."""
         documents = (self._found.new_document, self._found.old_document)
         return sum(not found.is_note for each in documents for found in each.diagnostics)
 
@@ -112,15 +112,8 @@ class Comparison:
             self._found.error("version-needless", path, message, hint)
 
     def _has_additions(self) -> bool:
-        """Return True if the `since` of any declaration is later than the released version."""
-        return any(
-            since > self.old.version
-            for since in (
-                *(value.since for enum in self.new.enums for value in enum.values),
-                *(bit.since for flags in self.new.flags for bit in flags.bits),
-                *(version for message in self.new.messages for version in message.versions),
-            )
-        )
+        """Return True if the schema has an addition that is later than the released version."""
+        return any(since > self.old.version for since in self.new.additions)
 
     def _bodies(self) -> None:
         for old_end, end in zip(self.old.ends, self.new.ends, strict=True):
@@ -140,7 +133,9 @@ class Comparison:
         for at, message in enumerate(self.new.messages):
             path: Path = ("message", at)
             if names.get(message.name, message.number) != message.number:
-                self._renumbered(path, message.name, names[message.name])
+                text = f"the number of `{message.name}` was {names[message.name]}"
+                hint = f"restore `number = {names[message.name]}`"
+                self._found.error("number-changed", (*path, "number"), text, hint)
             elif message.number in old:
                 old_at, before = old[message.number]
                 self._found.named(path, before, message)
@@ -185,11 +180,6 @@ class Comparison:
                 told = "do not know that " + now[rule] if rule in now else "know that " + then[rule]
                 path = ("conversation", at, "name")
                 self._found.error("conversation-changed", path, f"older peers {told}")
-
-    def _renumbered(self, path: Path, name: str, number: int) -> None:
-        message = f"the number of `{name}` was {number}"
-        hint = f"restore `number = {number}`"
-        self._found.error("number-changed", (*path, "number"), message, hint)
 
     def _reader(self, message: Message) -> str:
         if message.sender == "both":

@@ -1,4 +1,4 @@
-"""The comparison of the fields of messages and structs with those of an earlier release."""
+"""The comparison of the fields of messages and structs with the same fields in a release."""
 
 from __future__ import annotations
 
@@ -8,32 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from microvm_proto.faults import FAULTS
+from microvm_proto import types
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
 from microvm_proto.released import default_of
 from microvm_proto.resolve import read
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    Array,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    List,
-    Named,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    bounds,
-)
 
 
 class Findings:
-    """A schema, its released form (the copy saved at a release), and the differences found."""
+    """The differences between a schema and its released form, the copy saved at a release."""
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
         """Read a schema and its released form, the copy that was saved at a release.
@@ -46,19 +30,16 @@ class Findings:
         self.old = read(self.old_document)
 
     def error(self, rule: str, path: Path, message: str, hint: str = "") -> None:
-        """Record an error: a change of the schema that older programs do not understand."""
+        """Record a change that older programs do not understand, at its path in the new schema."""
         back = f"restore it; or add another one beside it, with `since = {self.next_version}`"
         self.new_document.error(rule, path, message, hint or back)
 
     def note(self, rule: str, path: Path, message: str) -> None:
-        """Record a note about a change that older programs understand."""
+        """Record a change that older programs understand, at its path in the new schema."""
         self.new_document.note(rule, path, message)
 
     def removed(self, rule: str, path: Path, message: str, hint: str = "restore it") -> None:
-        """Record an error about a declaration that was removed.
-
-        The position of the error is in the released form.
-        """
+        """Record an error about a removed declaration, at its path in the released form."""
         self.old_document.error(rule, path, message, hint)
 
     @property
@@ -68,13 +49,13 @@ class Findings:
 
     @property
     def since_hint(self) -> str:
-        """Hint for an addition that needs a higher `since`, the version that adds it."""
+        """Hint to raise the `since` of an addition: the version that adds it."""
         since = self.next_version
         raised = f"raise `version` to {since}, and " if self.new.version < since else ""
         return f"{raised}add `since = {since}`: only a later version can add it"
 
     def renamed(self, path: Path, old: str, new: str, language: str = "") -> None:
-        """Record a changed name: an error if frames' checksums depend on the name, else a note.
+        """Record a changed name: an error if frames' checksums depend on it, otherwise a note.
 
         :param language: `C` or `Python` if the name is that of one language.
         """
@@ -88,7 +69,7 @@ class Findings:
         text = f"`{old}` was renamed to `{new}`{where}: this changes code, but not the wire"
         self.note("renamed", path, text)
 
-    def named(self, path: Path, old: Named, new: Named) -> None:
+    def named(self, path: Path, old: types.Named, new: types.Named) -> None:
         """Compare the old and new name of a declaration, and its separate names in C and Python."""
         self.renamed((*path, "name"), old.name, new.name)
         if old.name == new.name:
@@ -96,13 +77,13 @@ class Findings:
             self.renamed((*path, "python_name"), old.python_name, new.python_name, "Python")
 
     def since(self, path: Path, name: str, old: int, new: int) -> None:
-        """Check that the `since` of a declaration, the version that added it, has not changed."""
+        """Check that `since`, the version that added the declaration `name`, has not changed."""
         if new != old:
             text = f"peers of version {old} already know `{name}`"
             self.error("since-changed", (*path, "since"), text, f"restore `since = {old}`")
 
     def reserved(self, old: Iterable[int], new: Sequence[int], path: Path) -> None:
-        """Check that every number that the released form reserves is still reserved."""
+        """Check that the list of reserved numbers at `path` still contains all released ones."""
         lost = [str(number) for number in old if number not in new]
         if lost:
             verb = "are" if lost[1:] else "is"
@@ -111,7 +92,7 @@ class Findings:
 
 
 def _is_seeded(path: Path) -> bool:
-    """Return True if frames' checksums depend on the name at `path` in the schema.
+    """Return True if the checksums of frames depend on the name at `path` in the schema.
 
     Checksums are XORed with a seed, which is computed from the names of messages, fields, values of
     enums and bits of flags.
@@ -121,27 +102,24 @@ def _is_seeded(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Names of a message's older reader and older writer in findings, such as "an older host".
-
-    `reader` is the program that reads the message in question, and `writer` the one that sends it.
-    """
+    """Words for the older programs that read and write a message, such as "an older host"."""
 
     reader: str
     writer: str
 
-    def one_sided(self, what: str, *, allowed_now: bool) -> str:
-        """Return the text of a finding: only the new schema allows something, or only the old one.
+    def one_sided(self, beginning: str, *, allowed_now: bool) -> str:
+        """Return a finding about values that only the new schema allows, or only the old one.
 
-        :param what: Beginning of the text, with its verb, such as "a NUL byte was".
+        :param beginning: Beginning of the text, with its verb, such as "a NUL byte was".
         :param allowed_now: True if the new schema allows more, False if the old schema did.
         """
         if allowed_now:
-            return f"{what} malformed, so {self.reader} refuses it"
-        return f"{what} allowed, so {self.writer} may send it"
+            return f"{beginning} malformed, so {self.reader} refuses it"
+        return f"{beginning} allowed, so {self.writer} may send it"
 
 
 class FieldComparison:
-    """Compares fields, and the enums, flags and structs that they use, with those of a release.
+    """Compares the fields of messages and structs, and the types of these fields, with a release.
 
     Each enum, set of flags and struct is compared only once.
     """
@@ -153,19 +131,15 @@ class FieldComparison:
     def fields(
         self,
         path: Path,
-        new: Message | Struct,
+        new: Message | types.Struct,
         old_path: Path,
-        old: Message | Struct,
+        old: Message | types.Struct,
         ends: Ends,
     ) -> None:
-        """Compare the new and old fields of a message or struct, and record incompatible changes.
+        """Compare the fields of a message or struct, `new`, with those of its released form, `old`.
 
         The order of fields matters, because it determines the bytes. Names show which fields are
-        new or moved.
-
-        :param path: Path of the new message or struct in its schema file.
-        :param old_path: Path of the old message or struct in the released form.
-        :param ends: Words for the older programs in the findings.
+        new or moved. The paths lead to `new` and `old` in their schemas.
         """
         released = {field.name for field in old.fields}
         kept = [
@@ -192,26 +166,33 @@ class FieldComparison:
                     message = f"older peers expect `{before[i]}` in `{old.name}`"
                     self.found.removed("field-removed", field_path, message)
 
-    def moved(self, path: Path, owner: Message | Struct, field: Field, before: list[str]) -> None:
-        """Record an error about a field that was moved, or added without a higher `since`.
-
-        :param owner: Message or struct that has the field.
-        :param before: Names of the fields in the released form, in their order.
-        """
-        if field.name in before:
-            text = f"`{field.name}` was field {before.index(field.name) + 1} of `{owner.name}`"
+    def moved(
+        self,
+        path: Path,
+        owner: Message | types.Struct,
+        field: types.Field,
+        old_names: list[str],
+    ) -> None:
+        """Record that a field of `owner` was moved, or added without a higher `since`."""
+        if field.name in old_names:
+            text = f"`{field.name}` was field {old_names.index(field.name) + 1} of `{owner.name}`"
             self.found.error("field-moved", (*path, "name"), text, "move it back")
             return
         text = f"older peers do not know the new field `{field.name}` of `{owner.name}`"
         hint = self.found.since_hint
-        if isinstance(owner, Struct):
+        if isinstance(owner, types.Struct):
             hint = "a struct is the same in every version: declare a new struct with this field"
         self.found.error("field-unversioned", (*path, "name"), text, hint)
 
     def field(
-        self, path: Path, owner: Message | Struct, new: Field, old: Field, ends: Ends
+        self,
+        path: Path,
+        owner: Message | types.Struct,
+        new: types.Field,
+        old: types.Field,
+        ends: Ends,
     ) -> None:
-        """Compare a field of `owner`, a message or struct, with its old form in the release."""
+        """Compare the field `new` of `owner`, a message or struct, with its released form `old`."""
         self.found.named(path, old, new)
         self.found.since(path, new.name, old.since, new.since)
         if not self.same_type(path, new.name, new.type, old.type):
@@ -228,15 +209,15 @@ class FieldComparison:
             text = f"the default of `{new.name}` was {default}"
             self.found.note("default-changed", (*path, "default"), text)
 
-    def same_type(self, path: Path, name: str, new: Type, old: Type) -> bool:
-        """Check that a field's new and old type have the same encoding. Their bounds may differ."""
+    def same_type(self, path: Path, name: str, new: types.Type, old: types.Type) -> bool:
+        """Check that the encoding of the field `name` is the same. Its bounds may differ."""
         if _wire_type(new) == _wire_type(old):
             return True
         text = f"the type of `{name}` is `{_wire_type(old)}` for older peers"
         self.found.error("type-changed", (*path, "type"), text)
         return False
 
-    def absent(self, path: Path, new: Field, old: Field) -> None:
+    def absent(self, path: Path, new: types.Field, old: types.Field) -> None:
         """Compare the numbers that mean "no value" in the new and in the old field."""
         path_to_absent = (*path, "absent")
         if new.absent == old.absent:
@@ -255,9 +236,11 @@ class FieldComparison:
             hint = f"restore `absent = {old.absent}`"
             self.found.error("absent-changed", path_to_absent, text, hint)
 
-    def type(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare the bounds and other rules of a field's new and old type, and of elements."""
-        for (key, before), now in zip(bounds(old).items(), bounds(new).values(), strict=True):
+    def type(self, path: Path, new: types.Type, old: types.Type, ends: Ends) -> None:
+        """Compare the rules, such as bounds, of the new and old type of the field at `path`."""
+        for (key, before), now in zip(
+            types.bounds(old).items(), types.bounds(new).values(), strict=True
+        ):
             if now > before:
                 text = f"`{key}` was {before}, and {ends.reader} refuses larger values"
                 self.found.error("bound-raised", (*path, key), text)
@@ -265,22 +248,25 @@ class FieldComparison:
                 text = f"`{key}` was {before}, and {ends.writer} may send values up to that"
                 self.found.error("bound-lowered", (*path, key), text)
         match old, new:
-            case ((Bytes() | Text() | ByteList()), (Bytes() | Text() | ByteList())):
+            case (
+                (types.Bytes() | types.Text() | types.ByteList()),
+                (types.Bytes() | types.Text() | types.ByteList()),
+            ):
                 if old.nul != new.nul:
                     text = ends.one_sided("a NUL byte was", allowed_now=new.nul)
                     self.found.error("nul-changed", (*path, "nul"), text)
-            case Float(), Float():
+            case types.Float(), types.Float():
                 if old.finite != new.finite:
                     text = ends.one_sided("a NaN or an infinity was", allowed_now=old.finite)
                     self.found.error("finite-changed", (*path, "finite"), text)
-            case ((Array() | List()), (Array() | List())):
+            case ((types.Array() | types.List()), (types.Array() | types.List())):
                 self.type(path, new.element, old.element, ends)
-            case Struct(), Struct():
+            case types.Struct(), types.Struct():
                 self.struct(new, old, ends)
             case _:
                 self.closed(path, new, old, ends)
 
-    def struct(self, new: Struct, old: Struct, ends: Ends) -> None:
+    def struct(self, new: types.Struct, old: types.Struct, ends: Ends) -> None:
         """Compare the name and the fields of a struct with those in the released form."""
         if (new.name, old.name) in self.done:
             return
@@ -289,17 +275,15 @@ class FieldComparison:
         self.found.named(path, old, new)
         self.fields(path, new, old_path, old, ends)
 
-    def closed(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare two integers, enums or flags: the named values, and whether others are valid."""
+    def closed(self, path: Path, new: types.Type, old: types.Type, ends: Ends) -> None:
+        """Compare the numbers that two enums, flags or integers allow, and the numbers' names."""
         declared = _path(self.found.new, new) or (*path, "type")
-        is_closed = isinstance(new, Enum | Flags) and new.closed
-        was_closed = isinstance(old, Enum | Flags) and old.closed
+        is_closed = isinstance(new, types.Enumerated) and new.closed
+        was_closed = isinstance(old, types.Enumerated) and old.closed
         if is_closed != was_closed:
             text = ends.one_sided("a value without a name was", allowed_now=was_closed)
             self.found.error("closed-changed", (*declared, "closed"), text)
-        elif (isinstance(old, Enum) and isinstance(new, Enum)) or (
-            isinstance(old, Flags) and isinstance(new, Flags)
-        ):
+        elif isinstance(new, types.Enumerated) and isinstance(old, type(new)):
             if (new.name, old.name) not in self.done:
                 self.done.add((new.name, old.name))
                 self.found.named(declared, old, new)
@@ -309,74 +293,53 @@ class FieldComparison:
             text = f"the type of the field is `{getattr(old, 'name', '')}` for older peers"
             self.found.error("type-changed", (*path, "type"), text)
 
-    def values(self, path: Path, new: Enum | Flags, old: Enum | Flags, ends: Ends) -> None:
+    def values(self, path: Path, new: types.Enumerated, old: types.Enumerated, ends: Ends) -> None:
         """Compare the values of an enum, or the bits of flags, with those in the released form."""
-        released = {number: (name, since) for name, number, since in _values(old)}
-        numbers = {name: number for name, number, _ in _values(old)}
-        key, number_key = ("value", "number") if isinstance(new, Enum) else ("bit", "bit")
-        for at, (name, number, since) in enumerate(_values(new), -_first(new)):
-            there = (*path, key, at)
+        released = {member.number: member for member in old.members}
+        numbers = {member.name: member.number for member in old.members}
+        _, key, number_key = new.KEYS
+        for at, member in enumerate(new.members, -new.inherited):
+            there, name, number = (*path, key, at), member.name, member.number
             if numbers.get(name, number) != number:
                 text = f"the number of `{name}` was {numbers[name]}"
                 hint = f"restore `{number_key} = {numbers[name]}`"
                 self.found.error("number-changed", (*there, number_key), text, hint)
-            elif number in released:
-                before, came = released[number]
-                self.found.renamed((*there, "name"), before, name)
-                self.found.since(there, name, came, since)
-            elif new.closed and since <= self.found.old.version:
+            elif before := released.get(number):
+                self.found.renamed((*there, "name"), before.name, name)
+                self.found.since(there, name, before.since, member.since)
+            elif new.closed and member.since <= self.found.old.version:
                 text = f"{ends.reader} refuses the new value `{name}`"
                 self.found.error("value-unversioned", (*there, "name"), text, self.found.since_hint)
-        names = {name for name, _, _ in _values(new)}
-        kept = {number for _, number, _ in _values(new)} | set(() if new.closed else new.reserved)
+        names = {member.name for member in new.members}
+        kept = {member.number for member in new.members}.union(() if new.closed else new.reserved)
         old_path = _path(self.found.old, old)
-        for at, (name, number, _) in enumerate(_values(old), -_first(old)):
-            if number not in kept and name not in names:
-                text = f"`{name}` is removed, but {ends.writer} may send it"
-                hint = f"restore it{'' if old.closed else f', or add `reserved = [{number}]`'}"
-                self.found.removed("value-removed", (*old_path, key, at, "name"), text, hint)
+        for at, member in enumerate(old.members, -old.inherited):
+            if member.number not in kept and member.name not in names:
+                text = f"`{member.name}` is removed, but {ends.writer} may send it"
+                reserve = "" if old.closed else f", or add `reserved = [{member.number}]`"
+                path_to_name = (*old_path, key, at, "name")
+                self.found.removed("value-removed", path_to_name, text, f"restore it{reserve}")
 
 
-def _values(kind: Enum | Flags) -> list[tuple[str, int, int]]:
-    """Return the name, number and `since` of each value of an enum, or of each bit of flags."""
-    if isinstance(kind, Enum):
-        return [(value.name, value.number, value.since) for value in kind.values]
-    return [(bit.name, bit.bit, bit.since) for bit in kind.bits]
-
-
-def _first(kind: Enum | Flags) -> int:
-    """Return how many of an enum's first values to skip: the faults that the generator adds.
-
-    The result is 0 for flags, and for an enum that does not extend these faults.
-    """
-    return len(FAULTS) if isinstance(kind, Enum) and kind.extends_faults else 0
-
-
-def _path(schema: Schema, kind: Type) -> Path:
+def _path(schema: Schema, kind: types.Type) -> Path:
     """Return the path of a type's declaration in the schema file; empty for a built-in type."""
-    match kind:
-        case Enum():
-            return "enum", [each.name for each in schema.enums].index(kind.name)
-        case Flags():
-            return "flags", [each.name for each in schema.flags].index(kind.name)
-        case Struct():
-            return "struct", [each.name for each in schema.structs].index(kind.name)
-    return ()
+    found = (
+        path
+        for path, each in schema.declared
+        if isinstance(kind, type(each)) and each.name == kind.name
+    )
+    return next(found, ())
 
 
-def _wire_type(kind: Type) -> str:
+def _wire_type(kind: types.Type) -> str:
     """Return a name for the encoding of a type: types that differ only in bounds have the same."""
     match kind:
-        case Enum(base=base) | Flags(base=base):
+        case types.Enumerated(base=base):
             return base.name
-        case Struct():
+        case types.Struct():
             return "struct"
-        case Array(element=element, count=count):
+        case types.Array(element=element, count=count):
             return f"{_wire_type(element)}[{count}]"
-        case List(element=element):
+        case types.List(element=element):
             return f"list<{_wire_type(element)}>"
-        case ByteList():
-            return "list<bytes>"
-        case Bytes() | Text() | Tail():
-            return type(kind).__name__.lower()
     return kind.name

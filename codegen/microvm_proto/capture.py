@@ -133,12 +133,11 @@ def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
 
 
 def _body(source: _Source, order: str, head: bytes, taken: int = 0) -> bytes:
-    """Read the rest of a pcapng block whose `head` was read before, and return its content.
+    """Read the rest of a pcapng block, which begins with the 8 bytes `head`; return its content.
 
     The length at the end of the block is read, too, but is not part of the result.
 
     :param order: Byte order of the capture, as in a format of the module `struct`.
-    :param head: First 8 bytes of the block, which hold its type and its size.
     :param taken: Number of bytes behind the head that have been read before. The result lacks them.
     """
     (size,) = struct.unpack(f"{order}4xI", head)

@@ -357,13 +357,11 @@ def explain(
 
 
 def _explained(
-    schema: Schema, pieces: Iterator[bytes], raw: bool, sender: str | None, port: int | None
+    schema: Schema, pieces: Iterator[bytes], is_raw: bool, sender: str | None, port: int | None
 ) -> Iterator[str]:
-    """Describe the frames in a file, given in pieces: raw bytes, a text or a network capture.
+    """Yield lines about the frames in a file, which is given in pieces.
 
-    :param raw: True if the file holds the bytes of frames; otherwise its format is detected.
-    :param sender: Side of the protocol that has sent the frames; None if either side may have.
-    :param port: Port that the schema's second side uses in a capture.
+    :param is_raw: True if the file holds the bytes of frames; otherwise its format is detected.
     """
     from microvm_proto.capture import is_capture
     from microvm_proto.conversation import explain_capture
@@ -373,11 +371,11 @@ def _explained(
 
     colour = sys.stdout.isatty()
     head, file = peek(pieces, 4)
-    if not raw and is_capture(head):
+    if not is_raw and is_capture(head):
         return explain_capture(schema, file, sender, port=port, colour=colour)
     if port is not None:
         raise click.UsageError("--port can only be used with a capture")
-    head, stream = peek(file if raw else stream_of(file), 1)
+    head, stream = peek(file if is_raw else stream_of(file), 1)
     if not head:
         _fail("no frames: the input is empty")
     return explained(schema, stream, sender, colour=colour)
@@ -385,7 +383,7 @@ def _explained(
 
 @contextmanager
 def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """Context manager that opens the input of `explain`: a file, standard input, or hex digits.
+    """Context manager that opens `given`, the input of `explain`: a file's name, `-` or hex digits.
 
     Yield the input's bytes, and True if they are the bytes of frames, and not in another format.
     """

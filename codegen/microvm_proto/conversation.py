@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from microvm_proto.capture import packets
 from microvm_proto.explain import BrokenStream, Stream, View
-from microvm_proto.frame import Incomplete, Malformed, read
+from microvm_proto.frame import Incomplete, examine
 from microvm_proto.schema import Schema
 from microvm_proto.segments import Flow, Segment, Segments
 
@@ -151,11 +151,7 @@ class _FlowView:
                 yield ""
 
     def _begins_frame(self, data: bytes) -> bool:
-        try:
-            for _ in read(self._schema, data, self._sender):
-                pass
-        except Malformed:
-            return False
-        except Incomplete:
+        _, broken = examine(self._schema, data, self._sender)
+        if isinstance(broken, Incomplete):
             return len(data) >= self._schema.framing.header_size
-        return True
+        return broken is None

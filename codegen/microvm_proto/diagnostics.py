@@ -26,10 +26,8 @@ class Diagnostic:
     """An error or a note about a schema file, with the broken rule, a message and a hint.
 
     :ivar rule: Name of the rule, such as `unknown-type`.
-    :ivar message: One line that describes the problem.
     :ivar hint: One line that describes how to solve the problem; may be empty.
     :ivar position: Position of the problem in the file, or None if the file could not be read.
-    :ivar is_note: True if the finding is a note rather than an error.
     """
 
     rule: str
@@ -42,8 +40,6 @@ class Diagnostic:
 class SchemaError(Exception):
     """The schema is invalid, or cannot be read.
 
-    :ivar path: Path of the schema file.
-    :ivar text: Content of the file.
     :ivar diagnostics: All findings, in the order of their positions.
     """
 

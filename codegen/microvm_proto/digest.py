@@ -7,28 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from microvm_proto.faults import FAULTS
+from microvm_proto import types
 from microvm_proto.framing import PLAIN
 from microvm_proto.released import canonical
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    U32,
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    within,
-)
 
 _LONG_STRUCT = 1 << 14  # maximum number of characters in the description of a struct
 
@@ -54,7 +36,7 @@ def wire_digest(schema: Schema) -> int:
     form = [schema.version, messages]
     # Keys that have their default value are left out, so that adding a key to the schema language
     # does not change the digests of existing schemas.
-    form += [["prefix", schema.prefix.name]] if schema.prefix != U32 else []
+    form += [["prefix", schema.prefix.name]] if schema.prefix != types.U32 else []
     form += [["framing", *_framing(schema), schema.seed]] if schema.framing != PLAIN else []
     return _digest(json.dumps(form, separators=(",", ":")))
 
@@ -111,26 +93,23 @@ class _Names:
     def __init__(self) -> None:
         self._structs: dict[str, Any] = {}
 
-    def fields(self, fields: Sequence[Field]) -> list[Any]:
+    def fields(self, fields: Sequence[types.Field]) -> list[Any]:
         """Return the description of the fields of a message or struct."""
         return [
             [
                 [each.name, _shape(each.type), each.equals, each.absent, each.unit, each.scale],
-                [self._type(kind) for kind in within(each.type)],
+                [self._type(kind) for kind in types.within(each.type)],
             ]
             for each in fields
         ]
 
-    def _type(self, kind: Type) -> Any:
+    def _type(self, kind: types.Type) -> Any:
         match kind:
-            case Enum(values=values):
+            case types.Enumerated(members=members, inherited=inherited):
                 # Leave out the faults that are built into the generator. So a new built-in fault
                 # does not change the seeds of existing schemas.
-                own = values[len(FAULTS) if kind.extends_faults else 0 :]
-                return sorted([value.number, value.name] for value in own)
-            case Flags(bits=bits):
-                return sorted([bit.bit, bit.name] for bit in bits)
-            case Struct(name=name, fields=fields):
+                return sorted([member.number, member.name] for member in members[inherited:])
+            case types.Struct(name=name, fields=fields):
                 if name not in self._structs:
                     form = self.fields(fields)
                     text = json.dumps(form)
@@ -153,31 +132,30 @@ def _digest(form: str) -> int:
     return int.from_bytes(hashlib.sha256(form.encode()).digest()[:8], "little")
 
 
-def _shape(kind: Type) -> list[Any]:
+def _shape(kind: types.Type) -> list[Any]:
     match kind:
-        case Integer(name=name) | Bool(name=name):
+        case types.Integer(name=name) | types.Bool(name=name):
             return [name]
-        case Enum(base=base, closed=False) | Flags(base=base, closed=False):
+        case types.Enumerated(base=base, closed=False):
             # A decoder accepts every number for an open enum, one without `closed = true`. So the
             # digest need not cover the values that have names.
             return [base.name]
-        case Float(name=name, finite=finite):
+        case types.Float(name=name, finite=finite):
             return [name, finite]
-        case Enum(base=base, values=values):
-            return [base.name, sorted([value.number, value.since] for value in values)]
-        case Flags(base=base, bits=bits):
-            return [base.name, "bits", sorted([bit.bit, bit.since] for bit in bits)]
-        case Struct(fields=fields):
+        case types.Enumerated(base=base, members=members):
+            bits = ["bits"] if isinstance(kind, types.Flags) else []
+            return [base.name, *bits, sorted([m.number, m.since] for m in members)]
+        case types.Struct(fields=fields):
             return ["struct", [_shape(field.type) for field in fields]]
-        case Array(element=element, count=count):
+        case types.Array(element=element, count=count):
             return ["array", _shape(element), count]
-        case Bytes(maximum=maximum, nul=nul):
+        case types.Bytes(maximum=maximum, nul=nul):
             return ["bytes", maximum, nul]
-        case Text(maximum=maximum, nul=nul):
+        case types.Text(maximum=maximum, nul=nul):
             return ["text", maximum, nul]
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+        case types.ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
             return ["list", items, item, total, nul]
-        case List(element=element, max_items=items):
+        case types.List(element=element, max_items=items):
             return ["list", _shape(element), items]
-        case Tail(maximum=maximum):
+        case types.Tail(maximum=maximum):
             return ["tail", maximum]

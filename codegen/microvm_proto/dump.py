@@ -122,8 +122,7 @@ class _Row:
         before.
     :ivar colon: True if a colon follows the offset.
     :ivar rest: Text of the line after the offset.
-    :ivar end: Index in `rest` at which the groups of digits end. The last group may also be text
-        that looks like digits.
+    :ivar end: Index in `rest` at which the groups of digits end.
     """
 
     offset: str
@@ -137,7 +136,7 @@ class _Row:
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield each possible reading of the line: its bytes, and True if its text shows them, too.
+        """Yield each way to read the line as bytes, and True if the line shows them as text, too.
 
         It can be unclear where the digits end and the column of characters begins.
 
@@ -161,7 +160,7 @@ class _Row:
             yield bare, False
 
     def is_swapped(self) -> bool:
-        """Return True if the line's characters show that each group of digits is byte-swapped.
+        """Return True if the text on the line shows that the bytes of each group are reversed.
 
         The end of a line shows the bytes as characters, in the right order. The digits of a group
         are in reverse order in a dump by `xxd -e`, for example.
@@ -246,9 +245,9 @@ class _Dump:
         """True if the column of text on some line shows the bytes in reverse order, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Read the line `row`, and record properties of the dump, such as the byte order.
+        """Read the line `row`, which the line `following` follows; None if it is the last line.
 
-        :param following: Line after this one; None if this is the last one.
+        Record properties of the dump, such as the byte order.
         """
         self._first = self._first or row
         self._marked |= row.colon
@@ -267,7 +266,7 @@ class _Dump:
                 self._swapped = row.is_swapped()
 
     def result(self, last: _Row) -> bytes | None:
-        """Return the bytes of the dump after its last line; None if the text is not a dump.
+        """Return the bytes of the dump, whose last line is `last`; None if the text is not a dump.
 
         :raises Unreadable: Raised if the text is a hex dump that does not show single bytes in
             order.

@@ -71,9 +71,9 @@ class Stream:
     """
 
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
-        """Create an empty stream of frames from `sender`. Its bytes are passed to :meth:`feed`.
+        """Create an empty stream of frames that `sender`, a side of the protocol, sends.
 
-        :param sender: Side of the protocol that sends the frames; None if either side may.
+        :param sender: None if either side may send the frames.
         :param known: True if the stream certainly belongs to this protocol. Otherwise, bytes
             without a valid header are not shown before the first frame.
         """
@@ -156,12 +156,12 @@ class View:
             message.number: message for message in schema.messages
         }
         self._enums = {
-            enum.name: {value.number: value.name for value in enum.values} for enum in schema.enums
+            enum.name: {value.number: value.name for value in enum.members} for enum in schema.enums
         }
         self._more = self._row("", b"", "", "...")
 
     def lines(self, title: str, frame: Frame) -> list[str]:
-        """Return the lines of text that describe a frame, below a title."""
+        """Return the lines of text that describe a frame, with `title` on the first line."""
         data, broken = frame.data, frame.broken
         lines = [self._bold + title + self._sent(frame.parts) + self._plain]
         for part in frame.parts:
@@ -257,7 +257,7 @@ def _number(kind: Float, bits: int) -> str:
 
 
 def _bits(kind: Flags, value: int) -> str:
-    names = [bit.name for bit in kind.bits if value & bit.mask]
+    names = [bit.name for bit in kind.members if value & bit.mask]
     unknown = value & ~kind.mask
     return ", ".join([*names, *([f"{unknown:#x}"] if unknown else [])]) or "none"
 

@@ -9,26 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
+from microvm_proto import types
 from microvm_proto.faults import FAULTS, FrameFault
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    INTEGERS,
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Scalar,
-    Struct,
-    Tail,
-    Text,
-    Type,
-)
 
 Value: TypeAlias = "int | bytes | tuple[Value, ...] | Mapping[str, Value]"
 """A decoded value.
@@ -60,20 +43,19 @@ class FramePart(NamedTuple):
     name: str
     value: int | bytes
     number: int = 0
-    field: Field | None = None
-    kind: Type | None = None
+    field: types.Field | None = None
+    kind: types.Type | None = None
     item: int | None = None
 
 
 class Malformed(Exception):
     """The frame is malformed, so every decoder must refuse it.
 
-    :ivar fault: Fault of the frame.
     :ivar offset: Offset of the fault from the start of the frame.
     :ivar expected: One line that describes the valid bytes at that offset.
     :ivar number: Number of the field with the fault, from 1; 0 for the header and for trailing
         bytes.
-    :ivar name: Name of that field; empty for the header and for trailing bytes.
+    :ivar name: Name of that field; empty if the number is 0.
     """
 
     def __init__(
@@ -133,12 +115,28 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Fra
     cursor = _Cursor(data[:end], framing.header_size)
     for field in message.fields:
         cursor.number, cursor.name = field.number, field.name
-        yield from cursor.field(field)
+        yield from cursor.value(field, field.type, field.name)
     if cursor.left:
         raise Malformed("trailing_bytes", cursor.offset, "the end of the body")
     if framing.check_size:
         check = int.from_bytes(data[end : end + framing.check_size], "little")
         yield FramePart(end, framing.check_size, "check", check)
+
+
+def examine(
+    schema: Schema, data: bytes, sender: str | None = None
+) -> tuple[list[FramePart], Malformed | Incomplete | None]:
+    """Return the parts of the frame in `data` before its first fault, and the fault if it has one.
+
+    The parameters are those of :func:`read`.
+    """
+    parts: list[FramePart] = []
+    try:
+        for part in read(schema, data, sender):
+            parts.append(part)
+    except (Malformed, Incomplete) as fault:
+        return parts, fault
+    return parts, None
 
 
 def _checked(schema: Schema, header: Mapping[str, int], sender: str | None) -> Message:
@@ -188,32 +186,32 @@ def write(
     return framing.seal(header + body, schema.seed)
 
 
-def pack(kind: Type, value: Value) -> bytes:
+def pack(kind: types.Type, value: Value) -> bytes:
     """Encode a value of a message's field. The bounds of its type are not checked.
 
     :raises TypeError: Raised if the value does not have the type `kind`.
     """
     match kind, value:
-        case Integer(size=size, signed=signed), int():
+        case types.Integer(size=size, signed=signed), int():
             return value.to_bytes(size, "little", signed=signed)
-        case ((Float() | Bool() | Flags()), int()):
+        case ((types.Float() | types.Bool() | types.Flags()), int()):
             return value.to_bytes(kind.size, "little")
-        case Enum(base=base), _:
+        case types.Enum(base=base), _:
             return pack(base, value)
-        case Struct(fields=fields), Mapping():
+        case types.Struct(fields=fields), Mapping():
             return b"".join(pack(field.type, value[field.name]) for field in fields)
-        case Array(is_octets=True), bytes():
+        case types.Array(is_octets=True), bytes():
             return value
-        case Array(element=element), tuple():
+        case types.Array(element=element), tuple():
             return b"".join(pack(element, each) for each in value)
-        case ((Bytes(prefix=prefix) | Text(prefix=prefix)), bytes()):
+        case ((types.Bytes(prefix=prefix) | types.Text(prefix=prefix)), bytes()):
             return pack(prefix, len(value)) + value
-        case ByteList(prefix=prefix), tuple():
-            item = Bytes(kind.max_item, kind.nul, prefix)
+        case types.ByteList(prefix=prefix), tuple():
+            item = types.Bytes(kind.max_item, kind.nul, prefix)
             return pack(prefix, len(value)) + b"".join(pack(item, each) for each in value)
-        case List(element=element, prefix=prefix), tuple():
+        case types.List(element=element, prefix=prefix), tuple():
             return pack(prefix, len(value)) + b"".join(pack(element, each) for each in value)
-        case Tail(), bytes():
+        case types.Tail(), bytes():
             return value
     raise TypeError(f"{value!r} is not a value of {kind}")
 
@@ -243,34 +241,31 @@ class _Cursor:
     def left(self) -> int:
         return len(self.frame) - self.offset
 
-    def field(self, field: Field) -> Iterator[FramePart]:
-        yield from self.value(field, field.type, field.name)
-
     def value(
-        self, field: Field, kind: Type, name: str, item: int | None = None
+        self, field: types.Field, kind: types.Type, name: str, item: int | None = None
     ) -> Iterator[FramePart]:
-        """Read a value of type `kind` from a field or its item number `item`; yield its parts."""
+        """Read a value of the type `kind`, from a field or its item number `item`, as parts."""
         start = self.offset
         match kind:
-            case Struct(fields=fields):
+            case types.Struct(fields=fields):
                 for each in fields:
                     yield from self.value(each, each.type, f"{name}.{each.name}", item)
                 return
-            case Array(is_octets=False, element=element, count=count):
+            case types.Array(is_octets=False, element=element, count=count):
                 for index in range(count):
                     outermost = index if item is None else item
                     yield from self.value(field, element, f"{name}[{index}]", outermost)
                 return
-            case ByteList() | List():
+            case types.ByteList() | types.List():
                 yield from self.list(field, kind, name)
                 return
-            case Array(size=size):
+            case types.Array(size=size):
                 value: int | bytes = self.take(size)
-            case Bytes(maximum=maximum, nul=nul):
+            case types.Bytes(maximum=maximum, nul=nul):
                 value = self.octets(kind.prefix, maximum, nul=nul)
-            case Text(maximum=maximum, nul=nul):
+            case types.Text(maximum=maximum, nul=nul):
                 value = self.text(kind.prefix, maximum, nul=nul)
-            case Tail(maximum=maximum):
+            case types.Tail(maximum=maximum):
                 if self.left > maximum:
                     raise self.malformed("too_long", start, f"at most {maximum} bytes")
                 value = self.take(self.left)
@@ -278,33 +273,35 @@ class _Cursor:
                 value = self.number_of(field, kind)
         yield FramePart(start, self.offset - start, name, value, self.number, field, kind, item)
 
-    def number_of(self, field: Field, kind: Scalar) -> int:
+    def number_of(self, field: types.Field, kind: types.Scalar) -> int:
         start = self.offset
         match kind:
-            case Integer():
+            case types.Integer():
                 value = self.integer(kind)
                 if field.equals not in (None, value):
                     raise self.malformed("unknown_value", start, f"always {field.equals:#x}")
-            case Float():
+            case types.Float():
                 value = self.integer(kind.bits)
                 if kind.finite and value & kind.exponent == kind.exponent:
                     raise self.malformed("not_finite", start, "a finite number")
-            case Bool():
-                value = self.integer(INTEGERS["u8"])
+            case types.Bool():
+                value = self.integer(types.INTEGERS["u8"])
                 if value > 1:
                     raise self.malformed("unknown_value", start, "0 or 1")
-            case Enum(base=base, closed=closed, values=known):
+            case types.Enum(base=base, closed=closed, members=known):
                 value = self.integer(base)
                 if closed and all(value != each.number for each in known):
                     names = ", ".join(f"{each.name} ({each.number})" for each in known)
                     raise self.malformed("unknown_value", start, f"one of {names}")
-            case Flags(base=base, closed=closed, mask=mask):
+            case types.Flags(base=base, closed=closed, mask=mask):
                 value = self.integer(base)
                 if closed and value & ~mask:
                     raise self.malformed("unknown_value", start, f"only bits of {mask:#x}")
         return value
 
-    def list(self, field: Field, kind: ByteList | List, name: str) -> Iterator[FramePart]:
+    def list(
+        self, field: types.Field, kind: types.ByteList | types.List, name: str
+    ) -> Iterator[FramePart]:
         start = self.offset
         count = self.integer(kind.prefix)
         if count > kind.max_items:
@@ -312,7 +309,7 @@ class _Cursor:
         yield FramePart(start, self.offset - start, name, count, self.number, field, kind)
         first = self.offset
         for item in range(count):
-            if isinstance(kind, List):
+            if isinstance(kind, types.List):
                 yield from self.value(field, kind.element, f"{name}[{item}]", item)
                 continue
             start = self.offset
@@ -321,15 +318,15 @@ class _Cursor:
                 expected = f"at most {kind.max_total} bytes in all items"
                 raise self.malformed("total_too_long", start, expected)
             part = f"{name}[{item}]"
-            octets = Bytes(kind.max_item, kind.nul, kind.prefix)
+            octets = types.Bytes(kind.max_item, kind.nul, kind.prefix)
             yield FramePart(
                 start, self.offset - start, part, value, self.number, field, octets, item
             )
 
-    def integer(self, kind: Integer) -> int:
+    def integer(self, kind: types.Integer) -> int:
         return int.from_bytes(self.take(kind.size), "little", signed=kind.signed)
 
-    def octets(self, prefix: Integer, maximum: int, *, nul: bool) -> bytes:
+    def octets(self, prefix: types.Integer, maximum: int, *, nul: bool) -> bytes:
         start = self.offset
         size = self.integer(prefix)
         if size > maximum:
@@ -339,7 +336,7 @@ class _Cursor:
             raise self.malformed("embedded_nul", start + prefix.size + value.index(0), "no NUL")
         return value
 
-    def text(self, prefix: Integer, maximum: int, *, nul: bool) -> bytes:
+    def text(self, prefix: types.Integer, maximum: int, *, nul: bool) -> bytes:
         start = self.offset + prefix.size
         value = self.octets(prefix, maximum, nul=nul)
         try:

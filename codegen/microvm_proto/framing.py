@@ -26,7 +26,6 @@ class Checksum:
     """A kind of checksum, such as a CRC, which is appended to frames.
 
     :ivar size: Number of bytes that the checksum adds to a frame; 0 if there is no checksum.
-    :ivar function: Function that computes the checksum over a header and body.
     :ivar doc: Name and parameters of the algorithm, for the specification.
     """
 
@@ -161,11 +160,6 @@ class Framing:
         return (1 << (8 * self.id)) - 1
 
     @property
-    def check_doc(self) -> str:
-        """Name and parameters of the checksum's algorithm; empty if frames have no checksum."""
-        return CHECKS[self.check].doc
-
-    @property
     def resynchronises(self) -> bool:
         """True if a receiver that refuses a frame can still find the next one."""
         return self.kind != "stream" or self.check != "none"
@@ -181,7 +175,7 @@ class Framing:
 
     @property
     def features(self) -> frozenset[str]:
-        """Names of the features of this framing, which select parts of code templates."""
+        """Names of the framing's properties, such as `cobs`, which select parts of templates."""
         names = {self.kind, self.check, *(each.name for each in self.header)}
         names |= {"check"} if self.check_size else set()
         return frozenset(names)
@@ -199,9 +193,9 @@ class Framing:
         return self.bare_size(body) + self.stuffing(body)
 
     def seal(self, frame: bytes, seed: int) -> bytes:
-        """Return `frame`, which is a header and a body, with its checksum appended.
+        """Return `frame`, a header and a body, with its checksum, which is XORed with `seed`.
 
-        The checksum is XORed with `seed`, a number that identifies the sender's schema and version.
+        The seed is a number that identifies the sender's schema and version.
         """
         value = CHECKS[self.check].function(frame) ^ seed
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
@@ -246,8 +240,7 @@ def stuff(data: bytes) -> bytes:
 def unstuff(data: bytes, most: int) -> bytes | None:
     """Decode data that :func:`stuff` has encoded; return None if the data is incomplete.
 
-    :param most: Maximum number of decoded bytes. From longer data, one byte more than this is
-        returned.
+    If more than `most` bytes are decoded, only `most` + 1 of them are returned.
     """
     bare = bytearray()
     at = 0

@@ -18,11 +18,7 @@ from microvm_proto.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Path and text of a generated file. The file on the disk may have another text or not exist.
-
-    :ivar path: Path of the file on the disk.
-    :ivar text: Generated text, with Unix line ends.
-    """
+    """Path and text of a generated file. The file on the disk may differ, or not exist."""
 
     path: Path
     text: str

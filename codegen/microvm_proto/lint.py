@@ -8,24 +8,13 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from microvm_proto import backends, resolve_states
+from microvm_proto import backends, resolve_states, types
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
 from microvm_proto.released import path_of
 from microvm_proto.resolve_framing import check_framing
 from microvm_proto.schema import MAX_BODY, Message, Schema
-from microvm_proto.types import (
-    FLOATS,
-    INTEGERS,
-    ByteList,
-    Enum,
-    Field,
-    Named,
-    Struct,
-    Tail,
-    camel,
-)
 
 _Words: TypeAlias = Mapping[str, Collection[str]]
 _NO_WORDS: _Words = {"C": (), "Python": ()}
@@ -93,10 +82,12 @@ def lint(document: Document, schema: Schema) -> None:
         {"C": _OWN_CONSTANTS, "Python": _OWN_CONSTANTS | _OWN_IN_PYTHON},
     )
     _check_types(document, schema)
-    _check_enums(document, schema)
-    _check_flags(document, schema)
-    for at, struct in enumerate(schema.structs):
-        _check_struct(document, at, struct)
+    for (_, at), declared in schema.declared:
+        match declared:
+            case types.Enumerated():
+                _check_enumerated(document, at, declared)
+            case types.Struct():
+                _check_struct(document, at, declared)
     _check_messages(document, schema)
     check_framing(document, schema)
     _check_constants(document, schema)
@@ -114,17 +105,13 @@ def _with(own: frozenset[str]) -> _Words:
 def _check_names(
     document: Document,
     names: Iterable[tuple[Path, str]],
-    words: _Words = _NO_WORDS,
+    reserved_words: _Words = _NO_WORDS,
     taken: Iterable[str] = (),
 ) -> None:
-    """Check that names are well-formed, not reserved as one of `words`, and not `taken` already.
-
-    :param words: Reserved words by language.
-    :param taken: Names that are used already, which these names must not repeat.
-    """
+    """Check that names are well-formed, not reserved in a language, and not `taken` already."""
     seen = set(taken)
     for path, name in names:
-        languages = [language for language, reserved in words.items() if name in reserved]
+        languages = [language for language, reserved in reserved_words.items() if name in reserved]
         if not _NAME.fullmatch(name):
             message = f"the name `{name}` is not in lower_case_with_underscores"
             document.error("bad-name", path, message, "such as `exec_output_2`")
@@ -139,13 +126,12 @@ def _check_names(
 
 def _check_named(
     document: Document,
-    named: Sequence[tuple[Path, Named]],
+    named: Sequence[tuple[Path, types.Named]],
     words: _Words = _NO_WORDS,
     suffix: str = "_1",
 ) -> None:
     """Check the names that declarations have in the schema, in C and in Python.
 
-    :param words: Reserved words by language.
     :param suffix: Suffix that makes a reserved word a valid name, for hints.
     """
     _check_names(document, [((*path, "name"), each.name) for path, each in named])
@@ -173,23 +159,14 @@ def _check_named(
 
 def _check_types(document: Document, schema: Schema) -> None:
     """Check the names of types and messages: all must be different in C, and in Python."""
-    tables: list[tuple[str, Sequence[Named]]] = [
-        ("enum", schema.enums),
-        ("flags", schema.flags),
-        ("struct", schema.structs),
-        ("message", schema.messages),
-    ]
-    named: list[tuple[Path, Named]] = [
-        ((key, at), each) for key, declared in tables for at, each in enumerate(declared)
-    ]
-    own = _OWN_TYPES | {*INTEGERS, *FLOATS, "bool", "bytes", "text", "tail"}
+    own = _OWN_TYPES | {*types.INTEGERS, *types.FLOATS, "bool", "bytes", "text", "tail"}
     own |= _OWN_WITH_FRAMING if schema.framing.given else set()
-    _check_named(document, named, _with(own))
+    _check_named(document, schema.declared, _with(own))
     seen: dict[str, str] = {}
-    for path, each in named:
+    for path, each in schema.declared:
         name = each.python_name
         named_at = (*path, "python_name" if each.renamed.python else "name")
-        generated = camel(name)
+        generated = types.camel(name)
         if generated in dir(builtins):
             message = f"the Python class `{generated}` would hide Python's own `{generated}`"
             document.error("reserved-word", named_at, message, "choose another name")
@@ -237,40 +214,27 @@ def _check_reserved(
         seen.add(number)
 
 
-def _check_enums(document: Document, schema: Schema) -> None:
-    for at, enum in enumerate(schema.enums):
-        if not enum.values:
-            message = f"`{enum.name}` has no value"
-            document.error("empty-enum", ("enum", at), message, "add an [[enum.value]]")
-        _check_enum_values(document, at, enum)
+def _check_enumerated(document: Document, at: int, kind: types.Enumerated) -> None:
+    """Check the values of enum number `at`, or the bits of flags number `at`, in the schema."""
+    key, member_key, number_key = kind.KEYS
+    if not kind.members:
+        hint = f"add {'an' if key == 'enum' else 'a'} [[{key}.{member_key}]]"
+        document.error("empty-enum", (key, at), f"`{kind.name}` has no {member_key}", hint)
+    low, high = kind.base.minimum, kind.base.maximum
+    if isinstance(kind, types.Flags):
+        low, high = 0, 8 * kind.size - 1
+    elif kind.inherited:
+        low = FIRST_OWN_CODE
+    inherited, own = kind.members[: kind.inherited], kind.members[kind.inherited :]
+    path = (key, at, member_key)
+    names = [((*path, n, "name"), member.name) for n, member in enumerate(own)]
+    _check_names(document, names, taken=[member.name for member in inherited])
+    numbers = [((*path, n, number_key), member.number) for n, member in enumerate(own)]
+    _check_numbers(document, numbers, low, high, kind.reserved)
+    _check_reserved(document, (key, at, "reserved"), kind.reserved, low, high)
 
 
-def _check_enum_values(document: Document, at: int, enum: Enum) -> None:
-    own = enum.values[len(FAULTS) :] if enum.extends_faults else enum.values
-    path = ("enum", at, "value")
-    names = [((*path, n, "name"), value.name) for n, value in enumerate(own)]
-    taken = [fault.name for fault in FAULTS] if enum.extends_faults else []
-    _check_names(document, names, taken=taken)
-    low = FIRST_OWN_CODE if enum.extends_faults else enum.base.minimum
-    numbers = [((*path, n, "number"), value.number) for n, value in enumerate(own)]
-    _check_numbers(document, numbers, low, enum.base.maximum, enum.reserved)
-    _check_reserved(document, ("enum", at, "reserved"), enum.reserved, low, enum.base.maximum)
-
-
-def _check_flags(document: Document, schema: Schema) -> None:
-    for at, flags in enumerate(schema.flags):
-        if not flags.bits:
-            message = f"`{flags.name}` has no bit"
-            document.error("empty-enum", ("flags", at), message, "add a [[flags.bit]]")
-        path, highest = ("flags", at, "bit"), 8 * flags.size - 1
-        bits = list(enumerate(flags.bits))
-        _check_names(document, [((*path, n, "name"), bit.name) for n, bit in bits])
-        numbers = [((*path, n, "bit"), bit.bit) for n, bit in bits]
-        _check_numbers(document, numbers, 0, highest, flags.reserved)
-        _check_reserved(document, ("flags", at, "reserved"), flags.reserved, 0, highest)
-
-
-def _check_struct(document: Document, at: int, struct: Struct) -> None:
+def _check_struct(document: Document, at: int, struct: types.Struct) -> None:
     fields = [(("struct", at, "field", n), field) for n, field in enumerate(struct.fields)]
     _check_named(document, fields, FIELD_WORDS, suffix=FIELD_SUFFIX)
     if not fields and ("struct", at, "field") not in document.positions:
@@ -306,15 +270,15 @@ def _check_fields(document: Document, at: int, message: Message) -> None:
     for number, field in enumerate(message.fields):
         here = (*path, number)
         last = number == len(message.fields) - 1
-        if isinstance(field.type, Tail) and not last:
+        if isinstance(field.type, types.Tail) and not last:
             hint = "move the tail to the end; later versions add their fields before it"
             document.error("tail-not-last", (*here, "type"), "no field can follow a tail", hint)
         kind, given = field.type, (*here, "max_total") in document.positions
-        if isinstance(kind, ByteList) and given and kind.max_item > kind.max_total:
+        if isinstance(kind, types.ByteList) and given and kind.max_item > kind.max_total:
             hint = "raise `max_total`, or lower `max_item`"
             text = "`max_item` is larger than `max_total`"
             document.error("bad-bound", (*here, "max_item"), text, hint)
-        if field.since < (message.since if isinstance(field.type, Tail) else newest):
+        if field.since < (message.since if isinstance(field.type, types.Tail) else newest):
             document.error(
                 "not-appended",
                 here,
@@ -361,21 +325,19 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         yield from _constants_of_framing(schema)
     for at, constant in enumerate(schema.constants):
         yield constant.c_name, ("constant", at, "name")
-    for at, enum in enumerate(schema.enums):
-        first = len(FAULTS) if enum.extends_faults else 0
-        for number, value in enumerate(enum.values, -first):
-            path = ("enum", at, "value", number, "name") if number >= 0 else ("enum", at, "name")
-            yield f"{enum.c_name}_{value.name}", path
-    for at, flags in enumerate(schema.flags):
-        for number, bit in enumerate(flags.bits):
-            yield f"{flags.c_name}_{bit.name}", ("flags", at, "bit", number, "name")
-    for at, struct in enumerate(schema.structs):
-        yield f"{struct.c_name}_size", ("struct", at, "name")
-        yield from _constants_of(struct.c_name, struct.fields, ("struct", at, "field"))
-    for at, message in enumerate(schema.messages):
-        path, name = ("message", at, "name"), message.c_name
-        yield from ((each, path) for each in (f"type_{name}", f"{name}_max_body"))
-        yield from _constants_of(name, message.fields, ("message", at, "field"))
+    for (table, at), declared in schema.declared:
+        path, name = (table, at, "name"), declared.c_name
+        match declared:
+            case types.Enumerated(KEYS=(_, key, _), members=members, inherited=inherited):
+                for number, member in enumerate(members, -inherited):
+                    own = (table, at, key, number, "name")
+                    yield f"{name}_{member.name}", own if number >= 0 else path
+            case types.Struct(fields=fields):
+                yield f"{name}_size", path
+                yield from _constants_of(name, fields, (table, at, "field"))
+            case Message(fields=fields):
+                yield from ((each, path) for each in (f"type_{name}", f"{name}_max_body"))
+                yield from _constants_of(name, fields, (table, at, "field"))
 
 
 def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
@@ -388,11 +350,13 @@ def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
         yield f"{message.c_name}_max_frame", ("message", at, "name")
 
 
-def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tuple[str, Path]]:
+def _constants_of(
+    name: str, fields: Iterable[types.Field], path: Path
+) -> Iterator[tuple[str, Path]]:
     """Yield the names of the C constants that describe fields, such as `ping_payload_max`.
 
-    The name consists of the name of the struct or message, the name of the field, and a key such as
-    `max`, `count` or `absent`.
+    The name consists of `name`, that of a struct or message, the field's name, and a key such as
+    `max`, `count` or `absent`. The path of the field in the schema is part of the result.
     """
     for number, field in enumerate(fields):
         for key in field.constants:
@@ -402,7 +366,7 @@ def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tu
 def _check_outputs(document: Document, schema: Schema) -> None:
     seen = {schema.path.resolve(), path_of(schema.path).resolve()}
     for at, output in enumerate(schema.outputs):
-        if not backends.exists(output.backend):
+        if output.backend not in backends.names():
             message = f"unknown backend `{output.backend}`"
             hint = f"known: {', '.join(backends.names())}"
             document.error("unknown-backend", ("output", at, "backend"), message, hint)

@@ -226,7 +226,7 @@ class Table:
         return Table(self.document, self.at(key), value)
 
     def done(self) -> None:
-        """Record an error for every key that no other method has read."""
+        """Record an error for every key that no method has read, because the key is unknown."""
         for key in self.data:
             if key not in self.known_keys:
                 close = difflib.get_close_matches(key.lower(), self.known_keys, 1)

@@ -8,8 +8,10 @@ accepted.
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -74,8 +76,7 @@ class _Scanner:
                 self.pair(table)
 
     def skip(self, pattern: re.Pattern[str]) -> None:
-        match = pattern.match(self.text, self.at)
-        if match:
+        if match := pattern.match(self.text, self.at):
             self.at = match.end()
 
     def mark(self, path: Path, start: int, end: int) -> None:
@@ -109,7 +110,7 @@ class _Scanner:
         return path
 
     def descend(self, path: Path) -> Path:
-        """Return `path`, extended to the last item if it is the path of an array of tables.
+        """Return `path`; if it is the path of an array of tables, extend it to the last table.
 
         The header of a nested table belongs to the last item of the array.
         """
@@ -119,14 +120,10 @@ class _Scanner:
         keys = []
         while self.text[self.at] != until:
             self.skip(_SPACE)
-            if self.text[self.at] in "\"'":
-                match = _STRING.match(self.text, self.at)
-                assert match is not None  # noqa: S101 - tomllib has accepted the document
-                keys.append(_unquote(match.group()))
-            else:
-                match = _BARE.match(self.text, self.at)
-                assert match is not None  # noqa: S101 - tomllib has accepted the document
-                keys.append(match.group())
+            is_quoted = self.text[self.at] in "\"'"
+            match = (_STRING if is_quoted else _BARE).match(self.text, self.at)
+            assert match is not None  # noqa: S101 - tomllib has accepted the document
+            keys.append(_unquote(match.group()) if is_quoted else match.group())
             self.at = match.end()
             self.skip(_SPACE)
             if self.text[self.at] == ".":
@@ -147,37 +144,24 @@ class _Scanner:
         start = self.at
         opening = self.text[start]
         if opening == "[":
-            self.items(path)
+            self.several("]", lambda number: self.value((*path, number)))
         elif opening == "{":
-            self.inline(path)
+            self.several("}", lambda _: self.pair(path))
         else:
             match = (_STRING if opening in "\"'" else _ATOM).match(self.text, start)
             assert match is not None  # noqa: S101 - tomllib has accepted the document
             self.at = start + len(match.group().rstrip())
         self.mark(path, start, self.at)
 
-    def items(self, path: Path) -> None:
+    def several(self, closing: str, scan: Callable[[int], None]) -> None:
+        """Call `scan` with the number of each item of an array or inline table, up to `closing`."""
         self.at += 1
-        number = 0
-        while True:
+        for number in itertools.count():
             self.skip(_BLANK)
-            if self.text[self.at] == "]":
+            if self.text[self.at] == closing:
                 self.at += 1
                 return
-            self.value((*path, number))
-            number += 1
-            self.skip(_BLANK)
-            if self.text[self.at] == ",":
-                self.at += 1
-
-    def inline(self, path: Path) -> None:
-        self.at += 1
-        while True:
-            self.skip(_BLANK)
-            if self.text[self.at] == "}":
-                self.at += 1
-                return
-            self.pair(path)
+            scan(number)
             self.skip(_BLANK)
             if self.text[self.at] == ",":
                 self.at += 1

@@ -7,27 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from microvm_proto.faults import FAULTS
+from microvm_proto import types
 from microvm_proto.framing import SIZES, Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.states import Amount, Conversation
-from microvm_proto.types import (
-    U32,
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    List,
-    Named,
-    Tail,
-    Text,
-    Type,
-    bounds,
-)
 
 Value: TypeAlias = str | int | bool | float | list[str] | list[int]
 
@@ -46,7 +29,7 @@ def canonical(schema: Schema) -> str:
 
 
 def table(head: str, keys: Mapping[str, Value | None]) -> str:
-    """Return a TOML table: the line `head`, and `keys` except those whose value is None."""
+    """Return the text of a TOML table: the line `head`, and each key whose value is not None."""
     # Strings, numbers, booleans and lists of these have the same syntax in JSON as in TOML, so
     # write them as JSON.
     values = {key: json.dumps(value, ensure_ascii=False) for key, value in keys.items()}
@@ -62,23 +45,19 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
             "version": schema.version,
             "ends": list(schema.ends),
             "reserved": sorted(schema.reserved) or None,
-            "prefix": schema.prefix.name if schema.prefix != U32 else None,
+            "prefix": schema.prefix.name if schema.prefix != types.U32 else None,
         },
     )
     if schema.framing.given:
         yield "[framing]", _framing(schema.framing)
     for constant in schema.constants:
         yield "[[constant]]", {**_names(constant), "value": constant.value}
-    for enum in schema.enums:
-        yield "[[enum]]", _enum(enum)
-        for value in enum.values[len(FAULTS) if enum.extends_faults else 0 :]:
-            keys: dict[str, Value | None] = {"name": value.name, "number": value.number}
-            yield "[[enum.value]]", {**keys, "since": _since(value.since, 1)}
-    for flags in schema.flags:
-        yield "[[flags]]", _enum(flags)
-        for bit in flags.bits:
-            keys = {"name": bit.name, "bit": bit.bit}
-            yield "[[flags.bit]]", {**keys, "since": _since(bit.since, 1)}
+    for enumerated in schema.enumerated:
+        key, member_key, number = enumerated.KEYS
+        yield f"[[{key}]]", _enumerated(enumerated)
+        for member in enumerated.members[enumerated.inherited :]:
+            keys: dict[str, Value | None] = {"name": member.name, number: member.number}
+            yield f"[[{key}.{member_key}]]", {**keys, "since": _since(member.since, 1)}
     for kind in schema.structs:
         yield "[[struct]]", _names(kind)
         for field in kind.fields:
@@ -143,7 +122,7 @@ def _since(since: int, otherwise: int) -> int | None:
     return since if since != otherwise else None
 
 
-def _names(named: Named) -> Mapping[str, Value | None]:
+def _names(named: types.Named) -> Mapping[str, Value | None]:
     return {
         "name": named.name,
         "c_name": named.renamed.c or None,
@@ -151,13 +130,13 @@ def _names(named: Named) -> Mapping[str, Value | None]:
     }
 
 
-def _enum(enum: Enum | Flags) -> Mapping[str, Value | None]:
+def _enumerated(kind: types.Enumerated) -> Mapping[str, Value | None]:
     return {
-        **_names(enum),
-        "type": enum.base.name,
-        "closed": enum.closed,
-        "extends": "fault" if isinstance(enum, Enum) and enum.extends_faults else None,
-        "reserved": sorted(enum.reserved) or None,
+        **_names(kind),
+        "type": kind.base.name,
+        "closed": kind.closed,
+        "extends": "fault" if kind.inherited else None,
+        "reserved": sorted(kind.reserved) or None,
     }
 
 
@@ -172,7 +151,7 @@ def _message(message: Message) -> Mapping[str, Value | None]:
     }
 
 
-def _field(message: Message, field: Field) -> Mapping[str, Value | None]:
+def _field(message: Message, field: types.Field) -> Mapping[str, Value | None]:
     return {
         **_described(field),
         "equals": field.equals,
@@ -181,40 +160,34 @@ def _field(message: Message, field: Field) -> Mapping[str, Value | None]:
     }
 
 
-def _described(field: Field) -> Mapping[str, Value | None]:
+def _described(field: types.Field) -> Mapping[str, Value | None]:
     meaning = {"absent": field.absent, "unit": field.unit or None, "scale": field.scale}
     return {**_names(field), **_type(field.type), **meaning}
 
 
-def _type(kind: Type) -> Mapping[str, Value | None]:
+def _type(kind: types.Type) -> Mapping[str, Value | None]:
     match kind:
-        case Float(name=name, finite=finite):
+        case types.Float(name=name, finite=finite):
             return {"type": name, "finite": finite or None}
-        case Array(element=element, count=count):
+        case types.Array(element=element, count=count):
             return {**_type(element), "count": count}
-        case List(element=element):
-            return {**_type(element), "type": f"list<{element.name}>", **bounds(kind)}
-        case Bytes(nul=nul):
-            return {"type": "bytes", **bounds(kind), "nul": None if nul else False}
-        case Text(nul=nul):
-            return {"type": "text", **bounds(kind), "nul": None if nul else False}
-        case ByteList(nul=nul):
-            return {"type": "list<bytes>", **bounds(kind), "nul": None if nul else False}
-        case Tail():
-            return {"type": "tail", **bounds(kind)}
-    return {"type": kind.name}
+        case types.List(element=element):
+            return {**_type(element), "type": f"list<{element.name}>", **types.bounds(kind)}
+        case types.Bytes(nul=nul) | types.Text(nul=nul) | types.ByteList(nul=nul):
+            return {"type": kind.name, **types.bounds(kind), "nul": None if nul else False}
+    return {"type": kind.name, **types.bounds(kind)}
 
 
-def default_of(field: Field) -> Value | None:
+def default_of(field: types.Field) -> Value | None:
     """Return the default of a field as a schema states it; None if a schema need not state it."""
     match field.type:
-        case Enum(values=values):
+        case types.Enum(members=values):
             names = [value.name for value in values if value.number == field.default]
             return names[0] if names else None
-        case Flags(bits=bits):
+        case types.Flags(members=bits):
             return [bit.name for bit in bits if field.default & bit.mask] or None
-        case Bool():
+        case types.Bool():
             return bool(field.default) or None
-        case Float() as kind if field.default:
+        case types.Float() as kind if field.default:
             return kind.number(field.default)
     return field.default or None

@@ -45,7 +45,7 @@ def framing(root: Table) -> Framing:
 
 
 def _choice(table: Table, key: str, choices: Collection[str], value: str) -> str:
-    """Return `value` if it is one of `choices`; otherwise, record an error about the key."""
+    """Return `value` if it is one of `choices`. Otherwise, record an error and return the first."""
     if value in choices:
         return value
     if key in table.data:

@@ -8,39 +8,12 @@ import re
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from microvm_proto import unknown_type
+from microvm_proto import types, unknown_type
 from microvm_proto.faults import FAULTS
 from microvm_proto.load import Table
 from microvm_proto.schema import MAX_BODY, Constant
-from microvm_proto.types import (
-    BOOL,
-    FLOATS,
-    INTEGERS,
-    NOT_RENAMED,
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    EnumValue,
-    Field,
-    FlagBit,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Renamed,
-    Scalar,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    lay_out,
-    sizes,
-    within,
-)
 
 _PREFIXES = ("u8", "u16", "u32")
 _VARIABLE = ("bytes", "text", "list<bytes>", "tail")
@@ -57,25 +30,27 @@ _MAX_TOTAL = 1 << 16
 The size of the generated code is proportional to this number.
 """
 
+_E = TypeVar("_E", bound=types.Enumerated)
+
 Since: TypeAlias = Callable[[Table, int], int]
 """Type of a function that reads the key `since` of a table. The number is the key's default."""
 
 
-def renamed(table: Table) -> Renamed:
+def renamed(table: Table) -> types.Renamed:
     """Read `c_name` and `python_name`, the keys that give a declaration other names in code."""
     c, python = table.get("c_name", str, ""), table.get("python_name", str, "")
-    return Renamed(c, python) if c or python else NOT_RENAMED
+    return types.Renamed(c, python) if c or python else types.NOT_RENAMED
 
 
-def prefix(protocol: Table) -> Integer:
+def prefix(protocol: Table) -> types.Integer:
     """Read the key `prefix` of a schema: the type of all lengths and counts."""
     name = protocol.get("prefix", str, "u32")
     if name not in _PREFIXES:
         names = ", ".join(f"`{known}`" for known in _PREFIXES)
         text = f"`prefix` cannot be `{name}`"
         protocol.error("bad-prefix", "prefix", text, f"write one of {names}")
-        return INTEGERS["u32"]
-    return INTEGERS[name]
+        return types.INTEGERS["u32"]
+    return types.INTEGERS[name]
 
 
 class Types:
@@ -84,8 +59,8 @@ class Types:
     :ivar messages: Names of the messages, for hints about unknown types.
     """
 
-    def __init__(self, root: Table, prefix: Integer, since: Since) -> None:
-        """Read the tables of enums, flags and structs in the schema file with the table `root`.
+    def __init__(self, root: Table, prefix: types.Integer, since: Since) -> None:
+        """Read the enums, flags and structs in the schema file whose root table is `root`.
 
         :param prefix: Type of all lengths and counts.
         :param since: Function that reads the key `since` of a table.
@@ -96,92 +71,80 @@ class Types:
         self.messages = [str(table.data.get("name")) for table in root.tables("message")]
         self.enums = tuple(self._enum(table) for table in root.tables("enum"))
         self.flags = tuple(self._flags(table) for table in root.tables("flags"))
-        declared: list[Scalar] = [*self.enums, *self.flags]
-        self._scalars = {kind.name: kind for kind in [*INTEGERS.values(), BOOL, *declared]}
+        declared: list[types.Scalar] = [*self.enums, *self.flags]
+        self._scalars = {
+            kind.name: kind for kind in [*types.INTEGERS.values(), types.BOOL, *declared]
+        }
         tables = [(str(table.data.get("name")), table) for table in root.tables("struct")]
         self._tables = dict(tables)
-        self._structs: dict[str, Struct] = {}
+        self._structs: dict[str, types.Struct] = {}
         self._levels: dict[str, int] = {}  # number of structs in the deepest chain of each struct
         self._open: list[str] = []
         self._total = 0
         self.structs = tuple(self._struct(name) for name, _ in tables)
 
-    def _enum(self, table: Table) -> Enum:
+    def _enum(self, table: Table) -> types.Enum:
         extends = table.get("extends", str, "")
         if extends not in ("", "fault"):
             hint = 'write `extends = "fault"`, or remove `extends`'
             table.error("bad-extends", "extends", "an enum can only extend `fault`", hint)
-        name, base = table.require("name", str), self._base(table, "enum")
-        values = tuple(self._enum_value(item) for item in table.tables("value"))
-        if extends == "fault":
-            values = tuple(EnumValue(f.name, f.number, f.doc, 1) for f in FAULTS) + values
-        enum = Enum(
-            name=name,
-            base=base,
-            closed=table.require("closed", bool),
-            doc=table.get("doc", str, "").strip(),
-            values=values,
-            extends_faults=extends == "fault",
-            reserved=table.items("reserved", int),
-            renamed=renamed(table),
-        )
-        table.done()
-        return enum
+        faults = FAULTS if extends == "fault" else ()
+        inherited = tuple(types.Member(f.name, f.number, f.doc, 1) for f in faults)
+        return self._enumerated(types.Enum, table, inherited)
 
-    def _enum_value(self, table: Table) -> EnumValue:
-        value = EnumValue(
-            name=table.require("name", str),
-            number=table.require("number", int),
-            doc=table.get("doc", str, "").strip(),
-            since=self.since(table, 1),
-        )
-        table.done()
-        return value
-
-    def _flags(self, table: Table) -> Flags:
-        name, base = table.require("name", str), self._base(table, "flags")
-        if base.signed:
-            hint = f"did you mean `u{8 * base.size}`?"
+    def _flags(self, table: Table) -> types.Flags:
+        flags = self._enumerated(types.Flags, table)
+        if flags.base.signed:
+            hint = f"did you mean `u{8 * flags.size}`?"
             table.error("unknown-type", "type", "the type of flags must be unsigned", hint)
-        flags = Flags(
-            name=name,
-            base=base,
-            closed=table.require("closed", bool),
-            doc=table.get("doc", str, "").strip(),
-            bits=tuple(self._flag_bit(item) for item in table.tables("bit")),
-            reserved=table.items("reserved", int),
-            renamed=renamed(table),
-        )
-        table.done()
         return flags
 
-    def _flag_bit(self, table: Table) -> FlagBit:
-        bit = FlagBit(
+    def _enumerated(
+        self, kind: type[_E], table: Table, inherited: tuple[types.Member, ...] = ()
+    ) -> _E:
+        key, member_key, number_key = kind.KEYS
+        members = (self._member(item, number_key) for item in table.tables(member_key))
+        enumerated = kind(
             name=table.require("name", str),
-            bit=table.require("bit", int),
+            base=self._base(table, key),
+            closed=table.require("closed", bool),
+            doc=table.get("doc", str, "").strip(),
+            members=(*inherited, *members),
+            inherited=len(inherited),
+            reserved=table.items("reserved", int),
+            renamed=renamed(table),
+        )
+        table.done()
+        return enumerated
+
+    def _member(self, table: Table, number_key: str) -> types.Member:
+        """Read a value of an enum or a bit of flags, whose number is at the key `number_key`."""
+        member = types.Member(
+            name=table.require("name", str),
+            number=table.require(number_key, int),
             doc=table.get("doc", str, "").strip(),
             since=self.since(table, 1),
         )
         table.done()
-        return bit
+        return member
 
-    def _base(self, table: Table, kind: str) -> Integer:
+    def _base(self, table: Table, kind: str) -> types.Integer:
         name = table.require("type", str)
-        if name not in INTEGERS:
+        if name not in types.INTEGERS:
             hint = unknown_type.hint_of_base(name, kind)
             table.error("unknown-type", "type", f"unknown type `{name}`", hint)
-        return INTEGERS.get(name, INTEGERS["u64"])
+        return types.INTEGERS.get(name, types.INTEGERS["u64"])
 
-    def _struct(self, name: str) -> Struct:
+    def _struct(self, name: str) -> types.Struct:
         """Return the struct with this name, after reading it and the structs that it contains."""
         if name in self._structs:
             return self._structs[name]
         table = self._tables[name]
         self._open.append(table.require("name", str))
-        made = Struct(
+        made = types.Struct(
             name=name,
             doc=table.get("doc", str, "").strip(),
-            fields=lay_out(self._struct_field(item) for item in table.tables("field")),
+            fields=types.lay_out(self._struct_field(item) for item in table.tables("field")),
             renamed=renamed(table),
         )
         self._open.pop()
@@ -194,16 +157,16 @@ class Types:
         table.done()
         self._structs[name] = made
         elements = (getattr(field.type, "element", field.type) for field in made.fields)
-        nested = (self._levels[each.name] for each in elements if isinstance(each, Struct))
+        nested = (self._levels[each.name] for each in elements if isinstance(each, types.Struct))
         self._levels[name] = 1 + max(nested, default=0)
         return made
 
-    def _has_room(self, table: Table, fields: Iterable[Field]) -> int:
-        """Count the fields, including those in structs. Record an error if there are too many.
+    def _has_room(self, table: Table, fields: Iterable[types.Field]) -> int:
+        """Count the fields of a message or struct, with those in structs. Refuse too many fields.
 
         Return the number of fields, but at least 1; after an error, return 0.
         """
-        parts = (part for field in fields for part in within(field.type))
+        parts = (part for field in fields for part in types.within(field.type))
         count = sum(1 for _ in itertools.islice(parts, _MAX_PARTS + 1))
         if count <= _MAX_PARTS:
             return max(count, 1)
@@ -211,9 +174,9 @@ class Types:
         table.error("too-many-fields", "name", text, "split it into two")
         return 0
 
-    def fields(self, table: Table, oldest: int) -> tuple[Field, ...]:
+    def fields(self, table: Table, oldest: int) -> tuple[types.Field, ...]:
         """Read a message's fields. The version `oldest` added the message, so no field is older."""
-        fields = lay_out(self._field(item, oldest) for item in table.tables("field"))
+        fields = types.lay_out(self._field(item, oldest) for item in table.tables("field"))
         count = self._has_room(table, fields)
         self._total += count
         if self._total > _MAX_TOTAL >= self._total - count:
@@ -222,19 +185,19 @@ class Types:
             table.error("too-many-fields", "name", text, hint)
         return fields if count and self._total <= _MAX_TOTAL else ()
 
-    def _struct_field(self, table: Table) -> Field:
+    def _struct_field(self, table: Table) -> types.Field:
         kind = self.type(table)
-        if isinstance(kind, Bytes | Text | ByteList | List | Tail):
+        if isinstance(kind, types.Bytes | types.Text | types.ByteList | types.List | types.Tail):
             hint = "choose a type with a `count`, or move the field to the message"
             text = f"a struct has a fixed size, but `{table.data['type']}` has not"
             table.error("unsized-in-struct", "type", text, hint)
-            kind = INTEGERS["u8"]
+            kind = types.INTEGERS["u8"]
         field = replace(self._described(table, kind), absent=self._absent(table, kind))
         table.done()
         return field
 
-    def _field(self, table: Table, oldest: int) -> Field:
-        """Read a field of a message. The message was added in the version `oldest`.
+    def _field(self, table: Table, oldest: int) -> types.Field:
+        """Read a field of a message that the version `oldest` added.
 
         The offset of the field is set later.
         """
@@ -255,14 +218,14 @@ class Types:
         table.done()
         return field
 
-    def _described(self, table: Table, kind: Type) -> Field:
-        minimum, maximum = sizes(kind)
-        is_number = isinstance(getattr(kind, "element", kind), Integer | Float)
+    def _described(self, table: Table, kind: types.Type) -> types.Field:
+        minimum, maximum = types.sizes(kind)
+        is_number = isinstance(getattr(kind, "element", kind), types.Integer | types.Float)
         scale = table.optional("scale", float) if is_number else None
         if scale is not None and (not math.isfinite(scale) or scale == 0):
             text = "`scale` must be a finite number other than 0"
             table.error("bad-scale", "scale", text, "such as `scale = 0.01`")
-        return Field(
+        return types.Field(
             name=table.require("name", str),
             type=kind,
             doc=table.get("doc", str, "").strip(),
@@ -276,23 +239,19 @@ class Types:
             renamed=renamed(table),
         )
 
-    def _absent(self, table: Table, kind: Type) -> int | None:
-        if not isinstance(kind, Integer):
+    def _absent(self, table: Table, kind: types.Type) -> int | None:
+        if not isinstance(kind, types.Integer):
             return None
         number = table.optional("absent", int)
-        if number is not None and not kind.minimum <= number <= kind.maximum:
-            message = "the number does not fit the field's type"
-            table.error("bad-absent", "absent", message, _range(kind))
-        return number
+        return number if number is None else _within(table, "absent", number, kind)
 
-    def _equals(self, table: Table, kind: Type) -> int | None:
+    def _equals(self, table: Table, kind: types.Type) -> int | None:
         """Read the key `equals`, the only valid value of a field: a number or a constant's name."""
         equals = self._equal_number(table)
-        if equals is not None and not (
-            isinstance(kind, Integer) and kind.minimum <= equals <= kind.maximum
-        ):
-            scalar = kind if isinstance(kind, Integer) else None
-            hint = _range(scalar) if scalar else "only a field of an integer type can have `equals`"
+        hint = "only a field of an integer type can have `equals`"
+        if isinstance(kind, types.Integer):
+            hint = "" if kind.minimum <= (equals or 0) <= kind.maximum else _range(kind)
+        if equals is not None and hint:
             table.error("bad-constant", "equals", "the value does not fit the field's type", hint)
         return equals
 
@@ -308,41 +267,37 @@ class Types:
         table.error("bad-constant", "equals", f"no constant integer has the name `{name}`", hint)
         return None
 
-    def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """Read the default of a field: its value for versions before `since`, which lack the field.
+    def _default(self, table: Table, kind: types.Type, since: int, is_later: bool) -> int:
+        """Read the default of a field, its value in versions before `since`.
 
-        :param later: True if older versions of the message lack the field.
+        :param is_later: True if older versions of the message lack the field.
         """
-        if isinstance(kind, Scalar) and "default" in table.data and not later:
+        if isinstance(kind, types.Scalar) and "default" in table.data and not is_later:
             message = "`default` is useless: every version of the message has this field"
             hint = "remove it; only a field that a later version added needs a default"
             table.error("bad-default", "default", message, hint)
         match kind:
-            case Integer():
-                number = table.get("default", int, 0)
-                if not kind.minimum <= number <= kind.maximum:
-                    message = "the number does not fit the field's type"
-                    table.error("bad-default", "default", message, _range(kind))
-                return number
-            case Float():
+            case types.Integer():
+                return _within(table, "default", table.get("default", int, 0), kind)
+            case types.Float():
                 return self._default_bits(table, kind)
-            case Bool():
+            case types.Bool():
                 return int(table.get("default", bool, False))
-            case Enum():
-                return self._default_value(table, kind, since, later)
-            case Flags():
+            case types.Enum():
+                return self._default_value(table, kind, since, is_later)
+            case types.Flags():
                 names = table.items("default", str)
-                bits = {bit.name: bit.mask for bit in kind.bits if bit.since <= since}
+                bits = {bit.name: bit.mask for bit in kind.members if bit.since <= since}
                 for name in names:
                     if name not in bits:
                         message = f"`{kind.name}` has no bit `{name}` in version {since}"
                         table.error("bad-default", "default", message, f"known: {', '.join(bits)}")
                 return sum(bits.get(name, 0) for name in {*names})
-        if later:
+        if is_later:
             self._check_zero(table, kind, since)
         return 0
 
-    def _default_bits(self, table: Table, kind: Float) -> int:
+    def _default_bits(self, table: Table, kind: types.Float) -> int:
         number = table.get("default", float, 0.0)
         try:
             data = struct.pack("<f" if kind.size == 4 else "<d", number)
@@ -356,9 +311,9 @@ class Types:
             table.error("bad-default", "default", message, "such as `default = 0.5`")
         return bits
 
-    def _default_value(self, table: Table, kind: Enum, since: int, later: bool) -> int:
+    def _default_value(self, table: Table, kind: types.Enum, since: int, later: bool) -> int:
         name = table.get("default", str, "")
-        numbers = {value.name: value.number for value in kind.values if value.since <= since}
+        numbers = {value.name: value.number for value in kind.members if value.since <= since}
         if "default" not in table.data:
             if kind.closed and later:
                 hint = f"add `default = …`, one of {', '.join(numbers)}"
@@ -370,16 +325,16 @@ class Types:
             table.error("bad-default", "default", message, f"known: {', '.join(numbers)}")
         return numbers.get(name, 0)
 
-    def _check_zero(self, table: Table, kind: Type, since: int) -> None:
-        """Check that `kind`, the type of a field that version `since` added, can be all zeros.
+    def _check_zero(self, table: Table, kind: types.Type, since: int) -> None:
+        """Check that a field of the type `kind`, which version `since` added, can be all zeros.
 
         Decoders use zeros for messages of older versions, which lack the field.
         """
-        if isinstance(kind, List):
+        if isinstance(kind, types.List):
             return
-        for enum in within(kind):
-            if isinstance(enum, Enum) and enum.closed:
-                zero = any(value.number == 0 and value.since <= since for value in enum.values)
+        for enum in types.within(kind):
+            if isinstance(enum, types.Enum) and enum.closed:
+                zero = any(value.number == 0 and value.since <= since for value in enum.members)
                 if not zero:
                     hint = f"add a value 0 to `{enum.name}`, or move the field to a new message"
                     message = (
@@ -388,43 +343,41 @@ class Types:
                     )
                     table.error("enum-default-missing", "type", message, hint)
 
-    def type(self, table: Table) -> Type:
+    def type(self, table: Table) -> types.Type:
         """Read the key `type` of a field, and the keys for the bounds of the type."""
         name = table.require("type", str)
         match name:
-            case "bytes":
+            case "bytes" | "text":
                 (maximum,) = self._bounds(table, "max")
-                return Bytes(maximum, table.get("nul", bool, True), self._prefix(table, "max"))
-            case "text":
-                (maximum,) = self._bounds(table, "max")
-                return Text(maximum, table.get("nul", bool, True), self._prefix(table, "max"))
+                kind = types.Bytes if name == "bytes" else types.Text
+                return kind(maximum, table.get("nul", bool, True), self._prefix(table, "max"))
             case "tail":
                 (maximum,) = self._bounds(table, "max")
-                return Tail(maximum)
+                return types.Tail(maximum)
             case "list<bytes>":
                 items, item, total = self._bounds(table, "max_items", "max_item", "max_total")
                 length = self._prefix(table, "max_items", "max_item")
-                return ByteList(items, item, total, table.get("nul", bool, True), length)
+                return types.ByteList(items, item, total, table.get("nul", bool, True), length)
         listed = _LIST.fullmatch(name)
         element = self._element(table, listed[1] if listed else name)
         if element is None:
-            known = [*FLOATS, *_VARIABLE, *self._scalars, *self._tables]
+            known = [*types.FLOATS, *_VARIABLE, *self._scalars, *self._tables]
             hint = unknown_type.hint(name, known, self.messages)
             table.error("unknown-type", "type", f"unknown type `{name}`", hint)
             table.known_keys += ["max", "max_items", "max_item", "max_total", "nul", "default"]
             table.known_keys += ["count", "finite", "absent", "unit", "scale"]
-            return INTEGERS["u8"]
+            return types.INTEGERS["u8"]
         if listed:
             (items,) = self._bounds(table, "max_items")
-            return List(element, items, self._prefix(table, "max_items"))
+            return types.List(element, items, self._prefix(table, "max_items"))
         if "count" in table.data:
-            return Array(element, self._bound(table, "count"))
+            return types.Array(element, self._bound(table, "count"))
         return element
 
-    def _element(self, table: Table, name: str) -> Scalar | Struct | None:
+    def _element(self, table: Table, name: str) -> types.Scalar | types.Struct | None:
         """Return the type called `name`; None if none exists or its size is not fixed."""
-        if name in FLOATS:
-            return replace(FLOATS[name], finite=table.get("finite", bool, False))
+        if name in types.FLOATS:
+            return replace(types.FLOATS[name], finite=table.get("finite", bool, False))
         if name in self._scalars:
             return self._scalars[name]
         if name not in self._tables:
@@ -438,16 +391,16 @@ class Types:
                 return found
         hint = f"flatten it: structs are not recursive, and at most {_MAX_DEPTH} levels deep"
         table.error("recursive-struct", "type", text, hint)
-        return INTEGERS["u8"]
+        return types.INTEGERS["u8"]
 
-    def _prefix(self, table: Table, *keys: str) -> Integer:
-        """Return the type of lengths and counts, and check that the bounds at `keys` fit into it.
-
-        :param keys: Keys of the bounds in the table.
-        """
+    def _prefix(self, table: Table, *keys: str) -> types.Integer:
+        """Return the type of lengths and counts, after checking that the bounds at `keys` fit."""
         for key in keys:
             bound = table.data.get(key)
-            if isinstance(bound, int) and self.prefix.maximum < bound <= INTEGERS["u32"].maximum:
+            if (
+                isinstance(bound, int)
+                and self.prefix.maximum < bound <= types.INTEGERS["u32"].maximum
+            ):
                 message = f"{bound} does not fit a length or count of type `{self.prefix.name}`"
                 hint = "lower it, or choose a larger type for `prefix` in [protocol]"
                 table.error("bad-bound", key, message, hint)
@@ -463,12 +416,20 @@ class Types:
 
     def _bound(self, table: Table, key: str) -> int:
         bound = table.get(key, int, 1)
-        if not 0 < bound <= INTEGERS["u32"].maximum:
+        if not 0 < bound <= types.INTEGERS["u32"].maximum:
             hint = "a field that is always empty is useless: remove it, or raise the bound"
             hint = hint if bound < 1 else f"a body has at most {MAX_BODY} bytes"
             table.error("bad-bound", key, f"`{key}` must be between 1 and 2^32 - 1", hint)
         return bound
 
 
-def _range(kind: Integer) -> str:
+def _within(table: Table, key: str, number: int, kind: types.Integer) -> int:
+    """Return the number at a key. Record an error if it is not in the range of the type `kind`."""
+    if not kind.minimum <= number <= kind.maximum:
+        message = "the number does not fit the field's type"
+        table.error(f"bad-{key}", key, message, _range(kind))
+    return number
+
+
+def _range(kind: types.Integer) -> str:
     return f"a `{kind.name}` is between {kind.minimum} and {kind.maximum}"

@@ -10,29 +10,16 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from microvm_proto import types
 from microvm_proto.framing import PLAIN, Framing
 from microvm_proto.states import Conversation
-from microvm_proto.types import (
-    NOT_RENAMED,
-    U32,
-    Enum,
-    Field,
-    Flags,
-    Integer,
-    Named,
-    Renamed,
-    Struct,
-    Tail,
-    lay_out,
-    within,
-)
 
 MAX_BODY = 1 << 24
 """Maximum number of bytes in the body of a message."""
 
 
 @dataclass(frozen=True, slots=True)
-class Message(Named):
+class Message(types.Named):
     """A message of the protocol: its name, number and fields, and the side that sends it.
 
     :ivar sender: Side that sends the message: one of the schema's `ends`, or `both`.
@@ -47,8 +34,8 @@ class Message(Named):
     frozen: bool
     doc: str
     since: int
-    fields: tuple[Field, ...]
-    renamed: Renamed = NOT_RENAMED
+    fields: tuple[types.Field, ...]
+    renamed: types.Renamed = types.NOT_RENAMED
 
     @property
     def min_body(self) -> int:
@@ -63,10 +50,10 @@ class Message(Named):
     @property
     def has_tail(self) -> bool:
         """True if the last field is a tail, a byte string that takes the rest of the body."""
-        return bool(self.fields) and isinstance(self.fields[-1].type, Tail)
+        return bool(self.fields) and isinstance(self.fields[-1].type, types.Tail)
 
     @property
-    def visible(self) -> tuple[Field, ...]:
+    def visible(self) -> tuple[types.Field, ...]:
         """Fields whose values the program chooses: all except those with a fixed value."""
         return tuple(field for field in self.fields if field.equals is None)
 
@@ -76,24 +63,24 @@ class Message(Named):
         sinces = (since for field in self.fields for since in (field.since, *field.growth))
         return sorted({self.since, *sinces})
 
-    def is_later(self, field: Field) -> bool:
+    def is_later(self, field: types.Field) -> bool:
         """Return True if older versions of the message lack this field."""
         return field.since > self.since
 
     def at(self, version: int) -> Message:
         """Return the message as it was in `version`, without the fields of later versions."""
         fields = (field.at(version) for field in self.fields if field.since <= version)
-        return replace(self, fields=lay_out(fields))
+        return replace(self, fields=types.lay_out(fields))
 
 
 @dataclass(frozen=True, slots=True)
-class Constant(Named):
+class Constant(types.Named):
     """A named value in the generated code of both sides: an integer or an ASCII text."""
 
     name: str
     value: int | str
     doc: str
-    renamed: Renamed = NOT_RENAMED
+    renamed: types.Renamed = types.NOT_RENAMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +125,14 @@ class Schema:
     ends: tuple[str, str]
     doc: str
     sections: tuple[Section, ...]
-    enums: tuple[Enum, ...]
+    enums: tuple[types.Enum, ...]
     messages: tuple[Message, ...]
     outputs: tuple[Output, ...]
     reserved: tuple[int, ...] = ()
     constants: tuple[Constant, ...] = ()
-    flags: tuple[Flags, ...] = ()
-    structs: tuple[Struct, ...] = ()
-    prefix: Integer = U32
+    flags: tuple[types.Flags, ...] = ()
+    structs: tuple[types.Struct, ...] = ()
+    prefix: types.Integer = types.U32
     framing: Framing = PLAIN
     seeds: tuple[tuple[int, int], ...] = ()
     digest: int = 0
@@ -158,7 +145,7 @@ class Schema:
 
     @property
     def older_seeds(self) -> list[tuple[int, int]]:
-        """Older seeds of the checksum, each with the version in which the next seed replaced it."""
+        """Seeds of older versions, each with the first version that uses another seed."""
         return [(seed, since) for (_, seed), (since, _) in itertools.pairwise(self.seeds)]
 
     @property
@@ -169,10 +156,18 @@ class Schema:
     @property
     def versions(self) -> list[int]:
         """Versions that added something, with the first and newest version, in ascending order."""
-        values = {value.since for enum in self.enums for value in enum.values}
-        values |= {bit.since for flags in self.flags for bit in flags.bits}
-        messages = {version for message in self.messages for version in message.versions}
-        return sorted({1, self.version, *values, *messages})
+        return sorted({1, self.version, *self.additions})
+
+    @property
+    def additions(self) -> set[int]:
+        """Versions that added a message, a field, a value of an enum or a bit of flags."""
+        members = {member.since for kind in self.enumerated for member in kind.members}
+        return members.union(*(message.versions for message in self.messages))
+
+    @property
+    def enumerated(self) -> tuple[types.Enumerated, ...]:
+        """All enums and flags."""
+        return (*self.enums, *self.flags)
 
     def at(self, version: int) -> Schema:
         """Return the schema as it was in `version`, without later additions. Its `digest` is 0."""
@@ -190,12 +185,23 @@ class Schema:
         )
 
     @property
-    def structs_in_order(self) -> list[Struct]:
+    def declared(self) -> list[tuple[tuple[str, int], types.Named]]:
+        """All enums, flags, structs and messages, each with its path in the schema file."""
+        tables: dict[str, tuple[types.Named, ...]] = {
+            "enum": self.enums,
+            "flags": self.flags,
+            "struct": self.structs,
+            "message": self.messages,
+        }
+        return [((key, at), each) for key, rows in tables.items() for at, each in enumerate(rows)]
+
+    @property
+    def structs_in_order(self) -> list[types.Struct]:
         """All structs, ordered so that each comes after the structs that it contains."""
-        found: dict[str, Struct] = {}
+        found: dict[str, types.Struct] = {}
         for struct in self.structs:
-            for kind in reversed([*within(struct)]):
-                if isinstance(kind, Struct):
+            for kind in reversed([*types.within(struct)]):
+                if isinstance(kind, types.Struct):
                     found.setdefault(kind.name, kind)
         return [*found.values()]
 
@@ -210,5 +216,9 @@ class Schema:
         :param tails: False to leave out messages with a tail, a byte string that takes the rest of
             the body.
         """
-        sent = (m for m in self.messages if m.sender in (end, "both"))
+        sent = self.sent_by(end)
         return max((m.max_body for m in sent if tails or not m.has_tail), default=0)
+
+    def sent_by(self, end: str) -> list[Message]:
+        """Return the messages that the side `end` may send."""
+        return [message for message in self.messages if message.sender in (end, "both")]

@@ -38,7 +38,7 @@ _TYPED = {1: (14, 12), 113: (16, 14), 276: (20, 0)}
 _VLAN = (0x8100, 0x88A8, 0x9100)
 _IP = (0x0800, 0x86DD)
 
-# numbers of the extension headers that may follow an IPv6 header and must be skipped
+# Numbers of the extension headers that may follow an IPv6 header. They are skipped.
 _OPTIONS = (0, 43, 60)
 _MAX_OPTIONS = 8
 _FRAGMENT = 44
@@ -124,11 +124,7 @@ class Segments:
             yield from self._ip(packet.number, data[_BARE[packet.link] :])
         elif packet.link in _USER:
             name = f"USER{packet.link - _USER.start}"
-            direction = self._find(name)
-            if direction is None:
-                direction = _Direction(Flow(name))
-                yield from self._add(name, direction, packet.number)
-            yield Segment(direction.flow, packet.number, data)
+            yield from self._unordered(name, Flow(name), packet.number, data)
         else:
             self.ignored[f"link type {packet.link}"] += 1
 
@@ -161,11 +157,15 @@ class Segments:
     def _udp(self, number: int, source: bytes, target: bytes, udp: bytes) -> Iterator[Segment]:
         from_port, to_port, size = struct.unpack_from(">HHH2x", udp)
         key = (_UDP, source, from_port, target, to_port)
+        yield from self._unordered(key, _flow(key, whole=True), number, udp[8 : size or None])
+
+    def _unordered(self, key: object, flow: Flow, number: int, data: bytes) -> Iterator[Segment]:
+        """Yield `data` as a segment of the flow with this key, which is `flow` if it is new."""
         direction = self._find(key)
         if direction is None:
-            direction = _Direction(_flow(key, whole=True))
+            direction = _Direction(flow)
             yield from self._add(key, direction, number)
-        yield Segment(direction.flow, number, udp[8 : size or None])
+        yield Segment(direction.flow, number, data)
 
     def _tcp(self, number: int, source: bytes, target: bytes, tcp: bytes) -> Iterator[Segment]:
         from_port, to_port, sequence, ack, start, flags = struct.unpack_from(">HHIIBB6x", tcp)
@@ -231,11 +231,9 @@ class _Direction:
         return (sequence - self._first) % (1 << 32) == 0
 
     def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:
-        """Add a TCP segment, which may be out of order; yield the segments that are in order now.
+        """Add a TCP segment from packet number `packet`; yield the segments that are in order now.
 
-        :param packet: Number of the packet in the capture.
-        :param sequence: Sequence number of the first byte.
-        :param data: Bytes of the segment, which may have been added before.
+        The segment may be out of order, and its bytes may have been added before.
         """
         offset = self._offset(sequence)
         if data and offset + len(data) > self._at:
@@ -246,20 +244,15 @@ class _Direction:
             yield from self._skip()
 
     def acknowledge(self, sequence: int) -> Iterator[Segment]:
-        """Skip missing bytes before `sequence`: the receiver got them, the capture lost them.
+        """Skip missing bytes before `sequence`, which were received, but are not in the capture.
 
         Yield the segments that waited for these bytes.
-
-        :param sequence: Acknowledgement number that the receiver has sent.
         """
         while self._waiting and self._waiting[0][0] <= self._offset(sequence):
             yield from self._skip()
 
     def end(self, packet: int) -> Iterator[Segment]:
-        """End the flow: yield the segments that wait for missing bytes, and then one without data.
-
-        :param packet: Number of the packet at which the flow ends.
-        """
+        """End the flow at packet number `packet`: yield its waiting segments, and the last one."""
         while self._waiting:
             yield from self._skip()
         yield Segment(self.flow, packet, None)

@@ -33,7 +33,6 @@ class ByteSource:
     """A file, a pipe or a serial port that is open for reading.
 
     :ivar pieces: Iterator over the bytes, which yields them as they arrive.
-    :ivar serial: True if it is a serial port.
     """
 
     pieces: Iterator[bytes]
@@ -106,7 +105,7 @@ def _pieces(file: BufferedIOBase) -> Iterator[bytes]:
 
 
 def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return the first `size` bytes, or fewer at the end, and an iterator that repeats them."""
+    """Return the first `size` bytes of a stream, or all, and an iterator over the whole stream."""
     head = bytearray()
     while len(head) < size and (piece := next(pieces, b"")):
         head += piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from microvm_proto.frame import FramePart, Incomplete, Malformed, read
+from microvm_proto.frame import FramePart, Incomplete, Malformed, examine
 from microvm_proto.framing import DELIMITER
 from microvm_proto.schema import Schema
 from microvm_proto.stream import FrameReceiver
@@ -15,7 +15,6 @@ class Frame(NamedTuple):
     """A frame of a stream, or a run of bytes that is not a frame.
 
     :ivar at: Offset in the stream of the first byte.
-    :ivar data: Bytes of the frame or run.
     :ivar parts: Parts of the frame before the first fault, or all parts.
     :ivar broken: Fault of the frame; None if the frame is valid.
     """
@@ -44,7 +43,7 @@ class Splitter:
         self._max_body = {message.number: message.max_body for message in schema.messages}
 
     def begin(self, at: int) -> None:
-        """Discard all buffered bytes. The next bytes are at the offset `at`, and begin a frame."""
+        """Discard all buffered bytes, and expect a frame at the offset `at` of the stream."""
         self.at = at
         self.rest.clear()
 
@@ -68,17 +67,11 @@ class Splitter:
             yield self._read(self.at, bytes(self.rest))
 
     def _read(self, at: int, data: bytes) -> Frame:
-        parts: list[FramePart] = []
-        try:
-            for part in read(self._schema, data, self._sender):
-                parts.append(part)
-        except (Malformed, Incomplete) as broken:
-            return Frame(at, data, parts, broken)
-        return Frame(at, data, parts, None)
+        return Frame(at, data, *examine(self._schema, data, self._sender))
 
 
 class ResumingSplitter(Splitter):
-    """A splitter that can continue after a broken frame; only some framings allow this."""
+    """A splitter that continues after a broken frame, which only some framings allow."""
 
     def __init__(self, schema: Schema, sender: str | None) -> None:
         super().__init__(schema, sender)

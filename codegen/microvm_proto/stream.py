@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from microvm_proto.frame import FramePart, Incomplete, Malformed, read
+from microvm_proto.frame import FramePart, Incomplete, Malformed, examine
 from microvm_proto.framing import DELIMITER, unstuff
 from microvm_proto.schema import Schema
 
@@ -136,7 +136,7 @@ class FrameReceiver:
         self.rest = len(data) - at
 
     def _frame_at(self, data: bytes, at: int) -> bytes:
-        """Return the frame at an offset; only its header, if the length in the header is too large.
+        """Return the frame at the offset `at`, or only its header if the frame would be too long.
 
         In random data, each byte seems to begin a frame, so copying more bytes than this would be
         slow.
@@ -146,30 +146,22 @@ class FrameReceiver:
         return data[at : at + (size if size <= self._longest else framing.header_size)]
 
     def _ends(self, piece: Piece, error: Malformed) -> bool:
-        """Return True if the length of the bad frame `piece` is certain.
-
-        Then the next frame begins at its end.
-        """
+        """Return True if it is certain where `piece`, a frame with this error, ends."""
         framing = self.schema.framing
         checked = framing.check_size > 0 and error.fault.name != "bad_check"
         return piece.foreign or (checked and error.offset >= framing.header_size)
 
     def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
-        """Read the parts of a received frame, and find its fault, if it has one.
+        """Read the parts of a frame that was received at the offset `at`, and find its fault.
 
-        :param at: Offset of the frame in the received bytes.
         :param size: Number of received bytes of the frame; None to compute it from the length in
             the header.
         :param frame: Bytes of the frame without COBS encoding.
         """
         framing = self.schema.framing
-        parts: list[FramePart] = []
-        error: Malformed | None = None
-        try:
-            for part in read(self.schema, frame, self.sender):
-                parts.append(part)
-        except Malformed as malformed:
-            error = malformed
+        parts, error = examine(self.schema, frame, self.sender)
+        if isinstance(error, Incomplete):
+            raise error
         piece = Piece(at, size or 0, frame, tuple(parts), error)
         if size is None:
             size = framing.bare_size(piece.header("body_length"))

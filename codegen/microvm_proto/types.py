@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,11 @@ BOOL = Bool()
 
 
 @dataclass(frozen=True, slots=True)
-class EnumValue:
-    """A value of an enum: its name, its number and its documentation.
+class Member:
+    """A named value of an enum, or a named bit of flags.
 
-    :ivar since: Version of the protocol that added the value.
+    :ivar number: The value, or the number of the bit; 0 is the lowest bit.
+    :ivar since: Version of the protocol that added the member.
     """
 
     name: str
@@ -130,83 +131,74 @@ class EnumValue:
     doc: str
     since: int
 
-
-@dataclass(frozen=True, slots=True)
-class Enum(Named):
-    """An enum: an integer type whose values have names.
-
-    :ivar closed: True if a decoder refuses numbers without a name.
-    :ivar extends_faults: True if the first values are the faults that all decoders share.
-    :ivar reserved: Numbers of removed values, which no new value may use.
-    """
-
-    name: str
-    base: Integer
-    closed: bool
-    doc: str
-    values: tuple[EnumValue, ...]
-    extends_faults: bool
-    reserved: tuple[int, ...] = ()
-    renamed: Renamed = NOT_RENAMED
-
-    @property
-    def size(self) -> int:
-        """Number of bytes of the enum's integer type."""
-        return self.base.size
-
-    def at(self, version: int) -> Enum:
-        """Return the enum with only the values that `version` or an older version has added."""
-        return replace(self, values=tuple(v for v in self.values if v.since <= version))
-
-
-@dataclass(frozen=True, slots=True)
-class FlagBit:
-    """A bit of flags: its name, its number and its documentation.
-
-    :ivar bit: Number of the bit; 0 is the lowest.
-    :ivar since: Version of the protocol that added the bit.
-    """
-
-    name: str
-    bit: int
-    doc: str
-    since: int
-
     @property
     def mask(self) -> int:
         """Integer in which only this bit is set."""
-        return 1 << self.bit
+        return 1 << self.number
 
 
 @dataclass(frozen=True, slots=True)
-class Flags(Named):
-    """Flags: an unsigned integer type whose bits have names.
+class Enumerated(Named):
+    """An integer type whose values or bits have names: the base class of enums and flags.
 
-    :ivar closed: True if a decoder refuses bits without a name.
-    :ivar reserved: Numbers of removed bits, which no new bit may use.
+    :cvar KEYS: Names in a schema file: of the table that declares such a type, of the table that
+        declares a member, and of the key that holds the number of a member.
+    :ivar closed: True if a decoder refuses values or bits without a name.
+    :ivar inherited: Number of members at the start that each schema has: the faults of frames.
+    :ivar reserved: Numbers of removed members, which no new member may use.
     """
+
+    KEYS: ClassVar[tuple[str, str, str]]
 
     name: str
     base: Integer
     closed: bool
     doc: str
-    bits: tuple[FlagBit, ...]
+    members: tuple[Member, ...]
+    inherited: int = 0
     reserved: tuple[int, ...] = ()
     renamed: Renamed = NOT_RENAMED
 
     @property
     def size(self) -> int:
-        """Number of bytes of the flags' integer type."""
+        """Number of bytes of the integer type."""
         return self.base.size
+
+    def at(self, version: int) -> Self:
+        """Return the type with only the members that `version` or an older version has added."""
+        return replace(self, members=tuple(m for m in self.members if m.since <= version))
+
+    def value(self, member: Member) -> int:
+        """Return the integer that a member stands for."""
+        return member.number
+
+    @property
+    def constants(self) -> list[tuple[str, int, str]]:
+        """List of each member's name, integer value and documentation."""
+        return [(member.name, self.value(member), member.doc) for member in self.members]
+
+
+@dataclass(frozen=True, slots=True)
+class Enum(Enumerated):
+    """An enum: an integer type whose values have names."""
+
+    KEYS = ("enum", "value", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags(Enumerated):
+    """Flags: an unsigned integer type whose bits have names."""
+
+    KEYS = ("flags", "bit", "bit")
 
     @property
     def mask(self) -> int:
         """Integer in which all named bits are set."""
-        return sum(bit.mask for bit in self.bits)
+        return sum(bit.mask for bit in self.members)
 
-    def at(self, version: int) -> Flags:
-        """Return the flags with only the bits that `version` or an older version has added."""
-        return replace(self, bits=tuple(bit for bit in self.bits if bit.since <= version))
+    def value(self, member: Member) -> int:
+        """Return the integer in which only the bit `member` is set."""
+        return member.mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +246,7 @@ class Bytes:
     :ivar nul: True if the string may contain zero bytes.
     """
 
+    name: ClassVar[str] = "bytes"
     maximum: int
     nul: bool
     prefix: Integer = U32
@@ -267,6 +260,7 @@ class Text:
     :ivar nul: True if the string may contain U+0000.
     """
 
+    name: ClassVar[str] = "text"
     maximum: int
     nul: bool
     prefix: Integer = U32
@@ -276,12 +270,12 @@ class Text:
 class ByteList:
     """A list of byte strings, preceded by the number of items.
 
-    :ivar max_items: Maximum number of items.
     :ivar max_item: Maximum number of bytes in an item.
     :ivar max_total: Maximum number of bytes in all items, including their lengths.
     :ivar nul: True if items may contain zero bytes.
     """
 
+    name: ClassVar[str] = "list<bytes>"
     max_items: int
     max_item: int
     max_total: int
@@ -302,10 +296,11 @@ class List:
 class Tail:
     """A byte string without a length, which takes the rest of the body."""
 
+    name: ClassVar[str] = "tail"
     maximum: int
 
 
-Scalar: TypeAlias = Integer | Float | Bool | Enum | Flags
+Scalar: TypeAlias = Integer | Float | Bool | Enumerated
 Fixed: TypeAlias = Scalar | Struct | Array
 Type: TypeAlias = Fixed | Bytes | Text | ByteList | List | Tail
 
@@ -313,12 +308,10 @@ Type: TypeAlias = Fixed | Bytes | Text | ByteList | List | Tail
 def at_version(kind: Type, version: int) -> Type:
     """Return a type as it was in `version`: enums and flags in it may have fewer values."""
     match kind:
-        case Enum() | Flags() | Struct():
+        case Enumerated() | Struct():
             return kind.at(version)
-        case Array(element=Enum() | Flags() | Struct() as element):
-            return replace(kind, element=element.at(version))
-        case List(element=Enum() | Flags() | Struct() as element):
-            return replace(kind, element=element.at(version))
+        case Array() | List() if isinstance(kind.element, Enumerated | Struct):
+            return replace(kind, element=kind.element.at(version))
     return kind
 
 
@@ -439,10 +432,8 @@ class Field(Named):
 
 def _closed_sinces(kind: Type) -> Iterator[int]:
     match kind:
-        case Enum(closed=True, values=values):
-            yield from (value.since for value in values)
-        case Flags(closed=True, bits=bits):
-            yield from (bit.since for bit in bits)
+        case Enumerated(closed=True, members=members):
+            yield from (member.since for member in members)
 
 
 def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:

@@ -69,18 +69,14 @@ _FOREIGN = (
 )
 
 
-def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
-    """Return a hint for a field whose type `name` does not exist, such as a known type instead.
-
-    :param known: Names of the existing types.
-    :param messages: Names of the messages, which are not types.
-    """
+def hint(name: str, known_types: Collection[str], messages: Collection[str]) -> str:
+    """Return a hint for a field whose type `name` does not exist, such as a known type instead."""
     word = name.strip().lower()
-    if word in known:
+    if word in known_types:
         return f"did you mean `{word}`?"
     if name in messages:
         return f"`{name}` is a message, not a type: declare a [[struct]] with its fields"
-    return _integer(word) or _foreign(word) or _similar(word, known)
+    return _integer(word) or _foreign(word) or _similar(word, known_types)
 
 
 def hint_of_base(name: str, kind: str) -> str:

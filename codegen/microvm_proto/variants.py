@@ -7,18 +7,16 @@ from collections.abc import Set
 from microvm_proto.framing import Framing
 
 
-def for_framing(template: str, framing: Framing) -> str:
-    """Return a template without the sections for features that this framing lacks."""
-    return variant(template, framing.features)
-
-
-def variant(template: str, features: Set[str]) -> str:
-    """Return a template without the sections for features that are not in `features`.
+def variant(template: str, framing: Framing, more: Set[str] = frozenset()) -> str:
+    """Return a template without the sections for features that a framing, or `more`, does not have.
 
     A section begins with a line `@if NAMES` and ends with a line `@end`; a line `@else` may divide
-    it. The text before `@else` is kept if at least one of the names is in `features`, the text
-    after `@else` otherwise.
+    it. The text before `@else` is kept if at least one of the names is that of a feature,
+    such as `crc16`; otherwise, the text after `@else` is kept.
+
+    :param more: Names of further features, such as the kinds of fields that the schema has.
     """
+    features = framing.features | more
     kept: list[str] = []
     wanted = [True]
     for line in template.splitlines(keepends=True):

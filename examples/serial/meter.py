@@ -103,8 +103,8 @@ _T = TypeVar("_T")
 
 
 class _Fields:
-    # Makes the functions of `dataclasses` work with a class. The fields are listed on first use,
-    # because importing that module takes long.
+    # Lists the fields of a class, so that the functions of `dataclasses` work with the class. The
+    # list is made on first use, because importing that module takes long.
     def __get__(self, instance: object, kind: Any) -> Any:
         from dataclasses import field, make_dataclass
 
@@ -124,9 +124,9 @@ class _Fields:
 
 @dataclass_transform(frozen_default=True)
 class _Frozen:
-    # The base of immutable classes, which behave like frozen ones of `dataclasses`. Setting each
-    # field with `object.__setattr__` would take most of the time of decoding. So an instance is
-    # created from a mutable class with the same slots, and its `__class__` is changed at the end.
+    # The base class of immutable classes, which behave like frozen dataclasses. Setting each field
+    # with `object.__setattr__` would take most of the time of decoding. So an instance is created
+    # from a mutable class with the same slots, and its `__class__` is changed at the end.
     __slots__: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[Any] = _Fields()
@@ -135,7 +135,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Set both methods: if only one is set, Python looks up the other on every call.
+            # Define both methods: with only one of them, Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -443,8 +443,8 @@ def _stuffed(frame: bytes) -> bytes:
 
 
 def _unstuffed(data: bytes, most: int) -> bytes | None:
-    # Decodes COBS; returns None if the data ends too early. If there are more than `most` decoded
-    # bytes, returns `most` + 1 of them, so that the caller sees that the frame is too long.
+    # Decodes COBS; returns None if the data ends too early. If more than `most` bytes are decoded,
+    # returns only `most` + 1 of them, so that the caller sees that the frame is too long.
     parts = []
     at, end = 0, len(data)
     while at < end:
@@ -458,13 +458,13 @@ def _unstuffed(data: bytes, most: int) -> bytes | None:
 
 
 def _seed(version: int) -> int:
-    # The number that the checksum is XORed with. It identifies the schema and version, so that a
-    # decoder rejects frames of a sender that has another schema.
+    # Returns the number with which checksums are XORed. It identifies the schema and version, so
+    # that a decoder rejects frames of a sender that has another schema.
     return 0x644F
 
 
 def _seed_of(frame: bytes) -> int:
-    # The number with which the sender has XORed the checksum of the frame.
+    # Returns the number with which the sender has XORed the checksum of the frame.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
@@ -473,7 +473,7 @@ def _sealed(frame: bytes, version: int) -> bytes:
     return _stuffed(frame)
 
 
-# Frequent lengths, encoded: looking up a length is faster than packing it.
+# The encodings of frequent lengths. Looking up a length is faster than packing it.
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
@@ -481,8 +481,8 @@ class _Fallback(Exception):
     pass
 
 
-# The fast code of a message accepts only valid input. If it raises one of these exceptions, the
-# layout of the message, which knows every rule, encodes or decodes the message again.
+# The fast code of a message handles only valid input. If it raises one of these exceptions, the
+# `_Layout` of the message, which checks every rule, encodes or decodes the message again.
 _FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
@@ -549,8 +549,8 @@ def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
 
 
 class _Wrong(Exception):
-    # Raised for an invalid value. `at` is its offset in the body, if it was read from one; `reason`
-    # says why it is invalid, if it was to be written.
+    # Raised for an invalid value. A decoder sets `at` to the offset of the value in the body. An
+    # encoder sets `reason` to a text that says why the value is invalid.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -559,7 +559,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # Reads and writes values of one type in the body of a message, in any protocol version.
+    # The base class of types. It decodes and encodes values in the body of a message.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -600,8 +600,8 @@ class _Constant(_Number):
 
 
 class _Closed(_Number):
-    # A number that is valid only if `names` contains it. For a number that a later version added,
-    # `sinces` contains that version.
+    # A closed enum or `bool`: only the numbers in `names` are valid. `sinces` maps each number that
+    # a later version of the protocol added to that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -700,7 +700,7 @@ _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 16), range(1 << 16)
 
 
 class _Layout(Generic[_T]):
-    # Reads and writes a message of any version, field by field, and checks every rule.
+    # Decodes and encodes a message of any version, field by field, and checks every rule.
     def __init__(
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
@@ -793,8 +793,8 @@ _LAYOUT_STATUS = _Layout(
 
 
 class _Rule:
-    # How to check and decode a message in the versions from `since` on, up to the next rule with
-    # the same number.
+    # A rule for checking and decoding a message. It applies to the versions from `since` on, up to
+    # the next rule with the same number.
     def __init__(
         self,
         number: int,
@@ -922,7 +922,7 @@ class Decoder:
                     self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
                 elif (message := self._decoded(frame, size)) is not None:
                     return message
-        # If a frame is too long, only as many bytes are kept as are needed to reject it.
+        # If a frame is too long, keep only as many bytes of it as are needed to reject it.
         most = self._longest + self._longest // 254 + 3
         self._beyond += max(0, len(self._data) - self._at - most)
         del self._data[self._at + most :]
@@ -956,7 +956,7 @@ class Decoder:
         self.frames += 1
         self._seed = _seed(self.version)
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A number lower than the expected one means that a datagram is late, not that one is lost.
+        # A sequence number that is too low belongs to a late datagram, so none was lost.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

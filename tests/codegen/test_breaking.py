@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from microvm_proto.breaking import Comparison, Verdict
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.digest import wire_digest
-from microvm_proto.faults import FAULTS
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
@@ -27,13 +26,12 @@ from microvm_proto.types import (
     ByteList,
     Bytes,
     Enum,
-    EnumValue,
     Field,
-    FlagBit,
     Flags,
     Float,
     Integer,
     List,
+    Member,
     Struct,
     Tail,
     Text,
@@ -265,11 +263,10 @@ def type_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited
     kind = declared(schema)[at]
     match kind:
         case Enum():
-            first = len(FAULTS) if kind.extends_faults else 0
-            which = draw(st.integers(first, len(kind.values) - 1))
+            which = draw(st.integers(kind.inherited, len(kind.members) - 1))
             edits = enum_edits(kind, which, version)
         case Flags():
-            edits = flags_edits(kind, draw(st.integers(0, len(kind.bits) - 1)), version)
+            edits = flags_edits(kind, draw(st.integers(0, len(kind.members) - 1)), version)
         case Struct():
             edits = struct_edits(kind, draw(st.integers(0, len(kind.fields) - 1)))
     edits["rename"] = (replace(kind, name=f"{kind.name}_x"), KEPT)
@@ -278,29 +275,29 @@ def type_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited
 
 
 def enum_edits(enum: Enum, which: int, version: int) -> dict[str, tuple[Any, Verdict]]:
-    value, new = enum.values[which], EnumValue("added_x", 100, "", 1)
+    value, new = enum.members[which], Member("added_x", 100, "", 1)
     renamed = replace(value, name=f"{value.name}_x")
-    values = (*enum.values[:which], renamed, *enum.values[which + 1 :])
+    values = (*enum.members[:which], renamed, *enum.members[which + 1 :])
     later = replace(new, since=version)
     return {
-        "value": (replace(enum, values=values), KEPT),
-        "add": (replace(enum, values=(*enum.values, new)), BROKEN if enum.closed else KEPT),
-        "later": (replace(enum, values=(*enum.values, later)), NEWER),
+        "value": (replace(enum, members=values), KEPT),
+        "add": (replace(enum, members=(*enum.members, new)), BROKEN if enum.closed else KEPT),
+        "later": (replace(enum, members=(*enum.members, later)), NEWER),
         "open": (replace(enum, closed=not enum.closed), BROKEN),
         "reserve": (replace(enum, reserved=(*enum.reserved, 101)), KEPT),
     }
 
 
 def flags_edits(flags: Flags, which: int, version: int) -> dict[str, tuple[Any, Verdict]]:
-    bit, others = flags.bits[which], flags.bits[:which] + flags.bits[which + 1 :]
-    new = FlagBit("added_x", 6, "", 1)
+    bit, others = flags.members[which], flags.members[:which] + flags.members[which + 1 :]
+    new = Member("added_x", 6, "", 1)
     later = replace(new, since=version)
     return {
-        "bit": (replace(flags, bits=(*others, replace(bit, name=f"{bit.name}_x"))), KEPT),
-        "move": (replace(flags, bits=(*others, replace(bit, bit=6))), BROKEN),
-        "remove": (replace(flags, bits=others), BROKEN),
-        "add": (replace(flags, bits=(*flags.bits, new)), BROKEN if flags.closed else KEPT),
-        "later": (replace(flags, bits=(*flags.bits, later)), NEWER),
+        "bit": (replace(flags, members=(*others, replace(bit, name=f"{bit.name}_x"))), KEPT),
+        "move": (replace(flags, members=(*others, replace(bit, number=6))), BROKEN),
+        "remove": (replace(flags, members=others), BROKEN),
+        "add": (replace(flags, members=(*flags.members, new)), BROKEN if flags.closed else KEPT),
+        "later": (replace(flags, members=(*flags.members, later)), NEWER),
         "open": (replace(flags, closed=not flags.closed), BROKEN),
     }
 

@@ -128,7 +128,7 @@ def test_every_enum_value_is_in_a_valid_vector(schema: Schema, committed: list[V
                 found = {
                     each.fields[field.name] for each in committed if each.message == message.name
                 }
-                assert found >= {value.number for value in field.type.values}
+                assert found >= {value.number for value in field.type.members}
 
 
 def test_longest_frame_of_each_message_is_there(schema: Schema, committed: list[Vector]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from microvm_proto import frame as reference
 from microvm_proto.backends.c.text import c_type
-from microvm_proto.backends.c.values import stored
+from microvm_proto.backends.c.values import suffix
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
@@ -266,8 +266,8 @@ void items_{m}_{f}(const struct {p}_{c} *message, uint8_t *out)
 	{type} item;
 
 	for (uint32_t i = 0; i < message->{member}.count; i++) {{
-		{p}_next_{stored}(&at, &item);
-		{p}_append_{stored}(&out, &item);
+		{p}_next_{suffix}(&at, &item);
+		{p}_append_{suffix}(&out, &item);
 	}}
 }}
 """
@@ -284,7 +284,7 @@ def shim(schema: Schema) -> str:
         for field in message.visible:
             if isinstance(field.type, List):
                 element = field.type.element
-                names = {"f": field.name, "member": field.c_name, "stored": stored(element)}
+                names = {"f": field.name, "member": field.c_name, "suffix": suffix(element)}
                 item = c_type(element).replace("@p@", schema.name)
                 text += ITEMS.format(**name, **names, type=item)
     return text

@@ -20,6 +20,7 @@ from microvm_proto.types import (
     ByteList,
     Bytes,
     Enum,
+    Enumerated,
     Field,
     Flags,
     Float,
@@ -66,13 +67,13 @@ def within_bounds(kind: Type) -> st.SearchStrategy[Any]:
             )
         case Bool():
             return st.sampled_from([0, 1])
-        case Enum(closed=True, values=known):
+        case Enum(closed=True, members=known):
             return st.sampled_from([value.number for value in known])
-        case Enum(base=base):
-            return st.integers(base.minimum, base.maximum)
-        case Flags(closed=closed, base=base, bits=bits):
+        case Flags(closed=closed, base=base, members=bits):
             named = st.sets(st.sampled_from([bit.mask for bit in bits])).map(sum)
             return named if closed else named | st.integers(0, base.maximum)
+        case Enumerated(base=base):
+            return st.integers(base.minimum, base.maximum)
         case Struct(fields=fields):
             return st.fixed_dictionaries({each.name: values(each) for each in fields})
         case Array(is_octets=True, count=count):
@@ -116,7 +117,7 @@ def _wild(kind: Type) -> st.SearchStrategy[Any]:
             sign = 1 << (8 * size - 1)
             # The highest bit of the mantissa makes a NaN quiet.
             return st.sampled_from([exponent, exponent | sign, exponent | exponent >> 1, sign])
-        case Enum(base=base, values=known):
+        case Enum(base=base, members=known):
             near = {value.number + step for value in known for step in (-1, 0, 1)}
             fitting = sorted(n for n in near if base.minimum <= n <= base.maximum)
             return st.sampled_from(fitting) | st.integers(base.minimum, base.maximum)

@@ -32,11 +32,6 @@ def names() -> list[str]:
     return sorted({*_built_in(), *(point.name for point in _installed())})
 
 
-def exists(name: str) -> bool:
-    """Return True if a backend of this name exists. The backend is not loaded."""
-    return name in _built_in() or any(point.name == name for point in _installed())
-
-
 def find(name: str) -> Backend:
     """Load the backend called `name`. A built-in backend takes precedence over an installed one.
 

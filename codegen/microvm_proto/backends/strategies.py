@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from microvm_proto import types
 from microvm_proto.backends.python.naming import call, of_field, of_prefix
 from microvm_proto.backends.python.shared import Shared, needed
 from microvm_proto.schema import Message, Output, Schema
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    camel,
-)
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -33,7 +17,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     for struct in schema.structs_in_order:
         before = len(constants)
         function = _function(struct, constants, [], struct.fields)
-        # The function's default arguments use these constants, so the constants come first.
+        # The default arguments of the function use the new constants, so put these before it.
         blocks += [_assigned([*constants.items()][before:]), function]
     before = len(constants)
     functions = [_of_message(message, constants, schema) for message in schema.messages]
@@ -73,10 +57,9 @@ def _import(schema: Schema) -> str:
 
 
 def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:
-    """Generate a function that returns a message's strategy, and add to `constants` what it uses.
+    """Generate a Python function that returns a message's strategy, and add its constants.
 
-    :param constants: Names of the Python constants that hold strategies, with their expressions.
-        Those for the message's fields are added.
+    `constants` maps the names of Python constants that hold strategies to their expressions.
     """
     identifier = []
     if message.id != "none":
@@ -87,12 +70,12 @@ def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> 
 
 
 def _function(
-    made: Message | Struct,
+    made: Message | types.Struct,
     constants: dict[str, str],
     first: list[tuple[str, str, str, str]],
-    fields: tuple[Field, ...],
+    fields: tuple[types.Field, ...],
 ) -> str:
-    """Generate a Python function that returns the strategy for the message or struct `made`.
+    """Generate a Python function that returns the strategy for `made`, a message or struct.
 
     The parameters of that function are the strategies of the fields, each with a default.
 
@@ -107,7 +90,7 @@ def _function(
         f"{parameter}: st.SearchStrategy[{kind}] = {default}"
         for _, parameter, kind, default in given
     ]
-    kind = f"codec.{camel(made.python_name)}"
+    kind = f"codec.{types.camel(made.python_name)}"
     lines = call(
         f"def {_unshadowed(made.python_name)}",
         ["*", *parameters] if parameters else [],
@@ -123,7 +106,7 @@ def _unshadowed(name: str) -> str:
     return f"{name}_" if name in ("codec", "enum", "itertools", "st") else name
 
 
-def _of_field(field: Field, constants: dict[str, str]) -> str:
+def _of_field(field: types.Field, constants: dict[str, str]) -> str:
     name = _of(field.type, constants)
     if field.absent is None:
         return name
@@ -134,40 +117,40 @@ def _of_field(field: Field, constants: dict[str, str]) -> str:
     return absent
 
 
-def _of(kind: Type, constants: dict[str, str]) -> str:
+def _of(kind: types.Type, constants: dict[str, str]) -> str:
     """Add a strategy for the values of a type to `constants`, and return the constant's name."""
     annotation = ""
     match kind:
-        case Integer(name=integer):
+        case types.Integer(name=integer):
             name, value = integer.upper(), f"_integers({kind.minimum}, {kind.maximum})"
-        case Float(name=number, size=size, finite=finite):
+        case types.Float(name=number, size=size, finite=finite):
             name = f"{number.upper()}{'_FINITE' if finite else ''}"
             value = f"_floats({8 * size}, finite={finite})"
-        case Bool():
+        case types.Bool():
             name, value = "BOOL", "st.booleans()"
-        case Enum(python_name=enum, closed=closed, base=base):
-            name, value = f"ENUM_{enum.upper()}", f"st.sampled_from(codec.{camel(enum)})"
+        case types.Enum(python_name=enum, closed=closed, base=base):
+            name, value = f"ENUM_{enum.upper()}", f"st.sampled_from(codec.{types.camel(enum)})"
             if not closed:
                 annotation, value = ": st.SearchStrategy[int]", f"{value} | {_of(base, constants)}"
-        case Flags(python_name=flags, closed=closed, base=base):
-            more = "" if closed else f" | {_of(base, constants)}.map(codec.{camel(flags)})"
-            name, value = f"FLAGS_{flags.upper()}", f"_flags(codec.{camel(flags)}){more}"
-        case Struct(python_name=struct):
+        case types.Flags(python_name=flags, closed=closed, base=base):
+            more = "" if closed else f" | {_of(base, constants)}.map(codec.{types.camel(flags)})"
+            name, value = f"FLAGS_{flags.upper()}", f"_flags(codec.{types.camel(flags)}){more}"
+        case types.Struct(python_name=struct):
             name, value = f"STRUCT_{struct.upper()}", f"{_unshadowed(struct)}()"
-        case Array(element=element, count=count, is_octets=is_octets):
+        case types.Array(element=element, count=count, is_octets=is_octets):
             of = _of(element, constants)
             name, value = f"ARRAY_{count}{of}", f"_arrays({of}, {count})"
             value += ".map(bytes)" if is_octets else ""
-        case List(element=element, max_items=items):
+        case types.List(element=element, max_items=items):
             of = _of(element, constants)
             name, value = f"LIST_{items}{of}", f"_lists_of({of}, {items})"
-        case Text(maximum=maximum, nul=nul):
+        case types.Text(maximum=maximum, nul=nul):
             name, value = f"TEXT_{maximum}{_nul(nul)}", f"_text({maximum}, nul={nul})"
-        case Bytes(maximum=maximum, nul=nul):
+        case types.Bytes(maximum=maximum, nul=nul):
             name, value = f"BYTES_{maximum}{_nul(nul)}", f"_octets({maximum}, nul={nul})"
-        case Tail(maximum=maximum):
+        case types.Tail(maximum=maximum):
             name, value = f"BYTES_{maximum}", f"_octets({maximum}, nul=True)"
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+        case types.ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
             name = f"LIST_{items}_{item}_{total}{_nul(nul)}"
             value = f"_lists({items}, {item}, {total}, nul={nul})"
     constants[f"_{name}{annotation}"] = value
@@ -190,7 +173,7 @@ def _by_sender(schema: Schema) -> str:
 
 
 def _sent_by(schema: Schema, end: str) -> Iterator[str]:
-    sent = [f"{_unshadowed(m.python_name)}()" for m in schema.messages if m.sender in (end, "both")]
+    sent = [f"{_unshadowed(message.python_name)}()" for message in schema.sent_by(end)]
     if sent:
         yield from (f"    {line}" for line in call(f'"{end}": st.one_of', sent, 4, tail=","))
     else:

@@ -151,8 +151,8 @@ _T = TypeVar("_T")
 
 
 class _Fields:
-    # Makes the functions of `dataclasses` work with a class. The fields are listed on first use,
-    # because importing that module takes long.
+    # Lists the fields of a class, so that the functions of `dataclasses` work with the class. The
+    # list is made on first use, because importing that module takes long.
     def __get__(self, instance: object, kind: Any) -> Any:
         from dataclasses import field, make_dataclass
 
@@ -172,9 +172,9 @@ class _Fields:
 
 @dataclass_transform(frozen_default=True)
 class _Frozen:
-    # The base of immutable classes, which behave like frozen ones of `dataclasses`. Setting each
-    # field with `object.__setattr__` would take most of the time of decoding. So an instance is
-    # created from a mutable class with the same slots, and its `__class__` is changed at the end.
+    # The base class of immutable classes, which behave like frozen dataclasses. Setting each field
+    # with `object.__setattr__` would take most of the time of decoding. So an instance is created
+    # from a mutable class with the same slots, and its `__class__` is changed at the end.
     __slots__: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[Any] = _Fields()
@@ -183,7 +183,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Set both methods: if only one is set, Python looks up the other on every call.
+            # Define both methods: with only one of them, Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -517,7 +517,7 @@ _AS_MODE_RULE = {int(value): value for value in ModeRule}
 _AS_SUBJECT = {int(value): value for value in Subject}
 
 
-# Frequent lengths, encoded: looking up a length is faster than packing it.
+# The encodings of frequent lengths. Looking up a length is faster than packing it.
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
@@ -525,8 +525,8 @@ class _Fallback(Exception):
     pass
 
 
-# The fast code of a message accepts only valid input. If it raises one of these exceptions, the
-# layout of the message, which knows every rule, encodes or decodes the message again.
+# The fast code of a message handles only valid input. If it raises one of these exceptions, the
+# `_Layout` of the message, which checks every rule, encodes or decodes the message again.
 _FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
@@ -622,8 +622,8 @@ def _decode_failure(id_: int, frame: bytes, start: int, end: int) -> Failure:
 
 
 class _Wrong(Exception):
-    # Raised for an invalid value. `at` is its offset in the body, if it was read from one; `reason`
-    # says why it is invalid, if it was to be written.
+    # Raised for an invalid value. A decoder sets `at` to the offset of the value in the body. An
+    # encoder sets `reason` to a text that says why the value is invalid.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -632,7 +632,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # Reads and writes values of one type in the body of a message, in any protocol version.
+    # The base class of types. It decodes and encodes values in the body of a message.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -673,8 +673,8 @@ class _Constant(_Number):
 
 
 class _Closed(_Number):
-    # A number that is valid only if `names` contains it. For a number that a later version added,
-    # `sinces` contains that version.
+    # A closed enum or `bool`: only the numbers in `names` are valid. `sinces` maps each number that
+    # a later version of the protocol added to that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -788,7 +788,7 @@ _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
 
 
 class _Layout(Generic[_T]):
-    # Reads and writes a message of any version, field by field, and checks every rule.
+    # Decodes and encodes a message of any version, field by field, and checks every rule.
     def __init__(
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
@@ -886,8 +886,8 @@ _LAYOUT_FAILURE = _Layout(
 
 
 class _Rule:
-    # How to check and decode a message in the versions from `since` on, up to the next rule with
-    # the same number.
+    # A rule for checking and decoding a message. It applies to the versions from `since` on, up to
+    # the next rule with the same number.
     def __init__(
         self,
         number: int,

@@ -6,7 +6,7 @@ a buffer that the caller provides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from microvm_proto.backends.c import (
     declare,
@@ -56,12 +56,13 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             faults,
         ),
         declare.enum(name, "type", "The types of messages.", types),
-        declare.names("fault", "enum @p@_fault fault", _named(faults)),
+        declare.names(
+            "fault", "enum @p@_fault fault", ((name, name.partition("_")[2]) for name, *_ in faults)
+        ),
         declare.names(
             "message", "uint16_t type", ((f"type_{m.c_name}", m.name) for m in schema.messages)
         ),
-        *(declare.schema_enum(name, enum) for enum in schema.enums),
-        *(declare.flags(name, flags) for flags in schema.flags),
+        *(declare.enumerated(name, kind) for kind in schema.enumerated),
         declare.sizes(schema),
         runtime.TYPES.replace("@header@", header.struct(framing)),
         *(declare.struct(name, struct) for struct in schema.structs_in_order),
@@ -80,26 +81,17 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     return {output.path.name: text.replace("@P@", name.upper()).replace("@p@", name)}
 
 
-def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the C name of each constant, and the part of this name after its first `_`.
-
-    :param values: Name, number and documentation of each constant.
-    """
-    return ((constant, constant.partition("_")[2]) for constant, *_ in values)
-
-
 def _inline(schema: Schema) -> Iterator[str]:
     """Generate a decoder and an encoder for each message, without tables (style `inline`)."""
-    framing = schema.framing
     yield declare.rules(schema)
-    yield header.check(framing)
+    yield header.check(schema.framing)
     for message in schema.messages:
-        yield decode.decode_message(schema.name, message)
+        yield decode.decode_message(message)
     yield decode.decode_any(schema)
     yield runtime.CHECKS
     for message in schema.messages:
-        yield encode.check(schema.name, message, framing)
-        yield encode.encode_message(schema.name, message, framing)
+        yield encode.check(schema, message)
+        yield encode.encode_message(schema, message)
 
 
 def _top(schema: Schema) -> str:

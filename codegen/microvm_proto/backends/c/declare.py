@@ -6,27 +6,23 @@ from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.c.text import c_type, comment, literal, value
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import Array, Enum, Field, Flags, Struct
+from microvm_proto.types import Array, Enumerated, Field, Struct
 
 
-def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Generate a C enum with these values, such as `enum NAME_type` if `kind` is `type`.
+def enum(prefix: str, noun: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
+    """Generate the C enum `PREFIX_NOUN` of named constants, with the comment `doc`.
 
-    :param name: Beginning of the names of the enum and of its constants.
-    :param kind: Noun for the constants, such as `type`. It ends the name of the enum.
-    :param doc: Text of the comment above the enum.
     :param values: Name, number and documentation of each constant.
     """
-    named = [(f"{name.upper()}_{value.upper()}", number, text) for value, number, text in values]
-    return f"{comment(doc)}{_constants(f'enum {name}_{kind}', named)}"
+    named = [(f"{prefix.upper()}_{value.upper()}", number, text) for value, number, text in values]
+    return f"{comment(doc)}{_constants(f'enum {prefix}_{noun}', named)}"
 
 
 def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Generate a C enum of these values, and macros for the values that do not fit into an `int`.
+    """Generate a C enum that begins with `head`, and macros for values that do not fit an `int`.
 
-    Standard C does not allow constants in an enum that do not fit into an `int`.
+    Standard C does not allow such values in an enum.
 
-    :param head: Beginning of the declaration: `enum`, and the enum's name if it has one.
     :param values: Name, number and documentation of each constant.
     """
     inside, beyond = [], []
@@ -39,19 +35,18 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
     return "\n".join([*declared, *beyond])
 
 
-def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
-    """Generate the C function `NAME_WHAT_name`, which returns the name of the number `parameter`.
+def names(noun: str, parameter: str, constants: Iterable[tuple[str, str]]) -> str:
+    """Generate the C function `NAME_NOUN_name`, which returns the name of a constant.
 
-    :param what: Noun for the numbers, such as `fault`. It is a part of the function's name.
-    :param parameter: Declaration of the function's parameter.
-    :param values: Each C constant, with the name that the function returns for it.
+    :param parameter: Declaration of the function's parameter, such as `uint16_t type`.
+    :param constants: Each C constant, with the name that the function returns for it.
     """
     value = parameter.rsplit(maxsplit=1)[-1]
     cases = "".join(
-        f'\tcase @P@_{constant.upper()}:\n\t\treturn "{name}";\n' for constant, name in values
+        f'\tcase @P@_{constant.upper()}:\n\t\treturn "{name}";\n' for constant, name in constants
     )
-    about = f'Returns the name of a {what}, or "unknown" if no {what} has this number.'
-    return f"""{comment(about)}static inline const char *@p@_{what}_name({parameter})
+    about = f'Returns the name of a {noun}, or "unknown" if no {noun} has this number.'
+    return f"""{comment(about)}static inline const char *@p@_{noun}_name({parameter})
 {{
 \tswitch ({value}) {{
 {cases}\t}}
@@ -67,16 +62,10 @@ def constants(schema: Schema) -> str:
     )
 
 
-def schema_enum(name: str, kind: Enum) -> str:
-    """Generate the C declaration of an enum of the schema."""
-    values = [(f"{kind.c_name}_{value.name}", value.number, value.doc) for value in kind.values]
+def enumerated(name: str, kind: Enumerated) -> str:
+    """Generate the C enum for an enum of the schema, or for the masks of the bits of flags."""
+    values = [(f"{kind.c_name}_{member}", number, doc) for member, number, doc in kind.constants]
     return enum(name, kind.c_name, kind.doc, values)
-
-
-def flags(name: str, kind: Flags) -> str:
-    """Generate a C enum that contains the mask of each bit of a set of flags."""
-    bits = [(f"{kind.c_name}_{bit.name}", bit.mask, bit.doc) for bit in kind.bits]
-    return enum(name, kind.c_name, kind.doc, bits)
 
 
 def sizes(schema: Schema) -> str:

@@ -8,10 +8,10 @@ from microvm_proto.schema import Message, Schema
 from microvm_proto.types import Field, Tail
 
 
-def decode_message(name: str, message: Message) -> str:
+def decode_message(message: Message) -> str:
     """Generate the C function that decodes the body of one message."""
     has_struct = bool(message.visible)
-    target = f"struct {name}_{message.c_name} *message, " if has_struct else ""
+    target = f"struct @p@_{message.c_name} *message, " if has_struct else ""
     steps = [
         _decode_later(field, step) if message.is_later(field) else step
         for field in message.fields
@@ -59,13 +59,10 @@ def _decode_field(field: Field) -> str:
     return f"@p@_take_constant(&cursor, {field.number}, {field.max_size}, {bits})"
 
 
-def _decode_later(field: Field, step: str) -> str:
-    """Generate a C condition: decode a field by `step`, or set its default in older versions.
-
-    :param step: C condition that decodes the field if the version has it.
-    """
+def _decode_later(field: Field, decoding: str) -> str:
+    """Generate a C condition: `decoding` if the version has the field; else, set its default."""
     if field.equals is not None:
-        return f"(version < {field.since} || {step})"
+        return f"(version < {field.since} || {decoding})"
     instead = values.assign(field.type, f"message->{field.c_name}", field.default)
     after = "@p@_end(&cursor)" if isinstance(field.type, Tail) else "true"
-    return f"(version < {field.since} ? ((void)({instead}), {after}) :\n\t\t\t({step}))"
+    return f"(version < {field.since} ? ((void)({instead}), {after}) :\n\t\t\t({decoding}))"

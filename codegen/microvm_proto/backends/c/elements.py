@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from microvm_proto.backends.c import values
 from microvm_proto.backends.c.text import c_type, comment, uses
 from microvm_proto.schema import Schema
-from microvm_proto.types import Array, Enum, Field, Flags, List, Scalar, Struct, Type, within
+from microvm_proto.types import Array, Enum, Enumerated, Field, List, Scalar, Struct, Type, within
 
 
 def functions(schema: Schema) -> Iterator[str]:
@@ -23,19 +23,18 @@ def functions(schema: Schema) -> Iterator[str]:
     arrays = [kind for kind in _parts(fields) if isinstance(kind, Array)]
     lists = [kind.element for kind in _parts(fields) if isinstance(kind, List)]
     in_arrays = [*_scalars(kind for kind in arrays if not kind.is_octets), *structs]
-    yield from (_known(enum) for enum in schema.enums if enum.closed)
-    yield from (_known(flags) for flags in schema.flags if flags.closed)
+    yield from (_known(kind) for kind in schema.enumerated if kind.closed)
     for each in _distinct(in_arrays, values.checked):
         yield _take(each)
         if values.is_refusable(each):
             yield _fault_in(each)
-    yield from map(_put, _distinct(in_arrays, values.stored))
+    yield from map(_put, _distinct(in_arrays, values.suffix))
     if any(message.is_later(field) for message in schema.messages for field in message.fields):
-        yield from map(_nonzero, _distinct([*_scalars(arrays), *structs], values.stored))
+        yield from map(_nonzero, _distinct([*_scalars(arrays), *structs], values.suffix))
     for each in _distinct(lists, values.checked):
         yield _take_items(each)
         yield _fault_of_items(each)
-    for each in _distinct(lists, values.stored):
+    for each in _distinct(lists, values.suffix):
         yield _next(each)
         yield _append(each)
 
@@ -47,7 +46,7 @@ def _parts(fields: Iterable[Field]) -> list[Type]:
 def _distinct(
     kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
 ) -> Iterable[Scalar | Struct]:
-    """Return one of the types `kinds` for each name that the function `name` gives them."""
+    """Return types from `kinds` that have different names, which the function `name` returns."""
     return {name(kind): kind for kind in kinds}.values()
 
 
@@ -56,9 +55,9 @@ def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
 
 
 def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
-    """Yield type and C expression of each field of the struct `value`, or of the scalar `value`.
+    """Yield the type and the C expression of each field of the struct at the C pointer `value`.
 
-    :param value: C expression for a pointer to the struct or scalar.
+    If `kind` is a scalar, yield the scalar at the pointer.
     """
     if isinstance(kind, Struct):
         yield from ((field.type, f"{value}->{field.c_name}") for field in kind.fields)
@@ -66,22 +65,18 @@ def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type,
         yield kind, f"*{value}"
 
 
-def _known(kind: Enum | Flags) -> str:
-    """Generate the C function that checks a number against an enum's values, or against flags.
-
-    The C function returns true if the negotiated version of the protocol defines the value, or
-    each bit of the flags.
-    """
+def _known(kind: Enumerated) -> str:
+    """Generate the C function that checks if a version of the protocol defines a value or bits."""
     name = f"@P@_{kind.c_name.upper()}"
     if isinstance(kind, Enum):
-        terms = [(each.since, f"value == {name}_{each.name.upper()}") for each in kind.values]
+        terms = [(each.since, f"value == {name}_{each.name.upper()}") for each in kind.members]
         known = " ||\n\t\t".join(
             f"(version >= {since} && {term})" if since > 1 else term for since, term in terms
         )
         lines = [f"return {known};"]
     else:
         lines = ["uint64_t known = 0;", ""]
-        for bit in kind.bits:
+        for bit in kind.members:
             later = f"if (version >= {bit.since})\n\t\t" if bit.since > 1 else ""
             lines.append(f"{later}known |= {name}_{bit.name.upper()};")
         lines.append("return (value & ~known) == 0;")
@@ -114,7 +109,7 @@ def _fault_in(kind: Scalar | Struct) -> str:
 def _put(kind: Scalar | Struct) -> str:
     lines = [line for each, value in _fields(kind) for line in values.put(each, value)]
     return _function(
-        f"uint8_t *@p@_put_each_{values.stored(kind)}(uint8_t *at, uint32_t count,\n"
+        f"uint8_t *@p@_put_each_{values.suffix(kind)}(uint8_t *at, uint32_t count,\n"
         f"\tconst {c_type(kind)} *value)",
         _each(lines),
         "return at;",
@@ -124,7 +119,7 @@ def _put(kind: Scalar | Struct) -> str:
 def _nonzero(kind: Scalar | Struct) -> str:
     terms = " ||\n\t\t\t".join(values.differs(each, value) for each, value in _fields(kind))
     return _function(
-        f"bool @p@_nonzero_{values.stored(kind)}(uint32_t count, const {c_type(kind)} *value)",
+        f"bool @p@_nonzero_{values.suffix(kind)}(uint32_t count, const {c_type(kind)} *value)",
         _each([f"if ({terms})", "\treturn true;"]),
         "return false;",
     )
@@ -168,7 +163,7 @@ def _fault_of_items(kind: Scalar | Struct) -> str:
 
 
 def _next(kind: Scalar | Struct) -> str:
-    name = values.stored(kind)
+    name = values.suffix(kind)
     take = f"@p@_take_{'each_' if isinstance(kind, Struct) else ''}{name}(&cursor, 0, "
     take += "UINT32_MAX, 1, item);" if isinstance(kind, Struct) else "item);"
     about = "Reads the item at `*at` of a decoded list, and advances `*at` to the next item."
@@ -191,13 +186,13 @@ def _append(kind: Scalar | Struct) -> str:
     )
     lines = values.put(kind, "*item")
     return comment(about) + _function(
-        f"void @p@_append_{values.stored(kind)}(uint8_t **at, const {c_type(kind)} *item)",
+        f"void @p@_append_{values.suffix(kind)}(uint8_t **at, const {c_type(kind)} *item)",
         [re.sub(r"\bat\b", "*at", line) for line in lines],
     )
 
 
 def _each(lines: Iterable[str]) -> list[str]:
-    """Return a C loop over `count` values, which runs the statements in `lines` for each value.
+    """Return a C loop that runs the statements `lines` for each of `count` values.
 
     In these statements, the C pointer `value` points to the current value.
     """

@@ -8,48 +8,50 @@ from collections.abc import Iterable, Iterator, Mapping
 from microvm_proto.backends.c import values
 from microvm_proto.backends.c.text import comment, signature, uses, wire_bits
 from microvm_proto.framing import DELIMITER, Framing
-from microvm_proto.schema import Message
+from microvm_proto.schema import Message, Schema
 from microvm_proto.types import Field
 
 
-def check(name: str, message: Message, framing: Framing) -> str:
-    """Generate the C function that finds the fault for which a decoder would refuse a message.
+def check(schema: Schema, message: Message) -> str:
+    """Generate the C function that returns the fault for which a decoder would refuse a message.
 
     The C function that encodes the message calls it first, so that no invalid message is sent.
     """
     lines = [*_refusals(message)]
     text = "\n".join(lines)
-    given = map(_name, _parameters(name, message, framing))
+    given = map(_name, _parameters(schema, message))
     unused = [parameter for parameter in given if not uses(parameter, text)]
     lines[:0] = [f"(void){parameter};" for parameter in unused]
     if "fault = " in text:
         lines.insert(0, "enum @p@_fault fault;\n")
     about = (
-        f"Returns {name.upper()}_FAULT_NONE if the message is valid, or else the fault that a "
-        "decoder would find in its frame."
+        f"Returns {schema.name.upper()}_FAULT_NONE if the message is valid, or else the fault that "
+        "a decoder would find in its frame."
     )
-    head = check_head(name, message, framing)
+    head = check_head(schema, message)
     return f"{comment(about)}{head}\n{{\n{_lines(lines)}\treturn @P@_FAULT_NONE;\n}}"
 
 
-def check_head(name: str, message: Message, framing: Framing) -> str:
-    """Return the signature of the function that :func:`check` generates."""
-    head = f"static inline enum {name}_fault {name}_check_{message.c_name}"
-    return signature(head, _parameters(name, message, framing))
+def check_head(schema: Schema, message: Message) -> str:
+    """Return the signature of the C function that finds the fault of a message."""
+    head = f"static inline enum {schema.name}_fault {schema.name}_check_{message.c_name}"
+    return signature(head, _parameters(schema, message))
 
 
-def encode_head(name: str, message: Message, framing: Framing) -> str:
-    """Return the signature of the function that :func:`encode_message` generates."""
-    version, *own = _parameters(name, message, framing)
-    sequence = ["uint8_t sequence"] if framing.sequence else []
-    head = f"static inline size_t {name}_encode_{message.c_name}"
+def encode_head(schema: Schema, message: Message) -> str:
+    """Return the signature of the C function that encodes a message."""
+    version, *own = _parameters(schema, message)
+    sequence = ["uint8_t sequence"] if schema.framing.sequence else []
+    head = f"static inline size_t {schema.name}_encode_{message.c_name}"
     return signature(head, ["uint8_t *out", "size_t room", version, *sequence, *own])
 
 
-def _parameters(name: str, message: Message, framing: Framing) -> list[str]:
+def _parameters(schema: Schema, message: Message) -> list[str]:
     parameters = ["uint32_t version"]
-    parameters += [f"uint{8 * framing.id}_t id"] if message.id != "none" else []
-    parameters += [f"const struct {name}_{message.c_name} *message"] if message.visible else []
+    parameters += [f"uint{8 * schema.framing.id}_t id"] if message.id != "none" else []
+    parameters += (
+        [f"const struct {schema.name}_{message.c_name} *message"] if message.visible else []
+    )
     return parameters
 
 
@@ -58,10 +60,10 @@ def _name(parameter: str) -> str:
     return parameter.rsplit(maxsplit=1)[-1].lstrip("*")
 
 
-def encode_message(name: str, message: Message, framing: Framing) -> str:
+def encode_message(schema: Schema, message: Message) -> str:
     """Generate the C function that encodes one message."""
-    arguments = ", ".join(map(_name, _parameters(name, message, framing)))
-    check = f"{name}_check_{message.c_name}"
+    arguments = ", ".join(map(_name, _parameters(schema, message)))
+    check, framing = f"{schema.name}_check_{message.c_name}", schema.framing
     about = (
         "Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 "
         f"if {check} finds a fault or the frame does not fit."
@@ -79,7 +81,7 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
         "type": f"@P@_TYPE_{message.c_name.upper()}",
         "id": "id" if message.id != "none" else "0",
     }
-    return f"""{comment(about)}{encode_head(name, message, framing)}
+    return f"""{comment(about)}{encode_head(schema, message)}
 {{
 \tuint32_t size = {size};
 
@@ -91,17 +93,15 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
 {_lines(_encode_steps(message))}{_lines(finish(framing, frame, header))}}}"""
 
 
-def finish(framing: Framing, frame: str, header: Mapping[str, str]) -> Iterator[str]:
-    """Yield the C statements that add header, checksum and COBS encoding to a frame.
+def finish(framing: Framing, frame: str, type_and_id: Mapping[str, str]) -> Iterator[str]:
+    """Yield the C statements that complete the frame at the address `frame`, and return its size.
 
-    These statements expect that the C pointer `at` points to the end of the body. The last one
-    returns the size of the frame from the generated function.
+    The statements write the header, the checksum and the COBS encoding. Before them, the C pointer
+    `at` must point to the end of the body.
 
-    :param frame: C expression for the address at which the frame begins.
-    :param header: C expressions for the fields of the header, except for length and sequence
-        number.
+    :param type_and_id: C expressions for these two fields of the header.
     """
-    given = {"body_length": "at", "sequence": "sequence", **header}
+    given = {"body_length": "at", "sequence": "sequence", **type_and_id}
     fields = [given[each.name] for each in framing.header if each.name != "flags"]
     yield f"@p@_put_header({', '.join([frame, *fields])});"
     if framing.check_size:
@@ -116,7 +116,7 @@ def _lines(statements: Iterable[str]) -> str:
 
 
 def _frame_size(message: Message) -> Iterator[str]:
-    """Yield the C statements that add the size of each field of a message to `size`."""
+    """Yield the C statements that add the sizes of a message's fields to the variable `size`."""
     for later, run in _by_version(message):
         fields = list(run)
         fixed = sum(field.min_size for field in fields)
@@ -146,7 +146,7 @@ def _refusals(message: Message) -> Iterator[str]:
 
 
 def _by_version(message: Message) -> Iterator[tuple[int, Iterator[Field]]]:
-    """Yield groups of consecutive fields, each with the protocol version that added the fields.
+    """Yield groups of consecutive fields that the same protocol version added, with that version.
 
     The version is 0 for fields that every version of the message has.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microvm_proto.framing import Framing, HeaderField
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 
 def struct(framing: Framing) -> str:
@@ -17,7 +17,7 @@ def struct(framing: Framing) -> str:
 
 
 def put(framing: Framing) -> str:
-    """Generate the C function that writes the header of a frame to the address `out`."""
+    """Generate the C function that writes the header of a frame."""
     parameters = ["uint8_t *out"]
     parameters += ["const uint8_t *end"] if "body_length" in framing.features else []
     parameters += [
@@ -41,7 +41,7 @@ def check(framing: Framing) -> str:
         f"\theader->{each.name} = ({_type(each)})@p@_get({_at('frame', each.offset)}, {each.size});"
         for each in framing.header
     )
-    text = for_framing(_CHECK, framing).replace("@reads@", reads)
+    text = variant(_CHECK, framing).replace("@reads@", reads)
     for name in ("type", "flags", "id"):
         text = text.replace(f"@{name}_at@", str(framing.offset(name)))
     return text

@@ -1,6 +1,6 @@
-"""Template of the C functions that decode a message's body by a table of rules (style `table`).
+"""Template of the C functions that decode a message by a table with a rule for each field.
 
-A rule describes one field: the kind of its type, its position in the C struct, and its bounds.
+A rule describes the field: the kind of its type, its position in the C struct, and its bounds.
 
 In this template, and in that of the encoding functions, the lines between `@if KIND` and `@end` are
 kept only if the schema has fields or frames of that kind. `@number@`, `@index@` and similar

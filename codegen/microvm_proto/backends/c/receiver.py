@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microvm_proto.schema import Schema
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 
 def seal(schema: Schema) -> str:
@@ -25,7 +25,7 @@ def receiver(schema: Schema) -> str:
 
 
 def _filled(template: str, schema: Schema) -> str:
-    text = for_framing(template, schema.framing)
+    text = variant(template, schema.framing)
     return text.replace("@check_t@", f"uint{8 * schema.framing.check_size}_t")
 
 

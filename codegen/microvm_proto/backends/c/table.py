@@ -11,28 +11,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
+from microvm_proto import types
 from microvm_proto.backends.c import encode, header, runtime
 from microvm_proto.backends.c.reading import READING
 from microvm_proto.backends.c.text import comment, literal
 from microvm_proto.backends.c.writing import WRITING
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Scalar,
-    Struct,
-    Tail,
-    Text,
-    Type,
-)
 from microvm_proto.variants import variant
 
 _RULES = """
@@ -106,10 +90,10 @@ def parts(schema: Schema) -> Iterator[str]:
 
 
 class _Table:
-    """The tables of a C header: a rule for each message and field, and the numbers in the rules.
+    """The C tables that describe each message: rules for its fields, and numbers such as bounds.
 
-    A rule says how to decode, check and encode a message or field. Its numbers, such as bounds, are
-    in a table of their own.
+    A rule says how to decode, check and encode a message or field. Its numbers are in a table of
+    their own.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -119,7 +103,7 @@ class _Table:
         self._fields: list[str] = []
         self._numbers: list[int | str] = []
         self._indices: dict[_Numbers, int] = {}
-        self._elements: dict[Scalar | Struct, _Numbers] = {}
+        self._elements: dict[types.Scalar | types.Struct, _Numbers] = {}
         self._messages = [rule for message in schema.messages for rule in self._message(message)]
 
     def rules(self) -> str:
@@ -142,7 +126,7 @@ class _Table:
         return self._fill(READING + WRITING)
 
     def _fill(self, text: str) -> str:
-        """Fill in a C template: remove variants that are not needed, and replace placeholders."""
+        """Fill in a C template: remove sections that are not needed, and replace placeholders."""
         schema, framing = self._schema, self._schema.framing
         structs = (_memory(struct)[0] for struct in schema.structs)
         numbers = (number for number in self._numbers if isinstance(number, int))
@@ -165,7 +149,7 @@ class _Table:
             "finish": "\n\t".join(encode.finish(framing, frame, values)),
             **{name: _unsigned(number) for name, number in most.items()},
         }
-        text = variant(text, self._kinds | framing.features)
+        text = variant(text, framing, self._kinds)
         return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
 
     def _message(self, message: Message) -> Iterator[str]:
@@ -187,12 +171,11 @@ class _Table:
             longest = message.at(version).max_body
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
-    def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
-        """Append a rule, which describes a field by these values, to the C table of fields.
+    def _add(self, kind: str, size: int, field_number: int, offset: str, numbers: _Numbers) -> None:
+        """Append a rule, which tells how to read and write one field, to the C table of fields.
 
         :param kind: Kind of the field's type, such as `ENUM`.
         :param size: Number of bytes of a scalar, or of the length before a value; otherwise 0.
-        :param number: Number of the field, which is reported with a fault.
         :param offset: C expression for the offset of the field in its C struct.
         :param numbers: Further numbers of the rule, such as bounds. Rules with the same numbers
             share one copy of them in the generated code.
@@ -201,56 +184,56 @@ class _Table:
         index = self._indices.setdefault(numbers, len(self._numbers))
         if index == len(self._numbers):
             self._numbers += numbers
-        self._fields.append(f"{{ @P@_KIND_{kind} | {size}, {number}, {offset}, {index} }}")
+        self._fields.append(f"{{ @P@_KIND_{kind} | {size}, {field_number}, {offset}, {index} }}")
 
-    def _field(self, field: Field) -> tuple[str, int, _Numbers]:
+    def _field(self, field: types.Field) -> tuple[str, int, _Numbers]:
         if field.equals is None:
             return self._kind(field.type)
         bits = _bits(field, field.equals)
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
-    def _kind(self, kind: Type) -> tuple[str, int, _Numbers]:
-        """Return the rule for a type: a kind such as `ENUM`, a size, and numbers such as bounds.
+    def _kind(self, kind: types.Type) -> tuple[str, int, _Numbers]:
+        """Return the rule for a type: its kind, such as `ENUM`, its size, and numbers like bounds.
 
         The size in bytes is that of a scalar, or of the length before a value; otherwise 0.
         """
         match kind:
-            case Bool():
+            case types.Bool():
                 return "ENUM", 1, (1, 0, 1, 1)
-            case Enum(closed=True):
+            case types.Enum(closed=True):
                 return "ENUM", kind.size, _ranges(kind)
-            case Flags(closed=True):
+            case types.Flags(closed=True):
                 return "FLAGS", kind.size, _masks(kind)
-            case Float(finite=True):
+            case types.Float(finite=True):
                 return "FINITE", kind.size, (0,)
-            case Integer() | Enum() | Flags() | Float():
+            case types.Integer() | types.Enumerated() | types.Float():
                 return "ANY", kind.size, (0,)
-            case Struct():
-                return "GROUP", 0, (1, *self._of(kind))
-            case Array(is_octets=True):
+            case types.Struct():
+                return "GROUP", 0, (1, *self._element(kind))
+            case types.Array(is_octets=True):
                 return "OCTETS", 0, (kind.count,)
-            case Array():
-                return "GROUP", 0, (kind.count, *self._of(kind.element))
-            case Bytes(prefix=prefix):
+            case types.Array():
+                return "GROUP", 0, (kind.count, *self._element(kind.element))
+            case types.Bytes(prefix=prefix):
                 return "BYTES", prefix.size, (kind.maximum, int(kind.nul))
-            case Text(prefix=prefix):
+            case types.Text(prefix=prefix):
                 return "TEXT", prefix.size, (kind.maximum, int(kind.nul))
-            case Tail():
+            case types.Tail():
                 return "TAIL", 0, (kind.maximum,)
-            case ByteList(prefix=prefix):
+            case types.ByteList(prefix=prefix):
                 bounds = (kind.max_items, kind.max_item, kind.max_total)
                 return "BYTE_LIST", prefix.size, (*bounds, int(kind.nul))
-            case List(prefix=prefix):
-                return "LIST", prefix.size, (kind.max_items, *self._of(kind.element))
+            case types.List(prefix=prefix):
+                return "LIST", prefix.size, (kind.max_items, *self._element(kind.element))
 
-    def _of(self, element: Scalar | Struct) -> _Numbers:
-        """Add the rules for the element of an array or list, unless they have been added before.
+    def _element(self, element: types.Scalar | types.Struct) -> _Numbers:
+        """Return the rules for the element of an array or list, after adding them if they are new.
 
-        Return the index of the first of these rules, the number of rules, and the size of an
+        The result is the index of the first of these rules, the number of rules, and the size of an
         element.
         """
         if element not in self._elements:
-            if isinstance(element, Struct):
+            if isinstance(element, types.Struct):
                 kinds = [(f.c_name, self._kind(f.type)) for f in element.fields]
                 name = f"struct @p@_{element.c_name}"
                 rules = [(f"offsetof({name}, {member})", kind) for member, kind in kinds]
@@ -265,7 +248,7 @@ class _Table:
 
 
 def _functions(schema: Schema, message: Message) -> str:
-    """Generate the C functions that decode, check and encode a message by the tables of rules."""
+    """Generate the C functions that decode, check and encode one message with the tables."""
     framing, name = schema.framing, message.c_name
     id_ = "id" if message.id != "none" else "0"
     body = "message" if message.visible else "NULL"
@@ -288,19 +271,19 @@ def _functions(schema: Schema, message: Message) -> str:
 \treturn @p@_decode(body, size, version, {body}, {type_}, fault);
 }}
 
-{encode.check_head(schema.name, message, framing)}
+{encode.check_head(schema, message)}
 {{
 \treturn @p@_check(version, {id_}, {body}, {type_});
 }}
 
-{encode.encode_head(schema.name, message, framing)}
+{encode.encode_head(schema, message)}
 {{
 \treturn @p@_encode({", ".join(passed)});
 }}"""
 
 
-def _bits(field: Field, number: int) -> int:
-    """Convert a field's number to the unsigned number that has the same bits on the wire.
+def _bits(field: types.Field, number: int) -> int:
+    """Return the unsigned number that has the same bits as the field's value `number` on the wire.
 
     Return 0 if the size of the field varies, as that of a byte string does.
     """
@@ -311,14 +294,14 @@ def _written(number: int | str) -> str:
     return literal(number) if isinstance(number, int) else number
 
 
-def _ranges(enum: Enum) -> _Numbers:
-    """Return the ranges of an enum's valid values, as numbers for a rule in the C tables.
+def _ranges(enum: types.Enum) -> _Numbers:
+    """Return the ranges of an enum's valid values, as a sequence of numbers for the C tables.
 
     The first number is the number of ranges. Three numbers follow for each range: its first value,
     its last value, and the version that added it.
     """
     ranges: list[list[int]] = []
-    wrapped = ((value.number % (1 << 8 * enum.size), value.since) for value in enum.values)
+    wrapped = ((value.number % (1 << 8 * enum.size), value.since) for value in enum.members)
     for number, since in sorted(wrapped):
         if ranges and ranges[-1][1:] == [number - 1, since]:
             ranges[-1][1] = number
@@ -327,32 +310,32 @@ def _ranges(enum: Enum) -> _Numbers:
     return (len(ranges), *(number for each in ranges for number in each))
 
 
-def _masks(flags: Flags) -> _Numbers:
-    """Return the valid bits of flags, as numbers for a rule in the C tables.
+def _masks(flags: types.Flags) -> _Numbers:
+    """Return the valid bits of flags, as a sequence of numbers for the C tables.
 
     The first number is the number of masks. Two numbers follow for each version that added bits: a
     mask of these bits, and the version.
     """
     masks: dict[int, int] = {}
-    for bit in flags.bits:
+    for bit in flags.members:
         masks[bit.since] = masks.get(bit.since, 0) | bit.mask
     return (len(masks), *(number for since, mask in masks.items() for number in (mask, since)))
 
 
-def _memory(kind: Type) -> tuple[int, int]:
+def _memory(kind: types.Type) -> tuple[int, int]:
     """Return a C type's size and alignment in memory, on machines with 64-bit pointers."""
     match kind:
-        case Integer() | Float() | Bool() | Enum() | Flags():
+        case types.Integer() | types.Float() | types.Bool() | types.Enumerated():
             return kind.size, kind.size
-        case Array(element=element, count=count):
+        case types.Array(element=element, count=count):
             size, alignment = _memory(element)
             return size * count, alignment
-        case Struct(fields=fields):
+        case types.Struct(fields=fields):
             return _laid_out(fields)
     return 16, 8
 
 
-def _laid_out(fields: Iterable[Field]) -> tuple[int, int]:
+def _laid_out(fields: Iterable[types.Field]) -> tuple[int, int]:
     """Return a C struct's size and alignment in memory, on machines with 64-bit pointers."""
     end, widest = 0, 1
     for field in fields:
@@ -362,6 +345,6 @@ def _laid_out(fields: Iterable[Field]) -> tuple[int, int]:
     return end + -end % widest, widest
 
 
-def _unsigned(most: int) -> str:
-    """Return the smallest unsigned C type that can hold the number `most`."""
-    return next(f"uint{bits}_t" for bits in (8, 16, 32, 64) if most < 1 << bits)
+def _unsigned(maximum: int) -> str:
+    """Return the smallest unsigned C type that can hold the number `maximum`."""
+    return next(f"uint{bits}_t" for bits in (8, 16, 32, 64) if maximum < 1 << bits)

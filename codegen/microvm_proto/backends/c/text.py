@@ -7,22 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Struct,
-    Tail,
-    Text,
-    Type,
-)
+from microvm_proto import types
 
 WIDTH = 100
 _TAB = 8
@@ -70,8 +55,8 @@ def value(constant: int | str) -> str:
     return f"0x{constant:x}ULL" if constant > 0x7FFFFFFF else literal(constant)
 
 
-def wire_bits(field: Field, number: int) -> str:
-    """Return a C literal for the bits of a field's value on the wire, as an unsigned number."""
+def wire_bits(field: types.Field, number: int) -> str:
+    """Return a C literal for the bits that the field's value `number` has on the wire."""
     return f"0x{number & ((1 << 8 * field.max_size) - 1):x}ULL"
 
 
@@ -80,24 +65,24 @@ def boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def c_type(kind: Type) -> str:
+def c_type(kind: types.Type) -> str:
     """Return the C type of a schema's type; for an array, the C type of its elements."""
     match kind:
-        case Integer(size=size, signed=signed):
+        case types.Integer(size=size, signed=signed):
             return f"{'' if signed else 'u'}int{8 * size}_t"
-        case Enum(base=base) | Flags(base=base):
+        case types.Enumerated(base=base):
             return c_type(base)
-        case Float(size=size):
+        case types.Float(size=size):
             return "float" if size == 4 else "double"
-        case Bool():
+        case types.Bool():
             return "bool"
-        case Struct():
+        case types.Struct():
             return f"struct @p@_{kind.c_name}"
-        case Array(element=element):
+        case types.Array(element=element):
             return c_type(element)
-        case Bytes() | Text() | Tail():
+        case types.Bytes() | types.Text() | types.Tail():
             return "struct @p@_slice"
-        case ByteList() | List():
+        case types.ByteList() | types.List():
             return "struct @p@_list"
 
 

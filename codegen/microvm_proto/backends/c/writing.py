@@ -1,7 +1,4 @@
-"""Template of the C functions that encode a message by a table of rules (style `table`).
-
-A rule describes one field: the kind of its type, its position in the C struct, and its bounds.
-"""
+"""Template of the C functions that encode a message by a table with a rule for each field."""
 
 WRITING = """
 /* Writes bytes to the output if there is one, and adds their number to the size. */

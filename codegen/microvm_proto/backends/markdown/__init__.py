@@ -9,7 +9,7 @@ from microvm_proto.digest import wire_digest
 from microvm_proto.faults import CHECKS, FAULTS
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Output, Schema
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -48,7 +48,7 @@ def _faults(framing: Framing) -> str:
         if not check.only or not framing.features.isdisjoint(check.only.split())
     ]
     head = ("checked object", "rule", "fault", "code", "reported offset")
-    malformed = for_framing(_MALFORMED, framing).replace("@header@", str(framing.header_size))
+    malformed = variant(_MALFORMED, framing).replace("@header@", str(framing.header_size))
     return f"{malformed.rstrip()}\n\n{table(head, rows)}"
 
 

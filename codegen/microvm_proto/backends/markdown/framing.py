@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from microvm_proto.backends.markdown.types import table
+from microvm_proto.framing import CHECKS
 from microvm_proto.schema import Schema
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 
 def section(schema: Schema) -> str:
@@ -20,12 +21,12 @@ def section(schema: Schema) -> str:
     values = {
         "header": str(framing.header_size),
         "check": str(framing.check_size),
-        "crc": framing.check_doc,
+        "crc": CHECKS[framing.check].doc,
         "seeds": _seeds(schema),
         "fields": table(("offset", "field", "type", "meaning"), rows),
         "longest": _longest(schema),
     }
-    text = for_framing(_FRAMING, framing)
+    text = variant(_FRAMING, framing)
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     return text.rstrip("\n")

@@ -4,24 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from microvm_proto import types
 from microvm_proto.schema import Schema
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    within,
-)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -44,7 +28,7 @@ def section(schema: Schema) -> str:
         type(kind)
         for message in schema.messages
         for field in message.fields
-        for kind in within(field.type)
+        for kind in types.within(field.type)
     }
     prefix = f"`{schema.prefix.name}`"
     rows = [
@@ -59,21 +43,21 @@ _TYPES = """## Types
 
 The fields of a body follow each other without padding."""
 
-_ON_THE_WIRE: list[tuple[type[Type] | None, str, str]] = [
+_ON_THE_WIRE: list[tuple[type[types.Type] | None, str, str]] = [
     (None, "`u8` `u16` `u32` `u64`, `i8` … `i64`", "the integer; signed ones in two's complement"),
     (
-        Float,
+        types.Float,
         "`f32` `f64`",
         "the bits of the number by IEEE 754; a finite number is neither NaN nor infinite",
     ),
-    (Bool, "`bool`", "a byte that is 0 or 1"),
+    (types.Bool, "`bool`", "a byte that is 0 or 1"),
     (None, "an enum", "its integer"),
-    (Flags, "flags", "their integer; bit 0 is the lowest bit"),
-    (Struct, "a struct", "its fields, one after the other, without padding"),
-    (Array, "an array", "its elements, one after the other, without a count"),
+    (types.Flags, "flags", "their integer; bit 0 is the lowest bit"),
+    (types.Struct, "a struct", "its fields, one after the other, without padding"),
+    (types.Array, "an array", "its elements, one after the other, without a count"),
     (None, "`bytes`", "{prefix} length, then that many bytes"),
     (
-        Text,
+        types.Text,
         "`text`",
         "as `bytes`, in UTF-8: shortest encodings only, no surrogates, nothing above U+10FFFF",
     ),
@@ -82,44 +66,47 @@ _ON_THE_WIRE: list[tuple[type[Type] | None, str, str]] = [
         "`list<bytes>`",
         '{prefix} count, then each item as `bytes`; sizes "in all" include the length of each item',
     ),
-    (List, "another list", "{prefix} count, then that many values"),
+    (types.List, "another list", "{prefix} count, then that many values"),
     (None, "`tail`", "the rest of the body, without a length"),
 ]
 
 
-def type_of(field: Field) -> str:
+def type_of(field: types.Field) -> str:
     """Describe the type of a field, the restrictions on its values, and the unit of its numbers."""
     return ", ".join([*_rules(field.type, field.equals), *_measure(field)])
 
 
-def _rules(kind: Type, equals: int | None = None) -> Iterator[str]:
+def _rules(kind: types.Type, equals: int | None = None) -> Iterator[str]:
     match kind:
-        case Integer(name=name):
+        case types.Integer(name=name):
             yield f"`{name}`"
             yield from [] if equals is None else [f"always {equals:#x}"]
-        case Float(name=name, finite=finite):
+        case types.Float(name=name, finite=finite):
             yield f"`{name}`"
             yield from ["finite"] if finite else []
-        case Bool(name=name):
+        case types.Bool(name=name):
             yield f"`{name}`"
-        case Enum(name=name, base=base) | Flags(name=name, base=base):
+        case types.Enumerated(name=name, base=base):
             yield f"`{base.name}`, [`{name}`](#{name})"
-        case Struct(name=name):
+        case types.Struct(name=name):
             yield f"[`{name}`](#{name})"
-        case Array(element=element, count=count):
+        case types.Array(element=element, count=count):
             yield f"array of {count}: {', '.join(_rules(element))}"
-        case Bytes(maximum=maximum) | Tail(maximum=maximum) | Text(maximum=maximum):
-            what = type(kind).__name__.lower()
-            yield f"`{what}`, at most {maximum}" + (" bytes" if isinstance(kind, Text) else "")
-        case ByteList(max_items=items, max_item=item, max_total=total):
+        case (
+            types.Bytes(maximum=maximum) | types.Tail(maximum=maximum) | types.Text(maximum=maximum)
+        ):
+            yield f"`{kind.name}`, at most {maximum}" + (
+                " bytes" if isinstance(kind, types.Text) else ""
+            )
+        case types.ByteList(max_items=items, max_item=item, max_total=total):
             yield f"`list<bytes>`, at most {items} items, {item} each, {total} in all"
-        case List(element=element, max_items=items):
+        case types.List(element=element, max_items=items):
             yield f"list of at most {items}: {', '.join(_rules(element))}"
-    if isinstance(kind, Bytes | Text | ByteList) and not kind.nul:
+    if isinstance(kind, types.Bytes | types.Text | types.ByteList) and not kind.nul:
         yield "no NUL"
 
 
-def _measure(field: Field) -> Iterator[str]:
+def _measure(field: types.Field) -> Iterator[str]:
     """Yield texts about a field's numbers: the scale, the unit, and the number for "no value"."""
     if field.scale:
         yield f"times {field.scale:g} {field.unit}".rstrip()
@@ -129,42 +116,34 @@ def _measure(field: Field) -> Iterator[str]:
         yield f"{field.absent} means none"
 
 
-def since(field: Field) -> str:
+def since(field: types.Field) -> str:
     """Return a sentence about the version that added a field, and its value in older versions."""
     if field.equals is not None:
         return f" Since version {field.since}."
     return f" Since version {field.since}; in older versions, {_default(field)}."
 
 
-def _default(field: Field) -> str:
+def _default(field: types.Field) -> str:
     match field.type:
-        case Enum(values=values):
+        case types.Enum(members=values):
             names = [f"`{value.name}`" for value in values if value.number == field.default]
             return names[0] if names else str(field.default)
-        case Flags(bits=bits):
+        case types.Flags(members=bits):
             names = [f"`{bit.name}`" for bit in bits if field.default & bit.mask]
             return " and ".join(names) or "0"
-        case Float() as kind:
+        case types.Float() as kind:
             return f"{kind.number(field.default):g}"
-        case Struct() | Array():
+        case types.Struct() | types.Array():
             return "all zero bytes"
-        case Integer() if field.absent == field.default:
+        case types.Integer() if field.absent == field.default:
             return "none"
     return str(field.default) if field.fixed else "empty"
 
 
 def declarations(schema: Schema) -> Iterator[str]:
     """Yield the section on enums, and those on flags and structs if the schema declares any."""
-    yield "## Enums"
-    for enum in schema.enums:
-        kind = "closed: other values are invalid" if enum.closed else "open: expect other values"
-        yield _declared(
-            enum, kind, "value", [(v.number, v.name, v.doc, v.since) for v in enum.values]
-        )
-    yield from ["## Flags"] if schema.flags else []
-    for flags in schema.flags:
-        kind = "closed: other bits are invalid" if flags.closed else "open: expect other bits"
-        yield _declared(flags, kind, "bit", [(b.bit, b.name, b.doc, b.since) for b in flags.bits])
+    yield from ["## Enums", *map(_declared, schema.enums)]
+    yield from ["## Flags", *map(_declared, schema.flags)] if schema.flags else []
     yield from ["## Structs"] if schema.structs else []
     for each in schema.structs:
         rows = [(str(f.offset), f"`{f.name}`", type_of(f), f.doc) for f in each.fields]
@@ -175,12 +154,12 @@ def declarations(schema: Schema) -> Iterator[str]:
         )
 
 
-def _declared(
-    named: Enum | Flags, kind: str, what: str, values: Iterable[tuple[int, str, str, int]]
-) -> str:
+def _declared(kind: types.Enumerated) -> str:
+    what = kind.KEYS[1]
+    rule = f"closed: other {what}s are invalid" if kind.closed else f"open: expect other {what}s"
     rows = [
-        (str(number), f"`{name}`", doc + (f" Since version {version}." if version > 1 else ""))
-        for number, name, doc, version in values
+        (str(m.number), f"`{m.name}`", m.doc + (f" Since version {m.since}." * (m.since > 1)))
+        for m in kind.members
     ]
-    text = f"### {named.name}\n\n`{named.base.name}`, {kind}. {named.doc}"
+    text = f"### {kind.name}\n\n`{kind.base.name}`, {rule}. {kind.doc}"
     return f"{text}\n\n{table((what, 'name', 'meaning'), rows)}"

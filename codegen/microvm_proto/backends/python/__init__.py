@@ -17,7 +17,7 @@ from microvm_proto.backends.python.tables import tables
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Message, Output, Schema
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 STYLES = ("fast", "plain")
 
@@ -32,9 +32,8 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             declare.named(
                 "Fault(enum.IntEnum)", "The reasons for which a frame is rejected.", faults
             ),
-            *map(declare.enum, schema.enums),
-            *map(declare.flags, schema.flags),
-            for_framing(runtime.ERRORS, schema.framing),
+            *map(declare.enumerated, schema.enumerated),
+            variant(runtime.ERRORS, schema.framing),
             Shared(runtime.TYPE_VARIABLE),
             Shared(runtime.FROZEN),
             *(declare.struct(struct, is_fast=is_fast) for struct in schema.structs),

@@ -5,23 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from microvm_proto import types
 from microvm_proto.backends.python import fast
 from microvm_proto.backends.python.naming import WIDTH, call, default, layout, of_field
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    Array,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    List,
-    Struct,
-    Tail,
-    Text,
-    camel,
-)
 
 
 def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
@@ -59,26 +47,21 @@ def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
     ]
 
 
-def enum(kind: Enum) -> str:
-    """Generate the Python class for an enum of the schema."""
-    members = ((value.name, value.number, value.doc) for value in kind.values)
-    return named(f"{camel(kind.python_name)}(enum.IntEnum)", kind.doc or f"{kind.name}.", members)
+def enumerated(kind: types.Enumerated) -> str:
+    """Generate the Python class for an enum or for flags of the schema.
 
-
-def flags(kind: Flags) -> str:
-    """Generate the Python class for flags of the schema.
-
-    If the flags are closed, unknown bits raise `ValueError`.
+    If flags are closed, unknown bits raise `ValueError`.
     """
-    boundary = "STRICT" if kind.closed else "KEEP"
-    head = f"{camel(kind.python_name)}(enum.IntFlag, boundary=enum.{boundary})"
-    return named(head, kind.doc or f"{kind.name}.", ((b.name, b.mask, b.doc) for b in kind.bits))
+    base = "enum.IntEnum"
+    if isinstance(kind, types.Flags):
+        base = f"enum.IntFlag, boundary=enum.{'STRICT' if kind.closed else 'KEEP'}"
+    name = types.camel(kind.python_name)
+    return named(f"{name}({base})", kind.doc or f"{kind.name}.", kind.constants)
 
 
 def named(head: str, doc: str, members: Iterable[tuple[str, int, str]]) -> str:
-    """Generate the Python class `head`, such as an enum, whose members are named numbers.
+    """Generate the Python class `head`, such as `Fault(enum.IntEnum)`, of named numbers.
 
-    :param head: Name of the class, followed by its base class in parentheses.
     :param members: Name, number and documentation of each named number.
     """
     lines = [f"class {head}:", docstring(4, doc), ""]
@@ -89,33 +72,35 @@ def named(head: str, doc: str, members: Iterable[tuple[str, int, str]]) -> str:
     return "\n".join(lines)
 
 
-def _bounds(field: Field) -> str:
+def _bounds(field: types.Field) -> str:
     nul = ", without NUL"
     match field.type:
-        case Bytes(maximum=maximum, nul=allowed):
+        case types.Bytes(maximum=maximum, nul=allowed):
             return f"At most {maximum} bytes{'' if allowed else nul}."
-        case Text(maximum=maximum, nul=allowed):
+        case types.Text(maximum=maximum, nul=allowed):
             return f"At most {maximum} bytes of UTF-8{'' if allowed else nul}."
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=allowed, prefix=prefix):
+        case types.ByteList(
+            max_items=items, max_item=item, max_total=total, nul=allowed, prefix=prefix
+        ):
             return (
                 f"At most {items} items of at most {item} bytes{'' if allowed else nul}. "
                 f"At most {total} bytes in all, including {prefix.size} bytes for each item."
             )
-        case List(max_items=items):
+        case types.List(max_items=items):
             return f"At most {items} items."
-        case Array(is_octets=True, count=count):
+        case types.Array(is_octets=True, count=count):
             return f"Always {count} bytes."
-        case Array(count=count):
+        case types.Array(count=count):
             return f"Always {count} elements."
-        case Tail(maximum=maximum):
+        case types.Tail(maximum=maximum):
             return f"At most {maximum} bytes."
     return ""
 
 
-def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[str]:
-    """Yield a paragraph `:ivar` for each field that has documentation, for the class's docstring.
+def _about(fields: Iterable[types.Field], message: Message | None = None) -> Iterator[str]:
+    """Yield a paragraph `:ivar NAME: …` for each documented field, for the docstring of its class.
 
-    :param message: Message that the fields belong to; None for a struct.
+    :param message: Message that has the fields; None for a struct.
     """
     for field in fields:
         absent = "" if field.absent is None else f"None is encoded as {field.absent}."
@@ -125,21 +110,15 @@ def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[
             yield f":ivar {field.python_name}: {about}"
 
 
-def struct(kind: Struct, *, is_fast: bool) -> str:
-    """Generate the Python class for a struct of the schema.
-
-    :param is_fast: False for style `plain`, whose code is shorter and slower.
-    """
+def struct(kind: types.Struct, *, is_fast: bool) -> str:
+    """Generate the Python class for a struct, in the style `fast` or `plain`."""
     doc = docstring(4, kind.doc or f"{kind.name}.", ["\n".join(_about(kind.fields))])
     fields = [(field.python_name, of_field(field)) for field in kind.fields]
-    return "\n".join(_frozen(camel(kind.python_name), [doc, ""], fields, [], is_fast=is_fast))
+    return "\n".join(_frozen(types.camel(kind.python_name), [doc, ""], fields, [], is_fast=is_fast))
 
 
 def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
-    """Generate the Python class for a message of the schema.
-
-    :param is_fast: False for style `plain`, whose code is shorter and slower.
-    """
+    """Generate the Python class for a message, in the style `fast` or `plain`."""
     visible = [field for field in message.visible if not message.is_later(field)]
     added = [field for field in message.visible if message.is_later(field)]
     has_id = message.id != "none"
@@ -155,7 +134,7 @@ def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
     first = [("id", "int")] if has_id else []
     first += [(field.python_name, of_field(field)) for field in visible]
     later = [(field.python_name, of_field(field), default(field)) for field in added]
-    lines = [*_frozen(camel(message.python_name), top, first, later, is_fast=is_fast)]
+    lines = [*_frozen(types.camel(message.python_name), top, first, later, is_fast=is_fast)]
     lines += [""] if is_fast or first or later else []
     lines += _indented(_encoders(message, framing, is_fast=is_fast))
     return "\n".join(lines)
@@ -164,31 +143,29 @@ def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
 def _frozen(
     name: str,
     top: Sequence[str],
-    first: Sequence[tuple[str, str]],
-    later: Sequence[tuple[str, str, str]],
+    required: Sequence[tuple[str, str]],
+    optional: Sequence[tuple[str, str, str]],
     *,
     is_fast: bool,
 ) -> Iterator[str]:
-    """Yield the head of an immutable Python class, the lines `top`, fields and the constructor.
+    """Yield an immutable Python class, without its methods: `top`, the fields and the constructor.
 
-    :param top: Lines that come before the fields in the class.
-    :param first: Names and types of the fields that have no default.
-    :param later: Names, types and defaults of the fields that later versions added. Their
-        parameters are keyword-only, so that code which creates a message still works after a
-        version has added fields.
-    :param is_fast: False to use `dataclasses`, which makes instances slower to create.
+    A field is a tuple of its name, its type and, if it is optional, its default. Later versions
+    added the optional fields. Their parameters are keyword-only, so that code which creates a
+    message still works after a version has added fields. In the style `plain`, the class is a
+    dataclass, whose instances are slower to create.
     """
     if not is_fast:
         yield from ("@dataclass(frozen=True, slots=True)", f"class {name}:", *top)
-        yield from (f"    {field}: {kind}" for field, kind in first)
-        yield from ["    _: KW_ONLY"] if later else []
-        yield from (f"    {field}: {kind} = {value}" for field, kind, value in later)
+        yield from (f"    {field}: {kind}" for field, kind in required)
+        yield from ["    _: KW_ONLY"] if optional else []
+        yield from (f"    {field}: {kind} = {value}" for field, kind, value in optional)
         return
-    kinds = dict(first) | {field: kind for field, kind, _ in later}
+    kinds = dict(required) | {field: kind for field, kind, _ in optional}
     yield from (f"class {name}(_Frozen{', init=False' if kinds else ''}):", *top)
-    if later:
-        yield from _names("__match_args__", [f'"{field}"' for field, _ in first])
-        yield from _names("__slots__", ["*__match_args__", *(f'"{each}"' for each, *_ in later)])
+    if optional:
+        yield from _names("__match_args__", [f'"{field}"' for field, _ in required])
+        yield from _names("__slots__", ["*__match_args__", *(f'"{each}"' for each, *_ in optional)])
     else:
         yield from _names("__slots__ = __match_args__", [f'"{field}"' for field in kinds])
     if not kinds:
@@ -196,9 +173,9 @@ def _frozen(
     yield ""
     yield from (f"    {field}: {kind}" for field, kind in kinds.items())
     yield ""
-    parameters = ["_cls", *(f"{field}: {kind}" for field, kind in first)]
-    parameters += ["*"] if later else []
-    parameters += [f"{field}: {kind} = {value}" for field, kind, value in later]
+    parameters = ["_cls", *(f"{field}: {kind}" for field, kind in required)]
+    parameters += ["*"] if optional else []
+    parameters += [f"{field}: {kind} = {value}" for field, kind, value in optional]
     yield from _indented(call("def __new__", parameters, 4, tail=" -> Self:"))
     yield "        _made: Any = _new(_cls._mutable)"
     yield from (f"        _made.{field} = {field}" for field in kinds)
@@ -207,11 +184,11 @@ def _frozen(
     yield "        return _frozen"
 
 
-def _names(head: str, names: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of a Python statement that assigns the tuple of `names` to `head`."""
+def _names(target: str, names: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a Python statement that assigns the tuple of `names` to `target`."""
     names = [f"{names[0]},"] if len(names) == 1 else names
-    fits = 4 + len(f"{head} = ({', '.join(names)})") <= WIDTH
-    yield from _indented(call(f"{head} = ", names, 4, one_a_line=not fits))
+    fits = 4 + len(f"{target} = ({', '.join(names)})") <= WIDTH
+    yield from _indented(call(f"{target} = ", names, 4, one_a_line=not fits))
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
@@ -219,10 +196,7 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[str]:
-    """Yield the Python methods that encode a message.
-
-    :param is_fast: False for style `plain`, whose code is shorter and slower.
-    """
+    """Yield the Python methods that encode a message, in the style `fast` or `plain`."""
     if framing.resynchronises:
         more, given = (", sequence: int = 0", ", sequence") if framing.sequence else ("", "")
         yield f"def encode(self, version: int = VERSION{more}) -> bytes:"
@@ -257,7 +231,7 @@ def _raises(summary: str) -> Iterator[str]:
 
 def union(schema: Schema) -> str:
     """Generate the Python type alias for the union of all message classes."""
-    names = [camel(message.python_name) for message in schema.messages] or ["Never"]
+    names = [types.camel(message.python_name) for message in schema.messages] or ["Never"]
     line = f"Message: TypeAlias = {' | '.join(names)}"
     if len(line) <= WIDTH:
         return line

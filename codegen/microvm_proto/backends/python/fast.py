@@ -13,6 +13,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
+from microvm_proto import types
 from microvm_proto.backends.python.naming import (
     WIDTH,
     by_number,
@@ -29,23 +30,6 @@ from microvm_proto.backends.python.receiver import sealed
 from microvm_proto.backends.python.runtime import FAST
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    List,
-    Scalar,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    camel,
-)
 
 _MAX_FORMAT = 48
 """Maximum length of a run's `struct` format, so that the name derived from it fits on a line."""
@@ -56,35 +40,34 @@ def helpers(schema: Schema) -> str:
     found = [*kinds(schema)]
     # The fast path catches the exceptions that invalid values raise. Floats and texts raise more
     # than the other types: OverflowError and TypeError for floats, UnicodeError for text.
-    floats = ", OverflowError, TypeError" if any(isinstance(k, Float) for k in found) else ""
-    text = ", UnicodeError" if any(isinstance(kind, Text) for kind in found) else ""
+    floats = ", OverflowError, TypeError" if any(isinstance(k, types.Float) for k in found) else ""
+    text = ", UnicodeError" if any(isinstance(kind, types.Text) for kind in found) else ""
     frequent = min(1024, schema.prefix.maximum + 1)
     code = FAST.replace("@more@", floats + text).replace("@frequent@", str(frequent))
     return of_prefix(code, schema)
 
 
-def _code(kind: Type) -> str:
+def _code(kind: types.Type) -> str:
     """Return the part of a `struct` format for a value of fixed size, such as `I` for a `u32`."""
     match kind:
-        case Array(size=size) | Struct(size=size):
+        case types.Array(size=size) | types.Struct(size=size):
             return f"{size}s"
     return letter(_scalar(kind))
 
 
-def _scalar(kind: Type) -> Scalar:
-    if isinstance(kind, Scalar):
+def _scalar(kind: types.Type) -> types.Scalar:
+    if isinstance(kind, types.Scalar):
         return kind
     raise AssertionError(kind)
 
 
-def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
-    """Yield the runs of a message: groups of consecutive fields that have a fixed size.
+def _runs(message: Message) -> Iterator[tuple[bool, list[types.Field]]]:
+    """Yield a message's fields in groups: runs of fields of fixed size, and single other fields.
 
-    Each field of variable size is yielded in a group of its own. A very long run is split. The
-    first item of each pair is True for a run, and False for a field of variable size.
+    The first item of each pair is True for a run. A very long run is split.
     """
     for fixed, group in itertools.groupby(message.fields, lambda field: field.fixed):
-        run: list[Field] = []
+        run: list[types.Field] = []
         width, last = 0, ""
         for field in group:
             code = _code(field.type) if fixed else ""
@@ -97,7 +80,7 @@ def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
         yield fixed, run
 
 
-def _format(fields: Iterable[Field]) -> str:
+def _format(fields: Iterable[types.Field]) -> str:
     runs = ([*run] for _, run in itertools.groupby(_code(field.type) for field in fields))
     return "".join(
         f"{len(run)}{run[0]}" if len(run) > 2 and len(run[0]) == 1 else "".join(run) for run in runs
@@ -105,10 +88,7 @@ def _format(fields: Iterable[Field]) -> str:
 
 
 def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
-    """Yield Python statements that encode a message fast. If that fails, they evaluate `plain`.
-
-    :param plain: Python expression that encodes the message without the fast path.
-    """
+    """Yield statements that encode a message fast, or by the expression `plain` if that fails."""
     if message.versions[-1] > 1:
         yield f"if version < {message.versions[-1]}:"
         yield f"    return {plain}"
@@ -136,7 +116,7 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
         pack = f"_{framing.letters}{_format(fields)}.pack" if fields else "_HEADER.pack"
         if tail or framing.seals:
             yield from call(f"head = {pack}", arguments, 12)
-            yield from _return(message, framing, "head", tail)
+            yield from _return(framing, "head", tail)
         else:
             yield from call(f"return {pack}", arguments, 12)
         return
@@ -158,17 +138,16 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
     arguments = header(framing, length, str(message.number), identifier)
     if framing.seals or (framing.resynchronises and tail):
         yield from call("head = _HEADER.pack", arguments, 12)
-        yield from _return(message, framing, "head + body", tail)
+        yield from _return(framing, "head + body", tail)
     else:
         yield f"return _HEADER.pack({', '.join(arguments)}) + body{tail}"
 
 
-def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
-    """Yield the Python statement that returns a frame as joined bytes, or as `head` and `tail`.
+def _return(framing: Framing, head: str, tail: str) -> Iterator[str]:
+    """Yield the Python statement that returns a frame: joined bytes, or the pair `head` and `tail`.
 
     The pair avoids a copy of the tail. But a checksum or COBS encoding needs the whole frame.
 
-    :param head: Python expression for the bytes before the tail.
     :param tail: A comma and the Python expression for the tail; empty if the message has none.
     """
     if not framing.resynchronises:
@@ -178,68 +157,65 @@ def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterato
     yield f"return {sealed(framing, frame)}"
 
 
-def _packed(field: Field, of: str) -> str:
-    """Return the Python expression for a field of fixed size, as an argument of `struct.pack`.
-
-    :param of: Python expression for the message or struct that has the field.
-    """
-    value = f"{of}.{field.python_name}"
+def _packed(field: types.Field, owner: str) -> str:
+    """Return the Python expression for a field of `owner`, as an argument of `struct.pack`."""
+    value = f"{owner}.{field.python_name}"
     if field.equals is not None:
         return literal(field.equals)
     if field.absent is not None:
         return f"{field.absent} if {value} is None else {value}"
     match field.type:
-        case Struct(python_name=name):
+        case types.Struct(python_name=name):
             return f"_of_{name}({value})"
-        case Array(is_octets=True, size=size):
+        case types.Array(is_octets=True, size=size):
             return f"_exactly({value}, {size})"
-        case Array(element=Struct(python_name=name), size=size):
+        case types.Array(element=types.Struct(python_name=name), size=size):
             return f'_exactly(b"".join(map(_of_{name}, {value})), {size})'
-        case Array(element=element, count=count):
+        case types.Array(element=element, count=count):
             numbers = _numbers(_scalar(element), value)
             return f"_{count}{letter(_scalar(element))}.pack(*{numbers})"
     return _number(_scalar(field.type), value)
 
 
-def _number(kind: Scalar, value: str) -> str:
-    """Return the Python expression that converts a value to a number.
+def _number(kind: types.Scalar, value: str) -> str:
+    """Return the Python expression that converts the expression `value` to a number for a frame.
 
     For a closed type, the expression is a lookup in a dictionary, which fails if the value is
     unknown.
     """
     match kind:
-        case Enum(closed=True) | Bool() | Flags():
+        case types.Enum(closed=True) | types.Bool() | types.Flags():
             return f"{by_number(kind)}[{value}]"
     return value
 
 
-def _numbers(kind: Scalar, values: str) -> str:
-    """Return the Python expression that converts several values to numbers."""
-    if isinstance(kind, Float) and kind.finite:
+def _numbers(kind: types.Scalar, values: str) -> str:
+    """Return the Python expression that converts the tuple `values` to numbers for a frame."""
+    if isinstance(kind, types.Float) and kind.finite:
         return f"_finite(*{values})"
     number = _number(kind, "each")
     return values if number == "each" else f"[{number} for each in {values}]"
 
 
-def _put(field: Field) -> tuple[str, list[str]]:
+def _put(field: types.Field) -> tuple[str, list[str]]:
     """Return the Python function that packs a field of variable size, and its arguments."""
     value = f"self.{field.python_name}"
     match field.type:
-        case Bytes(maximum=maximum, nul=nul):
+        case types.Bytes(maximum=maximum, nul=nul):
             return "_put", [value, str(maximum), str(nul)]
-        case Text(maximum=maximum, nul=nul):
+        case types.Text(maximum=maximum, nul=nul):
             return "_put", [f"{value}.encode()", str(maximum), str(nul)]
-        case ByteList(nul=nul):
+        case types.ByteList(nul=nul):
             return "_put_list", [value, str(_safe_size(field.type)), str(nul)]
-        case List(element=Struct(python_name=name), max_items=items):
+        case types.List(element=types.Struct(python_name=name), max_items=items):
             return "_put_structs", [value, str(items), f"_of_{name}"]
-        case List(element=element, max_items=items):
+        case types.List(element=element, max_items=items):
             numbers = _numbers(_scalar(element), value)
             return "_put_numbers", [numbers, str(items), f'"{letter(_scalar(element))}"']
     raise AssertionError(field)
 
 
-def _safe_size(kind: ByteList) -> int:
+def _safe_size(kind: types.ByteList) -> int:
     """Return the size in bytes up to which a list of byte strings cannot exceed its bounds.
 
     The size includes the prefix with the number of items. It is at most 64 KiB, because the fast
@@ -253,7 +229,7 @@ def _safe_size(kind: ByteList) -> int:
 def decode(message: Message) -> str:
     """Generate the Python function that decodes the body of a message."""
     parameters = "id_: int, frame: bytes, start: int, end: int"
-    kind = camel(message.python_name)
+    kind = types.camel(message.python_name)
     head = f"def _decode_{message.python_name}({parameters}) -> {kind}:"
     has_id = message.id != "none"
     first = [_decoded(f) for f in message.visible if not message.is_later(f)]
@@ -284,16 +260,16 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 value = f"{of_format(_format(fields))}.{unpack}"
                 yield from _unpack(list(map(_local, fields)), value, 8)
                 at = f"{at} + {sum(field.max_size for field in fields)}"
-            case Bytes(maximum=maximum, nul=nul) | Text(maximum=maximum, nul=nul):
+            case types.Bytes(maximum=maximum, nul=nul) | types.Text(maximum=maximum, nul=nul):
                 yield f"{name}, at = _take(frame, {at}, {maximum}, {nul})"
                 at = "at"
-            case ByteList(nul=nul) as kind:
+            case types.ByteList(nul=nul) as kind:
                 yield f"{name}, at = _take_list(frame, {at}, {_safe_size(kind)}, {nul})"
                 at = "at"
-            case List(element=element, max_items=items):
+            case types.List(element=element, max_items=items):
                 yield f"{name}, at = _take_items(frame, {at}, {items}, {element.size})"
                 at = "at"
-            case Tail(maximum=maximum):
+            case types.Tail(maximum=maximum):
                 # The tail is the rest of the body, and the length of the body has been checked. If
                 # all fields before the tail have a fixed size, the tail cannot be too long. So
                 # check its maximum size only if the size of a field before it varies.
@@ -315,11 +291,11 @@ def _fallback_if(condition: str) -> Iterator[str]:
     yield "    raise _Fallback"
 
 
-def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str]:
+def _check_finite(fields: Iterable[types.Field], of: str, margin: int) -> Iterator[str]:
     numbers = [
         f"{of}{field.python_name}" if of else _local(field)
         for field in fields
-        if isinstance(field.type, Float) and field.type.finite
+        if isinstance(field.type, types.Float) and field.type.finite
     ]
     # Insert the code of the function `_finite`, because calling that function would take longer.
     wrong = f"not isfinite({' + '.join(numbers)})"
@@ -330,10 +306,7 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
 
 
 def _unpack(names: list[str], value: str, margin: int) -> list[str]:
-    """Return the lines of a Python statement that assigns `value` to `names`.
-
-    :param margin: Number of columns by which the caller will indent the lines.
-    """
+    """Return lines that assign the expression `value` to `names`, at an indent of `margin`."""
     joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
     if margin + len(joined) + 3 + len(value) <= WIDTH:
         return [f"{joined} = {value}"]
@@ -345,65 +318,67 @@ def _unpack(names: list[str], value: str, margin: int) -> list[str]:
     return ["(", *(f"    {name}," for name in names), f") = {value}"]
 
 
-def _decoded(field: Field) -> str:
-    """Return the Python expression for a field's value, from the bytes or number decoded for it.
+def _decoded(field: types.Field) -> str:
+    """Return the Python expression that converts a field's unpacked number or bytes to its value.
 
-    The bytes or the number are in the Python variable that :func:`_local` names.
+    The number or the bytes are in the Python variable that :func:`_local` names.
     """
     name = _local(field)
     if field.absent is not None:
         return f"None if {name} == {field.absent} else {name}"
     match field.type:
-        case Text():
+        case types.Text():
             return f"{name}.decode()"
-        case Struct() as kind:
+        case types.Struct() as kind:
             return f"_as_{kind.python_name}({_struct(kind)}.unpack({name}))"
-        case Array(element=Struct() as kind) | List(element=Struct() as kind):
+        case (
+            types.Array(element=types.Struct() as kind) | types.List(element=types.Struct() as kind)
+        ):
             return f"tuple(map(_as_{kind.python_name}, {_struct(kind)}.iter_unpack({name})))"
-        case Array(is_octets=False, element=element, count=count):
+        case types.Array(is_octets=False, element=element, count=count):
             number = _scalar(element)
             return _values(number, f"_{count}{letter(number)}.unpack({name})")
-        case List(element=element):
+        case types.List(element=element):
             number = _scalar(element)
             return _values(number, f'_numbers("{letter(number)}", {number.size}, {name})')
-        case Enum() | Bool() | Flags() as kind:
+        case types.Enum() | types.Bool() | types.Flags() as kind:
             return _value(kind, name)
     return name
 
 
-def _value(kind: Scalar, number: str) -> str:
-    """Return the Python expression that converts a number to a value of a type."""
+def _value(kind: types.Scalar, number: str) -> str:
+    """Return the Python expression that converts the expression `number` to a value of a type."""
     match kind:
-        case Enum(closed=False):
+        case types.Enum(closed=False):
             return f"{by_number(kind)}.get({number}, {number})"
     return _number(kind, number)
 
 
-def _values(kind: Scalar, numbers: str) -> str:
-    """Return the Python expression that converts a tuple of numbers to a tuple of values."""
-    if isinstance(kind, Float) and kind.finite:
+def _values(kind: types.Scalar, numbers: str) -> str:
+    """Return the Python expression that converts the tuple `numbers` to a tuple of values."""
+    if isinstance(kind, types.Float) and kind.finite:
         return f"_finite(*{numbers})"
     value = _value(kind, "each")
     return numbers if value == "each" else f"tuple([{value} for each in {numbers}])"
 
 
-def _local(field: Field) -> str:
-    """Return the name of a field's Python variable, which no other variable of a decoder has."""
+def _local(field: types.Field) -> str:
+    """Return the name of a field's variable in a decoder, where names such as `at` are taken."""
     name = field.python_name
     return f"{name}_" if name in ("at", "end", "frame", "start") else name
 
 
-def _struct(kind: Struct) -> str:
+def _struct(kind: types.Struct) -> str:
     return f"_STRUCT_{kind.python_name.upper()}"
 
 
-def struct(kind: Struct) -> str:
+def struct(kind: types.Struct) -> str:
     """Generate the Python code for a struct: its `struct.Struct`, and functions that use it.
 
     `_of_NAME` packs an instance of the struct's class into bytes. `_as_NAME` creates an instance
     from unpacked values.
     """
-    name, made = kind.python_name, camel(kind.python_name)
+    name, made = kind.python_name, types.camel(kind.python_name)
     values = call(f"return {made}.__new__", [made, *map(_decoded, kind.fields)], 4)
     packed = (_packed(field, "value") for field in kind.fields)
     lines = [
@@ -423,7 +398,7 @@ def struct(kind: Struct) -> str:
     return "\n".join(lines)
 
 
-def _layout(kind: Struct) -> list[str]:
+def _layout(kind: types.Struct) -> list[str]:
     pieces = re.findall(f".{{1,{WIDTH - 8}}}", f"<{_format(kind.fields)}")
     if len(pieces) > 1:
         return [f"{_struct(kind)} = struct.Struct(", *(f'    "{piece}"' for piece in pieces), ")"]
@@ -443,6 +418,8 @@ def formats(schema: Schema) -> set[str]:
             found.add(f"{schema.framing.letters}{_format(runs[0][1])}")
     for kind in kinds(schema):
         match kind:
-            case Array(is_octets=False, element=element, count=count):
-                found |= {f"{count}{letter(element)}"} if isinstance(element, Scalar) else set()
+            case types.Array(is_octets=False, element=element, count=count):
+                found |= (
+                    {f"{count}{letter(element)}"} if isinstance(element, types.Scalar) else set()
+                )
     return found

@@ -2,8 +2,8 @@
 
 KINDS = """
 class _Wrong(Exception):
-    # Raised for an invalid value. `at` is its offset in the body, if it was read from one; `reason`
-    # says why it is invalid, if it was to be written.
+    # Raised for an invalid value. A decoder sets `at` to the offset of the value in the body. An
+    # encoder sets `reason` to a text that says why the value is invalid.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -12,7 +12,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # Reads and writes values of one type in the body of a message, in any protocol version.
+    # The base class of types. It decodes and encodes values in the body of a message.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class _Constant(_Number):
 
 
 class _Absent(_Number):
-    # A number or None. On the wire, the number `absent` stands for None.
+    # A number or None, which is encoded as the number `absent`.
     def __init__(self, layout: struct.Struct, absent: int) -> None:
         super().__init__(layout)
         self.absent = absent
@@ -81,7 +81,7 @@ class _Absent(_Number):
 
 
 class _Open(_Number):
-    # A number of an open enum. If `names` has no value for the number, it stays an `int`.
+    # An open enum. `names` maps numbers to the values of the enum; other numbers stay an `int`.
     def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
         super().__init__(layout)
         self.names = names
@@ -92,8 +92,8 @@ class _Open(_Number):
 
 
 class _Closed(_Number):
-    # A number that is valid only if `names` contains it. For a number that a later version added,
-    # `sinces` contains that version.
+    # A closed enum or `bool`: only the numbers in `names` are valid. `sinces` maps each number that
+    # a later version of the protocol added to that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -127,13 +127,13 @@ class _Closed(_Number):
 
 
 class _Bits(_Closed):
-    # Flags. For each bit that a later version added, `sinces` contains that version.
+    # Flags. `sinces` maps each bit that a later version of the protocol added to that version.
     def since(self, number: int) -> int:
         return max((since for bit, since in self.sinces.items() if number & bit), default=1)
 
 
 def _check_count(count: int, expected: int, what: str) -> None:
-    # Refuses an array of the wrong length, with the fault of a body that is too short or long.
+    # Raises an error if an array has the wrong length: the fault that a decoder would report.
     if count != expected:
         fault = Fault.TRUNCATED if count < expected else Fault.TRAILING_BYTES
         raise _Wrong(fault, reason=f"{count} {what}, but it must have {expected}")
@@ -242,7 +242,7 @@ class _Text(_Bytes):
 
 
 class _List(_Kind):
-    # `total` is the maximum number of bytes of all items together; None means no limit.
+    # A list. `total` is the maximum number of bytes of all its items together, or None.
     def __init__(self, element: _Kind, items: int, total: int | None = None) -> None:
         self.element = element
         self.items = items

@@ -4,110 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from microvm_proto import types
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Scalar,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    camel,
-    within,
-)
 
 WIDTH = 100
 
 
-def annotation(kind: Type, module: str = "") -> str:
-    """Return the Python annotation for a type; class names in it begin with the prefix `module`.
-
-    :param module: Prefix for the names of generated classes, such as `codec.`, or an empty string.
-    """
+def annotation(kind: types.Type, module: str = "") -> str:
+    """Return the Python annotation for a type. `module` is a prefix for class names, or empty."""
     match kind:
-        case Integer():
+        case types.Integer():
             return "int"
-        case Float():
+        case types.Float():
             return "float"
-        case Bool():
+        case types.Bool():
             return "bool"
-        case Enum(closed=False):
-            return f"{module}{camel(kind.python_name)} | int"
-        case Enum() | Flags() | Struct():
-            return f"{module}{camel(kind.python_name)}"
-        case Array(is_octets=False, element=element) | List(element=element):
+        case types.Enum(closed=False):
+            return f"{module}{types.camel(kind.python_name)} | int"
+        case types.Enumerated() | types.Struct():
+            return f"{module}{types.camel(kind.python_name)}"
+        case types.Array(is_octets=False, element=element) | types.List(element=element):
             return f"tuple[{annotation(element, module)}, ...]"
-        case ByteList():
+        case types.ByteList():
             return "tuple[bytes, ...]"
-        case Text():
+        case types.Text():
             return "str"
-        case Tail():
+        case types.Tail():
             return "bytes | memoryview"
     return "bytes"
 
 
-def of_field(field: Field, module: str = "") -> str:
-    """Return the Python annotation for a field, with the parameters of :func:`annotation`."""
+def of_field(field: types.Field, module: str = "") -> str:
+    """Return the Python annotation for a field. `module` is a prefix for class names, or empty."""
     return annotation(field.type, module) + (" | None" if field.absent is not None else "")
 
 
-def default(field: Field) -> str:
+def default(field: types.Field) -> str:
     """Return a Python expression for the value of a field in versions without the field."""
-    if field.absent == field.default:
-        return "None"
-    match field.type:
-        case Integer():
-            return str(field.default)
-        case Float() as kind:
-            return repr(kind.number(field.default))
-        case Bool():
-            return str(field.default == 1)
-        case Enum() as kind:
-            return _value(kind, field.default)
-        case Flags(bits=bits) as kind if field.default:
-            names = (bit.name.upper() for bit in bits if bit.mask & field.default)
-            return " | ".join(f"{camel(kind.python_name)}.{name}" for name in names)
-    return _zero(field.type)
+    return "None" if field.absent == field.default else _value(field.type, field.default)
 
 
-def _value(kind: Enum, number: int) -> str:
-    named = [value.name for value in kind.values if value.number == number]
-    return f"{camel(kind.python_name)}.{named[0].upper()}" if named else str(number)
-
-
-def _zero(kind: Type) -> str:
+def _value(kind: types.Type, number: int = 0) -> str:
+    """Return a Python expression for the value of a type that is encoded as `number`."""
     match kind:
-        case Integer():
-            return "0"
-        case Float():
-            return "0.0"
-        case Bool():
-            return "False"
-        case Enum():
-            return _value(kind, 0)
-        case Flags() | Struct():
+        case types.Integer():
+            return str(number)
+        case types.Float():
+            return repr(kind.number(number))
+        case types.Bool():
+            return str(number == 1)
+        case types.Enum(members=members):
+            named = [member.name.upper() for member in members if member.number == number]
+            return f"{types.camel(kind.python_name)}.{named[0]}" if named else str(number)
+        case types.Flags(members=members) if number:
+            names = (member.name.upper() for member in members if member.mask & number)
+            return " | ".join(f"{types.camel(kind.python_name)}.{name}" for name in names)
+        case types.Flags() | types.Struct():
             return zero(kind)
-        case Array(is_octets=True, count=count):
+        case types.Array(is_octets=True, count=count):
             return f'b"\\x00" * {count}'
-        case Array(element=element, count=count):
-            return f"({_zero(element)},) * {count}"
-        case List() | ByteList():
+        case types.Array(element=element, count=count):
+            return f"({_value(element)},) * {count}"
+        case types.List() | types.ByteList():
             return "()"
-        case Text():
+        case types.Text():
             return '""'
     return 'b""'
 
 
-def zero(kind: Flags | Struct) -> str:
+def zero(kind: types.Flags | types.Struct) -> str:
     """Return the name of the Python constant for flags without bits, or for a struct of zeros."""
     return f"_ZERO_{kind.python_name.upper()}"
 
@@ -117,14 +83,14 @@ def literal(number: int) -> str:
     return f"0x{number:X}" if number > 9 else str(number)
 
 
-def letter(kind: Scalar) -> str:
+def letter(kind: types.Scalar) -> str:
     """Return the format character of the module `struct` for a type, such as `I` for `u32`."""
     match kind:
-        case Enum(base=base) | Flags(base=base):
+        case types.Enumerated(base=base):
             return letter(base)
-        case Float(size=size):
+        case types.Float(size=size):
             return "f" if size == 4 else "d"
-        case Integer(signed=True, size=size):
+        case types.Integer(signed=True, size=size):
             return "bhiq"[size.bit_length() - 1]
     return "BHIQ"[kind.size.bit_length() - 1]
 
@@ -136,9 +102,9 @@ def of_format(format_: str) -> str:
     return f"_{'L' * (format_[0].islower() and not format_.islower())}{format_}"
 
 
-def by_number(kind: Bool | Enum | Flags) -> str:
+def by_number(kind: types.Bool | types.Enumerated) -> str:
     """Return the name of the Python dictionary from numbers to the values of a type."""
-    return f"_AS_{'BOOL' if isinstance(kind, Bool) else kind.python_name.upper()}"
+    return f"_AS_{'BOOL' if isinstance(kind, types.Bool) else kind.python_name.upper()}"
 
 
 def layout(message: Message) -> str:
@@ -152,37 +118,33 @@ def ids(message: Message) -> str:
 
 
 def of_prefix(code: str, schema: Schema) -> str:
-    """Replace `@I@` in code by the `struct` format of a length or count, and `@4@` by its size."""
+    """Replace `@I@` in a template by the `struct` format of lengths, and `@4@` by their size."""
     return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
 
 
-def header(framing: Framing, length: str, number: str, identifier: str) -> list[str]:
-    """Return the Python expressions for all fields of a header. Three of them are parameters.
-
-    :param number: Expression for the number that identifies the type of the message.
-    :param identifier: Expression for the id of the message.
-    """
-    values = {"body_length": length, "type": number, "flags": "0", "id": identifier}
+def header(framing: Framing, length: str, type_: str, id_: str) -> list[str]:
+    """Return the Python expressions for all fields of a header, including the three given ones."""
+    values = {"body_length": length, "type": type_, "flags": "0", "id": id_}
     values |= {"sequence": "sequence & 0xFF"}
     return [values[each.name] for each in framing.header]
 
 
 def header_names(framing: Framing) -> list[str]:
-    """Return the names of the Python variables into which a frame's header is unpacked."""
+    """Return the names of the Python variables for the fields of a frame's header."""
     names = {"body_length": "length", "type": "number", "id": "id_"}
     return [names.get(each.name, each.name) for each in framing.header]
 
 
-def kinds(schema: Schema) -> Iterator[Type]:
+def kinds(schema: Schema) -> Iterator[types.Type]:
     """Yield the types of all fields of a schema, and the types that they contain.
 
     A type that is used several times is yielded several times.
     """
     for message in schema.messages:
         for field in message.fields:
-            yield from within(field.type)
+            yield from types.within(field.type)
     for struct in schema.structs:
-        yield from within(struct)
+        yield from types.within(struct)
 
 
 def call(
@@ -190,12 +152,9 @@ def call(
 ) -> list[str]:
     """Return the lines of the Python code `head(arguments)`, as a code formatter would break it.
 
-    If possible, all is on one line; otherwise, all arguments are on one line; otherwise, each
-    argument is on its own line.
-
-    :param margin: Number of columns by which the caller will indent the lines.
-    :param tail: Text that follows the closing parenthesis.
-    :param one_a_line: True to put each argument on its own line in any case.
+    If possible, all is on one line; otherwise, all arguments are on one line; otherwise, or if
+    `one_a_line` is True, each argument is on its own line. The caller will indent the lines by
+    `margin` columns. The text `tail` follows the closing parenthesis.
     """
     arguments = list(arguments)
     joined = ", ".join(arguments)

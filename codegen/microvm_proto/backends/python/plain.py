@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from microvm_proto import types
 from microvm_proto.backends.python.kinds import KINDS
 from microvm_proto.backends.python.naming import (
     by_number,
@@ -25,25 +26,7 @@ from microvm_proto.backends.python.naming import (
 )
 from microvm_proto.backends.python.receiver import sealed
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Struct,
-    Tail,
-    Text,
-    Type,
-    camel,
-    within,
-)
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 LAYOUT = """
 class _Field:
@@ -75,7 +58,7 @@ _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << @bits@), range(1 << @bits@)
 
 
 class _Layout(Generic[_T]):
-    # Reads and writes a message of any version, field by field, and checks every rule.
+    # Decodes and encodes a message of any version, field by field, and checks every rule.
     def __init__(
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
@@ -153,7 +136,7 @@ class _Layout(Generic[_T]):
 def helpers(schema: Schema) -> str:
     """Generate the Python classes that interpret the tables of fields."""
     framing = schema.framing
-    text = of_prefix(KINDS + "\n" + for_framing(LAYOUT, framing), schema)
+    text = of_prefix(KINDS + "\n" + variant(LAYOUT, framing), schema)
     packed = header(framing, "len(body) + len(tail)", "message.TYPE", "id_")
     text = text.replace("@header@", ", ".join(packed)).replace("@bits@", str(8 * framing.id))
     return text.replace("@sealed@", sealed(framing, 'b"".join(parts)'))
@@ -166,18 +149,16 @@ def later_values(schema: Schema) -> Iterator[str]:
     """
     grown = {}
     for kind in kinds(schema):
-        match kind:
-            case Enum(closed=True, values=values):
-                grown[_since(kind)] = {v.number: v.since for v in values if v.since > 1}
-            case Flags(closed=True, bits=bits):
-                grown[_since(kind)] = {bit.mask: bit.since for bit in bits if bit.since > 1}
+        if isinstance(kind, types.Enumerated) and kind.closed:
+            added = (member for member in kind.members if member.since > 1)
+            grown[_since(kind)] = {kind.value(member): member.since for member in added}
     for name, later in grown.items():
         if later:
             lines = [f"    {number}: {since}," for number, since in later.items()]
             yield "\n".join([f"{name}: Mapping[int, int] = {{", *lines, "}"])
 
 
-def _since(kind: Enum | Flags) -> str:
+def _since(kind: types.Enumerated) -> str:
     return f"_SINCE_{kind.python_name.upper()}"
 
 
@@ -199,30 +180,30 @@ def zeros(schema: Schema) -> str:
         for message in schema.messages
         for field in message.fields
         if message.is_later(field)
-        for kind in within(field.type)
-        if isinstance(kind, Flags | Struct)
+        for kind in types.within(field.type)
+        if isinstance(kind, types.Flags | types.Struct)
     }
     flags = (flags for flags in schema.flags if flags.name in needed)
-    lines = [f"{zero(each)} = {camel(each.python_name)}(0)" for each in flags]
+    lines = [f"{zero(each)} = {types.camel(each.python_name)}(0)" for each in flags]
     for struct in schema.structs_in_order:
         if struct.name in needed:
-            head = f"{zero(struct)} = {camel(struct.python_name)}"
+            head = f"{zero(struct)} = {types.camel(struct.python_name)}"
             lines += call(head, map(default, struct.fields), 0)
     return "\n".join(lines)
 
 
-def _layout_of_struct(struct: Struct) -> Iterator[str]:
+def _layout_of_struct(struct: types.Struct) -> Iterator[str]:
     fields = (f"{field.python_name}={_kind(field.type, field)}" for field in struct.fields)
     head = f"{_of_struct(struct)} = _Struct"
-    yield from call(head, [camel(struct.python_name), *fields], 0, one_a_line=True)
+    yield from call(head, [types.camel(struct.python_name), *fields], 0, one_a_line=True)
 
 
-def _of_struct(struct: Struct) -> str:
+def _of_struct(struct: types.Struct) -> str:
     return f"_KIND_{struct.python_name.upper()}"
 
 
 def _layout_of(message: Message) -> Iterator[str]:
-    start = [camel(message.python_name), f'"{message.name}"', ids(message)]
+    start = [types.camel(message.python_name), f'"{message.name}"', ids(message)]
     end = [f"since={message.since}"] if message.since > 1 else []
     if not message.fields:
         yield from call(f"{layout(message)} = _Layout", [*start, *end], 0)
@@ -236,7 +217,7 @@ def _layout_of(message: Message) -> Iterator[str]:
     yield ")"
 
 
-def _field(message: Message, field: Field) -> Iterator[str]:
+def _field(message: Message, field: types.Field) -> Iterator[str]:
     yield from (str(field.number), f'"{field.name}"', _kind(field.type, field))
     if message.is_later(field):
         yield f"since={field.since}"
@@ -245,44 +226,40 @@ def _field(message: Message, field: Field) -> Iterator[str]:
         yield f'attribute="{field.python_name}"'
 
 
-def _kind(kind: Type, field: Field | None = None) -> str:
-    """Return the Python expression that creates the object which reads and writes values of a type.
+def _kind(kind: types.Type, field: types.Field | None = None) -> str:
+    """Return a Python expression for the object that encodes and decodes values of a type.
 
     :param field: Field that has this type; None for an element of an array or list.
     """
     match kind:
-        case Integer() if field and field.equals is not None:
+        case types.Integer() if field and field.equals is not None:
             return f"_Constant(_{letter(kind)}, {literal(field.equals)})"
-        case Integer() if field and field.absent is not None:
+        case types.Integer() if field and field.absent is not None:
             return f"_Absent(_{letter(kind)}, {field.absent})"
-        case Float(finite=True):
+        case types.Float(finite=True):
             return f"_Finite(_{letter(kind)})"
-        case Integer() | Float():
+        case types.Integer() | types.Float():
             return f"_Number(_{letter(kind)})"
-        case Bool():
+        case types.Bool():
             return f"_Closed(_{letter(kind)}, {by_number(kind)})"
-        case Enum(closed=False):
+        case types.Enum(closed=False):
             return f"_Open(_{letter(kind)}, {by_number(kind)})"
-        case Enum(values=values):
-            sinces = f", {_since(kind)}" if any(value.since > 1 for value in values) else ""
-            return f"_Closed(_{letter(kind)}, {by_number(kind)}{sinces})"
-        case Flags(bits=bits, closed=closed):
-            grown = closed and any(bit.since > 1 for bit in bits)
+        case types.Enumerated(members=members, closed=closed):
+            grown = closed and any(member.since > 1 for member in members)
             sinces = f", {_since(kind)}" if grown else ""
-            return f"_Bits(_{letter(kind)}, {by_number(kind)}{sinces})"
-        case Struct():
+            name = "_Bits" if isinstance(kind, types.Flags) else "_Closed"
+            return f"{name}(_{letter(kind)}, {by_number(kind)}{sinces})"
+        case types.Struct():
             return _of_struct(kind)
-        case Array(is_octets=True, count=count):
+        case types.Array(is_octets=True, count=count):
             return f"_Octets({count})"
-        case Array(element=element, count=count):
+        case types.Array(element=element, count=count):
             return f"_Array({_kind(element)}, {count})"
-        case Bytes(maximum=maximum, nul=nul):
-            return f"_Bytes({maximum}, nul={nul})"
-        case Text(maximum=maximum, nul=nul):
-            return f"_Text({maximum}, nul={nul})"
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+        case types.Bytes(maximum=maximum, nul=nul) | types.Text(maximum=maximum, nul=nul):
+            return f"_{kind.name.capitalize()}({maximum}, nul={nul})"
+        case types.ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
             return f"_List(_Bytes({item}, nul={nul}), {items}, {total})"
-        case List(element=element, max_items=items):
+        case types.List(element=element, max_items=items):
             return f"_List({_kind(element)}, {items})"
-        case Tail(maximum=maximum):
+        case types.Tail(maximum=maximum):
             return f"_Tail({maximum})"

@@ -8,7 +8,7 @@ from microvm_proto.backends.python import runtime
 from microvm_proto.backends.python.naming import header_names
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Schema
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 
 def seal(schema: Schema) -> str:
@@ -18,24 +18,22 @@ def seal(schema: Schema) -> str:
         for seed, since in schema.older_seeds
     )
     seed = f"{''.join(older)}    return 0x{schema.seed:X}"
-    return for_framing(_SEAL, schema.framing).replace("@seed@", seed)
+    return variant(_SEAL, schema.framing).replace("@seed@", seed)
 
 
-def sealed(framing: Framing, frame: str) -> str:
-    """Return the Python expression for the bytes of a frame as sent, with checksum and COBS.
-
-    :param frame: Python expression for the header and the body of the frame.
-    """
+def sealed(framing: Framing, header_and_body: str) -> str:
+    """Return the Python expression that adds the checksum and the COBS encoding to a frame."""
     if framing.check_size:
-        return f"_sealed({frame}, version)"
-    return f"_stuffed({frame})" if framing.kind == "cobs" else frame
+        return f"_sealed({header_and_body}, version)"
+    return f"_stuffed({header_and_body})" if framing.kind == "cobs" else header_and_body
 
 
 def decoder(framing: Framing) -> str:
     """Generate the Python decoder, which finds frames in received bytes."""
     code = _DECODER if framing.resynchronises else runtime.DECODER
-    code = code.replace("@version@\n", runtime.VERSION.lstrip("\n"))
-    code = for_framing(code.replace("@refused@\n", runtime.REFUSED.lstrip("\n")), framing)
+    for name in ("init", "version", "refused"):
+        code = code.replace(f"@{name}@\n", getattr(runtime, name.upper()).lstrip("\n"))
+    code = variant(code, framing)
     names = header_names(framing)
     if not framing.id:
         code = re.sub(r"@header@ = (\S.*\))", r"@header@ = (*\1, 0)", code)
@@ -95,8 +93,8 @@ def _stuffed(frame: bytes) -> bytes:
 
 
 def _unstuffed(data: bytes, most: int) -> bytes | None:
-    # Decodes COBS; returns None if the data ends too early. If there are more than `most` decoded
-    # bytes, returns `most` + 1 of them, so that the caller sees that the frame is too long.
+    # Decodes COBS; returns None if the data ends too early. If more than `most` bytes are decoded,
+    # returns only `most` + 1 of them, so that the caller sees that the frame is too long.
     parts = []
     at, end = 0, len(data)
     while at < end:
@@ -112,13 +110,13 @@ def _unstuffed(data: bytes, most: int) -> bytes | None:
 @end
 @if check
 def _seed(version: int) -> int:
-    # The number that the checksum is XORed with. It identifies the schema and version, so that a
-    # decoder rejects frames of a sender that has another schema.
+    # Returns the number with which checksums are XORed. It identifies the schema and version, so
+    # that a decoder rejects frames of a sender that has another schema.
 @seed@
 
 
 def _seed_of(frame: bytes) -> int:
-    # The number with which the sender has XORed the checksum of the frame.
+    # Returns the number with which the sender has XORed the checksum of the frame.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
@@ -181,17 +179,7 @@ class Decoder:
     :ivar error: Error of the last frame or bytes that were rejected, or None.
     """
 
-    def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Create a decoder of the messages from one end.
-
-        :param sender: Name of the end, one of END_NAMES.
-        :param version: Version of the protocol that both sides agreed on.
-        :raises ValueError: Raised if the end or the version does not exist.
-        """
-        if sender not in END_NAMES:
-            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
-        self._sender = sender
-        self.version = version
+@init@
         self.frames = self.bad = self.skipped = 0
         self.error: DecodeError | None = None
 @if check
@@ -233,13 +221,15 @@ class Decoder:
         frame, self._frame = self._frame, None
         return None if frame is None else self._decoded(frame, len(frame))
 @end
-@if cobs
+@if cobs stream
     def receive_data(self, data: bytes) -> None:
         """Add the next bytes of the stream."""
+@if cobs
         if self._beyond:
             end = data.find(0)
             self._beyond += len(data) if end < 0 else end
             data = b"" if end < 0 else data[end:]
+@end
         del self._data[: self._at]
         self._data += data
         self._at = 0
@@ -249,6 +239,8 @@ class Decoder:
 
         A tail is a view of the bytes of its frame. All other values are copies.
         """
+@end
+@if cobs
         while (end := self._data.find(0, self._at)) >= 0:
             stuffed = bytes(self._data[self._at : end])
             self._at = end + 1
@@ -260,24 +252,13 @@ class Decoder:
                     self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
                 elif (message := self._decoded(frame, size)) is not None:
                     return message
-        # If a frame is too long, only as many bytes are kept as are needed to reject it.
+        # If a frame is too long, keep only as many bytes of it as are needed to reject it.
         most = self._longest + self._longest // 254 + 3
         self._beyond += max(0, len(self._data) - self._at - most)
         del self._data[self._at + most :]
         return None
 @end
 @if stream
-    def receive_data(self, data: bytes) -> None:
-        """Add the next bytes of the stream."""
-        del self._data[: self._at]
-        self._data += data
-        self._at = 0
-
-    def next_message(self) -> Message | None:
-        """Return the next complete message, or None if more bytes are needed.
-
-        A tail is a view of the bytes of its frame. All other values are copies.
-        """
         while self._at + HEADER_SIZE <= len(self._data):
             @header@ = _HEADER.unpack_from(self._data, self._at)
             rule = self._own.get(number)
@@ -293,7 +274,7 @@ class Decoder:
             if not is_own and not self._is_foreign(seed):
                 self._skip(DecodeError(Fault.BAD_CHECK, end))
                 continue
-            # The checksum shows that the frame ends here, so decoding continues behind it.
+            # The checksum proves where the frame ends, so continue behind it, even if it is bad.
             self._at += size
             self._searching = False
             try:
@@ -308,7 +289,7 @@ class Decoder:
         return None
 
     def _skip(self, error: DecodeError) -> None:
-        # No frame begins at this byte. Try the next byte.
+        # No frame begins at the current byte, so try the next byte.
         self._at += 1
         if not self._searching:
             self.bad += 1
@@ -351,7 +332,7 @@ class Decoder:
 @end
 @if sequence
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A number lower than the expected one means that a datagram is late, not that one is lost.
+        # A sequence number that is too low belongs to a late datagram, so none was lost.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

@@ -40,8 +40,8 @@ TYPE_VARIABLE = '_T = TypeVar("_T")'
 
 FROZEN = """
 class _Fields:
-    # Makes the functions of `dataclasses` work with a class. The fields are listed on first use,
-    # because importing that module takes long.
+    # Lists the fields of a class, so that the functions of `dataclasses` work with the class. The
+    # list is made on first use, because importing that module takes long.
     def __get__(self, instance: object, kind: Any) -> Any:
         from dataclasses import field, make_dataclass
 
@@ -61,9 +61,9 @@ class _Fields:
 
 @dataclass_transform(frozen_default=True)
 class _Frozen:
-    # The base of immutable classes, which behave like frozen ones of `dataclasses`. Setting each
-    # field with `object.__setattr__` would take most of the time of decoding. So an instance is
-    # created from a mutable class with the same slots, and its `__class__` is changed at the end.
+    # The base class of immutable classes, which behave like frozen dataclasses. Setting each field
+    # with `object.__setattr__` would take most of the time of decoding. So an instance is created
+    # from a mutable class with the same slots, and its `__class__` is changed at the end.
     __slots__: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[Any] = _Fields()
@@ -72,7 +72,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Set both methods: if only one is set, Python looks up the other on every call.
+            # Define both methods: with only one of them, Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -112,7 +112,7 @@ _new = object.__new__
 """
 
 FAST = """
-# Frequent lengths, encoded: looking up a length is faster than packing it.
+# The encodings of frequent lengths. Looking up a length is faster than packing it.
 _LENGTHS = tuple(_@I@.pack(length) for length in range(@frequent@))
 
 
@@ -120,8 +120,8 @@ class _Fallback(Exception):
     pass
 
 
-# The fast code of a message accepts only valid input. If it raises one of these exceptions, the
-# layout of the message, which knows every rule, encodes or decodes the message again.
+# The fast code of a message handles only valid input. If it raises one of these exceptions, the
+# `_Layout` of the message, which checks every rule, encodes or decodes the message again.
 _FALLBACK_ON = (_Fallback, struct.error, LookupError@more@)
 
 
@@ -132,7 +132,7 @@ def _put(value: bytes, maximum: int, nul: bool) -> bytes:
 
 
 def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
-    # A list of at most `safe_size` bytes cannot exceed any of its bounds.
+    # A list whose encoding has at most `safe_size` bytes is within all bounds of its type.
     parts = [_LENGTHS[len(items)]]
     for item in items:
         parts.append(_LENGTHS[len(item)])
@@ -219,8 +219,9 @@ def _exactly(value: bytes, size: int) -> bytes:
 
 FLAGS = """
 class _Flags(dict[int, Any]):
-    # Maps numbers to flags. The class of the flags keeps every combination forever. To limit the
-    # memory that a peer can use up, further combinations are created without calling the class.
+    # Maps numbers to instances of an `IntFlag`. Such a class keeps each combination of flags for
+    # which it is called. After 1,024 combinations, instances are created without calling the class,
+    # so that a peer cannot use up memory.
     def __init__(self, kind: type[enum.IntFlag], mask: int) -> None:
         super().__init__((int(flag), flag) for flag in kind)
         self.kind = kind
@@ -239,8 +240,8 @@ class _Flags(dict[int, Any]):
 
 RULE = """
 class _Rule:
-    # How to check and decode a message in the versions from `since` on, up to the next rule with
-    # the same number.
+    # A rule for checking and decoding a message. It applies to the versions from `since` on, up to
+    # the next rule with the same number.
     def __init__(
         self,
         number: int,
@@ -267,17 +268,7 @@ class Decoder:
     addition to the last chunk. It checks the length of a frame before it stores any of its body.
     """
 
-    def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Create a decoder of the messages from one end.
-
-        :param sender: Name of the end, one of END_NAMES.
-        :param version: Version of the protocol that both sides agreed on.
-        :raises ValueError: Raised if the end or the version does not exist.
-        """
-        if sender not in END_NAMES:
-            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
-        self._sender = sender
-        self.version = version
+@init@
         self._chunk = b""
         self._at = 0
         self._partial = bytearray()
@@ -351,6 +342,20 @@ class Decoder:
         return True
 
 @refused@
+'''
+
+INIT = '''
+    def __init__(self, sender: str, version: int = VERSION) -> None:
+        """Create a decoder of the messages from one end.
+
+        :param sender: Name of the end, one of END_NAMES.
+        :param version: Version of the protocol that both sides agreed on.
+        :raises ValueError: Raised if the end or the version does not exist.
+        """
+        if sender not in END_NAMES:
+            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
+        self._sender = sender
+        self.version = version
 '''
 
 VERSION = '''

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 
 class Shared(str):
-    """Python code that is the same for every schema: definitions with two empty lines between.
+    """Python code that every module could contain: definitions with two empty lines between them.
 
     A text of this class tells :func:`needed` that it may remove the definitions that a module does
     not use.
@@ -21,7 +21,7 @@ class Shared(str):
 
 
 def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
-    """Return a module's `parts` without the shared definitions that the module does not use.
+    """Return the texts `parts` of a module without the shared definitions that nothing uses.
 
     Also return the words that occur in these parts.
 

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 from microvm_proto.backends.python.naming import by_number, kinds, letter, of_format
 from microvm_proto.schema import Schema
-from microvm_proto.types import Bool, Enum, Flags, Scalar, camel
+from microvm_proto.types import Bool, Enumerated, Flags, Scalar, camel
 
 
 def tables(schema: Schema, formats: Iterable[str]) -> str:
-    """Generate a Python codec's `struct.Struct` objects, and dictionaries from numbers to values.
+    """Generate a codec's `struct.Struct` objects, and its dictionaries from numbers to values.
 
-    :param formats: Further formats of the module `struct` that the codec needs, for several values.
+    :param formats: Formats that the codec needs besides those for single values.
     """
     found = [kind for kind in kinds(schema) if isinstance(kind, Scalar)]
     names = {letter(schema.prefix), *map(letter, found), *formats}
@@ -26,16 +26,16 @@ def tables(schema: Schema, formats: Iterable[str]) -> str:
         f'{of_format(name)} = struct.Struct("<{name}")'
         for name in sorted(names, key=lambda name: (len(name), name))
     ]
-    named = {by_number(kind): kind for kind in found if isinstance(kind, Bool | Enum | Flags)}
+    named = {by_number(kind): kind for kind in found if isinstance(kind, Bool | Enumerated)}
     lines += [f"{name} = {_by_number(kind)}" for name, kind in named.items()]
     return "\n".join(lines)
 
 
-def _by_number(kind: Bool | Enum | Flags) -> str:
+def _by_number(kind: Bool | Enumerated) -> str:
     match kind:
         case Bool():
             return "{0: False, 1: True}"
-        case Enum():
-            return f"{{int(value): value for value in {camel(kind.python_name)}}}"
         case Flags(closed=closed, mask=mask, base=base):
             return f"_Flags({camel(kind.python_name)}, 0x{mask if closed else base.maximum:X})"
+        case Enumerated():
+            return f"{{int(value): value for value in {camel(kind.python_name)}}}"

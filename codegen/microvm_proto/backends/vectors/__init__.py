@@ -19,7 +19,7 @@ from microvm_proto.backends.vectors.values import (
     values_of,
 )
 from microvm_proto.faults import FAULTS
-from microvm_proto.frame import Malformed, Value, pack, read, write
+from microvm_proto.frame import Malformed, Value, examine, pack, write
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Output, Schema
 
@@ -88,10 +88,11 @@ def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _variations(message: Message, max_id: int) -> Iterator[tuple[str, int, dict[str, Value]]]:
-    """Yield variations of a message to test: a name, an id up to `max_id`, and values of fields.
+    """Yield the name, the id and the field values of each variation of a message to test.
 
-    In two variations, all fields have their lowest or their highest values. In each other
-    variation, one field has another value, and the other fields have their lowest values.
+    The highest id is `max_id`. In two variations, all fields have their lowest or their highest
+    values. In each other variation, one field has another value, and the other fields have their
+    lowest values.
     """
     choices = {field.name: values_of(field) for field in message.fields if field.equals is None}
     least = {name: next(iter(values.values())) for name, values in choices.items()}
@@ -114,11 +115,11 @@ def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
     )
     codes = {fault.name: fault.number for fault in FAULTS}
     for name, fault, sender, frame in candidates:
-        found = _fault(schema, frame, sender)
+        _, found = examine(schema, frame, sender)
         # Skip the frame if a decoder must report another fault first. For example, a tail, which is
         # the rest of the body, can make the whole body too long. Then a decoder reports the fault
         # of the body, and not that of the tail.
-        if found is not None and found.fault.name == fault:
+        if isinstance(found, Malformed) and found.fault.name == fault:
             yield {
                 "name": f"{name}: {fault}",
                 "sender": sender,
@@ -128,15 +129,6 @@ def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
                 "offset": found.offset,
                 "field": found.number,
             }
-
-
-def _fault(schema: Schema, frame: bytes, sender: str) -> Malformed | None:
-    try:
-        for _ in read(schema, frame, sender):
-            pass
-    except Malformed as error:
-        return error
-    return None
 
 
 def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
@@ -174,20 +166,16 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
 
 
 def _faulty_headers(
-    schema: Schema, message: Message, right: bytes, body: bytes
+    schema: Schema, message: Message, valid: bytes, body: bytes
 ) -> Iterator[_Candidate]:
-    """Yield variants of the valid frame `right`, each with a fault in its header.
-
-    :param right: Valid frame of the message.
-    :param body: Body of the valid frame.
-    """
+    """Yield variants of the frame `valid`, which contains `body`, with a fault in the header."""
     name, number, sender = message.name, message.number, _sender(schema, message)
     other = next(end for end in schema.ends if end != sender)
     framing, id_, over = schema.framing, _least_id(message), message.max_body + 1
     wrong_id = 0 if message.id == "required" else min(1, framing.max_id)
     too_long = min(over, framing.max_length)
 
-    yield name, "bad_direction", other, right
+    yield name, "bad_direction", other, valid
     all_wrong = write(schema, number, wrong_id, b"", flags=1, length=too_long)
     yield f"{name}, and other faults", "bad_direction", other, all_wrong
     if "flags" in framing.features:

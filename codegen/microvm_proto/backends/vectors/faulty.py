@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
+from microvm_proto import types
 from microvm_proto.backends.vectors.values import (
     full,
     is_large,
@@ -14,23 +15,6 @@ from microvm_proto.backends.vectors.values import (
     unknown,
 )
 from microvm_proto.frame import pack
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Scalar,
-    Struct,
-    Tail,
-    Text,
-    Type,
-)
 
 Faulty: TypeAlias = tuple[str, str, bytes]
 """Description of the error, name of the fault, and invalid bytes."""
@@ -66,8 +50,8 @@ _ILL_FORMED = {
 }
 
 
-def faulty_fields(fields: Sequence[Field]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield bodies in which one field has an invalid value.
+def faulty_fields(fields: Sequence[types.Field]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield bodies of a message with these fields, in each of which one value is invalid.
 
     Each result is a tuple of the field's name with a description of the error, the name of the
     fault, and the bytes of all fields.
@@ -75,7 +59,7 @@ def faulty_fields(fields: Sequence[Field]) -> Iterator[tuple[str, str, bytes]]:
     yield from _fields(fields, set() if is_large(fields) else None)
 
 
-def _fields(fields: Sequence[Field], seen: set[object] | None) -> Iterator[Faulty]:
+def _fields(fields: Sequence[types.Field], seen: set[object] | None) -> Iterator[Faulty]:
     whole = [least_bytes(field) for field in fields]
     for at, field in enumerate(fields):
         before, after = b"".join(whole[:at]), b"".join(whole[at + 1 :])
@@ -84,21 +68,21 @@ def _fields(fields: Sequence[Field], seen: set[object] | None) -> Iterator[Fault
             yield f"{field.name}{label}", fault, before + data + rest
 
 
-def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
-    """Yield invalid encodings of a type, each with its fault, unless the type was `seen` before.
+def _value(kind: types.Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
+    """Yield invalid encodings of a type, each with its fault, unless `seen` contains the type.
 
     Decoders must report this fault. Each result also has a description of the error, which begins
     with the path to the error in the value, such as the name of a field in a struct.
 
     :param equals: The only valid value of the field if it is a constant; otherwise None.
-    :param seen: Rules of types whose faults have been yielded already. Such types are skipped, and
-        new rules are added. None to yield the faults of every type.
+    :param seen: Rules of types whose faults have been yielded already. New rules are added. None to
+        yield the faults of every type.
     """
     match kind:
-        case Struct(fields=fields):
+        case types.Struct(fields=fields):
             yield from _labelled(".", _fields(fields, seen))
             return
-        case Array(is_octets=False, element=element, count=count):
+        case types.Array(is_octets=False, element=element, count=count):
             yield from _elements(element, sorted({0, count - 1}), count, seen)
             return
     is_seen = seen is not None and _rule(kind, equals) in seen
@@ -106,7 +90,7 @@ def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator
         seen.add(_rule(kind, equals))
     if not is_seen:
         yield from _labelled(", ", _leaf(kind, equals))
-    if isinstance(kind, List):
+    if isinstance(kind, types.List):
         for items in range(1, min(kind.max_items, 2) + 1):
             start = pack(kind.prefix, items)
             found = _elements(kind.element, [items - 1], items, seen)
@@ -114,12 +98,12 @@ def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator
 
 
 def _elements(
-    element: Scalar | Struct, indices: Sequence[int], count: int, seen: set[object] | None
+    element: types.Scalar | types.Struct,
+    indices: Sequence[int],
+    count: int,
+    seen: set[object] | None,
 ) -> Iterator[Faulty]:
-    """Yield encodings of `count` elements, of which one, at an index in `indices`, is invalid.
-
-    :param seen: As the parameter of :func:`_value`.
-    """
+    """Yield encodings of `count` elements, with an invalid element at one of the `indices`."""
     whole = pack(element, least(element))
     for at in indices:
         for label, fault, data in _value(element, None, seen):
@@ -127,54 +111,60 @@ def _elements(
             yield f"[{at}]{label}", fault, whole * at + data + rest
 
 
-def _rule(kind: Type, equals: int | None) -> object:
-    """Return a key that is the same for all types of fields that can have the same faults.
+def _rule(kind: types.Type, equals: int | None) -> object:
+    """Return a key that is equal for all types that can have the same faults.
 
-    :param equals: The only valid value of the field if it is a constant; otherwise None. A constant
-        has another key than other fields of the type.
+    A constant, a field whose only valid value is `equals`, has another key than other fields.
     """
     match kind:
-        case Enum(closed=rule) | Flags(closed=rule) | Float(finite=rule):
+        case types.Enum(closed=rule) | types.Flags(closed=rule) | types.Float(finite=rule):
             return type(kind), rule
-        case Bytes(nul=rule) | Text(nul=rule) | ByteList(nul=rule):
+        case types.Bytes(nul=rule) | types.Text(nul=rule) | types.ByteList(nul=rule):
             return type(kind), rule
     return type(kind), equals is None
 
 
-def _leaf(kind: Type, equals: int | None) -> Iterator[Faulty]:
+def _leaf(kind: types.Type, equals: int | None) -> Iterator[Faulty]:
     match kind:
-        case Integer() | Float() | Bool() | Enum() | Flags() | Array():
+        case (
+            types.Integer()
+            | types.Float()
+            | types.Bool()
+            | types.Enum()
+            | types.Flags()
+            | types.Array()
+        ):
             yield from _cut(bytes(kind.size))
     match kind:
-        case Integer() if equals is not None:
+        case types.Integer() if equals is not None:
             right = pack(kind, equals)
             yield "lowest bit", "unknown_value", bytes([right[0] ^ 1]) + right[1:]
             yield "highest bit", "unknown_value", right[:-1] + bytes([right[-1] ^ 0x80])
-        case Float(finite=True, exponent=infinity, bits=bits):
+        case types.Float(finite=True, exponent=infinity, bits=bits):
             sign = bits.maximum // 2 + 1
             yield "infinity", "not_finite", pack(kind, infinity)
             yield "-infinity", "not_finite", pack(kind, sign | infinity)
             yield "NaN", "not_finite", pack(kind, quiet_nan(kind))
             yield "signalling NaN", "not_finite", pack(kind, infinity | 1)
-        case Bool():
+        case types.Bool():
             yield from ((str(number), "unknown_value", bytes([number])) for number in (2, 255))
-        case Enum(base=base, closed=True):
-            for number in unknown(kind, base):
+        case types.Enum(base=base, closed=True):
+            for number in unknown(kind):
                 yield str(number), "unknown_value", pack(base, number)
-        case Flags(base=base, closed=True, mask=mask) if mask != base.maximum:
+        case types.Flags(base=base, closed=True, mask=mask) if mask != base.maximum:
             other = base.maximum & ~mask
             numbers = {other & -other, 1 << other.bit_length() - 1, base.maximum}
             for number in sorted(numbers):
                 yield f"{number:#x}", "unknown_value", pack(base, number)
-        case Bytes(maximum=maximum, nul=nul):
+        case types.Bytes(maximum=maximum, nul=nul):
             yield from _octets(maximum, kind.prefix, nul=nul)
-        case Text():
+        case types.Text():
             yield from _text(kind)
-        case ByteList():
+        case types.ByteList():
             yield from _byte_list(kind)
-        case List():
+        case types.List():
             yield from _count(kind)
-        case Tail(maximum=maximum):
+        case types.Tail(maximum=maximum):
             yield f"{maximum + 1} bytes", "too_long", b"a" * (maximum + 1)
 
 
@@ -188,7 +178,7 @@ def _cut(whole: bytes) -> Iterator[Faulty]:
         yield f"{size} of {len(whole)} bytes", "truncated", whole[:size]
 
 
-def _octets(maximum: int, prefix: Integer, *, nul: bool) -> Iterator[Faulty]:
+def _octets(maximum: int, prefix: types.Integer, *, nul: bool) -> Iterator[Faulty]:
     yield from _labelled("length, ", _cut(bytes(prefix.size)))
     for size in sorted({1, maximum}):
         data = pack(prefix, size) + b"a" * (size - 1)
@@ -205,14 +195,14 @@ def _octets(maximum: int, prefix: Integer, *, nul: bool) -> Iterator[Faulty]:
             yield label, "embedded_nul", pack(prefix, len(value)) + value
 
 
-def _above(maximum: int, prefix: Integer) -> list[int]:
+def _above(maximum: int, prefix: types.Integer) -> list[int]:
     """Return the lowest and the highest length above `maximum` that a length prefix can hold."""
     return sorted({maximum + 1, prefix.maximum}) if maximum < prefix.maximum else []
 
 
-def _text(kind: Text) -> Iterator[Faulty]:
+def _text(kind: types.Text) -> Iterator[Faulty]:
     yield from _octets(kind.maximum, kind.prefix, nul=kind.nul)
-    octets = Bytes(kind.maximum, kind.nul, kind.prefix)
+    octets = types.Bytes(kind.maximum, kind.nul, kind.prefix)
     for label, data in _ILL_FORMED.items():
         last = kind.maximum - len(data)
         for at in sorted({0, last}) if last >= 0 else ():
@@ -223,13 +213,13 @@ def _text(kind: Text) -> Iterator[Faulty]:
         yield "invalid UTF-8, then a NUL", fault, pack(octets, b"\xff\0")
 
 
-def _count(kind: ByteList | List) -> Iterator[Faulty]:
+def _count(kind: types.ByteList | types.List) -> Iterator[Faulty]:
     yield from _labelled("count, ", _cut(bytes(kind.prefix.size)))
     for count in _above(kind.max_items, kind.prefix):
         yield f"{count} items", "too_many", pack(kind.prefix, count)
 
 
-def _byte_list(kind: ByteList) -> Iterator[Faulty]:
+def _byte_list(kind: types.ByteList) -> Iterator[Faulty]:
     yield from _count(kind)
     prefix = kind.prefix
     # Test the invalid item as the only item of the list, and after a valid item.

@@ -42,7 +42,7 @@ _LONGEST = 64
 def streams(schema: Schema) -> Iterator[dict[str, Any]]:
     """Yield test vectors: damaged streams, and the messages and counters expected of a receiver."""
     for end in schema.ends:
-        for message in _sent_by(schema, end)[:1]:
+        for message in schema.sent_by(end)[:1]:
             for name, pieces in _disturbed(schema, message, end):
                 receiver = FrameReceiver(schema, end)
                 found = [piece for data in _fed(schema, pieces) for piece in receiver.receive(data)]
@@ -62,14 +62,14 @@ def streams(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
-    """Return what to pass to a receiver: each piece as a datagram, or all joined to one stream."""
+    """Return the byte strings to pass to a receiver: each datagram, or the whole stream."""
     return [*pieces] if schema.framing.kind == "datagram" else [b"".join(pieces)]
 
 
 def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield test vectors: a frame, and for each of its bits the counters after inverting it."""
+    """Yield test vectors: a frame, and a receiver's counters for each of its bits, if inverted."""
     for end in schema.ends:
-        for message in _sent_by(schema, end)[:_MOST]:
+        for message in schema.sent_by(end)[:_MOST]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))
             longest = schema.framing.wire_size(schema.max_body_from(end))
             more = longest // len(frame) if schema.framing.kind == "stream" else 0
@@ -93,10 +93,6 @@ def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
                 "behind": [compact(each) for each in behind],
                 "counts": [[each, len([*again])] for each, again in itertools.groupby(counts)],
             }
-
-
-def _sent_by(schema: Schema, end: str) -> list[Message]:
-    return [message for message in schema.messages if message.sender in (end, "both")]
 
 
 def _ahead(schema: Schema) -> bytes:
@@ -139,6 +135,6 @@ def _disturbed(schema: Schema, message: Message, end: str) -> Iterator[tuple[str
     yield "sequence numbers that wrap around", [*right[254:], *right[:2]]
     yield "two frames out of order", [right[0], right[2], right[1], right[3]]
     yield "the same frame twice", [right[0], right[0], right[1]]
-    for opposite in _sent_by(schema, next(each for each in schema.ends if each != end))[:1]:
+    for opposite in schema.sent_by(next(each for each in schema.ends if each != end))[:1]:
         if opposite.sender != "both":
             yield "frames of the other end", [right[0], _frame(schema, opposite, 1), right[1]]

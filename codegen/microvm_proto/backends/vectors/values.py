@@ -4,23 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from microvm_proto import types
 from microvm_proto.frame import Value, pack
-from microvm_proto.types import (
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Struct,
-    Tail,
-    Text,
-    Type,
-)
 
 MAX_FILLED = 1 << 16
 """Maximum number of values in a list, or of bytes in a body, up to which a vector fills it."""
@@ -39,65 +24,66 @@ _BORDERS = [0x01, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x1
 """The first and the last character of each length in UTF-8, and those next to the surrogates."""
 
 
-def values_of(field: Field) -> dict[str, Value]:
+def values_of(field: types.Field) -> dict[str, Value]:
     """Return the values of a field to test, each with its name.
 
     The lowest comes first, the highest last.
     """
-    if field.absent is None:
-        return values(field.type)
     known = values(field.type)
-    return {**dict([*known.items()][:-1]), "absent": field.absent, **dict([*known.items()][-1:])}
+    if field.absent is None:
+        return known
+    *lower, highest = known.items()
+    return dict([*lower, ("absent", field.absent), highest])
 
 
-def least(kind: Type) -> Value:
+def least(kind: types.Type) -> Value:
     """Return the lowest value of a type, which is the first one to test."""
     return next(iter(values(kind).values()))
 
 
-def values(kind: Type) -> dict[str, Value]:
+def values(kind: types.Type) -> dict[str, Value]:
     """Return the values of a type to test, each with its name.
 
     The lowest comes first, the highest last.
     """
     match kind:
-        case Integer(size=size, minimum=low, maximum=high):
+        case types.Integer(size=size, minimum=low, maximum=high):
             counted = int.from_bytes(range(1, size + 1), "little")
             edges = {"smallest": low, "-1": -1} if low else {"smallest": low}
             return {**edges, "bytes in order": counted, "largest": high}
-        case Float():
+        case types.Float():
             return _floats(kind)
-        case Bool():
+        case types.Bool():
             return {"false": 0, "true": 1}
-        case Enum(base=base, closed=closed):
-            known: dict[str, Value] = {value.name: value.number for value in kind.values}
-            return known if closed else known | {f"unknown {n}": n for n in unknown(kind, base)}
-        case Flags():
+        case types.Flags():
             return _bits(kind)
-        case Struct(fields=fields):
+        case types.Enumerated(closed=closed):
+            known: dict[str, Value] = {value.name: value.number for value in kind.members}
+            return known if closed else known | {f"unknown {n}": n for n in unknown(kind)}
+        case types.Struct(fields=fields):
             return _structs(fields)
-        case Array():
+        case types.Array():
             return _arrays(kind)
-        case Bytes(maximum=maximum, nul=nul):
+        case types.Bytes(maximum=maximum, nul=nul):
             return _octets(maximum, nul=nul)
-        case Text(maximum=maximum, nul=nul):
+        case types.Text(maximum=maximum, nul=nul):
             return _texts(maximum, nul=nul)
-        case Tail(maximum=maximum):
+        case types.Tail(maximum=maximum):
             return _octets(maximum, nul=True)
-        case ByteList():
+        case types.ByteList():
             return dict(_byte_lists(kind))
-        case List():
+        case types.List():
             return dict(_lists(kind))
 
 
-def least_bytes(field: Field) -> bytes:
+def least_bytes(field: types.Field) -> bytes:
     """Return the encoding of the lowest value of a field."""
     value = least(field.type) if field.equals is None else field.equals
     return pack(field.type, value)
 
 
 def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield combinations of field values, as few as suffice to test each value once.
+    """Yield as few combinations of fields' values as suffice to test each value once.
 
     :param choices: The values to test of each field, by the names of the fields and values.
     """
@@ -107,21 +93,21 @@ def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, 
         yield f"value {row + 1} of each field", values
 
 
-def unknown(kind: Enum, base: Integer) -> list[int]:
-    """Return numbers that an enum lacks: next to its values, and the limits of the type `base`."""
-    known = {value.number for value in kind.values}
+def unknown(kind: types.Enumerated) -> list[int]:
+    """Return numbers that an enum lacks: those next to its values, and the limits of its type."""
+    base, known = kind.base, {value.number for value in kind.members}
     near = {number + step for number in known for step in (-1, 1)}
     inside = {number for number in near if base.minimum <= number <= base.maximum}
     return sorted((inside | {base.minimum, base.maximum}) - known)
 
 
-def quiet_nan(kind: Float) -> int:
+def quiet_nan(kind: types.Float) -> int:
     """Return the bits of a quiet NaN, the kind of NaN that no conversion changes."""
     lowest = kind.exponent & -kind.exponent
     return kind.exponent | lowest >> 1
 
 
-def full(kind: ByteList) -> tuple[bytes, ...]:
+def full(kind: types.ByteList) -> tuple[bytes, ...]:
     """Return the items of a list of byte strings that is as large as all its bounds allow.
 
     The result is empty if the maximum total size has room for more than `MAX_FILLED` of the
@@ -141,42 +127,42 @@ def full(kind: ByteList) -> tuple[bytes, ...]:
     return tuple(b"a" * size for size in sizes[: kind.max_items])
 
 
-def is_large(fields: Iterable[Field]) -> bool:
+def is_large(fields: Iterable[types.Field]) -> bool:
     """Return True if the fields have too many values to test each in a vector of its own."""
     return sum(_leaves(field.type) for field in fields) > _MAX_LEAVES
 
 
-def is_huge(fields: Iterable[Field]) -> bool:
+def is_huge(fields: Iterable[types.Field]) -> bool:
     """Return True if a body with these fields always has too many values for a test vector."""
     return sum(_count(field.type) for field in fields) > _MAX_VALUES
 
 
-def _count(kind: Type) -> int:
+def _count(kind: types.Type) -> int:
     """Return the number of values in a struct or an array; 1 for types without elements."""
     match kind:
-        case Struct(fields=fields):
+        case types.Struct(fields=fields):
             return sum(_count(field.type) for field in fields)
-        case Array(is_octets=False, element=element, count=count):
+        case types.Array(is_octets=False, element=element, count=count):
             return count * _count(element)
     return 1
 
 
-def _leaves(kind: Type) -> int:
+def _leaves(kind: types.Type) -> int:
     """Return how many values of a type are tested separately, including its elements and fields.
 
     At most two elements of an array or list are tested.
     """
     match kind:
-        case Struct(fields=fields):
+        case types.Struct(fields=fields):
             return sum(_leaves(field.type) for field in fields)
-        case Array(is_octets=False, element=element, count=count):
+        case types.Array(is_octets=False, element=element, count=count):
             return min(count, 2) * _leaves(element)
-        case List(element=element):
+        case types.List(element=element):
             return 1 + 2 * _leaves(element)
     return 1
 
 
-def _floats(kind: Float) -> dict[str, Value]:
+def _floats(kind: types.Float) -> dict[str, Value]:
     sign, infinity = 1 << 8 * kind.size - 1, kind.exponent
     one = infinity >> 1 & infinity
     edges: dict[str, Value] = {"zero": 0, "-0": sign, "1": one, "-1": sign | one, "subnormal": 1}
@@ -187,21 +173,21 @@ def _floats(kind: Float) -> dict[str, Value]:
     return edges | {"largest": infinity - 1}
 
 
-def _bits(kind: Flags) -> dict[str, Value]:
-    found: dict[str, Value] = {"none": 0, **{bit.name: bit.mask for bit in kind.bits}}
+def _bits(kind: types.Flags) -> dict[str, Value]:
+    found: dict[str, Value] = {"none": 0, **{bit.name: bit.mask for bit in kind.members}}
     if not kind.closed and kind.mask != kind.base.maximum:
         found["unknown bits"] = kind.base.maximum & ~kind.mask
     return found | {"every bit": kind.mask if kind.closed else kind.base.maximum}
 
 
-def _structs(fields: Sequence[Field]) -> dict[str, Value]:
+def _structs(fields: Sequence[types.Field]) -> dict[str, Value]:
     choices = {field.name: values_of(field) for field in fields}
     most = {name: list(values.values())[-1] for name, values in choices.items()}
     return {**dict(combined(choices)), "the most": most}
 
 
-def _arrays(kind: Array) -> dict[str, Value]:
-    """Return arrays to test. Each test value of an element comes first in one, and last in one.
+def _arrays(kind: types.Array) -> dict[str, Value]:
+    """Return arrays to test: for each test value of an element, one that begins with this value.
 
     For an array of `u8`, whose value is a byte string, only three values are tested.
     """
@@ -229,7 +215,7 @@ def _texts(maximum: int, *, nul: bool) -> dict[str, Value]:
     return {"empty": b""} | found | {"longest": b"a" * maximum}
 
 
-def _byte_lists(kind: ByteList) -> Iterator[tuple[str, Value]]:
+def _byte_lists(kind: types.ByteList) -> Iterator[tuple[str, Value]]:
     room, prefix = kind.max_total, kind.prefix.size
     yield "empty", ()
     if room >= prefix:
@@ -243,7 +229,7 @@ def _byte_lists(kind: ByteList) -> Iterator[tuple[str, Value]]:
         yield "longest", longest
 
 
-def _lists(kind: List) -> Iterator[tuple[str, Value]]:
+def _lists(kind: types.List) -> Iterator[tuple[str, Value]]:
     yield "empty", ()
     elements = values(kind.element)
     for label, value in elements.items():

@@ -18,11 +18,12 @@ from microvm_proto.backends.wireshark.tables import (
 )
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Output, Schema
-from microvm_proto.variants import for_framing
+from microvm_proto.variants import variant
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Generate the Lua file of the dissector."""
+    transport = "UDP" if schema.framing.kind == "datagram" else "TCP"
     values = {
         "source": schema.source,
         "file": output.path.name,
@@ -31,7 +32,8 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         "version": str(schema.version),
         "first": schema.ends[0],
         "second": schema.ends[1],
-        "transport": "UDP" if schema.framing.kind == "datagram" else "TCP",
+        "transport": transport,
+        "ports": f"{transport.lower()}.port",
         "header_size": str(schema.framing.header_size),
         "check_size": str(schema.framing.check_size),
         "seeds": ", ".join(f"{seed:#x}" for _, seed in schema.seeds),
@@ -46,7 +48,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     }
     values |= {each.name: f"header({each.offset}, {each.size})" for each in schema.framing.header}
     values |= {f"{each.name}_at": str(each.offset) for each in schema.framing.header}
-    template = for_framing(DISSECTOR.replace("@cursor@\n", CURSOR.lstrip()), schema.framing)
+    template = variant(DISSECTOR.replace("@cursor@\n", CURSOR.lstrip()), schema.framing)
     text = re.sub("@([a-z_]+)@", lambda match: values[match[1]], template)
     return {output.path.name: text.lstrip("\n")}
 

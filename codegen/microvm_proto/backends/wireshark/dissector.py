@@ -1,4 +1,4 @@
-"""Template of the Wireshark dissector in Lua, with placeholders for what a schema changes."""
+"""Template of the Wireshark dissector in Lua, with placeholders for what depends on a schema."""
 
 from __future__ import annotations
 
@@ -220,30 +220,6 @@ local function show_stuffed(stuffed, pinfo, root)
   pinfo.cols.info:append(" malformed")
 end
 
-function protocol.dissector(buffer, pinfo, root)
-  pinfo.cols.protocol = "@name@"
-  pinfo.cols.info = ""
-  local at = 0
-  while at < buffer:len() do
-    local zero = buffer:raw(at):find("\0", 1, true)
-    if not zero then
-      pinfo.desegment_offset = at
-      pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
-      return
-    end
-    if zero > 1 then show_stuffed(buffer(at, zero - 1):tvb(), pinfo, root) end
-    at = at + zero
-  end
-end
-
-@end
-@if datagram
-function protocol.dissector(buffer, pinfo, root)
-  pinfo.cols.protocol = "@name@"
-  pinfo.cols.info = ""
-  show(buffer, pinfo, root)
-end
-
 @end
 @if stream
 -- Shows the frame at an offset. Returns its size. If the frame is incomplete, returns 0 and the
@@ -287,11 +263,25 @@ local function dissect(buffer, at, pinfo, root)
   return size
 end
 
+@end
 function protocol.dissector(buffer, pinfo, root)
   pinfo.cols.protocol = "@name@"
   pinfo.cols.info = ""
+@if datagram
+  show(buffer, pinfo, root)
+@else
   local at = 0
   while at < buffer:len() do
+@if cobs
+    local zero = buffer:raw(at):find("\0", 1, true)
+    if not zero then
+      pinfo.desegment_offset = at
+      pinfo.desegment_len = DESEGMENT_ONE_MORE_SEGMENT
+      return
+    end
+    if zero > 1 then show_stuffed(buffer(at, zero - 1):tvb(), pinfo, root) end
+    at = at + zero
+@else
     local size, missing = dissect(buffer, at, pinfo, root)
     if not size then
       root:add(fields.dropped, buffer(at))
@@ -303,15 +293,12 @@ function protocol.dissector(buffer, pinfo, root)
       return
     end
     at = at + size
+@end
   end
+@end
 end
 
-@end
-@if datagram
-local ports, current = DissectorTable.get("udp.port"), 0
-@else
-local ports, current = DissectorTable.get("tcp.port"), 0
-@end
+local ports, current = DissectorTable.get("@ports@"), 0
 ports:add_for_decode_as(protocol)
 
 function protocol.prefs_changed()

@@ -44,7 +44,6 @@ _Table: TypeAlias = tuple[str, _Keys]
 class Imported:
     """The schema that was converted from MAVLink, and the definitions that could not be converted.
 
-    :ivar text: Text of the schema, in TOML.
     :ivar left_out: One line for each definition that the schema lacks, which gives the reason.
     """
 
@@ -74,7 +73,6 @@ def _heads(source: str, name: str) -> Iterator[_Table]:
 class _Conversion:
     """A conversion of MAVLink definitions into the TOML tables of a schema.
 
-    :ivar left_out: One line for each definition that the schema lacks, which gives the reason.
     :ivar names: Names of the enums in the schema, by MAVLink's name of the enum and the integer
         type.
     """
@@ -219,10 +217,9 @@ def _smallest(enum: MavlinkEnum) -> str:
 
 
 def _absent(invalid: str, kind: str) -> int | None:
-    """Return the number that means "no value" in a field; None if `invalid` states none.
+    """Return the number that means "no value" in a field; None if MAVLink states none.
 
     :param invalid: Value of MAVLink's attribute `invalid`, such as `UINT16_MAX` or `0`.
-    :param kind: Type of the field in the schema.
     """
     if kind not in INTEGERS:
         return None
