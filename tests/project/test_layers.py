@@ -50,9 +50,10 @@ EXCEPTIONS = {
 
 #: The modules of the generator: each may import only the ones before it.
 PROTO = """
-    types framing variants schema faults positions diagnostics load unknown_type released digest
-    frame stream backends resolve_framing lint resolve_types resolve generate init importers
-    breaking_fields breaking dump source capture segments splitter explain conversation cli
+    types framing variants states schema faults positions diagnostics load unknown_type released
+    digest frame stream backends resolve_framing resolve_states lint resolve_types resolve generate
+    init importers breaking_fields breaking dump source capture segments splitter explain
+    conversation cli
 """.split()
 
 
