@@ -19,7 +19,7 @@ HEARTBEAT = 0.5
 
 @asynccontextmanager
 async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
-    """Context manager: wait for the lock of `path` and hold it; `purpose` appears in messages.
+    """Context manager: wait for the lock of `path` and hold it; `notify` is called if that is long.
 
     While this process holds the lock, it sends heartbeats, which show others its progress.
 

@@ -101,7 +101,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
-    """Return the size of a file or folder on the disk, and the newest modification time in it.
+    """Return the size on the disk, without files in `seen`, and the newest modification time.
 
     :param seen: Device and inode of each file that was counted before. The size omits these files,
         so a file with several hard links counts once.

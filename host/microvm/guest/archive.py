@@ -72,7 +72,7 @@ class ArchiveTree:
     """
 
     def __init__(self, path: str, limits: TransferLimits) -> None:
-        """Create an empty tree, whose content will be unpacked at `path` in the guest."""
+        """Create an empty tree for an archive that is unpacked at `path`, within the `limits`."""
         self.root = ArchiveMember(stat.S_IFDIR | _NEW_FOLDER)
         self.left_out: list[str] = []
         self._path = path

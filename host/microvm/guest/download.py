@@ -84,7 +84,7 @@ class Download:
     """
 
     def __init__(self, source: str, destination: Path) -> None:
-        """Create the staging folder for the file or folder that is received from the guest.
+        """Create a staging folder for `source`, a file or folder in the guest, near `destination`.
 
         If the destination is a folder, the staging folder is created in it, otherwise in its
         parent.

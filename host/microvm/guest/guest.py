@@ -60,10 +60,9 @@ class Guest:
         session: Callable[[], Session] = Session,
         channel: ChannelFactory = Channel,
     ) -> None:
-        """Create a guest without a connection; `session` and `channel` create its protocol state.
+        """Create a guest without a connection. Errors contain the text that `console_tail` returns.
 
-        :param console_tail: Function that returns the last output of the guest's console, for
-            errors.
+        The functions `session` and `channel` create the state of its connection.
         """
         self.error: MachineError | None = None
         self.defaults = parse_options(ExecOptions, defaults or {}, "exec")

@@ -93,9 +93,9 @@ def _empty(top: int) -> None:
 
 
 def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -> None:
-    """Remove the files of `folder`; move its subfolders into `top`, under names from `fresh`.
+    """Remove the files of `folder`. Move its subfolders to `top`, under new names, into `moved`.
 
-    This flattens a deep tree. The new names are added to `moved`.
+    This flattens a deep tree. The iterator `fresh` yields the new names.
     """
     for name in os.listdir(folder):
         if S_ISDIR(_mode(name, folder)):
@@ -106,7 +106,7 @@ def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -
 
 
 def _merge(source: int, destination: int, path: Path, *, move: bool) -> None:
-    """Move the content of a folder into another one; if `move` is False, only find conflicts."""
+    """Move the content of a folder into the folder `path`; if `move` is False, find conflicts."""
     for name in os.listdir(source):
         check_stopped()
         target = path / name

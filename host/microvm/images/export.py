@@ -99,7 +99,7 @@ def read(
     expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
-    """Import an image of at most `limit` bytes from a file, and return it and its new tags.
+    """Import an image of at most `limit` bytes from the file `name`; return it and its new tags.
 
     By default, the image gets those tags in the file that no other image has.
 

@@ -17,7 +17,7 @@ from microvm.sha256 import sha256
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
-    """Return the folder of the sources of the program `what`, in the wheel or in the checkout."""
+    """Return `packed` or else `checkout`: the folder that has the sources of the program `what`."""
     for folder in (packed, checkout):
         if (folder / "Makefile").is_file():
             return folder

@@ -280,7 +280,8 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
     """Start the first process of a tool, in its namespaces if `isolated`; return its exit status.
 
     This function runs in the keeper. On SIGTERM, which the kernel sends when the owner exits, it
-    kills all processes of the tool.
+    kills all processes of the tool. If the host refuses a new /proc, the reason is written to the
+    descriptor `notes`.
     """
     alive, ours = os.pipe()
     if not isolated:  # then orphans, whose parents have exited, become children of this process

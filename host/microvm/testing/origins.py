@@ -56,10 +56,11 @@ class Origins:
             self._run.leave()
 
     def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
-        """Return `wanted`, or if it has a set-up, the description of a fork of that machine.
+        """Return `wanted`, or if it has a set-up, a description of a fork of the prepared machine.
 
         A machine without a set-up function is started as `wanted`. Otherwise, prepare a machine
-        with the set-up function and save its snapshot, unless the snapshot exists already.
+        with the set-up function and save its snapshot, unless the snapshot exists already. Its
+        transcript is added to `transcripts`.
 
         :raises BaseException: If the set-up raises it, or if the set-up has failed before.
         """
@@ -75,7 +76,7 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Context manager whose block starts a machine. If that fails, skip or fail the test.
+        """Context manager whose block starts a machine of this `kind`. A failure may skip the test.
 
         If the host lacks something that machines need, such as QEMU, the context manager skips or
         fails the test. It does so at once if the start of an equal machine has failed in an earlier

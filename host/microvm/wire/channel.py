@@ -37,7 +37,7 @@ class Channel(asyncio.Protocol):
         on_lost: Callable[[MachineError], None],
         on_room: Callable[[], None],
     ) -> None:
-        """Create a channel, with functions to call for messages, a lost connection and new room.
+        """Create a channel. It calls functions for messages, a loss, and room in the write buffer.
 
         :param on_event: Function that is called with each message of the guest that the session
             passes on.
