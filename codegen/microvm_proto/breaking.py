@@ -32,10 +32,7 @@ class Comparison:
     """
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
-        """Read a schema file and the file of its released form, and compare the two schemas.
-
-        :raises SchemaError: Raised if one of the files is not a valid schema.
-        """
+        """Read a schema file and the file of its released form, and compare the two schemas."""
         self._found = Findings(schema, released)
         self.new, self.old = self._found.new, self._found.old
         self._fields = FieldComparison(self._found)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import TypeAlias
 
 from microvm_proto import types
 from microvm_proto.load import Document
@@ -15,15 +16,14 @@ from microvm_proto.released import default_of
 from microvm_proto.resolve import read
 from microvm_proto.schema import Message, Schema
 
+Owner: TypeAlias = Message | types.Struct
+
 
 class Findings:
     """The differences between a schema and its released form, the copy saved at a release."""
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
-        """Read a schema and its released form, the copy that was saved at a release.
-
-        :raises SchemaError: Raised if one of the files is not a valid schema.
-        """
+        """Read a schema and its released form, the copy that was saved at a release."""
         self.new_document = Document(schema)
         self.new = read(self.new_document)
         self.old_document = Document(released)
@@ -131,9 +131,9 @@ class FieldComparison:
     def fields(
         self,
         path: Path,
-        new: Message | types.Struct,
+        new: Owner,
         old_path: Path,
-        old: Message | types.Struct,
+        old: Owner,
         ends: Ends,
     ) -> None:
         """Compare the fields of a message or struct, `new`, with those of its released form, `old`.
@@ -169,7 +169,7 @@ class FieldComparison:
     def moved(
         self,
         path: Path,
-        owner: Message | types.Struct,
+        owner: Owner,
         field: types.Field,
         old_names: list[str],
     ) -> None:
@@ -187,7 +187,7 @@ class FieldComparison:
     def field(
         self,
         path: Path,
-        owner: Message | types.Struct,
+        owner: Owner,
         new: types.Field,
         old: types.Field,
         ends: Ends,

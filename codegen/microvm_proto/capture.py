@@ -13,13 +13,10 @@ from typing import NamedTuple
 from microvm_proto.dump import Unreadable
 
 _PCAP = {
-    bytes.fromhex(magic): order
-    for magic, order in (
-        ("d4c3b2a1", "<"),
-        ("a1b2c3d4", ">"),
-        ("4d3cb2a1", "<"),  # a file with times in nanoseconds
-        ("a1b23c4d", ">"),
-    )
+    b"\xd4\xc3\xb2\xa1": "<",
+    b"\xa1\xb2\xc3\xd4": ">",
+    b"\x4d\x3c\xb2\xa1": "<",  # a file with times in nanoseconds
+    b"\xa1\xb2\x3c\x4d": ">",
 }
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 _ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
@@ -54,7 +51,6 @@ def is_capture(head: bytes) -> bool:
 def packets(pieces: Iterable[bytes]) -> Iterator[Packet]:
     """Yield the packets of a capture file, each as soon as it is complete.
 
-    :param pieces: The file, in pieces of any size.
     :raises Unreadable: Raised after the last readable packet if the file is damaged or incomplete.
     """
     source = _Source(pieces)

@@ -26,14 +26,12 @@ def explain_capture(
 ) -> Iterator[str]:
     """Yield lines that describe the frames in a capture, as soon as each frame is complete.
 
-    :param pieces: The capture file, in pieces of any size.
     :param sender: Side that has sent the frames, if the ports do not show it; None if either side
         may have.
     :param port: Port that the schema's second side uses; None to show every flow that contains a
         frame.
     :raises BrokenStream: Raised at the end if the capture contains no frame, or if a flow has an
         error.
-    :raises Unreadable: Raised at the end if the capture file is damaged.
     """
     view = View(schema, colour=colour)
     segments = Segments()

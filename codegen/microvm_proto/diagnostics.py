@@ -25,7 +25,6 @@ _LONGEST_SHOWN = 500
 class Diagnostic:
     """An error or a note about a schema file, with the broken rule, a message and a hint.
 
-    :ivar rule: Name of the rule, such as `unknown-type`.
     :ivar hint: One line that describes how to solve the problem; may be empty.
     :ivar position: Position of the problem in the file, or None if the file could not be read.
     """
@@ -38,10 +37,7 @@ class Diagnostic:
 
 
 class SchemaError(Exception):
-    """The schema is invalid, or cannot be read.
-
-    :ivar diagnostics: All findings, in the order of their positions.
-    """
+    """The schema is invalid, or cannot be read."""
 
     def __init__(self, path: Path, text: str, diagnostics: Iterable[Diagnostic]) -> None:
         self.path = path

@@ -149,10 +149,8 @@ def _shape(kind: types.Type) -> list[Any]:
             return ["struct", [_shape(field.type) for field in fields]]
         case types.Array(element=element, count=count):
             return ["array", _shape(element), count]
-        case types.Bytes(maximum=maximum, nul=nul):
-            return ["bytes", maximum, nul]
-        case types.Text(maximum=maximum, nul=nul):
-            return ["text", maximum, nul]
+        case types.Bytes(maximum=maximum, nul=nul) | types.Text(maximum=maximum, nul=nul):
+            return [kind.name, maximum, nul]
         case types.ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
             return ["list", items, item, total, nul]
         case types.List(element=element, max_items=items):

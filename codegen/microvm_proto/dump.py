@@ -60,7 +60,6 @@ def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
     A file is binary if it contains a control character, or is not UTF-8. A file of frames is
     binary, because the header or the delimiter of frames contains zero bytes.
 
-    :param pieces: The file, in pieces of any size.
     :raises Unreadable: Raised if the file is text that is ambiguous or not in a known format.
     """
     source = iter(pieces)
@@ -88,10 +87,7 @@ class _NoDump(Exception):
 
 
 def bytes_of(text: str) -> bytes:
-    """Decode a text: a hex dump, hexadecimal digits, a C array, or a `bytes` literal of Python.
-
-    :raises Unreadable: Raised if the text is not in one of these formats, or is ambiguous.
-    """
+    """Decode a text: a hex dump, hexadecimal digits, a C array, or a `bytes` literal of Python."""
     if (found := _dumped(text)) is not None:
         return found
     if _ARRAY.fullmatch(text):
@@ -120,8 +116,6 @@ class _Row:
 
     :ivar offset: Digits of the offset, in any base; empty for a line `*`, which repeats the line
         before.
-    :ivar colon: True if a colon follows the offset.
-    :ivar rest: Text of the line after the offset.
     :ivar end: Index in `rest` at which the groups of digits end.
     """
 
@@ -183,10 +177,7 @@ def _is_text_of(behind: str, data: bytes) -> bool:
 
 
 def _rows(text: str) -> Iterator[_Row]:
-    """Yield the lines of a hex dump, split into offset, digits and text.
-
-    :raises _NoDump: Raised at the first line that cannot belong to a hex dump.
-    """
+    """Yield the lines of a hex dump, split into offset, digits and text."""
     repeats = False
     for line in _LINE.finditer(text):
         if line[0].strip() == "*":
@@ -204,10 +195,7 @@ def _rows(text: str) -> Iterator[_Row]:
 
 
 def _dumped(text: str) -> bytes | None:
-    """Decode a hex dump; return None if the text is not one.
-
-    :raises Unreadable: Raised if the text is a hex dump that does not show single bytes in order.
-    """
+    """Decode a hex dump; return None if the text is not one."""
     dump, row = _Dump(), None
     try:
         for following in _rows(text):
@@ -266,11 +254,7 @@ class _Dump:
                 self._swapped = row.is_swapped()
 
     def result(self, last: _Row) -> bytes | None:
-        """Return the bytes of the dump, whose last line is `last`; None if the text is not a dump.
-
-        :raises Unreadable: Raised if the text is a hex dump that does not show single bytes in
-            order.
-        """
+        """Return the bytes of the dump, after its line `last`; None if the text is not a dump."""
         bases = (16,) if self._marked else (16, 8, 10)
         readers = [each for each in self._readers if each.base in bases and each.is_done]
         narrow = self._widths <= {2}

@@ -41,7 +41,6 @@ def explain(
 ) -> Iterator[str]:
     """Yield lines that describe the frames of a stream, as soon as each frame is complete.
 
-    :param pieces: The stream, in pieces of any size.
     :param sender: Side that has sent the frames, one of the schema's `ends`; None for either side.
     :raises BrokenStream: Raised if a frame is malformed, or if the stream ends within a frame.
     """
@@ -66,8 +65,6 @@ class Stream:
     """A stream of frames, which shows each frame as soon as its last byte arrives.
 
     :ivar name: Text that follows the offset in the title of a frame, to distinguish streams.
-    :ivar frames: Number of frames that were shown, including malformed ones.
-    :ivar at: Offset in the stream of the last frame that was shown.
     """
 
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
@@ -89,26 +86,17 @@ class Stream:
         self._bad = 0
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines of text about the frames that these bytes complete.
-
-        :raises BrokenStream: Raised after a malformed frame if the next frame cannot be found.
-        """
+        """Yield the lines of text about the frames that these bytes complete."""
         for frame in self.splitter.feed(data):
             yield from self._frame(frame)
 
     def rest(self) -> Iterator[str]:
-        """Yield the lines about an incomplete frame at the end of the stream, if there is one.
-
-        :raises BrokenStream: Raised after the lines about an incomplete frame.
-        """
+        """Yield the lines about an incomplete frame at the end of the stream, if there is one."""
         for frame in self.splitter.end():
             yield from self._frame(frame)
 
     def end(self) -> Iterator[str]:
-        """Yield the lines of text about an incomplete frame at the end, and about lost frames.
-
-        :raises BrokenStream: Raised after these lines if any frame was malformed or incomplete.
-        """
+        """Yield the lines of text about an incomplete frame at the end, and about lost frames."""
         yield from self.rest()
         if not isinstance(self.splitter, ResumingSplitter):
             return

@@ -30,7 +30,6 @@ class FramePart(NamedTuple):
     A struct is split into its fields, such as `position.x`. An array, except of `u8`, is split into
     its elements, such as `samples[3]`, and a list into its count and its items.
 
-    :ivar offset: Offset from the start of the frame.
     :ivar size: Number of bytes of the piece, including the length that precedes a value.
     :ivar number: Number of the message's field that contains the piece, from 1; 0 in the header.
     :ivar field: Innermost field that contains the piece: the field of a struct, or of the message.
@@ -51,11 +50,9 @@ class FramePart(NamedTuple):
 class Malformed(Exception):
     """The frame is malformed, so every decoder must refuse it.
 
-    :ivar offset: Offset of the fault from the start of the frame.
     :ivar expected: One line that describes the valid bytes at that offset.
     :ivar number: Number of the field with the fault, from 1; 0 for the header and for trailing
         bytes.
-    :ivar name: Name of that field; empty if the number is 0.
     """
 
     def __init__(
@@ -187,10 +184,7 @@ def write(
 
 
 def pack(kind: types.Type, value: Value) -> bytes:
-    """Encode a value of a message's field. The bounds of its type are not checked.
-
-    :raises TypeError: Raised if the value does not have the type `kind`.
-    """
+    """Encode a value of a message's field. The bounds of its type are not checked."""
     match kind, value:
         case types.Integer(size=size, signed=signed), int():
             return value.to_bytes(size, "little", signed=signed)
@@ -225,11 +219,7 @@ def message_of(schema: Schema, number: int) -> Message | None:
 
 
 class _Cursor:
-    """A position in the body of a frame. The methods read fields and values from there.
-
-    :ivar number: Number of the message's field that is being read, for errors.
-    :ivar name: Name of that field, for errors.
-    """
+    """A position in the body of a frame. The methods read fields and values from there."""
 
     def __init__(self, frame: bytes, offset: int) -> None:
         self.frame = frame

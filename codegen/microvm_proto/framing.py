@@ -95,8 +95,6 @@ class Framing:
     :ivar check: Name of the kind of checksum in :data:`CHECKS`.
     :ivar mtu: Maximum size of a frame on the wire; None for no limit.
     :ivar given: True if the schema has a `[framing]` table, so that C code gets a receiver.
-    :ivar header: Fields of the header, in their order.
-    :ivar layout: Format of the header for the module `struct`.
     """
 
     kind: str = "stream"

@@ -24,10 +24,7 @@ class Generated:
     text: str
 
     def current(self) -> str | None:
-        """Return the text of the file on the disk; None if it does not exist, or is not UTF-8.
-
-        :raises OSError: Raised if the file cannot be read, or is not a regular file.
-        """
+        """Return the text of the file on the disk; None if it does not exist, or is not UTF-8."""
         if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
             raise OSError(errno.EINVAL, "Not a regular file")
         try:
@@ -39,8 +36,6 @@ class Generated:
         """Return a diff from the file on the disk to the generated text, with paths below `root`.
 
         The result is empty if the file is up to date.
-
-        :raises OSError: Raised if the file on the disk cannot be read.
         """
         current = self.current()
         if current == self.text:

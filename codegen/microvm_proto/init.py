@@ -16,7 +16,6 @@ def protocol(folder: Path, name: str, *, project: bool) -> list[Generated]:
     """Return the files of a new protocol called `name`, its schema first, to write to `folder`.
 
     :param project: True to include a file pyproject.toml that names the schema.
-    :raises SchemaError: Raised if the name is invalid.
     """
     paths = {"schema.toml": f"{name}.toml"}
     written = [

@@ -33,10 +33,7 @@ LIMIT = 1 << 20
 
 
 def content(path: FilePath) -> bytes:
-    """Return the content of a regular file that has at most `LIMIT` bytes.
-
-    :raises OSError: The file cannot be read, is not a regular file, or is longer than `LIMIT`.
-    """
+    """Return the content of a regular file that has at most `LIMIT` bytes."""
     # Without O_NONBLOCK, opening a FIFO would wait until another process opens it for writing.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -51,10 +48,7 @@ class Document:
     """A TOML file, with the errors and notes that were recorded about it."""
 
     def __init__(self, path: FilePath, text: str | None = None) -> None:
-        """Read and parse the TOML file at `path`, or parse `text` as if it were its content.
-
-        :raises SchemaError: Raised if the file cannot be read, or is not TOML.
-        """
+        """Read and parse the TOML file at `path`, or parse `text` as if it were its content."""
         self.path = path
         self.text = ""
         self.diagnostics: list[Diagnostic] = []
@@ -118,10 +112,7 @@ class Document:
         return self.positions[path]
 
     def check(self) -> None:
-        """Raise a `SchemaError` if any error or note was recorded.
-
-        :raises SchemaError: Raised with all errors and notes.
-        """
+        """Raise a `SchemaError` with all errors and notes, if any was recorded."""
         if self.diagnostics:
             raise SchemaError(self.path, self.text, self.diagnostics)
 

@@ -29,12 +29,7 @@ _ATOM = re.compile(r"[^,\]}\n#]+")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A position in the text of a TOML document.
-
-    :ivar line: Line number, from 1.
-    :ivar column: Column in characters, from 1.
-    :ivar width: Number of characters to underline.
-    """
+    """A position in a TOML document. Line and column count from 1; `width` is in characters."""
 
     line: int
     column: int
@@ -45,11 +40,9 @@ START = Position(1, 1)
 
 
 def index(text: str) -> dict[Path, Position]:
-    """Return the position of every value, table and array item in a TOML document.
+    """Return the position of every value, table and array item in a valid TOML document.
 
-    :param text: Document, which `tomllib.loads` must accept.
-    :returns: A mapping from paths, such as `("message", 3, "field", 0, "type")`, to positions. The
-        path of the document itself is `()`.
+    The keys are paths, such as `("message", 3, "field", 0, "type")`; `()` is the document itself.
     """
     return _Scanner(text).scan()
 

@@ -19,18 +19,12 @@ _IDS = ("required", "none", "any")
 
 
 def read_schema(path: Path) -> Schema:
-    """Read the schema file at `path`, and check it against all rules.
-
-    :raises SchemaError: Raised with all errors if the schema is invalid.
-    """
+    """Read the schema file at `path`, and check it against all rules."""
     return read(Document(path))
 
 
 def read(document: Document) -> Schema:
-    """Turn a loaded schema file into a `Schema`, and check it against all rules.
-
-    :raises SchemaError: Raised with all errors if the schema is invalid.
-    """
+    """Turn a loaded schema file into a `Schema`, and check it against all rules."""
     schema = _Resolver(document).schema()
     lint.lint(document, schema)
     document.check()

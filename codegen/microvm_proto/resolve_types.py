@@ -54,10 +54,7 @@ def prefix(protocol: Table) -> types.Integer:
 
 
 class Types:
-    """The types that a schema declares, and methods that read the fields which have these types.
-
-    :ivar messages: Names of the messages, for hints about unknown types.
-    """
+    """The types that a schema declares, and methods that read the fields which have these types."""
 
     def __init__(self, root: Table, prefix: types.Integer, since: Since) -> None:
         """Read the enums, flags and structs in the schema file whose root table is `root`.
@@ -374,7 +371,7 @@ class Types:
             return types.Array(element, self._bound(table, "count"))
         return element
 
-    def _element(self, table: Table, name: str) -> types.Scalar | types.Struct | None:
+    def _element(self, table: Table, name: str) -> types.Element | None:
         """Return the type called `name`; None if none exists or its size is not fixed."""
         if name in types.FLOATS:
             return replace(types.FLOATS[name], finite=table.get("finite", bool, False))

@@ -95,7 +95,6 @@ class Section:
 class Output:
     """A file that the generator writes, and the backend that generates it.
 
-    :ivar path: Absolute path of the file.
     :ivar module: Name under which Python code imports the file, if it is a module.
     :ivar style: Style of the generated code; empty for the default of the backend.
     """
@@ -110,10 +109,8 @@ class Output:
 class Schema:
     """A schema: the names of the protocol's two sides, its messages, and their types.
 
-    :ivar ends: Names of the two sides of the protocol.
     :ivar reserved: Numbers of removed messages, which no new message may use.
     :ivar prefix: Integer type of every length and count in a body.
-    :ivar framing: Format of the frames that carry the messages.
     :ivar seeds: Pairs of a version and a seed, in ascending order. From this version on, the
         checksum of each frame is XORed with the seed. Empty if frames have no checksum.
     :ivar digest: 64-bit digest over everything that shapes the bytes on the wire.

@@ -53,7 +53,6 @@ class Flow:
 
     :ivar name: Addresses of sender and receiver, in the format of tcpdump.
     :ivar ports: Ports of sender and receiver; empty for a serial line.
-    :ivar datagrams: True if each segment is a datagram.
     :ivar whole: True if the capture contains the first byte of the flow.
     """
 
@@ -66,7 +65,6 @@ class Flow:
 class Segment(NamedTuple):
     """Consecutive bytes of a flow from one captured packet, or the end of the flow.
 
-    :ivar packet: Number of the packet that contains the bytes.
     :ivar data: Bytes; None at the end of the flow.
     :ivar missing: Number of bytes directly before these that the capture lacks.
     """
@@ -78,10 +76,7 @@ class Segment(NamedTuple):
 
 
 class Segments:
-    """A reader that sorts the packets of a capture into flows, and puts each flow in order.
-
-    :ivar ignored: Number of ignored packets, by the reason for ignoring them.
-    """
+    """A reader that sorts the packets of a capture into flows, and puts each flow in order."""
 
     def __init__(self) -> None:
         self.ignored: Counter[str] = Counter()
@@ -92,8 +87,6 @@ class Segments:
         """Yield the segments of all flows; those of each flow are in the order of their bytes.
 
         A segment is yielded as soon as all bytes before it in its flow have been yielded.
-
-        :raises Unreadable: Raised after the last segment if `packets` raises this error.
         """
         number, damage = 0, None
         try:

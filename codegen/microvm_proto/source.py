@@ -30,10 +30,7 @@ _CONTROL_FLAGS, _IN_SPEED, _OUT_SPEED = 2, 4, 5
 
 @dataclass(frozen=True, slots=True)
 class ByteSource:
-    """A file, a pipe or a serial port that is open for reading.
-
-    :ivar pieces: Iterator over the bytes, which yields them as they arrive.
-    """
+    """A file, a pipe or a serial port that is open for reading."""
 
     pieces: Iterator[bytes]
     serial: bool = False
@@ -44,10 +41,6 @@ def opened(name: str, baud: int | None = None) -> Iterator[ByteSource]:
     """Context manager that opens a file, pipe or serial port by its path; `-` is standard input.
 
     While a serial port is open, it is in raw mode, with eight data bits and no parity.
-
-    :param baud: Speed of a serial port, one of :data:`SPEEDS`; None to leave it unchanged.
-    :raises OSError: Raised if the file cannot be opened.
-    :raises Unreadable: Raised if the serial port cannot be configured.
     """
     if name == "-":
         yield ByteSource(_pieces(cast(BufferedIOBase, sys.stdin.buffer)))

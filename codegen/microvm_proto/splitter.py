@@ -14,9 +14,7 @@ from microvm_proto.stream import FrameReceiver
 class Frame(NamedTuple):
     """A frame of a stream, or a run of bytes that is not a frame.
 
-    :ivar at: Offset in the stream of the first byte.
     :ivar parts: Parts of the frame before the first fault, or all parts.
-    :ivar broken: Fault of the frame; None if the frame is valid.
     """
 
     at: int
@@ -32,7 +30,6 @@ class Splitter:
     unreliable.
 
     :ivar at: Offset in the stream of the first byte that does not belong to a complete frame yet.
-    :ivar rest: Bytes of the stream from that offset on.
     """
 
     def __init__(self, schema: Schema, sender: str | None) -> None:

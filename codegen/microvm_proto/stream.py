@@ -17,7 +17,6 @@ from microvm_proto.schema import Schema
 class Counts:
     """The counters of a receiver, such as the number of valid and of refused frames.
 
-    :ivar frames: Number of valid frames.
     :ivar bad: Number of refused frames, and of runs of bytes that are not a frame.
     :ivar foreign: Number of refused frames that seem to be from a program with another schema:
         their checksum would be valid with the seed that fits the checksum of the frame before.
@@ -37,11 +36,9 @@ class Piece:
     """A frame as it was received, or a run of bytes that is not a frame.
 
     :ivar at: Offset of the first byte in the received bytes.
-    :ivar size: Number of received bytes.
     :ivar frame: Frame without COBS encoding, or as much of it as could be decoded.
     :ivar parts: Parts of the frame before the first fault, or all parts.
     :ivar error: Reason why the frame is refused; None if it is valid.
-    :ivar foreign: True if the frame seems to be from a program with another schema.
     """
 
     at: int
@@ -62,7 +59,6 @@ class Piece:
 class FrameReceiver:
     """A receiver, which finds the frames in a stream of bytes or in datagrams.
 
-    :ivar schema: Schema, in the version that both sides speak.
     :ivar sender: Side that sends the frames, one of the schema's `ends`; None for either side.
     :ivar version: Version of the protocol that both sides speak; None for the newest one.
     :ivar rest: Number of bytes at the end of the received data that may begin a frame.

@@ -224,7 +224,7 @@ class Struct(Named):
 class Array:
     """A sequence with a fixed number of values of one type."""
 
-    element: Scalar | Struct
+    element: Element
     count: int
 
     @property
@@ -287,7 +287,7 @@ class ByteList:
 class List:
     """A list of values of one type of fixed size, preceded by the number of items."""
 
-    element: Scalar | Struct
+    element: Element
     max_items: int
     prefix: Integer = U32
 
@@ -301,7 +301,8 @@ class Tail:
 
 
 Scalar: TypeAlias = Integer | Float | Bool | Enumerated
-Fixed: TypeAlias = Scalar | Struct | Array
+Element: TypeAlias = Scalar | Struct
+Fixed: TypeAlias = Element | Array
 Type: TypeAlias = Fixed | Bytes | Text | ByteList | List | Tail
 
 

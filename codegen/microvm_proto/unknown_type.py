@@ -80,10 +80,7 @@ def hint(name: str, known_types: Collection[str], messages: Collection[str]) -> 
 
 
 def hint_of_base(name: str, kind: str) -> str:
-    """Return a hint of one line for an enum or flags whose integer type `name` does not exist.
-
-    :param kind: `enum` or `flags`.
-    """
+    """Return a hint for an enum or flags (`kind`) whose integer type `name` does not exist."""
     subject = "an enum" if kind == "enum" else "flags"
     hint = f"the type of {subject} must be an integer: {_INTEGERS}"
     return _integer(name.strip().lower()) or hint

@@ -13,8 +13,6 @@ def variant(template: str, framing: Framing, more: Set[str] = frozenset()) -> st
     A section begins with a line `@if NAMES` and ends with a line `@end`; a line `@else` may divide
     it. The text before `@else` is kept if at least one of the names is that of a feature,
     such as `crc16`; otherwise, the text after `@else` is kept.
-
-    :param more: Names of further features, such as the kinds of fields that the schema has.
     """
     features = framing.features | more
     kept: list[str] = []

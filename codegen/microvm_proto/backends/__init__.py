@@ -33,10 +33,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Backend:
-    """Load the backend called `name`. A built-in backend takes precedence over an installed one.
-
-    :raises KeyError: Raised if no such backend exists.
-    """
+    """Load the backend called `name`. A built-in backend takes precedence over an installed one."""
     if name in _built_in():
         emit: Backend = importlib.import_module(f"{__name__}.{name}").emit
         return emit
@@ -48,10 +45,7 @@ def find(name: str) -> Backend:
 
 
 def styles(name: str) -> tuple[str, ...]:
-    """Return the names of the styles in which the backend called `name` can generate code.
-
-    :raises KeyError: Raised if no such backend exists.
-    """
+    """Return the names of the styles in which the backend called `name` can generate code."""
     module = importlib.import_module(find(name).__module__)
     known: tuple[str, ...] = getattr(module, "STYLES", ())
     return known

@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from microvm_proto import types
 from microvm_proto.backends.c import values
 from microvm_proto.backends.c.text import c_type, comment, uses
 from microvm_proto.schema import Schema
-from microvm_proto.types import Array, Enum, Enumerated, Field, List, Scalar, Struct, Type, within
 
 
 def functions(schema: Schema) -> Iterator[str]:
     """Yield the C functions for enums, structs and elements, each after those that it calls."""
     fields = [field for message in schema.messages for field in message.fields]
-    used = {kind.name for kind in _parts(fields) if isinstance(kind, Struct)}
+    used = {kind.name for kind in _parts(fields) if isinstance(kind, types.Struct)}
     structs = [struct for struct in schema.structs_in_order if struct.name in used]
-    arrays = [kind for kind in _parts(fields) if isinstance(kind, Array)]
-    lists = [kind.element for kind in _parts(fields) if isinstance(kind, List)]
+    arrays = [kind for kind in _parts(fields) if isinstance(kind, types.Array)]
+    lists = [kind.element for kind in _parts(fields) if isinstance(kind, types.List)]
     in_arrays = [*_scalars(kind for kind in arrays if not kind.is_octets), *structs]
     yield from (_known(kind) for kind in schema.enumerated if kind.closed)
     for each in _distinct(in_arrays, values.checked):
@@ -39,36 +39,36 @@ def functions(schema: Schema) -> Iterator[str]:
         yield _append(each)
 
 
-def _parts(fields: Iterable[Field]) -> list[Type]:
-    return [kind for field in fields for kind in within(field.type)]
+def _parts(fields: Iterable[types.Field]) -> list[types.Type]:
+    return [kind for field in fields for kind in types.within(field.type)]
 
 
 def _distinct(
-    kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
-) -> Iterable[Scalar | Struct]:
+    kinds: Iterable[types.Element], name: Callable[[types.Element], str]
+) -> Iterable[types.Element]:
     """Return types from `kinds` that have different names, which the function `name` returns."""
     return {name(kind): kind for kind in kinds}.values()
 
 
-def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
-    return [array.element for array in arrays if not isinstance(array.element, Struct)]
+def _scalars(arrays: Iterable[types.Array]) -> list[types.Element]:
+    return [array.element for array in arrays if not isinstance(array.element, types.Struct)]
 
 
-def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
+def _fields(kind: types.Element, value: str = "value") -> Iterator[tuple[types.Type, str]]:
     """Yield the type and the C expression of each field of the struct at the C pointer `value`.
 
     If `kind` is a scalar, yield the scalar at the pointer.
     """
-    if isinstance(kind, Struct):
+    if isinstance(kind, types.Struct):
         yield from ((field.type, f"{value}->{field.c_name}") for field in kind.fields)
     else:
         yield kind, f"*{value}"
 
 
-def _known(kind: Enumerated) -> str:
+def _known(kind: types.Enumerated) -> str:
     """Generate the C function that checks if a version of the protocol defines a value or bits."""
     name = f"@P@_{kind.c_name.upper()}"
-    if isinstance(kind, Enum):
+    if isinstance(kind, types.Enum):
         terms = [(each.since, f"value == {name}_{each.name.upper()}") for each in kind.members]
         known = " ||\n\t\t".join(
             f"(version >= {since} && {term})" if since > 1 else term for since, term in terms
@@ -84,7 +84,7 @@ def _known(kind: Enumerated) -> str:
     return _function(f"bool @p@_known_{kind.c_name}({parameters})", lines)
 
 
-def _take(kind: Scalar | Struct) -> str:
+def _take(kind: types.Element) -> str:
     steps = [values.take(each, "cursor", "field", value) for each, value in _fields(kind)]
     joined = " &&\n\t\t".join(steps)
     return _function(
@@ -95,7 +95,7 @@ def _take(kind: Scalar | Struct) -> str:
     )
 
 
-def _fault_in(kind: Scalar | Struct) -> str:
+def _fault_in(kind: types.Element) -> str:
     lines = [line for each, value in _fields(kind) for line in values.refusals(each, value)]
     declared = ["enum @p@_fault fault;", ""] if any("fault = " in line for line in lines) else []
     return _function(
@@ -106,7 +106,7 @@ def _fault_in(kind: Scalar | Struct) -> str:
     )
 
 
-def _put(kind: Scalar | Struct) -> str:
+def _put(kind: types.Element) -> str:
     lines = [line for each, value in _fields(kind) for line in values.put(each, value)]
     return _function(
         f"uint8_t *@p@_put_each_{values.suffix(kind)}(uint8_t *at, uint32_t count,\n"
@@ -116,7 +116,7 @@ def _put(kind: Scalar | Struct) -> str:
     )
 
 
-def _nonzero(kind: Scalar | Struct) -> str:
+def _nonzero(kind: types.Element) -> str:
     terms = " ||\n\t\t\t".join(values.differs(each, value) for each, value in _fields(kind))
     return _function(
         f"bool @p@_nonzero_{values.suffix(kind)}(uint32_t count, const {c_type(kind)} *value)",
@@ -125,7 +125,7 @@ def _nonzero(kind: Scalar | Struct) -> str:
     )
 
 
-def _take_items(kind: Scalar | Struct) -> str:
+def _take_items(kind: types.Element) -> str:
     return _function(
         f"bool @p@_take_items_{values.checked(kind)}(struct @p@_cursor *cursor, uint8_t field,\n"
         "\tuint32_t version, struct @p@_list *list)",
@@ -142,7 +142,7 @@ def _take_items(kind: Scalar | Struct) -> str:
     )
 
 
-def _fault_of_items(kind: Scalar | Struct) -> str:
+def _fault_of_items(kind: types.Element) -> str:
     name = values.checked(kind)
     about = "Returns the fault of a list whose items are encoded as in a frame, or FAULT_NONE."
     return comment(about) + _function(
@@ -162,10 +162,10 @@ def _fault_of_items(kind: Scalar | Struct) -> str:
     )
 
 
-def _next(kind: Scalar | Struct) -> str:
+def _next(kind: types.Element) -> str:
     name = values.suffix(kind)
-    take = f"@p@_take_{'each_' if isinstance(kind, Struct) else ''}{name}(&cursor, 0, "
-    take += "UINT32_MAX, 1, item);" if isinstance(kind, Struct) else "item);"
+    take = f"@p@_take_{'each_' if isinstance(kind, types.Struct) else ''}{name}(&cursor, 0, "
+    take += "UINT32_MAX, 1, item);" if isinstance(kind, types.Struct) else "item);"
     about = "Reads the item at `*at` of a decoded list, and advances `*at` to the next item."
     return comment(about) + _function(
         f"void @p@_next_{name}(const uint8_t **at, {c_type(kind)} *item)",
@@ -179,7 +179,7 @@ def _next(kind: Scalar | Struct) -> str:
     )
 
 
-def _append(kind: Scalar | Struct) -> str:
+def _append(kind: types.Element) -> str:
     about = (
         f"Writes an item of a list to `*at`, which must have room for {kind.size} bytes, and "
         "advances `*at` to the end of the item."

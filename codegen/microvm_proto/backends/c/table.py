@@ -103,7 +103,7 @@ class _Table:
         self._fields: list[str] = []
         self._numbers: list[int | str] = []
         self._indices: dict[_Numbers, int] = {}
-        self._elements: dict[types.Scalar | types.Struct, _Numbers] = {}
+        self._elements: dict[types.Element, _Numbers] = {}
         self._messages = [rule for message in schema.messages for rule in self._message(message)]
 
     def rules(self) -> str:
@@ -214,10 +214,8 @@ class _Table:
                 return "OCTETS", 0, (kind.count,)
             case types.Array():
                 return "GROUP", 0, (kind.count, *self._element(kind.element))
-            case types.Bytes(prefix=prefix):
-                return "BYTES", prefix.size, (kind.maximum, int(kind.nul))
-            case types.Text(prefix=prefix):
-                return "TEXT", prefix.size, (kind.maximum, int(kind.nul))
+            case types.Bytes(prefix=prefix) | types.Text(prefix=prefix):
+                return kind.name.upper(), prefix.size, (kind.maximum, int(kind.nul))
             case types.Tail():
                 return "TAIL", 0, (kind.maximum,)
             case types.ByteList(prefix=prefix):
@@ -226,7 +224,7 @@ class _Table:
             case types.List(prefix=prefix):
                 return "LIST", prefix.size, (kind.max_items, *self._element(kind.element))
 
-    def _element(self, element: types.Scalar | types.Struct) -> _Numbers:
+    def _element(self, element: types.Element) -> _Numbers:
         """Return the rules for the element of an array or list, after adding them if they are new.
 
         The result is the index of the first of these rules, the number of rules, and the size of an

@@ -8,7 +8,7 @@ from microvm_proto import types
 from microvm_proto.backends.c.text import address, boolean, c_type, literal
 
 
-def suffix(kind: types.Scalar | types.Struct) -> str:
+def suffix(kind: types.Element) -> str:
     """Return the suffix of C functions for a type that check no values: `u8` for an enum of `u8`.
 
     They accept unnamed numbers for a closed enum, and NaN and the infinities in finite floats.
@@ -22,7 +22,7 @@ def suffix(kind: types.Scalar | types.Struct) -> str:
             return kind.name
 
 
-def checked(kind: types.Scalar | types.Struct) -> str:
+def checked(kind: types.Element) -> str:
     """Return the suffix of C functions for a type that check its values, such as `finite_f32`.
 
     If all values of the type are valid, the result is that of :func:`suffix`.

@@ -77,27 +77,18 @@ def _docstring(schema: Schema) -> str:
 
 
 _IMPORTED = {
-    "collections.abc": ("Callable", "Mapping", "Sequence"),
-    "dataclasses": ("KW_ONLY", "dataclass"),
-    "functools": ("partial",),
-    "math": ("isfinite",),
-    "typing": (
-        "Any",
-        "ClassVar",
-        "Generic",
-        "Never",
-        "Self",
-        "TypeAlias",
-        "TypeVar",
-        "dataclass_transform",
-    ),
+    "collections.abc": "Callable Mapping Sequence",
+    "dataclasses": "KW_ONLY dataclass",
+    "functools": "partial",
+    "math": "isfinite",
+    "typing": "Any ClassVar Generic Never Self TypeAlias TypeVar dataclass_transform",
 }
 
 
 def _imports(words: Collection[str]) -> str:
     lines = [f"import {name}" for name in ("binascii", "enum", "struct") if name in words]
     for module, names in _IMPORTED.items():
-        needed = [name for name in names if name in words]
+        needed = [name for name in names.split() if name in words]
         lines += [f"from {module} import {', '.join(needed)}"] if needed else []
     return "\n\nfrom __future__ import annotations\n\n" + "\n".join(lines) + "\n"
 

@@ -98,7 +98,7 @@ def _value(kind: types.Type, equals: int | None, seen: set[object] | None) -> It
 
 
 def _elements(
-    element: types.Scalar | types.Struct,
+    element: types.Element,
     indices: Sequence[int],
     count: int,
     seen: set[object] | None,

@@ -52,10 +52,7 @@ class Imported:
 
 
 def import_(path: Path, name: str) -> Imported:
-    """Convert the MAVLink definitions in the file at `path` into a schema called `name`.
-
-    :raises Refused: Raised if the definitions are invalid.
-    """
+    """Convert the MAVLink definitions in the file at `path` into a schema called `name`."""
     conversion = _Conversion(read(path))
     tables = [*_heads(path.name, name), *conversion.enums(), *conversion.messages()]
     text = "\n\n".join([_COMMENT, *(table(head, keys) for head, keys in tables)]) + "\n"
@@ -71,11 +68,7 @@ def _heads(source: str, name: str) -> Iterator[_Table]:
 
 
 class _Conversion:
-    """A conversion of MAVLink definitions into the TOML tables of a schema.
-
-    :ivar names: Names of the enums in the schema, by MAVLink's name of the enum and the integer
-        type.
-    """
+    """A conversion of MAVLink definitions into the TOML tables of a schema."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -217,10 +210,7 @@ def _smallest(enum: MavlinkEnum) -> str:
 
 
 def _absent(invalid: str, kind: str) -> int | None:
-    """Return the number that means "no value" in a field; None if MAVLink states none.
-
-    :param invalid: Value of MAVLink's attribute `invalid`, such as `UINT16_MAX` or `0`.
-    """
+    """Return the number that means "no value" in a field; None if MAVLink states none."""
     if kind not in INTEGERS:
         return None
     if limit := _LIMIT.fullmatch(invalid):

@@ -36,7 +36,6 @@ class Refused(Exception):
 class MavlinkField:
     """A field of a message in the MAVLink definitions, with its type, unit and documentation.
 
-    :ivar type: Type of the value, one of the keys of `TYPES`.
     :ivar count: Number of elements of an array; 0 for a single value.
     :ivar multiplier: Factor that converts the value into its unit, as text from the definitions.
     :ivar invalid: Value that means "no value", as text from the definitions.
@@ -61,7 +60,6 @@ class MavlinkField:
 class MavlinkMessage:
     """A message in the MAVLink definitions: its name, number, documentation and fields.
 
-    :ivar fields: Fields, in their order on the wire.
     :ivar obstacle: Reason why the message cannot be imported; empty if it can.
     """
 
@@ -115,10 +113,7 @@ class Dialect:
 
 
 def read(path: Path) -> Dialect:
-    """Read the MAVLink definitions in the file at `path`, and in the files that it includes.
-
-    :raises Refused: Raised if the definitions are invalid, or cannot be read.
-    """
+    """Read the MAVLink definitions in the file at `path`, and in the files that it includes."""
     dialect = Dialect()
     for root in _Files().including(path):
         version = root.findtext("version")
@@ -139,21 +134,14 @@ class _PositionedTreeBuilder(TreeBuilder):
 
 
 class _Files:
-    """A reader of XML files that limits their number and their total size.
-
-    :ivar room: Number of bytes that may still be read.
-    :ivar known: Paths of the files that were read already.
-    """
+    """A reader of XML files that limits their number and their total size."""
 
     def __init__(self) -> None:
         self.room = MAX_SIZE
         self.known: set[Path] = set()
 
     def including(self, path: Path) -> Iterator[Element]:
-        """Yield the root elements of the XML files that `path` includes, and then that of `path`.
-
-        :raises Refused: Raised if a file cannot be read, or is not a file of definitions.
-        """
+        """Yield the root elements of all XML files that `path` includes, and then its own."""
         self.known.add(path)
         if len(self.known) > MAX_FILES:
             raise Refused(f"{path}: there are more than {MAX_FILES} included files")
