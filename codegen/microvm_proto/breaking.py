@@ -159,9 +159,9 @@ class Comparison:
         with its new messages, and states that only these reach.
         """
         new = self.new.at(self.old.version)
-        numbers = {message.number for message in self.old.messages}
-        known = {each.name: each for each in new.messages if each.number in numbers}
-        before = {message.name: message for message in self.old.messages}
+        before = {message.name: message.number for message in self.old.messages}
+        numbers = {*before.values()}
+        known = {each.name: each.number for each in new.messages if each.number in numbers}
         there = {each.name: (at, each) for at, each in enumerate(new.conversations)}
         for old_at, old in enumerate(self.old.conversations):
             if old.name not in there:

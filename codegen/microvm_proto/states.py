@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from microvm_proto.schema import Message
 
 SCOPES = ("connection", "id")
 """Values of the key `per` of a conversation: what each conversation of this kind belongs to."""
@@ -107,7 +103,7 @@ class Conversation:
             new = {each for name in new for each in following.get(name, ())} - found
         return found
 
-    def of_messages(self, known: Mapping[str, Message]) -> Conversation:
+    def of_messages(self, known: Collection[str]) -> Conversation:
         """Return the conversation without all that refers to messages other than the known ones."""
 
         def amounts(given: tuple[Amount, ...]) -> tuple[Amount, ...]:
@@ -131,16 +127,15 @@ class Conversation:
         )
 
     def rules(
-        self, known: Mapping[str, Message], ends: Sequence[str]
+        self, numbers: Mapping[str, int], ends: Sequence[str]
     ) -> dict[tuple[str | int, ...], str]:
         """Return everything that both sides must agree on, each rule with its text for people.
 
         The rules contain the numbers of messages and sides, because their names are not sent.
 
-        :param known: The messages to which the conversation refers, by their names.
+        :param numbers: Number of each message.
         :param ends: Names of the two sides.
         """
-        number = {name: message.number for name, message in known.items()}
         found: dict[tuple[str | int, ...], str] = {
             ("per", self.per): f"there is one conversation for each {self.per}"
         }
@@ -150,20 +145,20 @@ class Conversation:
         for state in self.states:
             for step in state.steps:
                 sender = ends.index(step.sender)
-                rule = (number[step.message], sender, step.condition, step.following)
+                rule = (numbers[step.message], sender, step.condition, step.following)
                 when = f", if `{step.condition}`" if step.condition else ""
                 found["step", state.name, *rule] = (
                     f"`{step.message}` of the {step.sender} leads from the state `{state.name}` to "
                     f"`{step.following}`{when}"
                 )
         for request in self.requests:
-            answers = sorted(number[name] for name in request.answers)
+            answers = sorted(numbers[name] for name in request.answers)
             text = f"`{request.message}` is answered by {', '.join(request.answers)}"
-            found["request", number[request.message], *answers] = text
+            found["request", numbers[request.message], *answers] = text
         for counter in self.counters:
             for verb, amounts in (("increases", counter.adds), ("decreases", counter.takes)):
                 for each in amounts:
-                    amount = (number[each.message], each.field, each.condition)
+                    amount = (numbers[each.message], each.field, each.condition)
                     found[verb, counter.name, *amount] = (
                         f"`{each.message}.{each.field}` {verb} `{counter.name}`"
                     )

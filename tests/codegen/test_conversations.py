@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from microvm_proto.backends import markdown
+from microvm_proto.backends import markdown, states
 from microvm_proto.breaking import Comparison, Verdict
+from microvm_proto.generate import generate
 from microvm_proto.load import Document
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read, read_schema
@@ -133,6 +137,29 @@ def test_each_changed_rule_is_reported(tmp_path: Path, old: str, new: str, told:
 def test_documentation_of_a_conversation_may_change(tmp_path: Path) -> None:
     new = HEAD.format(version=1) + EXAMPLE.replace("A client asks", "A client may ask")
     assert verdict(tmp_path, schema_of(EXAMPLE), new) == (Verdict.EQUIVALENT, "")
+
+
+def test_the_generated_module_has_the_steps_of_each_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = "".join(
+        f'[[output]]\nbackend = "{backend}"\nfile = "{file}"\n'
+        for backend, file in (("python", "codec.py"), ("states", "order.py"))
+    )
+    for file in generate(schema_of(outputs + EXAMPLE)):
+        (tmp_path / file.path.name).write_text(file.text)
+    monkeypatch.syspath_prepend(tmp_path)
+    order = importlib.import_module("order")
+    codec = order.codec
+    idle, asked = order.TalkState
+    assert {idle: {codec.Ask: {"": asked}}, asked: {}} == order.TALK_CLIENT
+    assert {idle: {}, asked: {codec.Tell: {"": asked, "last": idle}}} == order.TALK_SERVER
+    for tool in (["ruff", "check"], ["ruff", "format", "--check"]):
+        command = [sys.executable, "-m", *tool, "--no-cache", "--config=pyproject.toml"]
+        subprocess.run([*command, tmp_path / "order.py"], cwd=ROOT, check=True)
+    assert states.emit(schema_of(""), Output("states", Path("x.py"), "x")) == {
+        "x.py": '"""States of the conversations of p. Generated from p.toml."""\n'
+    }
 
 
 def test_no_schema_without_conversations_changes() -> None:

@@ -19,7 +19,7 @@ from microvm.options import ExecOptions
 from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode, GoodbyeReason, Stage, Stream
 from microvm.wire.session import WINDOW, Session
-from microvm.wire.state import State
+from microvm.wire.state import SessionState
 
 TOKEN = 7
 NOW = 1_700_000_000_000_000_000
@@ -90,16 +90,16 @@ def failed() -> Session:
 
 
 STATES = {
-    State.NEW: new,
-    State.GREETING: greeting,
-    State.IDLE: idle,
-    State.RUNNING: running,
-    State.FAILED: failed,
+    SessionState.NEW: new,
+    SessionState.GREETING: greeting,
+    SessionState.IDLE: idle,
+    SessionState.RUNNING: running,
+    SessionState.FAILED: failed,
 }
 
 
-@pytest.mark.parametrize("state", State)
-def test_a_session_can_be_brought_into_every_state(state: State) -> None:
+@pytest.mark.parametrize("state", SessionState)
+def test_a_session_can_be_brought_into_every_state(state: SessionState) -> None:
     assert STATES[state]().state is state
 
 
@@ -107,41 +107,41 @@ def test_a_session_can_be_brought_into_every_state(state: State) -> None:
 
 # The states in which a message is valid. Before the guest is ready, and after a failure,
 # other messages are dropped. Otherwise they are errors.
-HEARD: dict[str, tuple[codec.Message, set[State]]] = {
-    "ready, ours": (READY, {State.GREETING}),
+HEARD: dict[str, tuple[codec.Message, set[SessionState]]] = {
+    "ready, ours": (READY, {SessionState.GREETING}),
     "ready, of another": (replace(READY, nonce=1), set()),
-    "output": (OUTPUT, {State.RUNNING}),
+    "output": (OUTPUT, {SessionState.RUNNING}),
     "output without data": (codec.ExecOutput(1, Stream.STDOUT, b""), set()),
     "output of another id": (codec.ExecOutput(2, Stream.STDOUT, b"x"), set()),
-    "response": (codec.ExecResponse(1, Ending.EXITED, 0), {State.RUNNING}),
+    "response": (codec.ExecResponse(1, Ending.EXITED, 0), {SessionState.RUNNING}),
     "response of another id": (codec.ExecResponse(2, Ending.EXITED, 0), set()),
-    "failure to start": (codec.ExecFailed(1, Stage.LOOKUP, 2), {State.RUNNING}),
+    "failure to start": (codec.ExecFailed(1, Stage.LOOKUP, 2), {SessionState.RUNNING}),
     "failure of another id": (codec.ExecFailed(2, Stage.LOOKUP, 2), set()),
-    "credit for input": (codec.ExecStdinCredit(1, 5), {State.RUNNING}),
+    "credit for input": (codec.ExecStdinCredit(1, 5), {SessionState.RUNNING}),
     "credit for input of another id": (codec.ExecStdinCredit(2, 5), set()),
     "credit of nothing": (codec.ExecStdinCredit(1, 0), set()),
-    "the end of input": (codec.ExecStdinClosed(1), {State.RUNNING}),
+    "the end of input": (codec.ExecStdinClosed(1), {SessionState.RUNNING}),
     "the end of input of another id": (codec.ExecStdinClosed(2), set()),
     "pong that nobody asked for": (codec.Pong(TOKEN), set()),
     "status that nobody asked for": (STATUS, set()),
-    "goodbye": (GOODBYE, {State.IDLE, State.RUNNING}),
+    "goodbye": (GOODBYE, {SessionState.IDLE, SessionState.RUNNING}),
     "error": (codec.Error(0, ErrorCode.TRUNCATED, 4, 12, 1), set()),
 }
 
 
-@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+@pytest.mark.parametrize("state", SessionState, ids=lambda state: state.name)
 @pytest.mark.parametrize("name", HEARD)
-def test_what_becomes_of_a_message(state: State, name: str) -> None:
+def test_what_becomes_of_a_message(state: SessionState, name: str) -> None:
     session = STATES[state]()
     message, states = HEARD[name]
     if state in states:
         assert hear(session, message) == [message]
-    elif state in {State.NEW, State.GREETING, State.FAILED}:
+    elif state in {SessionState.NEW, SessionState.GREETING, SessionState.FAILED}:
         assert hear(session, message) == []
     else:
         with pytest.raises(ProtocolError):
             hear(session, message)
-        assert session.state is State.FAILED
+        assert session.state is SessionState.FAILED
 
 
 def test_nothing_is_heard_after_goodbye_but_an_answer_to_hello() -> None:
@@ -197,18 +197,18 @@ def test_a_signal_that_there_is_not_ends_no_command(signal: int) -> None:
 
 Kind = type[codec.Message]
 Say = Callable[[Session], bytes]
-READY_STATES = {State.IDLE, State.RUNNING}
+READY_STATES = {SessionState.IDLE, SessionState.RUNNING}
 
 # The methods that send a message, and the states in which they do. In other states they fail,
 # but methods of a command send nothing.
-SAYS: list[tuple[Kind, Say, set[State]]] = [
-    (codec.Hello, Session.hello, set(State) - {State.FAILED}),
-    (codec.Resume, Session.resume, {State.IDLE}),
+SAYS: list[tuple[Kind, Say, set[SessionState]]] = [
+    (codec.Hello, Session.hello, set(SessionState) - {SessionState.FAILED}),
+    (codec.Resume, Session.resume, {SessionState.IDLE}),
     (codec.Ping, lambda session: session.ping(TOKEN), READY_STATES),
     (codec.StatusRequest, Session.status_request, READY_STATES),
     (codec.Shutdown, Session.shutdown, READY_STATES),
-    (codec.Keep, Session.keep, {State.IDLE}),
-    (codec.ExecRequest, request, {State.IDLE}),
+    (codec.Keep, Session.keep, {SessionState.IDLE}),
+    (codec.ExecRequest, request, {SessionState.IDLE}),
 ]
 SAYS_OF_COMMAND: list[tuple[Kind, Say]] = [
     (codec.ExecSignal, lambda session: session.exec_signal(15)),
@@ -220,23 +220,25 @@ SAYS_OF_COMMAND: list[tuple[Kind, Say]] = [
 ]
 
 
-@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+@pytest.mark.parametrize("state", SessionState, ids=lambda state: state.name)
 @pytest.mark.parametrize(("kind", "say", "states"), SAYS)
-def test_what_can_be_said(state: State, kind: Kind, say: Say, states: set[State]) -> None:
+def test_what_can_be_said(
+    state: SessionState, kind: Kind, say: Say, states: set[SessionState]
+) -> None:
     session = STATES[state]()
     if state in states:
         assert [type(message) for message in said(say(session))] == [kind]
     else:
-        busy = kind in {codec.ExecRequest, codec.Keep} and state is State.RUNNING
+        busy = kind in {codec.ExecRequest, codec.Keep} and state is SessionState.RUNNING
         with pytest.raises(Busy if busy else ProtocolError):
             say(session)
 
 
-@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+@pytest.mark.parametrize("state", SessionState, ids=lambda state: state.name)
 @pytest.mark.parametrize(("kind", "say"), SAYS_OF_COMMAND)
-def test_what_can_be_said_of_a_command(state: State, kind: Kind, say: Say) -> None:
+def test_what_can_be_said_of_a_command(state: SessionState, kind: Kind, say: Say) -> None:
     messages = said(say(STATES[state]()))
-    assert [type(message) for message in messages] == [kind] * (state is State.RUNNING)
+    assert [type(message) for message in messages] == [kind] * (state is SessionState.RUNNING)
 
 
 # -- The handshake ------------------------------------------------------------------------------
@@ -264,7 +266,7 @@ def test_frames_of_an_older_session_are_dropped_until_our_ready() -> None:
         codec.Pong(3),
     ]
     assert hear(session, *older, READY) == [READY]
-    assert session.state is State.IDLE
+    assert session.state is SessionState.IDLE
 
 
 def test_bytes_before_the_first_hello_are_dropped() -> None:
@@ -301,14 +303,14 @@ def test_guest_of_another_schema_is_refused_with_both(version: int, digest: int,
     )
     assert caught.value.host == (codec.VERSION, codec.DIGEST)
     assert caught.value.guest == (version, digest)
-    assert session.state is State.FAILED
+    assert session.state is SessionState.FAILED
 
 
 def test_with_a_newer_guest_it_speaks_its_own_version() -> None:
     session = greeting()
     right = replace(READY, version=codec.VERSION + 1, digest=0xAB)
     assert hear(session, right) == [right]
-    assert session.state is State.IDLE
+    assert session.state is SessionState.IDLE
     assert said(session.ping(TOKEN)) == [codec.Ping(TOKEN)]
 
 
@@ -368,7 +370,7 @@ def test_hello_forgets_what_was_asked(answer: codec.Message) -> None:
 def test_a_command_that_has_ended_makes_room_for_the_next_id(end: codec.Message) -> None:
     session = running()
     assert hear(session, end) == [end]
-    assert session.state is State.IDLE
+    assert session.state is SessionState.IDLE
     (message,) = said(request(session))
     assert isinstance(message, codec.ExecRequest)
     assert message.id == 2
@@ -454,7 +456,7 @@ def test_what_comes_before_a_malformed_frame_is_let_through() -> None:
     assert session.next_event() == OUTPUT
     with pytest.raises(ProtocolError, match="malformed frame"):
         session.next_event()
-    assert session.state is State.FAILED
+    assert session.state is SessionState.FAILED
 
 
 def test_nothing_is_let_through_after_a_failure() -> None:
@@ -597,7 +599,7 @@ def test_request_that_cannot_be_sent_is_refused(
     session = idle()
     with pytest.raises(UsageError):
         asked(session, *argv, **options)
-    assert session.state is State.IDLE
+    assert session.state is SessionState.IDLE
     (message,) = said(request(session))
     assert message.id == 1  # type: ignore[union-attr]
 
@@ -651,7 +653,7 @@ def test_a_size_that_no_terminal_has_is_refused(size: tuple[int, int]) -> None:
     session = running()
     with pytest.raises(UsageError):
         session.exec_resize(*size)
-    assert session.state is State.RUNNING
+    assert session.state is SessionState.RUNNING
 
 
 def test_a_resize_says_the_size() -> None:
@@ -662,4 +664,4 @@ def test_an_over_credit_from_the_guest_is_the_end() -> None:
     session = running()
     with pytest.raises(ProtocolError, match="over_credit"):
         hear(session, codec.Error(1, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
-    assert session.state is State.FAILED
+    assert session.state is SessionState.FAILED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from microvm_proto import types
-from microvm_proto.backends.python.naming import call, of_field, of_prefix
+from microvm_proto.backends.python.naming import call, import_of_codec, of_field, of_prefix
 from microvm_proto.backends.python.shared import Shared, needed
 from microvm_proto.schema import Message, Output, Schema
 
@@ -28,7 +28,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         version=schema.version,
         source=schema.source,
         imports=_imports(words),
-        codec=_import(schema),
+        codec=import_of_codec(schema),
     )
     text = "\n\n\n".join(part for part in (head.strip(), *parts) if part)
     return {output.path.name: text + "\n"}
@@ -43,17 +43,6 @@ def _imports(words: Collection[str]) -> str:
     typing = ", ".join(name for name in ("Literal", "TypeVar") if name in words)
     lines += [f"from typing import {typing}\n"] if typing else []
     return "".join([*lines, "\n"] if lines else [])
-
-
-def _import(schema: Schema) -> str:
-    """Return the Python statement that imports the codec as `codec`.
-
-    The module is that of the first `[[output]]` table of the schema with the backend `python`.
-    """
-    modules = [output.module for output in schema.outputs if output.backend == "python"]
-    package, _, name = (modules[0] if modules else "codec").rpartition(".")
-    renamed = "" if name == "codec" else " as codec"
-    return f"from {package} import {name}{renamed}" if package else f"import {name}{renamed}"
 
 
 def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:

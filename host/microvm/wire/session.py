@@ -23,7 +23,7 @@ from signal import NSIG
 
 from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError, VersionMismatch
 from microvm.wire import codec
-from microvm.wire.state import GUEST_STEPS, HOST_STEPS, State, Steps
+from microvm.wire.state import SESSION_GUEST, SESSION_HOST, SessionState, SessionSteps
 
 WINDOW = 1 << 20
 """Number of bytes of each output stream that the guest may send before the host allows more."""
@@ -45,10 +45,10 @@ _DROPPED = range(64)
 _MAX_CREDIT = 0xFFFFFFFF
 
 # States in which every message except `Ready` belongs to an older session.
-_BEFORE_READY = (State.NEW, State.GREETING)
+_BEFORE_READY = (SessionState.NEW, SessionState.GREETING)
 
 
-def _by_type(steps: Steps) -> dict[State, dict[int, State]]:
+def _by_type(steps: SessionSteps) -> dict[SessionState, dict[int, SessionState]]:
     """Return a copy of a table of allowed messages, keyed by type numbers instead of classes."""
     return {
         state: {kind.TYPE: following for kind, following in messages.items()}
@@ -56,8 +56,8 @@ def _by_type(steps: Steps) -> dict[State, dict[int, State]]:
     }
 
 
-_FROM_HOST = _by_type(HOST_STEPS)
-_FROM_GUEST = _by_type(GUEST_STEPS)
+_FROM_HOST = _by_type(SESSION_HOST)
+_FROM_GUEST = _by_type(SESSION_GUEST)
 
 
 class Session:
@@ -89,7 +89,7 @@ class Session:
         """
         self._clock = clock
         self._entropy = entropy
-        self._enter(State.NEW)
+        self._enter(SessionState.NEW)
         self._decoder = codec.Decoder("guest")
         self._version = codec.VERSION
         self._nonce = 0
@@ -105,7 +105,7 @@ class Session:
         self.stdin_credit = 0
         self.is_behind = False
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: SessionState) -> None:
         self.state = state
         self._from_host = _FROM_HOST[state]
         self._from_guest = _FROM_GUEST[state]
@@ -269,7 +269,7 @@ class Session:
 
         Messages with output refer to `data` and do not copy it.
         """
-        if self.state is not State.FAILED:
+        if self.state is not SessionState.FAILED:
             self._decoder.receive_data(data)
         if self.state in _BEFORE_READY:
             self._stale += len(data)
@@ -285,7 +285,7 @@ class Session:
         :raises ProtocolError: Raised if the guest violated the protocol. The session cannot be used
             again.
         """
-        if self.state is State.FAILED:
+        if self.state is SessionState.FAILED:
             return None
         try:
             if self._stale > _STALE_LIMIT:
@@ -300,11 +300,11 @@ class Session:
                 self.is_behind = True
                 return None
         except codec.DecodeError as error:
-            self._enter(State.FAILED)
+            self._enter(SessionState.FAILED)
             said = f"the guest sent a malformed frame: {error}"
             raise ProtocolError(said, hint=_HINT) from None
         except ProtocolError:
-            self._enter(State.FAILED)
+            self._enter(SessionState.FAILED)
             raise
         self.is_behind = False
         return None

@@ -1,9 +1,4 @@
-"""The states of a session, and the messages that each side may send in each state.
-
-Each message is listed with the state that follows it.
-
-The diagram in docs/architecture.md is generated from these tables.
-"""
+"""States of the conversations of sandboxd. Generated from sandboxd.toml."""
 
 from __future__ import annotations
 
@@ -14,73 +9,88 @@ from typing import TypeAlias
 from microvm.wire import codec
 
 
-class State(enum.Enum):
-    """A state of the session between host and guest, such as a running command."""
+class SessionState(enum.Enum):
+    """The conversation between a host and a guest, as the host sees it.
 
-    NEW = enum.auto()
-    """The host has not sent a message yet."""
-    GREETING = enum.auto()
-    """The host has sent `Hello` and waits for `Ready`.
-
-    Other messages of the guest belong to an older session.
+    If the guest sends a message that is not in order, the host changes to the state `failed`.
+    Messages before the guest's `ready` are an exception: they belong to an older session, and the
+    host drops them.
     """
-    IDLE = enum.auto()
+
+    NEW = 1
+    """The host has not sent a message yet."""
+    GREETING = 2
+    """The host has sent `hello`, and waits for `ready`."""
+    IDLE = 3
     """The guest is ready, and no command is running."""
-    RUNNING = enum.auto()
+    RUNNING = 4
     """The guest is running a command."""
-    FAILED = enum.auto()
-    """The guest has violated the protocol. No other state follows."""
+    FAILED = 5
+    """The guest has violated the protocol.
+
+    No other state follows.
+    """
 
 
-Steps: TypeAlias = Mapping[State, Mapping[type[codec.Message], State]]
-"""For each state, the messages that one side may send, and the state that follows each message."""
+SessionSteps: TypeAlias = Mapping[SessionState, Mapping[type[codec.Message], SessionState]]
+"""For each state, the messages that one side may send, and the state that follows each."""
 
-HOST_STEPS: Steps = {
-    State.NEW: {codec.Hello: State.GREETING},
-    State.GREETING: {codec.Hello: State.GREETING},
-    State.IDLE: {
-        codec.Hello: State.GREETING,
-        codec.Resume: State.IDLE,
-        codec.Keep: State.IDLE,
-        codec.Ping: State.IDLE,
-        codec.StatusRequest: State.IDLE,
-        codec.Shutdown: State.IDLE,
-        codec.ExecRequest: State.RUNNING,
+
+SESSION_HOST: SessionSteps = {
+    SessionState.NEW: {
+        codec.Hello: SessionState.GREETING,
     },
-    State.RUNNING: {
-        codec.Hello: State.GREETING,
-        codec.Ping: State.RUNNING,
-        codec.StatusRequest: State.RUNNING,
-        codec.Shutdown: State.RUNNING,
-        codec.ExecStdin: State.RUNNING,
-        codec.ExecCredit: State.RUNNING,
-        codec.ExecResize: State.RUNNING,
-        codec.ExecSignal: State.RUNNING,
-        codec.ExecTerminate: State.RUNNING,
-        codec.ExecKill: State.RUNNING,
+    SessionState.GREETING: {
+        codec.Hello: SessionState.GREETING,
     },
-    State.FAILED: {},
+    SessionState.IDLE: {
+        codec.Hello: SessionState.GREETING,
+        codec.Resume: SessionState.IDLE,
+        codec.Keep: SessionState.IDLE,
+        codec.Ping: SessionState.IDLE,
+        codec.StatusRequest: SessionState.IDLE,
+        codec.Shutdown: SessionState.IDLE,
+        codec.ExecRequest: SessionState.RUNNING,
+    },
+    SessionState.RUNNING: {
+        codec.Hello: SessionState.GREETING,
+        codec.Ping: SessionState.RUNNING,
+        codec.StatusRequest: SessionState.RUNNING,
+        codec.Shutdown: SessionState.RUNNING,
+        codec.ExecStdin: SessionState.RUNNING,
+        codec.ExecCredit: SessionState.RUNNING,
+        codec.ExecResize: SessionState.RUNNING,
+        codec.ExecSignal: SessionState.RUNNING,
+        codec.ExecTerminate: SessionState.RUNNING,
+        codec.ExecKill: SessionState.RUNNING,
+    },
+    SessionState.FAILED: {},
 }
+"""The messages that the host may send in each state."""
 
-GUEST_STEPS: Steps = {
-    State.NEW: {},
-    State.GREETING: {codec.Ready: State.IDLE},
-    State.IDLE: {
-        codec.Pong: State.IDLE,
-        codec.Status: State.IDLE,
-        codec.Goodbye: State.IDLE,
-        codec.Error: State.FAILED,
+
+SESSION_GUEST: SessionSteps = {
+    SessionState.NEW: {},
+    SessionState.GREETING: {
+        codec.Ready: SessionState.IDLE,
     },
-    State.RUNNING: {
-        codec.Pong: State.RUNNING,
-        codec.Status: State.RUNNING,
-        codec.Goodbye: State.RUNNING,
-        codec.Error: State.FAILED,
-        codec.ExecOutput: State.RUNNING,
-        codec.ExecStdinCredit: State.RUNNING,
-        codec.ExecStdinClosed: State.RUNNING,
-        codec.ExecResponse: State.IDLE,
-        codec.ExecFailed: State.IDLE,
+    SessionState.IDLE: {
+        codec.Pong: SessionState.IDLE,
+        codec.Status: SessionState.IDLE,
+        codec.Goodbye: SessionState.IDLE,
+        codec.Error: SessionState.FAILED,
     },
-    State.FAILED: {},
+    SessionState.RUNNING: {
+        codec.Pong: SessionState.RUNNING,
+        codec.Status: SessionState.RUNNING,
+        codec.Goodbye: SessionState.RUNNING,
+        codec.Error: SessionState.FAILED,
+        codec.ExecOutput: SessionState.RUNNING,
+        codec.ExecStdinCredit: SessionState.RUNNING,
+        codec.ExecStdinClosed: SessionState.RUNNING,
+        codec.ExecResponse: SessionState.IDLE,
+        codec.ExecFailed: SessionState.IDLE,
+    },
+    SessionState.FAILED: {},
 }
+"""The messages that the guest may send in each state."""

@@ -41,20 +41,24 @@ def _diagram(conversation: Conversation) -> str:
 
 
 def _states(conversation: Conversation) -> Iterator[str]:
-    rows = [
-        (
-            f"`{state.name}`",
-            step.sender,
-            f"[`{step.message}`](#{step.message})",
-            f"`{step.condition}`" if step.condition else "",
-            "" if step.following == state.name else f"`{step.following}`",
-        )
-        for state in conversation.states
-        for step in state.steps
-    ]
     meanings = [(f"`{state.name}`", _meaning(state)) for state in conversation.states]
     yield table(("state", "meaning"), meanings)
-    yield table(("state", "sender", "message", "condition", "next state"), rows)
+    messages: dict[tuple[str, str, str, str], list[str]] = {}
+    for state in conversation.states:
+        for step in state.steps:
+            row = (state.name, step.sender, step.condition, step.following)
+            messages.setdefault(row, []).append(f"[`{step.message}`](#{step.message})")
+    rows = [
+        (
+            f"`{state}`",
+            sender,
+            ", ".join(sent),
+            f"`{condition}`" if condition else "",
+            "" if following == state else f"`{following}`",
+        )
+        for (state, sender, condition, following), sent in messages.items()
+    ]
+    yield table(("state", "sender", "messages", "condition", "next state"), rows)
 
 
 def _meaning(state: ConversationState) -> str:

@@ -163,3 +163,14 @@ def call(
     if not one_a_line and margin + len(joined) + 4 <= WIDTH:
         return [f"{head}(", f"    {joined}", f"){tail}"]
     return [f"{head}(", *(f"    {argument}," for argument in arguments), f"){tail}"]
+
+
+def import_of_codec(schema: Schema) -> str:
+    """Return the Python statement that imports the codec as `codec`.
+
+    The module is that of the first `[[output]]` table of the schema with the backend `python`.
+    """
+    modules = [output.module for output in schema.outputs if output.backend == "python"]
+    package, _, name = (modules[0] if modules else "codec").rpartition(".")
+    renamed = "" if name == "codec" else " as codec"
+    return f"from {package} import {name}{renamed}" if package else f"import {name}{renamed}"
