@@ -178,7 +178,7 @@ def _prune() -> Operation:
     kept = builds.build(tag="tag")
 
     def check() -> None:
-        assert list(images.installed()) == [kept]
+        assert [found for _, found in images.entries()] == [kept]
         assert tags.of(kept.name) == ["tag:latest"]
 
     return Operation(image_removal.prune, check=check)

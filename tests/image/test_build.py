@@ -161,7 +161,7 @@ def test_changed_bit_is_found(part: str) -> None:
     _flip_a_bit(image.path / part)
     with pytest.raises(ImageError, match=rf"{part}: damaged image: its content has changed"):
         images.load(image.name)
-    assert list(images.installed()) == []
+    assert not any(isinstance(found, images.Image) for _, found in images.entries())
     assert microvm_image.default() == image
     assert images.load(image.name) == image
 

@@ -46,7 +46,7 @@ def test_cache_of_another_user_is_refused(cache: Path, part: str) -> None:
     build()
     os.chown(cache / part, USER, USER)
     says = f"the cache .* cannot be trusted: .*belongs to user {USER} .*MICROVM_CACHE; under sudo"
-    for use in (microvm_image.default, build, lambda: list(images.installed())):
+    for use in (microvm_image.default, build, lambda: list(images.entries())):
         with pytest.raises(CacheError, match=says):
             use()
 
@@ -241,4 +241,4 @@ def test_special_files_are_neither_used_nor_waited_for(
     if path.name != verified.RECORD:
         assert stat.S_IMODE(path.lstat().st_mode) in {0o400, 0o600, 0o700}
     assert image.kernel.read_bytes() == Path(os.environ["MICROVM_KERNEL"]).read_bytes()
-    assert list(images.installed()) == [image]
+    assert [found for _, found in images.entries()] == [image]

@@ -20,7 +20,7 @@ from microvm.log import Area
 from microvm.printable import printable, quoted
 from microvm.system.capacity import SHORTAGES
 
-__all__ = ["Image", "ImageManifest", "installed", "load"]
+__all__ = ["Image", "ImageManifest", "load"]
 
 _logger = Area("image")
 
@@ -348,11 +348,6 @@ def manifests() -> Iterator[Image]:
     for path in _folders():
         with suppress(ImageError):
             yield Image(path, _manifest(path / MANIFEST, cache.open_file))
-
-
-def installed() -> Iterator[Image]:
-    """Yield the images of the cache that are not damaged, sorted by name."""
-    return (image for _, image in entries() if isinstance(image, Image))
 
 
 def entries() -> Iterator[tuple[Path, Image | ImageError]]:
