@@ -134,10 +134,7 @@ def in_parts(name: str, values: dict[str, Any], style: str = "fast") -> Callable
 
 
 def protobuf(name: str, values: dict[str, Any]) -> Pair:
-    """Return functions that encode and decode a message with protobuf.
-
-    The function builds the message's descriptor itself, so no `.proto` file is needed.
-    """
+    """Return functions that encode and decode a message with protobuf, without a `.proto` file."""
     labels = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
     message = file.message_type.add(name=camel(name))
@@ -196,7 +193,6 @@ def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
 
     A row contains the median and the quartiles of each tool, in microseconds.
 
-    :param rounds: Number of measurements of each tool.
     :param seconds: Approximate duration of each measurement.
     """
     calls: dict[tuple[str, str], dict[str, Callable[[], Any]]] = {}

@@ -52,10 +52,7 @@ class Footprint:
 
 
 def unpacked(folder: Path) -> Path:
-    """Download the sources of nanopb, extract them into `folder`, and return their directory.
-
-    They contain both the generator and the C library.
-    """
+    """Download nanopb's sources, its generator and C library, and return their directory."""
     with urllib.request.urlopen(NANOPB_URL, timeout=60) as answer:
         data = answer.read()
     if hashlib.sha256(data).hexdigest() != NANOPB_SHA256:

@@ -20,8 +20,6 @@ BYTES = (8, 16, 24, 32)
 class MeasuredField:
     """A field of a message.
 
-    :ivar type: Type in the schema.
-    :ivar proto: Type in the `.proto` file.
     :ivar keys: Further keys of the field in the schema.
     :ivar options: Options of the field for nanopb.
     """

@@ -52,10 +52,7 @@ class Comparison:
         return sum(not found.is_note for each in documents for found in each.diagnostics)
 
     def report(self) -> str:
-        """Return all findings, such as "field removed", as text for people.
-
-        Findings whose position is in the file of the released form come last.
-        """
+        """Return all findings, such as "field removed", as text for people."""
         documents = (self._found.new_document, self._found.old_document)
         reports = (render(d.path, d.text, in_order(d.diagnostics)) for d in documents)
         return "\n".join(report for report in reports if report)

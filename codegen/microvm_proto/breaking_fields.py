@@ -111,7 +111,6 @@ class Ends:
         """Return a finding about values that only the new schema allows, or only the old one.
 
         :param beginning: Beginning of the text, with its verb, such as "a NUL byte was".
-        :param allowed_now: True if the new schema allows more, False if the old schema did.
         """
         if allowed_now:
             return f"{beginning} malformed, so {self.reader} refuses it"

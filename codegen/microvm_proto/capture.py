@@ -33,7 +33,6 @@ _MAX_INTERFACES = 1 << 16
 class Packet(NamedTuple):
     """A captured packet, which may be truncated.
 
-    :ivar number: Number of the packet in the file, from 1, as in Wireshark.
     :ivar link: Type of the link, a number from the registry of LINKTYPE_ values, such as 1 for
         Ethernet.
     """
@@ -49,10 +48,7 @@ def is_capture(head: bytes) -> bool:
 
 
 def packets(pieces: Iterable[bytes]) -> Iterator[Packet]:
-    """Yield the packets of a capture file, each as soon as it is complete.
-
-    :raises Unreadable: Raised after the last readable packet if the file is damaged or incomplete.
-    """
+    """Yield the packets of a capture file, each as soon as it is complete."""
     source = _Source(pieces)
     found = _pcapng(source) if source.head() == _PCAPNG else _pcap(source)
     for number, (link, data) in enumerate(found, 1):

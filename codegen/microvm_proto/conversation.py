@@ -63,10 +63,7 @@ def explain_capture(
 
 
 class _FlowView:
-    """Shows the frames of one flow, which is one direction of a connection.
-
-    :ivar broken: True if a frame is malformed or incomplete, or if bytes are missing.
-    """
+    """Shows the frames of one flow, which is one direction of a connection."""
 
     def __init__(self, view: View, flow: Flow, sender: str | None, *, known: bool) -> None:
         self.broken = False

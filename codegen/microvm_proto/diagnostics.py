@@ -26,7 +26,6 @@ class Diagnostic:
     """An error or a note about a schema file, with the broken rule, a message and a hint.
 
     :ivar hint: One line that describes how to solve the problem; may be empty.
-    :ivar position: Position of the problem in the file, or None if the file could not be read.
     """
 
     rule: str

@@ -42,10 +42,7 @@ def wire_digest(schema: Schema) -> int:
 
 
 def api_digest(schema: Schema) -> int:
-    """Return 64 bits of SHA-256 over the whole schema, except its documentation.
-
-    This digest changes whenever the generated code changes.
-    """
+    """Return 64 bits of SHA-256 over the whole schema, except its documentation."""
     return _digest(canonical(schema))
 
 

@@ -133,8 +133,6 @@ class _Row:
         """Yield each way to read the line as bytes, and True if the line shows them as text, too.
 
         It can be unclear where the digits end and the column of characters begins.
-
-        :param swapped: True to reverse the bytes of each group.
         """
         end, bare = self.end, None
         while end:
@@ -233,10 +231,7 @@ class _Dump:
         """True if the column of text on some line shows the bytes in reverse order, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Read the line `row`, which the line `following` follows; None if it is the last line.
-
-        Record properties of the dump, such as the byte order.
-        """
+        """Read the line `row`, which the line `following` follows; None if it is the last line."""
         self._first = self._first or row
         self._marked |= row.colon
         self._widths.update(map(len, row.groups[:-1]))
@@ -313,7 +308,6 @@ class _DumpReader:
     """A reader of a hex dump that assumes a base for the dump's offsets: 8, 10 or 16.
 
     :ivar agreed: Number of offsets that were correct, except offsets of 0, which prove nothing.
-    :ivar shown: True if a column of text confirms the bytes of some line.
     """
 
     def __init__(self, base: int) -> None:

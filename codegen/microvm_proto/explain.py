@@ -26,10 +26,7 @@ _STYLES = ("\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m")
 
 
 class BrokenStream(Exception):
-    """A frame of the stream is malformed or incomplete.
-
-    All readable parts have been shown before.
-    """
+    """A frame of the stream is malformed or incomplete."""
 
 
 class Foreign(BrokenStream):
@@ -41,7 +38,6 @@ def explain(
 ) -> Iterator[str]:
     """Yield lines that describe the frames of a stream, as soon as each frame is complete.
 
-    :param sender: Side that has sent the frames, one of the schema's `ends`; None for either side.
     :raises BrokenStream: Raised if a frame is malformed, or if the stream ends within a frame.
     """
     if schema.framing.kind == "datagram":
@@ -70,7 +66,6 @@ class Stream:
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
         """Create an empty stream of frames that `sender`, a side of the protocol, sends.
 
-        :param sender: None if either side may send the frames.
         :param known: True if the stream certainly belongs to this protocol. Otherwise, bytes
             without a valid header are not shown before the first frame.
         """

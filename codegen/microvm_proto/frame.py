@@ -67,10 +67,7 @@ class Malformed(Exception):
 
 
 class Incomplete(Exception):
-    """The data ends before the end of the frame.
-
-    :ivar missing: Minimum number of bytes that the frame still needs.
-    """
+    """The data ends before the end of the frame, which needs at least `missing` more bytes."""
 
     def __init__(self, missing: int) -> None:
         needed = "1 more byte is" if missing == 1 else f"{missing} more bytes are"
@@ -123,10 +120,7 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Fra
 def examine(
     schema: Schema, data: bytes, sender: str | None = None
 ) -> tuple[list[FramePart], Malformed | Incomplete | None]:
-    """Return the parts of the frame in `data` before its first fault, and the fault if it has one.
-
-    The parameters are those of :func:`read`.
-    """
+    """Return the parts of the frame in `data` before its first fault, and the fault or None."""
     parts: list[FramePart] = []
     try:
         for part in read(schema, data, sender):
@@ -168,8 +162,6 @@ def write(
     """Return a frame that has this header, this body and a valid checksum, without COBS encoding.
 
     The values are not checked, so that test vectors can contain frames that a decoder must refuse.
-
-    :param length: Length of the body to write into the header; by default, the real length.
     """
     framing = schema.framing
     values = {
@@ -211,10 +203,7 @@ def pack(kind: types.Type, value: Value) -> bytes:
 
 
 def message_of(schema: Schema, number: int) -> Message | None:
-    """Return the message whose number is `number`; None if no message has this number.
-
-    The header of a frame holds the number of its message as the frame's type.
-    """
+    """Return the message whose number is `number`; None if no message has this number."""
     return next((message for message in schema.messages if message.number == number), None)
 
 

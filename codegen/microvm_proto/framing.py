@@ -26,7 +26,6 @@ class Checksum:
     """A kind of checksum, such as a CRC, which is appended to frames.
 
     :ivar size: Number of bytes that the checksum adds to a frame; 0 if there is no checksum.
-    :ivar doc: Name and parameters of the algorithm, for the specification.
     """
 
     size: int
@@ -199,10 +198,7 @@ class Framing:
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
 
     def seed_of(self, frame: bytes) -> int:
-        """Return the number with which the sender has XORed the checksum of `frame`: the seed.
-
-        The seed identifies the sender's schema and version.
-        """
+        """Return the number with which the sender has XORed the checksum of `frame`: the seed."""
         data, check = frame[: -self.check_size], frame[-self.check_size :]
         return CHECKS[self.check].function(data) ^ int.from_bytes(check, "little")
 
@@ -236,10 +232,7 @@ def stuff(data: bytes) -> bytes:
 
 
 def unstuff(data: bytes, most: int) -> bytes | None:
-    """Decode data that :func:`stuff` has encoded; return None if the data is incomplete.
-
-    If more than `most` bytes are decoded, only `most` + 1 of them are returned.
-    """
+    """Decode COBS data, at most `most` + 1 bytes; return None if the data is incomplete."""
     bare = bytearray()
     at = 0
     while at < len(data):

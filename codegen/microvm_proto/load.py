@@ -143,17 +143,11 @@ class Table:
         self.document.error(rule, self.at(key), message, hint)
 
     def get(self, key: str, kind: type[T], default: T) -> T:
-        """Return the value of an optional key; the default if the key is absent.
-
-        If the value has another type, record an error and return the default.
-        """
+        """Return the value of an optional key; the default if it is absent or has another type."""
         return default if (value := self.optional(key, kind)) is None else value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Return the value of a required key.
-
-        If it is missing, record an error and return an empty value.
-        """
+        """Return the value of a required key; an empty value if it is missing."""
         value = self.optional(key, kind)
         if value is None:
             if key not in self.data:
@@ -162,10 +156,7 @@ class Table:
         return value
 
     def optional(self, key: str, kind: type[T]) -> T | None:
-        """Return the value of an optional key; None if the key is absent.
-
-        If the value has another type, record an error and return None.
-        """
+        """Return the value of an optional key; None if it is absent or has another type."""
         self.known_keys.append(key)
         value = self.data.get(key)
         if value is None:

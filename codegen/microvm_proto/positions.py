@@ -103,10 +103,7 @@ class _Scanner:
         return path
 
     def descend(self, path: Path) -> Path:
-        """Return `path`; if it is the path of an array of tables, extend it to the last table.
-
-        The header of a nested table belongs to the last item of the array.
-        """
+        """Return `path`; if it is the path of an array of tables, extend it to the last table."""
         return (*path, self.lengths[path] - 1) if path in self.lengths else path
 
     def keys(self, until: str) -> list[str]:

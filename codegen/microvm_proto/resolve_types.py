@@ -194,10 +194,7 @@ class Types:
         return field
 
     def _field(self, table: Table, oldest: int) -> types.Field:
-        """Read a field of a message that the version `oldest` added.
-
-        The offset of the field is set later.
-        """
+        """Read a field of a message that the version `oldest` added."""
         kind = self.type(table)
         equals = self._equals(table, kind)
         since = self.since(table, oldest)
@@ -265,10 +262,7 @@ class Types:
         return None
 
     def _default(self, table: Table, kind: types.Type, since: int, is_later: bool) -> int:
-        """Read the default of a field, its value in versions before `since`.
-
-        :param is_later: True if older versions of the message lack the field.
-        """
+        """Read the default of a field, its value in versions before `since`."""
         if isinstance(kind, types.Scalar) and "default" in table.data and not is_later:
             message = "`default` is useless: every version of the message has this field"
             hint = "remove it; only a field that a later version added needs a default"

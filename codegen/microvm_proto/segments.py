@@ -224,10 +224,7 @@ class _Direction:
         return (sequence - self._first) % (1 << 32) == 0
 
     def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:
-        """Add a TCP segment from packet number `packet`; yield the segments that are in order now.
-
-        The segment may be out of order, and its bytes may have been added before.
-        """
+        """Add a TCP segment of packet number `packet`; yield all segments that are in order."""
         offset = self._offset(sequence)
         if data and offset + len(data) > self._at:
             heappush(self._waiting, (offset, packet, data))
@@ -237,10 +234,7 @@ class _Direction:
             yield from self._skip()
 
     def acknowledge(self, sequence: int) -> Iterator[Segment]:
-        """Skip missing bytes before `sequence`, which were received, but are not in the capture.
-
-        Yield the segments that waited for these bytes.
-        """
+        """Skip bytes before `sequence` that are not captured; yield segments that wait for them."""
         while self._waiting and self._waiting[0][0] <= self._offset(sequence):
             yield from self._skip()
 

@@ -69,10 +69,7 @@ def _is_serial(descriptor: int) -> bool:
 
 @contextmanager
 def _raw(descriptor: int, baud: int | None) -> Iterator[None]:
-    """Context manager that sets a serial port to raw mode, in which bytes arrive unchanged.
-
-    At the end, the settings of the port are restored.
-    """
+    """Context manager that keeps a serial port in raw mode, in which bytes arrive unchanged."""
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor, termios.TCSANOW)

@@ -12,10 +12,7 @@ from microvm_proto.stream import FrameReceiver
 
 
 class Frame(NamedTuple):
-    """A frame of a stream, or a run of bytes that is not a frame.
-
-    :ivar parts: Parts of the frame before the first fault, or all parts.
-    """
+    """A frame of a stream, or a run of bytes that is not a frame."""
 
     at: int
     data: bytes

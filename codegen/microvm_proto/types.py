@@ -242,7 +242,6 @@ class Array:
 class Bytes:
     """A byte string, preceded by its length.
 
-    :ivar maximum: Maximum number of bytes.
     :ivar nul: True if the string may contain zero bytes.
     """
 
@@ -256,7 +255,6 @@ class Bytes:
 class Text:
     """A UTF-8 string, preceded by its length in bytes.
 
-    :ivar maximum: Maximum number of bytes.
     :ivar nul: True if the string may contain U+0000.
     """
 
@@ -331,10 +329,7 @@ def sizes(kind: Type) -> tuple[int, int]:
 
 
 def bounds(kind: Type) -> dict[str, int]:
-    """Return the bounds of a type, such as `max`, by their keys in a schema.
-
-    Only types of variable size have bounds.
-    """
+    """Return the bounds of a type of variable size, such as `max`, by their keys in a schema."""
     match kind:
         case Bytes(maximum=maximum) | Text(maximum=maximum) | Tail(maximum=maximum):
             return {"max": maximum}
@@ -395,19 +390,13 @@ class Field(Named):
 
     @property
     def growth(self) -> list[int]:
-        """Later versions that added values to closed enums or flags in the field's type.
-
-        Only versions after the one that added the field are included.
-        """
+        """Versions after `since` that added values to closed enums or flags in the field's type."""
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
 
     @property
     def constants(self) -> dict[str, int]:
-        """Bounds and other numbers of the field that C code gets as constants.
-
-        Each key is the end of a constant's name.
-        """
+        """Bounds and other numbers of the field for C, by the ends of the constants' names."""
         named = bounds(self.type)
         # A tail is the last field. If all fields before it have a fixed size, C code gets their
         # total size, which is the offset of the tail, as a constant.

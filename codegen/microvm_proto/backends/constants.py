@@ -14,10 +14,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def declare(schema: Schema) -> str:
-    """Generate an empty line and the Python assignments of a schema's constants.
-
-    The result is empty if the schema has no constants.
-    """
+    """Generate an empty line and Python assignments of a schema's constants, if it has any."""
     lines = [
         f"{constant.name.upper()} = {_value(constant.value)}\n" for constant in schema.constants
     ]

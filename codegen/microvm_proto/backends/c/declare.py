@@ -21,8 +21,6 @@ def enum(prefix: str, noun: str, doc: str, values: Iterable[tuple[str, int, str]
 def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
     """Generate a C enum that begins with `head`, and macros for values that do not fit an `int`.
 
-    Standard C does not allow such values in an enum.
-
     :param values: Name, number and documentation of each constant.
     """
     inside, beyond = [], []

@@ -1,8 +1,4 @@
-"""Generate the C functions that handle enums, structs, and the elements of arrays and lists.
-
-The functions for structs and for elements of arrays have a parameter `count`, the number of values
-to handle.
-"""
+"""Generate the C functions that handle enums, structs, and the elements of arrays and lists."""
 
 from __future__ import annotations
 
@@ -200,10 +196,7 @@ def _each(lines: Iterable[str]) -> list[str]:
 
 
 def _function(head: str, lines: Iterable[str], end: str = "") -> str:
-    """Generate a C function with the signature `head`; its body is `lines`, then `end`.
-
-    If it has a parameter `version`, its body need not use that parameter.
-    """
+    """Generate a C function with the signature `head`; its body is `lines`, then `end`."""
     body = [*lines, end] if end else [*lines]
     if "uint32_t version" in head and not uses("version", "\n".join(body)):
         body.insert(-1, "(void)version;")

@@ -128,10 +128,7 @@ def _frame_size(message: Message) -> Iterator[str]:
 
 
 def _refusals(message: Message) -> Iterator[str]:
-    """Yield the C statements that return a fault if a message is invalid.
-
-    The statements check the values in the same order as a decoder.
-    """
+    """Yield the C statements that return a fault if a message is invalid."""
     if message.since > 1:
         yield from values.refuse_if(f"version < {message.since}", "unknown_type")
     if message.id == "required":

@@ -153,10 +153,7 @@ class _Table:
         return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
 
     def _message(self, message: Message) -> Iterator[str]:
-        """Add the rules for the fields of a message, and yield the rules for the message itself.
-
-        The message has a rule for each version that added or changed the message.
-        """
+        """Add the rules for a message's fields, and yield the rules for its versions."""
         fields = [(field, *self._field(field)) for field in message.fields]
         first = len(self._fields)
         for field, kind, size, numbers in fields:

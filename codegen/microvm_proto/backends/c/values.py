@@ -9,10 +9,7 @@ from microvm_proto.backends.c.text import address, boolean, c_type, literal
 
 
 def suffix(kind: types.Element) -> str:
-    """Return the suffix of C functions for a type that check no values: `u8` for an enum of `u8`.
-
-    They accept unnamed numbers for a closed enum, and NaN and the infinities in finite floats.
-    """
+    """Return the suffix of the C functions for a type that check no values, such as `u8`."""
     match kind:
         case types.Enumerated(base=base):
             return base.name
@@ -23,10 +20,7 @@ def suffix(kind: types.Element) -> str:
 
 
 def checked(kind: types.Element) -> str:
-    """Return the suffix of C functions for a type that check its values, such as `finite_f32`.
-
-    If all values of the type are valid, the result is that of :func:`suffix`.
-    """
+    """Return the suffix of the C functions for a type that check its values, or else `suffix`."""
     match kind:
         case types.Enumerated(closed=True):
             return kind.c_name
@@ -110,10 +104,7 @@ def refusals(kind: types.Type, value: str, is_sent: str = "") -> Iterator[str]:
 
 
 def is_refusable(kind: types.Type) -> bool:
-    """Return True if a C variable of this type can hold values that decoders refuse.
-
-    The type must have a fixed size.
-    """
+    """Return True if C variables of this type of fixed size can hold values that are refused."""
     return any(
         (isinstance(each, types.Enumerated) and each.closed)
         or (isinstance(each, types.Float) and each.finite)
@@ -154,10 +145,7 @@ def put(kind: types.Type, value: str) -> Iterator[str]:
 
 
 def differs(kind: types.Type, value: str, default: int = 0) -> str:
-    """Return a C condition that is true if the C expression `value` differs from `default`.
-
-    The default is the value that the field has in versions of the protocol without the field.
-    """
+    """Return a C condition that is true if the C expression `value` differs from `default`."""
     match kind:
         case types.Bytes() | types.Text() | types.Tail():
             return f"{value}.size != 0"

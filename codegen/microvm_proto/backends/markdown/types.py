@@ -20,10 +20,7 @@ def _cell(text: str) -> str:
 
 
 def section(schema: Schema) -> str:
-    """Generate the section of the specification that describes how types are encoded.
-
-    The section omits some types if the schema does not use them.
-    """
+    """Generate the section on the encoding of types, without types that the schema does not use."""
     used = {
         type(kind)
         for message in schema.messages

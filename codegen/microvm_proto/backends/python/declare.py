@@ -48,10 +48,7 @@ def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
 
 
 def enumerated(kind: types.Enumerated) -> str:
-    """Generate the Python class for an enum or for flags of the schema.
-
-    If flags are closed, unknown bits raise `ValueError`.
-    """
+    """Generate the Python class for an enum or for flags of the schema."""
     base = "enum.IntEnum"
     if isinstance(kind, types.Flags):
         base = f"enum.IntFlag, boundary=enum.{'STRICT' if kind.closed else 'KEEP'}"
@@ -98,10 +95,7 @@ def _bounds(field: types.Field) -> str:
 
 
 def _about(fields: Iterable[types.Field], message: Message | None = None) -> Iterator[str]:
-    """Yield a paragraph `:ivar NAME: …` for each documented field, for the docstring of its class.
-
-    :param message: Message that has the fields; None for a struct.
-    """
+    """Yield a paragraph `:ivar NAME: …` for each documented field of a message or struct."""
     for field in fields:
         absent = "" if field.absent is None else f"None is encoded as {field.absent}."
         later = message is not None and message.is_later(field)

@@ -147,8 +147,6 @@ def _return(framing: Framing, head: str, tail: str) -> Iterator[str]:
     """Yield the Python statement that returns a frame: joined bytes, or the pair `head` and `tail`.
 
     The pair avoids a copy of the tail. But a checksum or COBS encoding needs the whole frame.
-
-    :param tail: A comma and the Python expression for the tail; empty if the message has none.
     """
     if not framing.resynchronises:
         yield f"return {head}{tail}"
@@ -180,8 +178,7 @@ def _packed(field: types.Field, owner: str) -> str:
 def _number(kind: types.Scalar, value: str) -> str:
     """Return the Python expression that converts the expression `value` to a number for a frame.
 
-    For a closed type, the expression is a lookup in a dictionary, which fails if the value is
-    unknown.
+    For a closed type, it is a lookup in a dictionary, which fails if the value is unknown.
     """
     match kind:
         case types.Enum(closed=True) | types.Bool() | types.Flags():
@@ -319,10 +316,7 @@ def _unpack(names: list[str], value: str, margin: int) -> list[str]:
 
 
 def _decoded(field: types.Field) -> str:
-    """Return the Python expression that converts a field's unpacked number or bytes to its value.
-
-    The number or the bytes are in the Python variable that :func:`_local` names.
-    """
+    """Return the Python expression that converts a field's unpacked number or bytes to a value."""
     name = _local(field)
     if field.absent is not None:
         return f"None if {name} == {field.absent} else {name}"
@@ -406,10 +400,7 @@ def _layout(kind: types.Struct) -> list[str]:
 
 
 def formats(schema: Schema) -> set[str]:
-    """Return the `struct` formats that the fast path uses for runs of fields, and for arrays.
-
-    A run is a sequence of consecutive fields of fixed size.
-    """
+    """Return the `struct` formats that the fast path uses for runs of fields, and for arrays."""
     found = set()
     for message in schema.messages:
         runs = list(_runs(message))

@@ -136,10 +136,7 @@ def header_names(framing: Framing) -> list[str]:
 
 
 def kinds(schema: Schema) -> Iterator[types.Type]:
-    """Yield the types of all fields of a schema, and the types that they contain.
-
-    A type that is used several times is yielded several times.
-    """
+    """Yield the types of all fields of a schema, and the types that they contain."""
     for message in schema.messages:
         for field in message.fields:
             yield from types.within(field.type)

@@ -143,10 +143,7 @@ def helpers(schema: Schema) -> str:
 
 
 def later_values(schema: Schema) -> Iterator[str]:
-    """Yield a Python dictionary for each closed enum or flags to which later versions added values.
-
-    The dictionary maps each value that was added later to the version that added it.
-    """
+    """Yield a Python dictionary from later values to their versions for each closed type."""
     grown = {}
     for kind in kinds(schema):
         if isinstance(kind, types.Enumerated) and kind.closed:
@@ -170,11 +167,7 @@ def layouts(schema: Schema) -> str:
 
 
 def zeros(schema: Schema) -> str:
-    """Generate Python constants for the flags and structs whose bytes are all zero.
-
-    A decoder uses these constants for fields that older versions lack, so only those that are
-    needed are generated.
-    """
+    """Generate Python constants for flags and structs of zeros, the values of missing fields."""
     needed = {
         kind.name
         for message in schema.messages
@@ -227,10 +220,7 @@ def _field(message: Message, field: types.Field) -> Iterator[str]:
 
 
 def _kind(kind: types.Type, field: types.Field | None = None) -> str:
-    """Return a Python expression for the object that encodes and decodes values of a type.
-
-    :param field: Field that has this type; None for an element of an array or list.
-    """
+    """Return a Python expression for the object that encodes and decodes values of a type."""
     match kind:
         case types.Integer() if field and field.equals is not None:
             return f"_Constant(_{letter(kind)}, {literal(field.equals)})"

@@ -12,13 +12,10 @@ from microvm_proto.schema import Schema
 from microvm_proto.types import Bool, Enumerated, Flags, Scalar, camel
 
 
-def tables(schema: Schema, formats: Iterable[str]) -> str:
-    """Generate a codec's `struct.Struct` objects, and its dictionaries from numbers to values.
-
-    :param formats: Formats that the codec needs besides those for single values.
-    """
+def tables(schema: Schema, more_formats: Iterable[str]) -> str:
+    """Generate a codec's `struct.Struct` objects and its dictionaries from numbers to values."""
     found = [kind for kind in kinds(schema) if isinstance(kind, Scalar)]
-    names = {letter(schema.prefix), *map(letter, found), *formats}
+    names = {letter(schema.prefix), *map(letter, found), *more_formats}
     header = schema.framing.letters
     lines = [f"# Each layout is named after its format in `struct`; {header} is the header."]
     lines += [f'_HEADER = struct.Struct("<{header}")']

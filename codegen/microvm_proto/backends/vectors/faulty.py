@@ -112,10 +112,7 @@ def _elements(
 
 
 def _rule(kind: types.Type, equals: int | None) -> object:
-    """Return a key that is equal for all types that can have the same faults.
-
-    A constant, a field whose only valid value is `equals`, has another key than other fields.
-    """
+    """Return a key that is equal for all types that can have the same faults."""
     match kind:
         case types.Enum(closed=rule) | types.Flags(closed=rule) | types.Float(finite=rule):
             return type(kind), rule

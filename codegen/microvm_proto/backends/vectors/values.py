@@ -25,10 +25,7 @@ _BORDERS = [0x01, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x1
 
 
 def values_of(field: types.Field) -> dict[str, Value]:
-    """Return the values of a field to test, each with its name.
-
-    The lowest comes first, the highest last.
-    """
+    """Return the values of a field to test, each with its name, from the lowest to the highest."""
     known = values(field.type)
     if field.absent is None:
         return known
@@ -42,10 +39,7 @@ def least(kind: types.Type) -> Value:
 
 
 def values(kind: types.Type) -> dict[str, Value]:
-    """Return the values of a type to test, each with its name.
-
-    The lowest comes first, the highest last.
-    """
+    """Return the values of a type to test, each with its name, from the lowest to the highest."""
     match kind:
         case types.Integer(size=size, minimum=low, maximum=high):
             counted = int.from_bytes(range(1, size + 1), "little")
@@ -83,10 +77,7 @@ def least_bytes(field: types.Field) -> bytes:
 
 
 def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield as few combinations of fields' values as suffice to test each value once.
-
-    :param choices: The values to test of each field, by the names of the fields and values.
-    """
+    """Yield as few combinations of fields' values as suffice to test each value once."""
     columns = {name: list(values.values()) for name, values in choices.items()}
     for row in range(max(map(len, columns.values()), default=0)):
         values = {name: values[row % len(values)] for name, values in columns.items()}
@@ -148,10 +139,7 @@ def _count(kind: types.Type) -> int:
 
 
 def _leaves(kind: types.Type) -> int:
-    """Return how many values of a type are tested separately, including its elements and fields.
-
-    At most two elements of an array or list are tested.
-    """
+    """Return how many values in a type are tested separately, in at most two of its elements."""
     match kind:
         case types.Struct(fields=fields):
             return sum(_leaves(field.type) for field in fields)

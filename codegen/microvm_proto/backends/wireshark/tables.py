@@ -35,10 +35,7 @@ def string(text: str) -> str:
 
 
 def proto_fields(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield a Lua `ProtoField` for each field of structs and messages, and for each bit of flags.
-
-    Wireshark needs a `ProtoField` for everything that it can show and filter by.
-    """
+    """Yield a Lua `ProtoField` for each field of structs and messages, and each bit of flags."""
     for flags in schema.flags:
         for bit in flags.members:
             head = f'NAME .. ".{flags.name}.{bit.name}", "{bit.name}"'
@@ -143,7 +140,6 @@ def _kind(kind: types.Type, display: _Entry, equals: int | None = None) -> _Entr
 
     :param display: Further entries, which say how the value, or each element of an array or list,
         is shown.
-    :param equals: The only valid value of the field if it is a constant; otherwise None.
     """
     match kind:
         case types.Array(is_octets=False, element=element, count=count):
@@ -169,10 +165,7 @@ def _kind(kind: types.Type, display: _Entry, equals: int | None = None) -> _Entr
 
 
 def _rule(kind: types.Scalar, equals: int | None) -> _Entry:
-    """Return the Lua entries for reading and checking a number, which must be `equals` if given.
-
-    The entries belong to the Lua table that describes the field.
-    """
+    """Return the Lua entries for reading and checking a number, which must be `equals` if given."""
     match kind:
         case types.Integer(size=size, signed=signed):
             read = f"le_{'' if signed else 'u'}int{'64' if size == 8 else ''}"

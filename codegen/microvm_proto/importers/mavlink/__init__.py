@@ -147,10 +147,7 @@ class _Conversion:
             yield from (("[[message.field]]", self.field(field)) for field in message.fields)
 
     def field(self, field: MavlinkField) -> _Keys:
-        """Return the keys and values of the table that describes a MAVLink field in the schema.
-
-        The key `doc` describes those properties of the field for which no key exists.
-        """
+        """Return the keys of a field's table. The key `doc` gets properties that have no key."""
         kind = TYPES[field.type]
         enum = self.names.get((field.enum, kind))
         doc = [field.doc]

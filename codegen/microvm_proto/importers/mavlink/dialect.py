@@ -81,11 +81,7 @@ class MavlinkEntry:
 
 @dataclass(slots=True)
 class MavlinkEnum:
-    """An enum in the MAVLink definitions. Several files may add values to it.
-
-    :ivar bitmask: True if the values are bits that can be combined.
-    :ivar highest: Highest number that a value has so far.
-    """
+    """An enum in the MAVLink definitions. Several files may add values to it."""
 
     name: str
     bitmask: bool
@@ -94,10 +90,7 @@ class MavlinkEnum:
     highest: int = 0
 
     def add(self, name: str, number: int | None, doc: str) -> None:
-        """Add a value to the enum: its name, number and documentation.
-
-        If `number` is None, the value gets the number after the highest.
-        """
+        """Add a value to the enum, with the number after the highest if `number` is None."""
         number = self.highest + 1 if number is None else number
         self.highest = max(self.highest, number)
         self.entries.append(MavlinkEntry(name, number, doc))
