@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from click.testing import Result
+from tests.support.captured import captured
 
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Schema
@@ -46,9 +46,7 @@ def check_linters(*files: Path, types: bool = True) -> None:
     ):
         command = [sys.executable, "-m", *tool, *map(str, files)]
         environment = os.environ | {"MYPYPATH": str(ROOT / "host")}
-        checked = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
-        )
+        checked = captured(command, cwd=ROOT, env=environment)
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 from tests.support.emitted import emitted
 
 from microvm_proto import backends
@@ -120,7 +121,7 @@ def test_header_compiles_as_freestanding_c_and_as_cpp(
     if MICROSOFT[0] in compiler:
         (tmp_path / "string.h").write_text(STRING_H)
     command = [*compiler, f"-I{generated(schema)}", f"-isystem{tmp_path}", str(source)]
-    compiled = subprocess.run(command, capture_output=True, text=True, check=False)
+    compiled = captured(command)
     assert compiled.stderr == ""
     assert compiled.returncode == 0
 
@@ -194,15 +195,13 @@ def test_the_c_compiles_for_an_avr(
     header = generated(schema) / style
     flags = "-mmcu=atmega2560 -std=c11 -Wall -Wextra -Wconversion -Werror -x c -c".split()
     command = ["avr-gcc", *flags, str(header), "-o", str(tmp_path / "avr.o")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = captured(command)
     if read_schema(schema).max_body >= 1 << 16:
         assert "_needs_size_t_of_4_bytes" in done.stderr
         return
     if "_bits_of_f64" in header.read_text():
         assert "_f64_needs_a_double_of_8_bytes" in done.stderr
-        done = subprocess.run(
-            [*command, "-mdouble=64"], capture_output=True, text=True, check=False
-        )
+        done = captured([*command, "-mdouble=64"])
     assert done.stderr == ""
     assert done.returncode == 0
 

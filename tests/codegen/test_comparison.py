@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
+
+from tests.support.captured import captured
 
 from .common import ROOT
 
@@ -28,7 +29,7 @@ def test_every_test_that_is_named_is_collected() -> None:
     assert len(named) > 10
     files = sorted({name.partition("::")[0] for name in named})
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *files]
-    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    collected = captured(command, cwd=ROOT, check=True)
     there = {line.partition("[")[0] for line in collected.stdout.splitlines()}
     assert named - there == set()
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 from microvm_proto.resolve import read_schema
 
@@ -31,9 +32,7 @@ def sensor(tmp_path: Path) -> Path:
 def run(*command: str | Path, folder: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a program without the variables of this process, except PATH."""
     environment = {"PATH": "/usr/bin:/bin"}
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    result = captured(command, cwd=folder, env=environment)
     assert result.returncode == status, result.stdout + result.stderr
     return result
 

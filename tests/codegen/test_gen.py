@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 from microvm_proto.generate import Generated, generate, write
 from microvm_proto.resolve import read_schema
@@ -267,9 +268,7 @@ def test_a_full_disk_leaves_what_was_there(room: int, project: Path) -> None:
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
         "main(['gen'])\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False
-    )
+    result = captured([sys.executable, "-B", "-c", code])
     first = next(output for output, size in zip(OUTPUTS, SIZES, strict=True) if size > room)
     name = os.path.relpath(first, ROOT)
     assert result.stderr == f"microvm-proto: {name}: File too large\n"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 from .common import Run, failure
 
@@ -20,7 +21,7 @@ def make_test(*options: str) -> subprocess.CompletedProcess[str]:
     """Run both tests with pytest and hypothesis, without our settings."""
     command = ["make", "test", f"PYTHON={sys.executable}", *options]
     environment = {"PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return captured(command, env=environment)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_new_protocol_is_tested(
     monkeypatch.chdir(tmp_path)
     command = f"{bare}/microvm-proto"
     init = [command, "init", "my-probe"]
-    said = subprocess.run(init, capture_output=True, text=True, check=True).stdout
+    said = captured(init, check=True).stdout
     assert said.startswith("".join(f"wrote my-probe/{name}\n" for name in WRITTEN + GENERATED))
     assert "\n    cd my-probe\n    pip install pytest hypothesis\n    make test\n" in said
     monkeypatch.chdir("my-probe")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.support import encoders
+from tests.support.captured import captured
 
 from microvm_proto.cli import main
 from microvm_proto.resolve import read_schema
@@ -270,7 +271,7 @@ def test_example_compiles_for_a_cortex_m0(ends: Ends) -> None:
     command = ["arm-none-eabi-gcc", *flags, "-c", "-o", "shim.o", "shim.c"]
     subprocess.run(command, cwd=ends.folder, check=True)
     nm = ["arm-none-eabi-nm", "--undefined-only", "--format=just-symbols", "shim.o"]
-    said = subprocess.run(nm, cwd=ends.folder, capture_output=True, text=True, check=True).stdout
+    said = captured(nm, cwd=ends.folder, check=True).stdout
     # Functions of the compiler begin with two underscores. Floats are only copied.
     needed = {name for name in said.split() if not name.startswith("__")}
     assert needed <= {"memcpy", "memset", "memmove"}

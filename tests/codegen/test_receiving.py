@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 PAGE = Path(__file__).parents[2] / "docs/receiving.md"
 TEXT = PAGE.read_text()
@@ -42,9 +42,7 @@ def probe(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(bare: Path, folder: Path, *command: str) -> str:
     environment = {"PATH": f"{bare}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = captured(command, cwd=folder, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

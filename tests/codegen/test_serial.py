@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.support.captured import captured
 
 from microvm_proto.resolve import read_schema
 from microvm_proto.stream import FrameReceiver
@@ -85,9 +86,7 @@ def unhurried(text: str) -> str:
 def make_run(folder: Path, rate: float) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = ["make", "-s", "run", f"RATE={rate}"]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return captured(command, cwd=folder, env=environment)
 
 
 def check_run(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support import vectors
+from tests.support.captured import captured
 from tests.support.emitted import emitted
 
 from microvm_proto import frame
@@ -68,17 +68,14 @@ def tshark(name: str, dissector: Path, capture: Capture, *arguments: str) -> str
     """
     path = dissector.with_suffix(".pcap")
     path.write_bytes(capture.data)
-    with dissector.open() as script, path.open() as captured:
+    with dissector.open() as script, path.open() as packets:
         # tshark runs no scripts as root, and another user may have no access to the folder.
-        inherited = (script.fileno(), captured.fileno())
+        inherited = (script.fileno(), packets.fileno())
         lua, pcap = (f"/proc/self/fd/{descriptor}" for descriptor in inherited)
         command = ["tshark", "-X", f"lua_script:{lua}", "-o", f"{name}.port:{PORT}"]
         nobody = 65534 if os.geteuid() == 0 else None
-        run = subprocess.run(
+        run = captured(
             [*command, "-r", pcap, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
             pass_fds=inherited,
             env=os.environ | {"HOME": "/nonexistent"},
             user=nobody,

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from tests.support.captured import captured
 from tests.support.commands import below
 
 from microvm.cli.properties import echo_table
@@ -27,9 +28,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def microvm(*arguments: str | bytes) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "microvm", *arguments]
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    return captured(command, stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 _ASK = r"""
 source /dev/stdin <<<"$(microvm completion bash)"
@@ -42,7 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str) -> str:
-    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    return captured(arguments, check=True).stdout
 
 
 def test_bash_completes_verbs_options_and_names(home: Path) -> None:

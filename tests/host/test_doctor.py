@@ -27,6 +27,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support import examples
 from tests.support.busy_device import busy_device
+from tests.support.captured import captured
 from tests.support.ordinary import USER, acting_as_user, as_user, only_root
 from tests.support.small_disk import small_disk
 
@@ -363,9 +364,7 @@ def test_it_works_where_nearly_nothing_does() -> None:
     environment = {"HOME": "/nonexistent", "TMPDIR": "/nonexistent", "PATH": os.environ["PATH"]}
     with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
+        done = captured(command, cwd=folder, env=environment)
     assert (done.returncode, done.stderr) == (1, "")
     said = json.loads(done.stdout)
     shown = json.loads(examples.EXAMPLES["microvm doctor --json"])

@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from microvm import errors
-from microvm.errors import (
-    ExecTimeout,
-    MicroVMError,
-    StartError,
-)
+from microvm.errors import ExecTimeout, MicroVMError, StartError
 
 
 @pytest.mark.parametrize("stage", ["lookup", "exec"])

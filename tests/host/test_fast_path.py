@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+from tests.support.captured import captured
 
 from microvm.cli import fast_path, preset_sources
 from microvm.cli.parameters import given_options
@@ -69,7 +69,5 @@ def test_it_needs_neither_click_nor_what_takes_as_long() -> None:
         "import sys\nfrom microvm.cli import fast_path, run_command\n"
         "print(*{'asyncio', 'click', 'dataclasses', 'inspect', 'logging'} & {*sys.modules})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    done = captured([sys.executable, "-c", program], check=True)
     assert done.stdout.split() == []

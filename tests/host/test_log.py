@@ -16,6 +16,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.captured import captured
 
 from microvm.errors import GuestDied, MachineError
 from microvm.log import AREAS, DEBUG, LEVELS, MOST_LOGGED, TRACE, Area
@@ -32,13 +33,7 @@ HOSTILE = b"\x1b[31mred\x1b]0;title\x07\x08 \xff\r\n"
 def python(script: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a new interpreter without configuration."""
     kept = {key: value for key, value in os.environ.items() if key != "MICROVM_LOG"}
-    return subprocess.run(
-        [sys.executable, "-P", "-c", script],
-        env={**kept, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return captured([sys.executable, "-P", "-c", script], env={**kept, **env})
 
 
 SPEAK = """
@@ -98,7 +93,7 @@ def test_levels_are_those_asked_for(verbosity: int, wanted: str, said: list[str]
 def test_what_names_no_level_or_no_area_is_refused(wanted: str) -> None:
     command = [sys.executable, "-P", "-m", "microvm", "template", "ls"]
     environment = {**os.environ, "MICROVM_LOG": wanted}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = captured(command, env=environment)
     assert done.returncode == 2
     assert done.stderr.startswith(f"microvm: MICROVM_LOG: {wanted!r} is not [AREA=]LEVEL (areas: ")
 
@@ -145,12 +140,8 @@ def test_frames_are_shown_as_explain_shows_them(tmp_path: Path) -> None:
         script = f"{SHOWN.format(3)}Area('wire').frame('host', {data!r})"
         (tmp_path / "frame").write_bytes(data)
         proto = [sys.executable, "-c", "from microvm_proto.cli import main; main()"]
-        explained = subprocess.run(
-            [*proto, "explain", "--from", "host", str(tmp_path / "frame")],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=DOCUMENT.parent,
+        explained = captured(
+            [*proto, "explain", "--from", "host", str(tmp_path / "frame")], cwd=DOCUMENT.parent
         )
         assert (explained.returncode != 0) == bool(broken)
         head = f"wire: the host sends {len(data)} bytes\n"

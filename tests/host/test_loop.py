@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.support.captured import captured
 
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.concurrency.threads import in_thread
@@ -236,7 +236,7 @@ print(loop.run(say("hello")), flush=True)
 )
 def test_interpreter_exits_with_an_open_loop(rest: str, said: str, warned: bool) -> None:
     command = [sys.executable, "-W", "default::ResourceWarning", "-c", SCRIPT + rest]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = captured(command, timeout=60)
     assert (result.returncode, result.stdout) == (0, said)
     assert ("something is left" in result.stderr) == warned
 
@@ -258,7 +258,7 @@ loop.close()
 
 def test_forked_child_neither_uses_nor_stops_the_loop() -> None:
     command = [sys.executable, "-c", SCRIPT + FORK]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = captured(command, timeout=60)
     assert result.stdout == "hello\nUsageError\n7 in the parent\nended\n", result.stderr
 
 

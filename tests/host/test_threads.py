@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+from tests.support.captured import captured
 
 # Root has no such limit, so the process first becomes nobody, after all imports.
 LIMITED = """
@@ -54,7 +54,7 @@ root.main()
 @pytest.mark.parametrize(("program", "status"), [(WRITES, 1), (WAITS, 1), (ENDS, 125)])
 def test_failure_to_start_a_thread_has_a_hint(program: str, status: int) -> None:
     command = [sys.executable, "-c", LIMITED + program]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = captured(command)
     assert "this host does not allow more threads (raise the limit on processes" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.returncode == status

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 from microvm import MicroVM, sync
 
@@ -77,13 +78,8 @@ def _check(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
     (folder / "uses.py").write_text(program)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache")]
     path = {"MYPYPATH": f"{ROOT}/host:{ROOT}/image"}
-    return subprocess.run(
-        [*command, "--follow-imports=silent", "--config-file=", "uses.py"],
-        cwd=folder,
-        env=path,
-        capture_output=True,
-        text=True,
-        check=False,
+    return captured(
+        [*command, "--follow-imports=silent", "--config-file=", "uses.py"], cwd=folder, env=path
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 STRANGE = "raise SystemExit('a module of a stranger')\n"
 
@@ -16,9 +17,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
     """Run the command line as `python -m microvm`."""
     command = [sys.executable, "-m", "microvm", *arguments]
     variables = {**os.environ, "MICROVM_CACHE": str(folder / "cache"), **environment}
-    return subprocess.run(
-        command, cwd=folder, env=variables, capture_output=True, text=True, check=False
-    )
+    return captured(command, cwd=folder, env=variables)
 
 
 @pytest.mark.parametrize("name", ["click", "platformdirs", "signal", "json", "microvm_image"])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.captured import captured
 from tests.support.ordinary import USER, as_user
 
 from guest_pack.build import build
@@ -96,14 +97,8 @@ class Host:
         words = [str(word) for word in command]
         if self.is_user:
             words = as_user(*words, reads_all=self.reads_all)
-        done = subprocess.run(
-            words,
-            cwd=self.home,
-            env=self.environment() | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = captured(
+            words, cwd=self.home, env=self.environment() | environment, stdin=subprocess.DEVNULL
         )
         assert done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
         return done

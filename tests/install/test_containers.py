@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 DOCUMENT = Path(__file__).parents[2] / "docs/containers.md"
 BASE = "docker.io/library/debian:trixie"
@@ -35,14 +36,7 @@ def buildah(tmp_path: Path) -> Iterator[Buildah]:
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            ["buildah", *places, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = captured(["buildah", *places, *arguments], cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 

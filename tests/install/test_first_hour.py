@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.install import built
 from tests.install.first_hour import perform
+from tests.support.captured import captured
 
 PYTHONS = [sys.executable, "python3.11"]
 
@@ -41,7 +42,7 @@ def test_the_first_hour(
         pytest.skip(f"{python} is not installed")
     # Neither a wrapper script, nor the Python of a virtual environment that others cannot enter.
     which = [python, "-c", "import os, sys; print(os.path.realpath(sys.executable))"]
-    python = subprocess.run(which, check=True, capture_output=True, text=True).stdout.strip()
+    python = captured(which, check=True).stdout.strip()
     also = ("pytest", "uvloop")
     built.download(dist, python, *also)
     in_root = Path(python).is_relative_to("/root")

@@ -19,6 +19,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from tests.install.built import ARCH, ROOT, Host, build_pack
 from tests.project import release
+from tests.support.captured import captured
 from tests.support.ordinary import USER, as_user, only_root
 
 from guest_pack.build import build
@@ -143,7 +144,7 @@ def test_pack_is_reproducible(tmp_path: Path, tmp_path_factory: pytest.TempPathF
     sources, made, cache = (folder / each for each in ("sources", "made", "cache"))
     for each in (sources, made, cache):
         each.mkdir()
-    git = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    git = captured(["git", "ls-files"], cwd=ROOT, check=True)
     copy = ["cp", "--parents", "--target-directory", str(sources), *git.stdout.splitlines()]
     subprocess.run(copy, cwd=ROOT, check=True)
     folders = (".", "codegen", "host", "image")

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ast
 import io
 import re
-import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.support.captured import captured
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -71,12 +72,8 @@ def main(paths: list[str]) -> int:
 
 def tracked() -> list[Path]:
     """Return the project's files that the rules apply to."""
-    listed = subprocess.run(
-        ["git", "ls-files", "*.py", "*.c", "*.h", "*.md", "*.toml"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=True,
-        text=True,
+    listed = captured(
+        ["git", "ls-files", "*.py", "*.c", "*.h", "*.md", "*.toml"], cwd=REPOSITORY, check=True
     ).stdout.split()
     return [Path(name) for name in listed if not GENERATED.search(name)]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -16,13 +16,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def test_the_tests_of_an_example_are_found(name: str, count: int) -> None:
     # Run the program, since `python -m pytest` would put the working folder into sys.path.
     program = Path(sys.executable).with_name("pytest")
-    done = subprocess.run(
+    done = captured(
         [program, "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"],
         cwd=EXAMPLES / name,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"\n{count} tests collected" in done.stdout

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/extending.md").read_text()
@@ -49,13 +49,10 @@ class Copy:
     def python(self, *arguments: str) -> str:
         """Run Python with the modules of the copy, and return its output."""
         path = ":".join(str(self.folder / part) for part in ("host", "image", "codegen", "."))
-        done = subprocess.run(
+        done = captured(
             [sys.executable, "-P", "-B", *arguments],
             cwd=self.folder,
             env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -65,7 +62,7 @@ class Copy:
         """Build the daemon of the copy, and return its path."""
         binary = self.folder / "build/sandboxd"
         make = ["make", "-s", "-C", str(self.folder / "guest"), f"OUT={binary.parent}"]
-        made = subprocess.run(make, capture_output=True, text=True, check=False)
+        made = captured(make)
         assert made.returncode == 0, made.stderr
         return str(binary)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 from microvm import guest_pack
 from microvm._version import DISTRIBUTION, __version__
@@ -46,9 +46,7 @@ def test_project_name_is_the_same_in_code_and_build() -> None:
 
 
 def test_hints_and_documents_name_our_distribution() -> None:
-    listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True
-    ).stdout.split()
+    listed = captured(["git", "-C", ROOT, "ls-files"], check=True).stdout.split()
     found = {}
     for path in (
         ROOT / name

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from tests.project.test_tools import TARGETS
+from tests.support.captured import captured
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,9 +50,7 @@ NEEDS = {
 def wanted(target: str, *settings: str) -> set[str]:
     """Return the packages that a target would install on a system with none of them."""
     command = ["make", "-n", "--no-print-directory", target, "VENV=/nowhere", "PYTHONS="]
-    said = subprocess.run(
-        [*command, "ARCH=x86_64", *settings], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    said = captured([*command, "ARCH=x86_64", *settings], cwd=ROOT, check=True).stdout
     needs = " ".join(re.findall(r"for need in (.*?); do", said, re.DOTALL)).split()
     return {need.rpartition(":")[2] for need in needs if need != "\\"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from docs import record
+from tests.support.captured import captured
 
 import microvm
 
@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the site, which is built without a warning, for example of a broken link."""
     folder = tmp_path_factory.mktemp("site")
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = captured(build, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.support.captured import captured
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -40,9 +41,7 @@ def test_installed_packages_are_pinned() -> None:
 def test_the_help_names_every_target() -> None:
     [phony] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert set(phony.split()) == TARGETS
-    shown = subprocess.run(
-        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    shown = captured(["make", "help"], cwd=ROOT, check=True).stdout
     assert set(re.findall(r"^make ([a-z-]+)", shown, re.MULTILINE)) == TARGETS - {"help"}
 
 
@@ -102,9 +101,7 @@ def test_the_hooks_are_well_formed() -> None:
 
 
 def test_make_checks_and_generates_the_outputs_of_all_schemas() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "*.toml"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
+    listed = captured(["git", "ls-files", "*.toml"], cwd=ROOT, check=True).stdout.split()
     schemas = {
         name
         for name in listed
