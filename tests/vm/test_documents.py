@@ -124,7 +124,7 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
 def steps(document: Path) -> Iterator[Step]:
     tests = 0
     for language, text in blocks(document.read_text()):
-        named = re.match(r"# ([\w./~-]+\.\w+)\n", text)
+        named = re.match(r"(?:#|/\*) ([\w./~-]+\.\w+)(?: \*/)?\n", text)
         if named:
             yield Step("file", text, named[1])
         elif language == "python" and "def test_" in text:
