@@ -121,10 +121,7 @@ size_t send(unsigned number)
 
 
 def ours(folder: Path, messages: list[MeasuredMessage], style: str) -> list[str]:
-    """Write a program that uses the generated C code, and a test driver for it, into `folder`.
-
-    :return: Additional arguments for gcc.
-    """
+    """Write a program with the generated C code and its test driver; return arguments for gcc."""
     _write_lines(folder / "p.toml", measured.schema(messages, style))
     schema = read_schema(folder / "p.toml")
     (output,) = schema.outputs
@@ -136,11 +133,7 @@ def ours(folder: Path, messages: list[MeasuredMessage], style: str) -> list[str]
 
 
 def nanopbs(folder: Path, messages: list[MeasuredMessage], nanopb: Path) -> list[str]:
-    """Write a program that uses nanopb, and a test driver for it, into `folder`.
-
-    :param nanopb: Directory of nanopb's sources.
-    :return: Additional arguments for gcc.
-    """
+    """Write a program with `nanopb`'s sources and its test driver; return arguments for gcc."""
     _write_lines(folder / "p.proto", measured.proto(messages))
     _write_lines(folder / "p.options", measured.options(messages))
     generator = str(nanopb / "generator/nanopb_generator.py")

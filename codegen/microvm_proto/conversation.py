@@ -30,8 +30,6 @@ def explain_capture(
         may have.
     :param port: Port that the schema's second side uses; None to show every flow that contains a
         frame.
-    :raises BrokenStream: Raised at the end if the capture contains no frame, or if a flow has an
-        error.
     """
     view = View(schema, colour=colour)
     segments = Segments()

@@ -130,10 +130,7 @@ class _Row:
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield each way to read the line as bytes, and True if the line shows them as text, too.
-
-        It can be unclear where the digits end and the column of characters begins.
-        """
+        """Yield each way to read the line as bytes, and True if its text shows the same bytes."""
         end, bare = self.end, None
         while end:
             digits, behind = self.rest[:end], self.rest[end:].rstrip()
@@ -152,11 +149,7 @@ class _Row:
             yield bare, False
 
     def is_swapped(self) -> bool:
-        """Return True if the text on the line shows that the bytes of each group are reversed.
-
-        The end of a line shows the bytes as characters, in the right order. The digits of a group
-        are in reverse order in a dump by `xxd -e`, for example.
-        """
+        """Return True if the text on the line shows that the bytes of each group are reversed."""
         words = any(len(group) > 2 for group in self.groups)
         return words and any(shown for _, shown in self.readings(swapped=True))
 

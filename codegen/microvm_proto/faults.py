@@ -49,8 +49,6 @@ class Rule:
 
     :ivar subject: Subject of the rule: the header, a field of a certain type, or the end of the
         body. Empty if it is that of the previous rule.
-    :ivar condition: Condition that must be true for the subject.
-    :ivar fault: Name of the fault that is reported if the condition is false.
     :ivar offset: Description of the offset that is reported, or the name of the header field at
         that offset.
     :ivar only: Features of a framing, separated by spaces. The rule applies only to framings that

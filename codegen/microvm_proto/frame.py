@@ -82,8 +82,6 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Fra
         holds the frame's length.
     :param sender: Side that has sent the frame, one of the schema's `ends`; None to accept every
         message.
-    :raises Malformed: Raised after the last valid part if the frame is malformed.
-    :raises Incomplete: Raised if `data` ends before the frame does.
     """
     framing = schema.framing
     least = framing.header_size

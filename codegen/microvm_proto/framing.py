@@ -90,9 +90,7 @@ class Framing:
     :ivar length: Size of the length of the body in the header, if the kind is `stream`.
     :ivar type: Size of the message's number in the header, and for a stream, also of the flags.
     :ivar id: Size of the id in the header; 0 if messages have no ids.
-    :ivar sequence: True if the header holds a sequence number, modulo 256.
     :ivar check: Name of the kind of checksum in :data:`CHECKS`.
-    :ivar mtu: Maximum size of a frame on the wire; None for no limit.
     :ivar given: True if the schema has a `[framing]` table, so that C code gets a receiver.
     """
 

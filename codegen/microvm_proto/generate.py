@@ -83,12 +83,10 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write a generated text to a temporary file in the folder where the final file belongs.
+    """Write a generated text to a temporary file in the folder of the final file; return its path.
 
     The temporary file is synced to the disk, because some file systems report a full disk only
     then. If writing any file fails, `on_failure` removes the temporary file.
-
-    :return: Path of the temporary file.
     """
     for folder in reversed([each for each in file.path.parents if not each.exists()]):
         folder.mkdir()
@@ -109,9 +107,8 @@ def _back_up(
 ) -> None:
     """Copy the file at `path` to `kept`. Add callbacks that restore the file or remove the copy.
 
-    :param always: Stack that is closed in any case, and then removes the copy.
-    :param on_failure: Stack that is closed if writing any file fails. It then restores the file
-        from the copy, or removes the new file if no file existed at `path`.
+    `always` removes the copy. `on_failure` restores the file from the copy, or removes the new file
+    if no file existed at `path`.
     """
     if not os.path.lexists(path):
         on_failure.callback(path.unlink, missing_ok=True)

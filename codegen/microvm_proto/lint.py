@@ -312,8 +312,7 @@ def _check_constants(document: Document, schema: Schema) -> None:
 def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
     """Yield each constant in the C header: its name, and the path in the schema that causes it.
 
-    The names lack the prefix that all names in the header have. The path is empty for constants
-    that every header has.
+    The names lack their common prefix. The path is empty for constants that every header has.
     """
     for name in (*_OWN_CONSTANTS, "fault_none", *(f"fault_{fault.name}" for fault in FAULTS)):
         yield name, ()
@@ -353,11 +352,7 @@ def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
 def _constants_of(
     name: str, fields: Iterable[types.Field], path: Path
 ) -> Iterator[tuple[str, Path]]:
-    """Yield the names of the C constants that describe fields, such as `ping_payload_max`.
-
-    The name consists of `name`, that of a struct or message, the field's name, and a key such as
-    `max`, `count` or `absent`. The path of the field in the schema is part of the result.
-    """
+    """Yield the names of C constants for fields, such as `ping_payload_max`, with their paths."""
     for number, field in enumerate(fields):
         for key in field.constants:
             yield f"{name}_{field.c_name}_{key}", (*path, number, "name")

@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from microvm_proto import types, unknown_type
 from microvm_proto.faults import FAULTS
@@ -32,9 +32,6 @@ The size of the generated code is proportional to this number.
 
 _E = TypeVar("_E", bound=types.Enumerated)
 
-Since: TypeAlias = Callable[[Table, int], int]
-"""Type of a function that reads the key `since` of a table. The number is the key's default."""
-
 
 def renamed(table: Table) -> types.Renamed:
     """Read `c_name` and `python_name`, the keys that give a declaration other names in code."""
@@ -56,11 +53,13 @@ def prefix(protocol: Table) -> types.Integer:
 class Types:
     """The types that a schema declares, and methods that read the fields which have these types."""
 
-    def __init__(self, root: Table, prefix: types.Integer, since: Since) -> None:
+    def __init__(
+        self, root: Table, prefix: types.Integer, since: Callable[[Table, int], int]
+    ) -> None:
         """Read the enums, flags and structs in the schema file whose root table is `root`.
 
         :param prefix: Type of all lengths and counts.
-        :param since: Function that reads the key `since` of a table.
+        :param since: Function that reads the key `since` of a table, with a default.
         """
         self.prefix = prefix
         self.since = since

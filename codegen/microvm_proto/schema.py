@@ -110,7 +110,6 @@ class Schema:
     """A schema: the names of the protocol's two sides, its messages, and their types.
 
     :ivar reserved: Numbers of removed messages, which no new message may use.
-    :ivar prefix: Integer type of every length and count in a body.
     :ivar seeds: Pairs of a version and a seed, in ascending order. From this version on, the
         checksum of each frame is XORed with the seed. Empty if frames have no checksum.
     :ivar digest: 64-bit digest over everything that shapes the bytes on the wire.

@@ -65,7 +65,6 @@ class Flow:
 class Segment(NamedTuple):
     """Consecutive bytes of a flow from one captured packet, or the end of the flow.
 
-    :ivar data: Bytes; None at the end of the flow.
     :ivar missing: Number of bytes directly before these that the capture lacks.
     """
 

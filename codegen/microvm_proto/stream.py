@@ -20,7 +20,6 @@ class Counts:
     :ivar bad: Number of refused frames, and of runs of bytes that are not a frame.
     :ivar foreign: Number of refused frames that seem to be from a program with another schema:
         their checksum would be valid with the seed that fits the checksum of the frame before.
-    :ivar skipped: Number of refused bytes, as they were received.
     :ivar lost: Number of frames that must be missing, because of gaps in the sequence numbers.
     """
 
@@ -35,9 +34,7 @@ class Counts:
 class Piece:
     """A frame as it was received, or a run of bytes that is not a frame.
 
-    :ivar at: Offset of the first byte in the received bytes.
     :ivar frame: Frame without COBS encoding, or as much of it as could be decoded.
-    :ivar parts: Parts of the frame before the first fault, or all parts.
     :ivar error: Reason why the frame is refused; None if it is valid.
     """
 
@@ -60,7 +57,6 @@ class FrameReceiver:
     """A receiver, which finds the frames in a stream of bytes or in datagrams.
 
     :ivar sender: Side that sends the frames, one of the schema's `ends`; None for either side.
-    :ivar version: Version of the protocol that both sides speak; None for the newest one.
     :ivar rest: Number of bytes at the end of the received data that may begin a frame.
     """
 
@@ -152,7 +148,6 @@ class FrameReceiver:
 
         :param size: Number of received bytes of the frame; None to compute it from the length in
             the header.
-        :param frame: Bytes of the frame without COBS encoding.
         """
         framing = self.schema.framing
         parts, error = examine(self.schema, frame, self.sender)

@@ -268,7 +268,6 @@ class Text:
 class ByteList:
     """A list of byte strings, preceded by the number of items.
 
-    :ivar max_item: Maximum number of bytes in an item.
     :ivar max_total: Maximum number of bytes in all items, including their lengths.
     :ivar nul: True if items may contain zero bytes.
     """
@@ -364,7 +363,6 @@ class Field(Named):
     :ivar default: Value that a decoder returns for a message of an older version without the field:
         an integer, or the bits of a float. For other types, the value is zero or empty.
     :ivar absent: Number that means "no value", for which Python has None.
-    :ivar unit: Unit of the value, for documentation.
     :ivar scale: Factor that converts the number into a quantity in the unit, for documentation.
     """
 

@@ -135,10 +135,7 @@ def union(schema: Schema) -> str:
 
 
 def rules(schema: Schema) -> str:
-    """Generate the C table of valid headers: the sender, id and maximum body size of each message.
-
-    Each row of the table is a rule, which applies to a message from a version of the protocol on.
-    """
+    """Generate the C table of rules for headers: the sender, id and size of each message."""
     identifiers = {"none": 0, "required": 1, "any": 2}
     rows = [
         f"\t{{ @P@_TYPE_{m.c_name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "

@@ -13,10 +13,7 @@ from microvm_proto.types import Field
 
 
 def check(schema: Schema, message: Message) -> str:
-    """Generate the C function that returns the fault for which a decoder would refuse a message.
-
-    The C function that encodes the message calls it first, so that no invalid message is sent.
-    """
+    """Generate the C function that returns the fault for which a decoder would refuse a message."""
     lines = [*_refusals(message)]
     text = "\n".join(lines)
     given = map(_name, _parameters(schema, message))
@@ -96,8 +93,7 @@ def encode_message(schema: Schema, message: Message) -> str:
 def finish(framing: Framing, frame: str, type_and_id: Mapping[str, str]) -> Iterator[str]:
     """Yield the C statements that complete the frame at the address `frame`, and return its size.
 
-    The statements write the header, the checksum and the COBS encoding. Before them, the C pointer
-    `at` must point to the end of the body.
+    The C pointer `at` must point to the end of the body before them.
 
     :param type_and_id: C expressions for these two fields of the header.
     """

@@ -7,10 +7,7 @@ from microvm_proto.variants import variant
 
 
 def struct(framing: Framing) -> str:
-    """Generate the members of the C struct for a frame's header.
-
-    The struct always contains the length of the body, even if frames of this protocol do not.
-    """
+    """Generate the members of the C struct for a frame's header."""
     fields = [each for each in framing.header if each.name != "body_length"]
     declared = "".join(f"\t{_type(each)} {each.name};\n" for each in fields)
     return f"\tuint32_t body_length;\n{declared}"

@@ -90,11 +90,7 @@ def parts(schema: Schema) -> Iterator[str]:
 
 
 class _Table:
-    """The C tables that describe each message: rules for its fields, and numbers such as bounds.
-
-    A rule says how to decode, check and encode a message or field. Its numbers are in a table of
-    their own.
-    """
+    """The C tables that describe each message: rules for its fields, and numbers such as bounds."""
 
     def __init__(self, schema: Schema) -> None:
         """Create the rules that tell C code how to read and write each message and its fields."""
@@ -190,10 +186,7 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: types.Type) -> tuple[str, int, _Numbers]:
-        """Return the rule for a type: its kind, such as `ENUM`, its size, and numbers like bounds.
-
-        The size in bytes is that of a scalar, or of the length before a value; otherwise 0.
-        """
+        """Return the rule for a type: its kind, such as `ENUM`, its size or 0, and its bounds."""
         match kind:
             case types.Bool():
                 return "ENUM", 1, (1, 0, 1, 1)

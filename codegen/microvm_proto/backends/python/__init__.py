@@ -13,7 +13,6 @@ from microvm_proto.backends import constants
 from microvm_proto.backends.python import declare, fast, plain, receiver, runtime
 from microvm_proto.backends.python.naming import ids, layout
 from microvm_proto.backends.python.shared import Shared, needed
-from microvm_proto.backends.python.tables import tables
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Message, Output, Schema
@@ -44,7 +43,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             ),
             declare.union(schema),
             Shared(runtime.FLAGS),
-            tables(schema, fast.formats(schema) if is_fast else ()),
+            plain.tables(schema, fast.formats(schema) if is_fast else ()),
             Shared(receiver.seal(schema)),
             Shared(fast.helpers(schema)),
             *(straight if is_fast else []),

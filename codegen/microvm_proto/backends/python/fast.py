@@ -213,11 +213,7 @@ def _put(field: types.Field) -> tuple[str, list[str]]:
 
 
 def _safe_size(kind: types.ByteList) -> int:
-    """Return the size in bytes up to which a list of byte strings cannot exceed its bounds.
-
-    The size includes the prefix with the number of items. It is at most 64 KiB, because the fast
-    path copies the list to search it for NUL.
-    """
+    """Return the size in bytes up to which a list of byte strings cannot exceed its bounds."""
     size = kind.prefix.size
     items = min(kind.max_item + size, kind.max_total, size * (kind.max_items + 1) - 1, 1 << 16)
     return size + items

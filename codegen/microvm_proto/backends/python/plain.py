@@ -7,7 +7,7 @@ of bounds, and messages of older versions. So faults are only reported by the pl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from microvm_proto import types
 from microvm_proto.backends.python.kinds import KINDS
@@ -21,6 +21,7 @@ from microvm_proto.backends.python.naming import (
     layout,
     letter,
     literal,
+    of_format,
     of_prefix,
     zero,
 )
@@ -157,6 +158,36 @@ def later_values(schema: Schema) -> Iterator[str]:
 
 def _since(kind: types.Enumerated) -> str:
     return f"_SINCE_{kind.python_name.upper()}"
+
+
+def tables(schema: Schema, more_formats: Iterable[str]) -> str:
+    """Generate a codec's `struct.Struct` objects and its dictionaries from numbers to values."""
+    found = [kind for kind in kinds(schema) if isinstance(kind, types.Scalar)]
+    names = {letter(schema.prefix), *map(letter, found), *more_formats}
+    header = schema.framing.letters
+    lines = [f"# Each layout is named after its format in `struct`; {header} is the header."]
+    lines += [f'_HEADER = struct.Struct("<{header}")']
+    lines += [
+        f'{of_format(name)} = struct.Struct("<{name}")'
+        for name in sorted(names, key=lambda name: (len(name), name))
+    ]
+    named = {
+        by_number(kind): kind for kind in found if isinstance(kind, types.Bool | types.Enumerated)
+    }
+    lines += [f"{name} = {_by_number(kind)}" for name, kind in named.items()]
+    return "\n".join(lines)
+
+
+def _by_number(kind: types.Bool | types.Enumerated) -> str:
+    match kind:
+        case types.Bool():
+            return "{0: False, 1: True}"
+        case types.Flags(closed=closed, mask=mask, base=base):
+            return (
+                f"_Flags({types.camel(kind.python_name)}, 0x{mask if closed else base.maximum:X})"
+            )
+        case types.Enumerated():
+            return f"{{int(value): value for value in {types.camel(kind.python_name)}}}"
 
 
 def layouts(schema: Schema) -> str:

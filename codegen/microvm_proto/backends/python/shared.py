@@ -11,11 +11,7 @@ from collections.abc import Collection, Iterable
 
 
 class Shared(str):
-    """Python code that every module could contain: definitions with two empty lines between them.
-
-    A text of this class tells :func:`needed` that it may remove the definitions that a module does
-    not use.
-    """
+    """Python code that every module could contain: definitions with two empty lines between."""
 
     __slots__ = ()
 
@@ -23,10 +19,8 @@ class Shared(str):
 def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
     """Return the texts `parts` of a module without the shared definitions that nothing uses.
 
-    Also return the words that occur in these parts.
-
-    Parts that are not `Shared` stay as they are. A definition is used if its name occurs in such a
-    part, or in another definition that is used.
+    Also return the words that occur in these parts. Parts that are not `Shared` stay as they are. A
+    definition is used if its name occurs in such a part, or in another definition that is used.
     """
     words: set[str] = set()
     found = list(parts)
