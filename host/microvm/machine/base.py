@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from microvm import machine
 from microvm.machine.commands import CommandMethods
 from microvm.options import Confinement
-from microvm.qemu.launch import launch_errors
+from microvm.qemu.launch import os_errors
 from microvm.units import parse_count
 
 if TYPE_CHECKING:
@@ -69,5 +69,5 @@ class Machine(CommandMethods):
             machines are then stopped.
         """
         count = parse_count(count, least=1)
-        with await self.checkpoint() as snapshot, launch_errors():
+        with await self.checkpoint() as snapshot, os_errors():
             return await machine.Forks.start(snapshot, count, confinement=self.confinement)

@@ -19,7 +19,7 @@ from microvm.machine.snapshot import Snapshot
 from microvm.option import ParsedOptions, document_options, parse_options
 from microvm.options import Accelerator, Confinement, MachineOptions
 from microvm.qemu import launcher
-from microvm.qemu.launch import launch_errors
+from microvm.qemu.launch import os_errors
 from microvm.start import origin
 from microvm.start.accelerator import AcceleratorChoice
 from microvm.start.starter import Starter
@@ -138,7 +138,7 @@ class MicroVM(Machine):
         if self._state != "new":
             return
         given = self._given_image
-        with launch_errors():
+        with os_errors():
             if self._snapshot is not None:
                 self._restorer = self._snapshot._make_restorer(self._console_log, self.confinement)
                 self._restorer.launch()
@@ -168,7 +168,7 @@ class MicroVM(Machine):
             raise UsageError("a machine is started once; make another")
         running_loop("machine")
         self._state = "starting"
-        with launch_errors():
+        with os_errors():
             await self._start()
 
     async def _start(self) -> None:
@@ -237,14 +237,8 @@ class MicroVM(Machine):
     def _make_starter(self, image: Image, accel: Accel, timeout: float) -> Starter:
         memory, name = self.memory >> 20, accel.upper()
         _logger.info("image %s, %d MiB, CPUs: %d, %s", image.name, memory, self.cpus, name)
-        config = origin.config(
-            image,
-            accel,
-            memory=memory,
-            cpus=self.cpus,
-            scratch=self.disk,
-            confinement=self.confinement,
-        )
+        config = origin.config(image, accel, memory=memory, cpus=self.cpus, scratch=self.disk)
+        config = config._replace(confinement=self.confinement)
         return Starter(image, config, self._console_log, timeout, self._notify)
 
     async def stop(self) -> None:

@@ -14,9 +14,9 @@ from microvm import machine
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import SnapshotError, UsageError
 from microvm.log import Area
+from microvm.qemu.launch import os_errors
 from microvm.start import snapshots
 from microvm.start.restorer import Restorer, image_of
-from microvm.system.capacity import SHORTAGES
 from microvm.units import format_size
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Snapshot:
         """Save a snapshot of a running machine, and return it; see `MicroVM.checkpoint`."""
         if name is not None:
             snapshots.STORE.path(name)  # raises the error for an invalid name before the snapshot
-        with _taking_errors(), ExitStack() as files:
+        with os_errors("cannot take a snapshot", SnapshotError), ExitStack() as files:
             taken = await machine.checkpoint.take(vm, image, files)
             _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)
             if name is not None:
@@ -197,16 +197,6 @@ class Snapshot:
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the snapshot is closed")
-
-
-@contextmanager
-def _taking_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        hint = SHORTAGES.get(error.errno or 0, "")
-        reason = error.strerror or error
-        raise SnapshotError(f"cannot take a snapshot: {reason}", hint=hint) from error
 
 
 @contextmanager

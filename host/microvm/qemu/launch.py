@@ -251,13 +251,15 @@ def spawn(
 
 
 @contextmanager
-def launch_errors() -> Iterator[None]:
-    """Context manager whose block starts QEMU. An `OSError` of the block becomes a `QemuError`."""
+def os_errors(
+    failed: str = "cannot start QEMU", kind: type[MicroVMError] = QemuError
+) -> Iterator[None]:
+    """Context manager: an `OSError` of its block becomes an error `kind`, with `failed` as text."""
     try:
         yield
     except OSError as error:
         hint = SHORTAGES.get(error.errno or 0, "")
-        raise QemuError(f"cannot start QEMU: {error.strerror or error}", hint=hint) from error
+        raise kind(f"{failed}: {error.strerror or error}", hint=hint) from error
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
@@ -295,11 +297,8 @@ def duplicate(descriptor: int, opened: ExitStack) -> int:
 
 
 def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack) -> int:
-    try:
+    with os_errors(f"cannot open {path}", failure):
         descriptor = os.open(path, flags | os.O_CLOEXEC)
-    except OSError as error:
-        hint = SHORTAGES.get(error.errno or 0, "")
-        raise failure(f"cannot open {path}: {error.strerror}", hint=hint) from error
     opened.callback(os.close, descriptor)
     return descriptor
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import socket
+from asyncio import create_task
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from typing import Any, Self
@@ -21,7 +22,6 @@ from microvm.concurrency.tasks import cancel, wait_ended
 from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
-from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.confinement import saved_size
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
@@ -78,6 +78,7 @@ class Qemu:
 
     def __init__(self, launched: Launched, console: Console) -> None:
         """Take ownership of a launched QEMU. Only :meth:`start` calls this."""
+        self.config = launched.config
         self._launched = launched
         self._process = launched.child
         self._port: socket.socket | None = launched.port
@@ -88,7 +89,7 @@ class Qemu:
         self._qmp = Client()
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_future()
-        self._owner = asyncio.create_task(self._own())
+        self._owner = create_task(self._own())
 
     @classmethod
     async def start(cls, launched: Launched, *, console: Console) -> Self:
@@ -119,11 +120,6 @@ class Qemu:
     def pid(self) -> int:
         """The PID of QEMU."""
         return self._process.pid
-
-    @property
-    def config(self) -> QemuConfig:
-        """The configuration with which QEMU was launched."""
-        return self._launched.config
 
     @property
     def scratch(self) -> int | None:
@@ -207,7 +203,7 @@ class Qemu:
                     sent = migration.send(self._qmp, target, freeze, on_paused)
                     await self._migrate(sent, self.send_timeout)
         finally:
-            await wait_ended([asyncio.create_task(self._resume())])
+            await wait_ended([create_task(self._resume())])
 
     async def _resume(self) -> None:
         try:
@@ -217,7 +213,7 @@ class Qemu:
             self._process.kill()  # otherwise QEMU's guest would stay paused for ever
 
     async def _migrate(self, migrated: Coroutine[Any, Any, str | None], timeout: float) -> None:
-        migrating = asyncio.create_task(migrated)
+        migrating = create_task(migrated)
         try:
             async with asyncio.timeout(timeout):
                 # The iterator over QEMU's events does not end when QEMU exits, so wait for either.
@@ -266,14 +262,16 @@ class Qemu:
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)
-            owned.push_async_callback(self._close_qmp)
+            # `wait_ended` cleans up even if the caller of `start` is cancelled meanwhile.
+            owned.push_async_callback(lambda: wait_ended([create_task(self._qmp.close())]))
             owned.callback(self._process.close)
             readers = [
-                asyncio.create_task(self._read_stderr()),
-                asyncio.create_task(self._console.follow(self._launched.console)),
+                create_task(self._read_stderr()),
+                create_task(self._console.follow(self._launched.console)),
             ]
             owned.push_async_callback(cancel, readers)
-            owned.push_async_callback(self._kill)
+            owned.push_async_callback(lambda: wait_ended([create_task(self._process.wait())]))
+            owned.callback(self._process.kill)
             try:
                 idle = self._killed_if("silent", lambda: self._process.asleep, SILENT_CHECKS)
                 async with self.starting(), idle, asyncio.timeout(START_TIMEOUT):
@@ -284,8 +282,8 @@ class Qemu:
             except (QMPError, OSError) as error:
                 raise await self._failure(error, readers) from error
             self._running.set_result(None)
-            readers.append(asyncio.create_task(self._qmp.wait_closed()))
-            watch = asyncio.create_task(self._kill_on_error())
+            readers.append(create_task(self._qmp.wait_closed()))
+            watch = create_task(self._kill_on_error())
             owned.push_async_callback(cancel, [watch])
             return await self._exit(readers)
 
@@ -308,7 +306,7 @@ class Qemu:
                 ending = await self._exit(readers)
         except TimeoutError:
             return QemuError(f"QEMU did not start the guest: {safe(str(error))}")
-        config, hint = self._launched.config, ""
+        config, hint = self.config, ""
         refused = ending.returncode in _NOT_EXECUTED or os.strerror(errno.EPERM) in ending.text
         if refused and config.confinement != "off":
             hint = _HINT_CONFINED
@@ -341,7 +339,7 @@ class Qemu:
             self._killed_as = reason
             self._process.kill()
 
-        watch = asyncio.create_task(check())
+        watch = create_task(check())
         try:
             yield
         finally:
@@ -377,15 +375,6 @@ class Qemu:
         for name, path in self._launched.files.items():
             text = text.replace(name, str(path))
         return text
-
-    # The following two methods clean up even if the caller of `start` is cancelled meanwhile.
-
-    async def _close_qmp(self) -> None:
-        await wait_ended([asyncio.create_task(self._qmp.close())])
-
-    async def _kill(self) -> None:
-        self._process.kill()
-        await wait_ended([asyncio.create_task(self._process.wait())])
 
 
 def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:

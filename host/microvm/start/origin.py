@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from microvm.arches import Accel
 from microvm.images import Image
-from microvm.options import Confinement
 from microvm.qemu.accel import host_cpu, kvm_parameters
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
@@ -77,15 +76,7 @@ class Origin(NamedTuple):
         return config(image, self.accel, memory=self.memory, cpus=self.cpus, scratch=self.scratch)
 
 
-def config(
-    image: Image,
-    accel: Accel,
-    *,
-    memory: int,
-    cpus: int,
-    scratch: int,
-    confinement: Confinement = "auto",
-) -> QemuConfig:
+def config(image: Image, accel: Accel, *, memory: int, cpus: int, scratch: int) -> QemuConfig:
     """Return QEMU's configuration for booting an image; see `QemuConfig`."""
     return QemuConfig(
         kernel=image.kernel,
@@ -97,7 +88,6 @@ def config(
         arch=image.manifest.arch,
         disk=image.disk,
         scratch=scratch,
-        confinement=confinement,
     )
 
 

@@ -189,12 +189,7 @@ def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGu
 
 def read_manifest(path: Path) -> SavedManifest:
     """Return the manifest of a saved guest; see `open_checked` for the errors."""
-
-    def read() -> SavedManifest:
-        with _flaws(path):
-            return _manifest(path)
-
-    return _stable(path, read)
+    return _stable(path, lambda: _manifest(path))
 
 
 def _stable(path: Path, read: Callable[[], T]) -> T:
@@ -202,32 +197,32 @@ def _stable(path: Path, read: Callable[[], T]) -> T:
     while True:
         before = _inode(path)
         try:
-            return read()
+            with _flaws(path):
+                return read()
         except FlawError:
             if _inode(path) == before:
                 raise
 
 
 def _open(path: Path, files: ExitStack, *, deep: bool) -> OpenedGuest:
-    with _flaws(path):
-        manifest = _manifest(path)
-        state = cache.read(path / STATE, STATE_LIMIT)
-        if sha256(state).hexdigest() != manifest.state_sha256:
-            raise FlawError("damaged", "its state has changed since it was saved")
+    manifest = _manifest(path)
+    state = cache.read(path / STATE, STATE_LIMIT)
+    if sha256(state).hexdigest() != manifest.state_sha256:
+        raise FlawError("damaged", "its state has changed since it was saved")
 
-        def open_file(name: str, label: str, size: int, sha256: str) -> int:
-            file = cache.open_file(path / name)
-            files.callback(os.close, file)
-            same = os.fstat(file).st_size == size
-            if not same or (deep and not verified.check(path / name, file, sha256, sparse.digest)):
-                raise FlawError("damaged", f"its {label} has changed since it was saved")
-            return file
+    def open_file(name: str, label: str, size: int, sha256: str) -> int:
+        file = cache.open_file(path / name)
+        files.callback(os.close, file)
+        same = os.fstat(file).st_size == size
+        if not same or (deep and not verified.check(path / name, file, sha256, sparse.digest)):
+            raise FlawError("damaged", f"its {label} has changed since it was saved")
+        return file
 
-        ram = open_file(RAM, "memory", manifest.origin.memory << 20, manifest.ram_sha256)
-        disk = None
-        if manifest.scratch_sha256:
-            disk = open_file(SCRATCH, "disk", manifest.origin.scratch, manifest.scratch_sha256)
-        return OpenedGuest(manifest, ram, state, disk)
+    ram = open_file(RAM, "memory", manifest.origin.memory << 20, manifest.ram_sha256)
+    disk = None
+    if digest := manifest.scratch_sha256:
+        disk = open_file(SCRATCH, "disk", manifest.origin.scratch, digest)
+    return OpenedGuest(manifest, ram, state, disk)
 
 
 def _manifest(path: Path) -> SavedManifest:
