@@ -24,15 +24,12 @@ class Arch(NamedTuple):
     :ivar name: Name that `uname -m`, QEMU and Alpine use.
     :ivar machine: Machine type of QEMU for each bus, for its option `-M`.
     :ivar cpu: CPU model of QEMU for each accelerator, for its option `-cpu`.
-    :ivar console: Name that the kernel uses for the serial port.
     :ivar kernel_options: Words that are added to the kernel's command line.
     :ivar alpine_sha256: SHA-256 of the pinned Alpine minirootfs archive, in hexadecimal.
     :ivar kernel_package: Debian package that depends on the newest kernel for clouds.
-    :ivar kernel_arch: Name that the kernel's Makefile uses.
     :ivar kernel_target: Target of the kernel's Makefile that makes a file that QEMU can start.
         `vmlinux` is faster to start than a file that the guest has to decompress.
     :ivar kernel_magics: Forms of the kernel files that QEMU can start.
-    :ivar zig_target: Target name for `zig cc -target`.
     """
 
     name: str

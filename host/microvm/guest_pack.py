@@ -129,10 +129,7 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
 
 
 def check(arch: Arch, schema: str) -> None:
-    """Check that the installed guest pack, if any, uses the protocol whose digest is `schema`.
-
-    :raises ImageError: If the pack speaks another protocol or is damaged.
-    """
+    """Check that the installed guest pack, if any, uses the protocol whose digest is `schema`."""
     found, name = installed(arch), distribution(arch)
     if found and found.schema != schema:
         raise ImageError(

@@ -28,7 +28,6 @@ class Option(NamedTuple):
         accepts its own results, and raises UsageError for an invalid value.
     :ivar default: Value that is read if the option is not given, or None.
     :ivar shown: Text that describes the default, if the value alone does not explain it.
-    :ivar unit: Text that describes the unit or the format of a value.
     :ivar verbs: Verbs of the command line that have this option. An option of `map` is also a key
         of the jobs in a file.
     :ivar metavar: Placeholder for the value on the command line; empty for a flag.

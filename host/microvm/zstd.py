@@ -102,9 +102,7 @@ def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterat
 
     Some zeros after a stream are ignored, as gzip(1) does.
 
-    :param chunks: Pieces of the compressed file.
     :param new: Function that returns a decoder for the next stream.
-    :raises EOFError: The last stream is incomplete.
     :raises PaddingError: There are too many zeros behind the streams.
     :raises TooManyStreamsError: There are too many streams for their size.
     """

@@ -62,7 +62,6 @@ class ProbeCache(NamedTuple):
     QEMU.
 
     :ivar folder: Folder of the results; created when the first result is stored.
-    :ivar binary: Path of QEMU's program.
     :ivar subject: Name of the feature that is probed; by default the hardware accelerator.
     """
 

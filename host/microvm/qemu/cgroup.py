@@ -44,7 +44,6 @@ def make(bounds: Mapping[str, str]) -> tuple[Path, int]:
         ignored if the cgroup lacks its file, because a cgroup controller is missing.
     :return: The folder of the cgroup, which the caller must remove, and an open descriptor of its
         file `cgroup.procs`. A process that writes 0 to the descriptor joins the cgroup.
-    :raises Unavailable: No cgroup can be created.
     """
     parent = _parent()
     try:

@@ -137,7 +137,6 @@ _PERIOD = 100_000  # period of the CPU limit in microseconds; the default of cgr
 class LayerResult(NamedTuple):
     """The launcher's result for one layer of QEMU's confinement.
 
-    :ivar holds: True if the layer is active.
     :ivar text: Details of the active layer, or the reason why it is missing.
     :ivar help: Advice for the user; empty if there is none, or before :func:`with_help`.
     """
@@ -152,7 +151,6 @@ class LauncherReport:
     """The report of the launcher on QEMU's confinement, parsed from lines of text as they arrive.
 
     :ivar pid: PID of the program; None while it is unknown.
-    :ivar results: Results of the layers, by their names.
     :ivar failure: Reason why the program was not executed; empty if it was, or is not yet known.
     """
 
@@ -249,7 +247,6 @@ def launcher_options(
 
     :param controller: PID of the process that spawns the launcher. The kernel kills QEMU when that
         process exits.
-    :param status: Descriptor to which the launcher writes its report.
     :param root: True if the controller is root.
     :param group: The only group that QEMU keeps, if the controller is root.
     :param device: Path of the device that accelerates the guest; None under emulation.

@@ -38,7 +38,6 @@ class Console:
     log is closed.
 
     :param log: Path of the log, which is emptied first; None for no log.
-    :raises UsageError: The log cannot be opened.
     :ivar log_error: Error because of which the log was closed; None if there was none.
     :ivar listener: Function that is called with all further output, as bytes.
     """

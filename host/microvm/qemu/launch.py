@@ -87,10 +87,7 @@ class Launched(NamedTuple):
 
 
 def find_qemu(arch_name: str) -> Path:
-    """Find QEMU's program for an architecture in PATH, and return its path.
-
-    :raises QemuError: The program is not installed.
-    """
+    """Find QEMU's program for an architecture in PATH, and return its path."""
     target = arches.find(arch_name)
     # We do not use `shutil.which`, because importing `shutil` takes 3 ms.
     paths = (Path(folder, target.qemu) for folder in os.get_exec_path() if folder)
@@ -125,7 +122,6 @@ def launch(
     :param memory: Files of the guest to restore, or to which it is saved; None for neither.
     :param scratch: Descriptor of the scratch disk, if `memory` is None; None for no scratch disk.
     :raises QemuError: QEMU is not installed, or /dev/kvm cannot be opened.
-    :raises ImageError: The kernel, the initramfs or the disk cannot be opened.
     :raises OSError: The host refused a resource, such as another open file or process.
     """
     started_at = time.monotonic()
@@ -201,12 +197,10 @@ def spawn(
 ) -> Child:
     """Spawn a command, such as QEMU, with the descriptors `inherited`. On Linux, confine it.
 
-    :param command: Path of the program and its arguments.
     :param stderr: Descriptor for the command's standard error. The other standard streams are
         /dev/null.
     :param group: The only group that the command keeps, if this process is root.
     :param device: Path of the device that accelerates the guest; None under emulation.
-    :raises ConfinementError: The launcher is missing and cannot be compiled.
     :raises OSError: The host refused a resource, such as another process.
     """
     with ExitStack() as on_failure, ExitStack() as temporary:

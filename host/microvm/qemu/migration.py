@@ -78,7 +78,6 @@ async def send(
 
     At the end, QEMU pauses the guest, until `resume` is called.
 
-    :param target: Descriptor of an empty file that can be written.
     :param freeze: Function that freezes the guest's processes; called when little of the guest's
         memory is left to send.
     :param on_paused: Function that is called when QEMU has paused the guest, before it sends the

@@ -66,7 +66,6 @@ class Client(QMPClient):
         """Connect, and read QEMU's version and its answers to the requests `asked`, sent before.
 
         :param asked: The requests that were already sent. The first one negotiates capabilities.
-        :raises TemplateError: QEMU refused a request.
         :raises QemuError: QEMU is too old, or the host refused it a resource.
         :raises QMPError: The peer is not QEMU, or has exited.
         """

@@ -68,10 +68,7 @@ class RunningVM:
         :param launched: QEMU process; the new machine owns it from now on.
         :param console_log: File for the guest's console output, or None.
         :param timeout: Maximum number of seconds until the guest is ready.
-        :param defaults: Default options of commands.
         :param resume: See `Guest.ready`.
-        :raises UsageError: If the file for the console cannot be opened.
-        :raises QemuError: If QEMU is missing or does not start.
         :raises TemplateError: If QEMU reports that it cannot restore or save a guest.
         :raises BootError: If the guest did not become ready; `detail` is the last output of its
             console.

@@ -60,9 +60,7 @@ _MANIFEST_LIMIT = 1 << 16
 class SavedManifest(NamedTuple):
     """The manifest of a saved guest: its origin, and the digests of its files.
 
-    :ivar name: Name of the saved guest's folder.
     :ivar copied: True if each clone needs a copy of the memory, because QEMU cannot share the file.
-    :ivar state_sha256: Digest of the file `state`, in hexadecimal.
     :ivar ram_sha256: Digest of the file `ram`, in hexadecimal; see `sparse.digest`.
     :ivar scratch_sha256: Digest of the file `scratch` in the same form; empty if it does not exist.
     """
@@ -172,8 +170,6 @@ def complete(folder: Path, manifest: SavedManifest) -> None:
 def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGuest:
     """Open the files of a saved guest and check their sizes; if `deep`, also their digests.
 
-    :param files: Stack that closes the files.
-    :raises FileNotFoundError: If the saved guest does not exist.
     :raises FlawError: If the saved guest has a flaw.
     :raises OSError: If this process has reached a limit, such as its number of open files.
     """

@@ -57,7 +57,6 @@ def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGues
 
     :param unusable: Also remove snapshots that cannot be used here, for example because QEMU has
         changed.
-    :param everything: Remove all snapshots.
     """
     lock.sweep(STORE.folder)
     removed = []

@@ -47,10 +47,8 @@ class Starter:
     """The start of one machine, by cloning a template or by booting.
 
     :param console: File for the guest's console output, or None.
-    :param timeout: Maximum number of seconds for a boot.
     :param notify: Function that is called with a notice for the user if a template cannot be used
         or created.
-    :ivar cloned: True if the machine was cloned.
     """
 
     def __init__(

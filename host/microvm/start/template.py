@@ -63,10 +63,7 @@ def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
 
 
 def limit() -> int:
-    """Return the maximum number of bytes for all templates together.
-
-    :raises UsageError: If MICROVM_TEMPLATES is not a size.
-    """
+    """Return the maximum number of bytes for all templates together."""
     try:
         return parse_size(os.environ.get("MICROVM_TEMPLATES") or LIMIT)
     except UsageError as error:

@@ -103,10 +103,7 @@ async def _machine(
 
 
 async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
-    """Await `start`, which starts a machine; cancel it if the `starter` of the machine disconnects.
-
-    :raises MicroVMError: the starter has disconnected.
-    """
+    """Await `start`, which starts a machine; cancel it if the machine's `starter` disconnects."""
     starting = asyncio.create_task(start)
     attending = asyncio.create_task(_disconnected(starter))
     try:

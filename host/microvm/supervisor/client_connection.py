@@ -61,7 +61,6 @@ class ClientConnection:
         """Receive the request of the client, which is its first line; wait forever if not `timed`.
 
         :raises UsageError: the line is invalid, or the client's wire has another version.
-        :raises TimeoutError: the request did not arrive in time.
         :raises EOFError: the client has disconnected.
         """
         self._deadline = asyncio.timeout(TIMEOUT if timed else None)
@@ -78,10 +77,7 @@ class ClientConnection:
             self._deadline.reschedule(0)
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the client's lines after its request until it disconnects, and answer its pings.
-
-        :raises UsageError: a line is invalid.
-        """
+        """Yield the client's lines after its request until it disconnects, and answer its pings."""
         with suppress(EOFError):
             while True:
                 line = await self._line()

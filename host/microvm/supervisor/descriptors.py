@@ -103,7 +103,6 @@ class ClientDescriptor:
         """Write all of the data to the descriptor. Wait while its reader takes no data.
 
         :raises BrokenPipeError: the reader has closed the pipe or the socket.
-        :raises OSError: the data cannot be written.
         """
         view = memoryview(data)
         if self._blocks:

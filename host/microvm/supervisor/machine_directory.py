@@ -48,8 +48,6 @@ _PAUSE = 0.01  # seconds between two checks of the folder's lock
 class MachineDirectory:
     """The open folder of a named machine. Use it as a context manager.
 
-    :ivar name: the name of the machine.
-    :ivar descriptor: the descriptor of the folder.
     :ivar held: True if this descriptor holds the lock.
     """
 

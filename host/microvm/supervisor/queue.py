@@ -14,7 +14,6 @@ from microvm.supervisor import clock
 class CommandQueue:
     """The queue of requests that use a guest one after another, in the order of their arrival.
 
-    :ivar name: the name of the machine, for messages.
     :ivar runs: the current use of the guest, for people; empty if the guest is idle.
     """
 
@@ -33,10 +32,7 @@ class CommandQueue:
 
     @asynccontextmanager
     async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
-        """Context manager that reserves the guest. If the guest is busy, wait or raise `Busy`.
-
-        :param purpose: the use of the guest, for the message of `Busy`.
-        """
+        """Context manager that reserves the guest. If the guest is busy, wait or raise `Busy`."""
         if self.runs:
             if not wait:
                 hint = "--wait, or wait=True, waits until it is idle"

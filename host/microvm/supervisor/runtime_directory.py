@@ -47,7 +47,6 @@ class RuntimeDirectory:
 
     Use it as a context manager.
 
-    :ivar path: its path, for messages.
     :ivar descriptor: its descriptor; -1 if it does not exist.
     """
 
@@ -145,10 +144,7 @@ class RuntimeDirectory:
         return "`microvm ps` lists all machines"
 
     def of(self, name: str) -> MachineDirectory:
-        """Open the folder of the machine with exactly this name, not an abbreviation.
-
-        :raises FileNotFoundError: there is no such machine.
-        """
+        """Open the folder of the machine with exactly this name, not an abbreviation."""
         missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         if self.descriptor < 0 or not is_name(name):
             raise missing
@@ -177,8 +173,6 @@ class RuntimeDirectory:
         """Create and lock the folder of a new machine. Without a name, it gets a random one.
 
         If a dead machine of that name left a folder, remove that first.
-
-        :raises MicroVMError: there is such a machine, or the folder cannot be created.
         """
         self.sweep_old()
         with self.locked():
@@ -211,10 +205,7 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a machine if it is dead for `kept` seconds; return True if removed.
-
-        :raises MicroVMError: the folder cannot be removed.
-        """
+        """Remove the folder of a machine that is dead for `kept` seconds; return True if removed."""
         if directory.is_alive() or (kept and time.time() - directory.ended()["at"] < kept):
             return False
         with self.locked():

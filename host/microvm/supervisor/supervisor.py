@@ -71,7 +71,6 @@ class ClientRequest:
 class Termination:
     """The reason why a machine ends, whether a user wanted its end, and if its folder is kept.
 
-    :ivar reason: the reason, for people.
     :ivar asked: True if somebody asked for the end.
     :ivar traceless: True if the folder of the machine is removed at once, with the reason.
     """
@@ -119,7 +118,6 @@ class Supervisor:
 
         :param start: starts the machine, sets `machine`, and sends the reply to the starter.
         :param order: the starter's description of the machine, with its maximum age and idle time.
-        :raises MicroVMError: the machine could not be started.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

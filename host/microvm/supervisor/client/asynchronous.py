@@ -36,7 +36,6 @@ class AsyncConnection:
     ) -> None:
         """Use a connected socket; call `on_event` for each event, and `on_silence` if pings fail.
 
-        :param name: the name of the machine, for messages.
         :param on_event: called with the name and the value of each event, see `protocol`.
         """
         connection.setblocking(False)

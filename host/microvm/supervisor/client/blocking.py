@@ -43,8 +43,6 @@ def _ignore(_name: str, _value: object) -> None:
 class BlockingConnection:
     """A client's connection to a supervisor. Use it as a context manager.
 
-    :ivar name: the name of the machine.
-    :ivar socket: the socket, in blocking mode.
     :ivar at_end: True if the supervisor closed the connection instead of replying.
     """
 
@@ -69,7 +67,6 @@ class BlockingConnection:
     ) -> Any:
         """Send the supervisor a request named `call`, and return the result in its reply.
 
-        :param on_event: see `reply`.
         :raises MicroVMError: the request failed, or the supervisor does not answer.
         """
         self.send(protocol.request(call=call, **fields), descriptors)
@@ -106,7 +103,6 @@ class BlockingConnection:
         :param readable: a function for each further descriptor, called when the descriptor is
             readable. The function may remove its own entry.
         :param max_pings: number of pings in a row that may stay unanswered.
-        :raises MicroVMError: see `ask`.
         """
         readable = readable or {}
         received = protocol.ClientProtocol(self.name, max_pings)

@@ -17,10 +17,7 @@ from microvm.supervisor.runtime_directory import RuntimeDirectory, is_name
 
 
 class Connector:
-    """A connector to the supervisor of one machine, never of a new machine with the same name.
-
-    :ivar name: the name of the machine.
-    """
+    """A connector to the supervisor of one machine, never of a new machine with the same name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
         """Create a connector for a machine; `facts` is the content of its `machine.json`."""
@@ -28,10 +25,7 @@ class Connector:
         self._identity = _identity(facts)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to the supervisor, send a request, and return the socket. This can block.
-
-        :raises MicroVMError: the supervisor has exited.
-        """
+        """Connect to the supervisor, send a request, and return the socket. This can block."""
         line = protocol.request(**request)
         with self._directory() as directory:
             connection = blocking.connect_to(directory)
@@ -61,10 +55,7 @@ class Connector:
         return False
 
     def _directory(self) -> MachineDirectory:
-        """Open the folder of this connector's machine.
-
-        :raises MachineError: the folder was removed.
-        """
+        """Open the folder of this connector's machine."""
         with RuntimeDirectory() as runtime:
             try:
                 directory = runtime.of(self.name)
@@ -84,7 +75,6 @@ def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
 def find(name: str) -> tuple[str, dict[str, Any]]:
     """Return the name of a living machine, and the content of its `machine.json`.
 
-    :raises UsageError: the name is not valid.
     :raises MicroVMError: there is no such machine, or it has ended; the message has the reason.
     """
     if not isinstance(name, str) or not is_name(name):

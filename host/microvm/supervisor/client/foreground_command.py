@@ -44,7 +44,6 @@ def execute(
     :param options: the `ExecOptions`, with values that JSON supports. `tty` is True for a terminal.
     :param standard_input: True to pass our standard input on. By default it is passed on if it is
         no terminal, or if the command has a terminal, too.
-    :param wait: True to wait while another command runs.
     :raises MicroVMError: there is no such machine, or the command cannot be run.
     """
     with connect(name, beginning=True) as connection:
@@ -65,11 +64,9 @@ def execute(
 class _ForegroundCommand:
     """A command in a named machine, with its own connection to the machine's supervisor.
 
-    :ivar requested: True if the request to run the command was sent.
     :ivar raw: True if our terminal passes all keys to the command.
     :ivar feed: the pipe to the command's input if that comes from our terminal, or -1.
     :ivar explained: True if the effect of a second Ctrl-C was explained to the user.
-    :ivar restore: function that restores the mode of our terminal.
     """
 
     def __init__(self, connection: BlockingConnection, options: dict[str, Any]) -> None:

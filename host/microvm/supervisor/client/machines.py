@@ -37,7 +37,6 @@ def inspect(names: Sequence[str] | None = None) -> tuple[list[dict[str, Any]], M
 
     :param names: names, or unique beginnings of names. None for all machines; this also removes
         machines that have been dead for a long time.
-    :raises MicroVMError: the runtime directory cannot be used.
     """
     failures: list[MicroVMError] = []
     with RuntimeDirectory() as runtime, ExitStack() as opened:

@@ -17,8 +17,6 @@ class OutputPipe:
     """The read end of the pipe through which a client receives the output of its command.
 
     At most `WINDOW` bytes are read ahead of the bytes that the user has taken.
-
-    :ivar ended: True after the end of file.
     """
 
     def __init__(self, file: FileIO, on_end: Callable[[], None]) -> None:
@@ -65,10 +63,7 @@ class OutputPipe:
 
 
 class InputPipe:
-    """The write end of the pipe through which a client sends input to its command.
-
-    :ivar stream: the stream that the user writes to.
-    """
+    """The write end of the pipe through which a client sends input to its command."""
 
     def __init__(self, file: FileIO) -> None:
         """Use the write end of a pipe, which `close` closes."""

@@ -28,10 +28,7 @@ from microvm.wire import codec
 
 
 class RemoteGuest:
-    """A named machine's guest. Each request has its own connection to the machine's supervisor.
-
-    :ivar defaults: the default options of a command.
-    """
+    """A named machine's guest. Each request has its own connection to the machine's supervisor."""
 
     def __init__(
         self,

@@ -29,15 +29,10 @@ class Start:
 
     The supervisor is spawned at once, so that it imports its modules while the caller prepares the
     order.
-
-    :ivar name: the name of the machine.
     """
 
     def __init__(self, name: str | None) -> None:
-        """Create the folder of a machine and spawn its supervisor. Without a name, choose one.
-
-        :raises MicroVMError: there is such a machine, or its folder cannot be created.
-        """
+        """Create the folder of a machine and spawn its supervisor. Without a name, choose one."""
         ours, theirs = socket.socketpair()
         try:
             with theirs, RuntimeDirectory(make=True) as runtime, runtime.create(name) as directory:
@@ -87,14 +82,10 @@ class Start:
 
         Return the description of the running machine, as `machine.json` contains it.
 
-        :param image: the image, as `MicroVM` takes it; None if a snapshot is given.
-        :param snapshot: the name of a snapshot, or None.
         :param options: the `MachineOptions`, with values that JSON supports.
         :param idle_timeout: number of seconds without a command after which the machine ends, or
             None.
         :param max_age: number of seconds after the start at which the machine ends, or None.
-        :param notify: called with each line that the user should see.
-        :raises MicroVMError: the machine was not started.
         """
         order = {
             "image": image,
