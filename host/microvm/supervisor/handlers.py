@@ -109,7 +109,6 @@ async def _stop(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
 
 async def _wait(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """Reply when the machine has ended: with `reason`, and `asked` (True if a user wanted it)."""
-    del request
     await supervisor.gone.wait()
     assert supervisor.ending is not None  # noqa: S101 - set before `gone`
     return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}
@@ -138,7 +137,6 @@ async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[st
 
 async def _facts(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """Reply with the description of the machine, as in `machine.json`, and its current state."""
-    del request
     qemu = supervisor.facts.get("qemu")
     return {
         **supervisor.facts,

@@ -25,20 +25,12 @@ if TYPE_CHECKING:
 
     from microvm.errors import MachineError
 
-FACTS = "machine.json"
-"""The name of the file that describes a machine."""
-
-ENDED = "ended.json"
-"""The name of the file with the reason why a machine ended."""
-
-LOG = "log"
-"""The name of the file with the standard error of the supervisor."""
-
-CONSOLE = ("console.old", "console")
-"""The names of the two files of the console: with the older output, and with the newer output."""
-
-SOCKET = "socket"
-"""The name of the socket on which the supervisor listens."""
+# Names of the files in the folder of a machine.
+FACTS = "machine.json"  # the description of the machine
+ENDED = "ended.json"  # the reason why the machine ended
+LOG = "log"  # the standard error of the supervisor
+CONSOLE = ("console.old", "console")  # the older and the newer output of the console
+SOCKET = "socket"  # the socket on which the supervisor listens
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_READ = 1 << 20  # maximum number of bytes that are read from a JSON file

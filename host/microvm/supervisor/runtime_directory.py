@@ -205,7 +205,7 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a machine that is dead for `kept` seconds; return True if removed."""
+        """Remove the folder of a machine that is dead for `kept` seconds; return True if it was."""
         if directory.is_alive() or (kept and time.time() - directory.ended()["at"] < kept):
             return False
         with self.locked():

@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 WIRE = 1
 """The version of the wire. A client and a supervisor of different versions refuse each other."""
 
-LIMIT = 4 << 20
-"""Maximum number of bytes in a line."""
-
-DESCRIPTORS = 8
-"""Maximum number of descriptors that a request may carry."""
+LIMIT = 4 << 20  # maximum number of bytes in a line
+DESCRIPTORS = 8  # maximum number of descriptors that a request may carry
 
 
 def encode(value: dict[str, Any]) -> bytes:
