@@ -301,9 +301,8 @@ def frame(number: int, body: bytes, *, id: int = 0, flags: int = 0, length: int 
 
 def block(*items: bytes) -> bytes:
     """Return a list in its encoded form."""
-    return struct.pack("<I", len(items)) + b"".join(
-        struct.pack("<I", len(item)) + item for item in items
-    )
+    encoded = (struct.pack("<I", len(item)) + item for item in items)
+    return struct.pack("<I", len(items)) + b"".join(encoded)
 
 
 # For each fault, the beginning of a frame of the schema `everything`, and the reported offset.

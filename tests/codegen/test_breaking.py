@@ -403,10 +403,8 @@ def test_codecs_that_are_compatible_read_each_other(
     folder = tmp_path_factory.mktemp("edited")
     (folder / "schema.toml").write_text(canonical(changed))
     files = [generated(path) / file for file in ("codec.py", "plain.py")]
-    pairs = [
-        Codec(old, *map(load, files)),
-        codec_of(read_schema(folder / "schema.toml"), folder, load),
-    ]
+    new = read_schema(folder / "schema.toml")
+    pairs = [Codec(old, *map(load, files)), codec_of(new, folder, load)]
     agreed = old.version
     assert pairs[1].python.DIGESTS[agreed] == pairs[0].python.DIGEST
     for writer, reader in (pairs, pairs[::-1]):

@@ -73,11 +73,8 @@ def refused(read: Read, text: str) -> SchemaError:
 def test_findings_come_in_the_order_of_the_file(read: Read) -> None:
     message = '[[message]]\nname = "{}"\nnumber = 0\nsender = "c"\nid = "none"\n'
     error = refused(read, HEAD + message.format("Two") + message.format("One") + "[last]\n")
-    places = [
-        (found.position.line, found.position.column)
-        for found in error.diagnostics
-        if found.position
-    ]
+    found = [each.position for each in error.diagnostics if each.position]
+    places = [(position.line, position.column) for position in found]
     assert len(places) == 7
     assert places == sorted(places)
 
@@ -94,9 +91,8 @@ def test_end_with_the_name_of_a_header_constant_is_refused(end: str, read: Read)
 
 
 def test_missing_table_causes_one_finding(read: Read) -> None:
-    assert [found.message for found in refused(read, "").diagnostics] == [
-        "the table [protocol] is missing"
-    ]
+    [found] = refused(read, "").diagnostics
+    assert found.message == "the table [protocol] is missing"
 
 
 def test_caret_is_below_a_value_behind_tabs_and_wide_text(read: Read) -> None:

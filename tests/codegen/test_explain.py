@@ -268,10 +268,8 @@ def test_text_with_half_a_byte_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "odd").write_text("012")
     result = run("explain", tmp_path / "odd")
     assert result.exit_code == 1
-    assert (
-        result.stderr
-        == f"microvm-proto: '{tmp_path}/odd' has an odd number of hexadecimal digits\n"
-    )
+    said = f"microvm-proto: '{tmp_path}/odd' has an odd number of hexadecimal digits\n"
+    assert result.stderr == said
 
 
 def test_another_schema_can_be_given(run: Run) -> None:

@@ -304,9 +304,8 @@ def test_no_flipped_bit_makes_another_frame(name: str, ends: MakeEnds) -> None:
     flipped = json.loads(built.vectors.read_text())["flipped"]
     assert {vector["sender"] for vector in flipped} == {*built.schema.ends}
     for vector in flipped:
-        before, behind = (
-            [vectors.unpack(piece) for piece in vector[key]] for key in ("before", "behind")
-        )
+        before = [vectors.unpack(piece) for piece in vector["before"]]
+        behind = [vectors.unpack(piece) for piece in vector["behind"]]
         frame = vectors.unpack(vector["frame"])
         counts = itertools.chain.from_iterable(
             itertools.repeat(each, times) for each, times in vector["counts"]

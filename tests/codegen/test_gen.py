@@ -241,9 +241,8 @@ def test_an_output_that_is_no_file_is_left_alone(flags: list[str], run: Run, pro
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("schema", ["", ".", "/", "protocol"])
 def test_a_folder_is_no_schema(verb: str, schema: str, run: Run, project: Path) -> None:
-    assert failure(run, verb, schema).startswith(
-        f"{schema or '.'}: error: Is a directory [unreadable]\n"
-    )
+    error = failure(run, verb, schema)
+    assert error.startswith(f"{schema or '.'}: error: Is a directory [unreadable]\n")
 
 
 def test_a_working_folder_that_is_gone_is_reported(run: Run, project: Path) -> None:
@@ -307,9 +306,8 @@ def test_failed_rename_restores_the_files(
 
     monkeypatch.setattr(Path, "replace", replace_others)
     result = run("gen")
-    assert result.stderr == (
-        f"microvm-proto: {target.relative_to(project)}: Operation not permitted\n"
-    )
+    name = target.relative_to(project)
+    assert result.stderr == f"microvm-proto: {name}: Operation not permitted\n"
     assert result.stdout == ""
     assert snapshot(project) == before
     assert not new.parent.exists()

@@ -125,9 +125,8 @@ def test_every_enum_value_is_in_a_valid_vector(schema: Schema, committed: list[V
     for message in schema.messages:
         for field in message.fields:
             if isinstance(field.type, Enum):
-                found = {
-                    each.fields[field.name] for each in committed if each.message == message.name
-                }
+                same = [each for each in committed if each.message == message.name]
+                found = {each.fields[field.name] for each in same}
                 assert found >= {value.number for value in field.type.members}
 
 

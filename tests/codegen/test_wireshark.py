@@ -173,10 +173,8 @@ def test_units_and_names_stand_beside_numbers(generated: Generated) -> None:
     names = ("scalars, the least", "scalars, the most", "structs, the most")
     for name in names:
         capture.connect(known[name], to_port=True, step=60_000)
-    shown = [
-        line.strip()
-        for line in tshark("types", folder / "dissector.lua", capture, "-V").splitlines()
-    ]
+    lines = tshark("types", folder / "dissector.lua", capture, "-V").splitlines()
+    shown = [line.strip() for line in lines]
     for line in """
         temperature: -32768 (absent)
         temperature: 32767 (327.67 degC)
@@ -198,11 +196,8 @@ def test_frames_share_packets_and_come_from_both_sides(generated: Generated) -> 
         capture.connect(b"".join(frames), to_port=sender == schema.ends[0], step=1400)
     found = decoded(schema.name, generated(SANDBOXD) / "dissector.lua", capture, ["type", "fault"])
     for sender, values in zip(schema.ends, found, strict=True):
-        types = [
-            str(int.from_bytes(each.frame[4:6], "little"))
-            for each in known
-            if each.sender == sender
-        ]
+        sent = [each.frame for each in known if each.sender == sender]
+        types = [str(int.from_bytes(frame[4:6], "little")) for frame in sent]
         assert ",".join(values["type"]).split(",") == types
         assert values["fault"] == []
 

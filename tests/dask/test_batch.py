@@ -53,9 +53,8 @@ def comparable(outcome: Outcome[Any]) -> object:
 async def test_outcomes_are_those_of_a_pool(client: Client, image: Image) -> None:
     async with Pool(2, image) as pool:
         ours = [each async for each in pool.map(JOBS, env={"A": "1"})]
-    theirs = [
-        each async for each in microvm.dask.map(JOBS, client=client, image=image, env={"A": "1"})
-    ]
+    batch = microvm.dask.map(JOBS, client=client, image=image, env={"A": "1"})
+    theirs = [each async for each in batch]
     assert [comparable(each) for each in theirs] == [comparable(each) for each in ours]
     assert isinstance(theirs[1].error, ExecTimeout)
     assert theirs[0].job is JOBS[0]
@@ -112,12 +111,8 @@ async def test_a_worker_that_retires_gives_its_jobs_to_others(client: Client) ->
 
 
 async def test_a_job_that_ends_its_machine_is_run_once(client: Client, image: Image) -> None:
-    died, after = [
-        each
-        async for each in microvm.dask.map(
-            [["poweroff", "-f"], ["true"]], client=client, image=image
-        )
-    ]
+    batch = microvm.dask.map([["poweroff", "-f"], ["true"]], client=client, image=image)
+    died, after = [each async for each in batch]
     assert isinstance(died.error, GuestDied)
     assert after.result().returncode == 0
 

@@ -147,9 +147,8 @@ def test_m_is_memory() -> None:
 def test_a_variable_without_a_value_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIVEN", "a=b")
     monkeypatch.delenv("ABSENT", raising=False)
-    options = parameters.given_options(
-        ExecOptions, parsed("-e", "GIVEN", "-e", "ABSENT", "-e", "EMPTY=")
-    )
+    given = parsed("-e", "GIVEN", "-e", "ABSENT", "-e", "EMPTY=")
+    options = parameters.given_options(ExecOptions, given)
     assert options.get("env") == {b"GIVEN": b"a=b", b"EMPTY": b""}
 
 

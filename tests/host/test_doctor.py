@@ -390,9 +390,8 @@ def test_one_cause_is_one_failure_and_is_said_last(scene: Scene) -> None:
     ]
     assert last.splitlines()[0] == failed[0]
     assert last.splitlines()[1].strip() == "unset MICROVM_CACHE"
-    assert (
-        "skipped  machine      not tried, because another check failed: cache" in said.splitlines()
-    )
+    skipped = "skipped  machine      not tried, because another check failed: cache"
+    assert skipped in said.splitlines()
 
 
 def test_what_is_needed_is_what_the_extra_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,8 @@ ENTRIES = st.builds(
     name=NAMES,
     target=TARGETS,
 )
-MESSAGES = st.one_of(
-    ENTRIES, st.builds(files.Data, data=st.binary(max_size=9)), st.just(files.Whole())
-)
+DATA = st.builds(files.Data, data=st.binary(max_size=9))
+MESSAGES = st.one_of(ENTRIES, DATA, st.just(files.Whole()))
 
 
 MEMBERS = st.builds(

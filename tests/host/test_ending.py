@@ -32,9 +32,8 @@ from microvm.jobs.ending import facts
     ],
 )
 def test_status_and_reason(returncode: int | None, error: Exception | None, said: Any) -> None:
-    found = facts(
-        ["x"], returncode=returncode, error=error, output=None, seconds=1 / 3, memory=None
-    )
+    end: Any = {"output": None, "seconds": 1 / 3, "memory": None}
+    found = facts(["x"], returncode=returncode, error=error, **end)
     assert tuple(found[name] for name in ("status", "signal", "reason", "error")) == said
     assert (found["argv"], found["seconds"]) == (["x"], 0.333333)
     assert "stdout" not in found

@@ -164,9 +164,8 @@ BYTES = [b"cat", b"\xff\x1b", "é".encode()]
     "argv", [BYTES, list(map(os.fsdecode, BYTES))], ids=["bytes", "surrogates"]
 )
 def test_bytes_that_are_no_utf_8_are_json_and_come_back(argv: list[str | bytes]) -> None:
-    value = told(
-        Outcome(LineJob(argv, line=1), 1.0, CompletedProcess(argv, 0, b"\xed\xb3\xbf", b""))
-    )
+    done = CompletedProcess(argv, 0, b"\xed\xb3\xbf", b"")
+    value = told(Outcome(LineJob(argv, line=1), 1.0, done))
     assert "argv" not in value
     assert not any("\ud800" <= char <= "\udfff" for char in json.dumps(value, ensure_ascii=False))
     again = {"argv_base64": value["argv_base64"], "stdin_base64": value["stdout_base64"]}

@@ -40,9 +40,8 @@ async def test_output_beyond_a_limit_is_cut_and_kills(guest: Guest, peer: Peer, 
 
 
 async def test_output_up_to_its_limit_is_accepted(guest: Guest, peer: Peer) -> None:
-    result = await answered(
-        run(guest, ["cat"], max_output=10), peer.play(stdout=b"12345", stderr=b"67890")
-    )
+    playing = peer.play(stdout=b"12345", stderr=b"67890")
+    result = await answered(run(guest, ["cat"], max_output=10), playing)
     assert (result.stdout, result.stderr) == (b"12345", b"67890")
 
 

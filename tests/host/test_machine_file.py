@@ -91,9 +91,8 @@ def test_the_document_shows_one_that_can_be_read(write: Write) -> None:
     [example] = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     recipe = read(write(example))
     assert {type(step) for step in recipe.steps} == {AddStep, RunStep}
-    assert all(
-        getattr(recipe, name) for name in ("source", "packages", "warm", "env", "workdir", "user")
-    )
+    names = "source packages warm env workdir user".split()
+    assert all(getattr(recipe, name) for name in names)
 
 
 def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:

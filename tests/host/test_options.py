@@ -260,16 +260,14 @@ def test_what_an_option_needs_is_said_as_it_was_given() -> None:
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
 def test_unknown_machine_option_raises_type_error(kind: Any) -> None:
     name = kind.__name__
-    with pytest.raises(
-        TypeError, match=rf"^{name}\(\) has no option 'cpu'; did you mean 'cpus'\?$"
-    ):
+    says = rf"^{name}\(\) has no option 'cpu'; did you mean 'cpus'\?$"
+    with pytest.raises(TypeError, match=says):
         kind(cpu=2)
 
 
 def test_an_unknown_option_of_a_job_is_refused() -> None:
-    with pytest.raises(
-        TypeError, match=r"^Job\(\) has no option 'timout'; did you mean 'timeout'\?$"
-    ):
+    says = r"^Job\(\) has no option 'timout'; did you mean 'timeout'\?$"
+    with pytest.raises(TypeError, match=says):
         Job(["true"], timout=1)  # type: ignore[call-arg]
 
 

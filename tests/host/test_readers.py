@@ -109,11 +109,8 @@ def test_first_use_corrects_the_usual_folder(top: Path, monkeypatch: pytest.Monk
 def test_correction_leaves_everything_else_alone(top: Path, tmp_path: Path) -> None:
     """The cache's folder may also have a user's files, links to files, and unfinished items."""
     older(top)
-    left = [
-        tmp_path / "linked",
-        top / "mine" / "file",
-        top / "downloads" / ".tree.tmp" / "tree" / "etc",
-    ]
+    unfinished = top / "downloads" / ".tree.tmp" / "tree" / "etc"
+    left = [tmp_path / "linked", top / "mine" / "file", unfinished]
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -182,9 +182,8 @@ async def test_both_output_streams_arrive_completely(played: Played) -> None:
         "options": {"env": {"A": "é"}, "timeout": 120},
     }
     out, err = bytes(range(256)) * 3000, b"\0\xff" * 100_000
-    writing = [
-        asyncio.to_thread(request.write, stream, data) for stream, data in ((1, out), (2, err))
-    ]
+    streams = ((1, out), (2, err))
+    writing = [asyncio.to_thread(request.write, *each) for each in streams]
     await asyncio.gather(*writing)
     request.exit(7)
     done = await running

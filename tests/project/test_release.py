@@ -102,9 +102,8 @@ GOOD += "".join(f"{name}: x\n" for name in FIELDS[2:]) + "\nx"
 def test_wheel_with_foreign_files_is_refused(
     metadata: str, pure: str, more: list[str], fault: str, tmp_path: Path
 ) -> None:
-    faults = [
-        *wheel(packed(tmp_path / "a.whl", metadata, pure, *more), DISTRIBUTION, "1.0.0", 5000)
-    ]
+    path = packed(tmp_path / "a.whl", metadata, pure, *more)
+    faults = [*wheel(path, DISTRIBUTION, "1.0.0", 5000)]
     assert len(faults) == bool(fault)
     assert not faults or fault in faults[0]
 

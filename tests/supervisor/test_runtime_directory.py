@@ -40,10 +40,8 @@ def test_only_we_can_enter_the_folders_whatever_the_umask(folder: Path) -> None:
     before = os.umask(0o777)
     try:
         with RuntimeDirectory(make=True) as runtime, runtime.create("one") as directory:
-            modes = [
-                os.fstat(each).st_mode & 0o777
-                for each in (runtime.descriptor, directory.descriptor)
-            ]
+            both = (runtime.descriptor, directory.descriptor)
+            modes = [os.fstat(each).st_mode & 0o777 for each in both]
             log = directory.file("log", os.O_WRONLY | os.O_CREAT)
             modes.append(os.fstat(log).st_mode & 0o777)
             os.close(log)
