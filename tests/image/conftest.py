@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.image import oci
+from tests.support.processes import environment
 
 from microvm import arches
 from microvm.qemu import launcher
@@ -166,7 +167,6 @@ def start_build(guest: Path, archive: Path, parts: None) -> Start:
     The process prints `writing` in the middle of the build. With `pause`, it then waits for the end
     of its standard input.
     """
-    del parts
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
 
     def start(*, pause: bool) -> subprocess.Popen[str]:
@@ -176,7 +176,7 @@ def start_build(guest: Path, archive: Path, parts: None) -> Start:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=environment(),
         )
 
     return start

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,17 +75,26 @@ def trickled(handler: BaseHTTPRequestHandler, data: bytes) -> None:
 LIES: tuple[Lie, ...] = (changed, truncated, broken_off, other, endless)
 
 
-@contextmanager
-def serving(files: dict[str, bytes], lies: dict[str, Lie]) -> Iterator[str]:
+def serving(files: dict[str, bytes], lies: dict[str, Lie]) -> AbstractContextManager[str]:
     """Serve files by their paths, and yield the address. Both dictionaries may be changed."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        path = handler.path.lstrip("/")
+        if path in files:
+            lies.get(path, send)(handler, files[path])
+        else:
+            handler.send_error(404)
+
+    return answering(answer)
+
+
+@contextmanager
+def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Run a web server that answers every GET by a function, and yield its address."""
 
     class MirrorHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.lstrip("/")
-            if path in files:
-                lies.get(path, send)(self, files[path])
-            else:
-                self.send_error(404)
+            answer(self)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Write no log."""

@@ -10,19 +10,21 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.image.conftest import Leftovers
 from tests.support.polling import comes_true
+from tests.support.small_disk import small_disk
 
 import microvm_image
 from microvm import arches, images
 from microvm import cache as caches
 from microvm.cache import verified
 from microvm.errors import CacheError, ImageError
-from microvm.images import readymade
+from microvm.images import Image, readymade
 from microvm.progress import LineReporter
 from microvm_image import build as building
 from microvm_image import defaults, initramfs, programs
@@ -31,7 +33,6 @@ from microvm_image.recipe import Recipe
 from microvm_image.sources import alpine
 
 Start = Callable[..., subprocess.Popen[str]]
-Leftovers = Callable[[], list[str]]
 
 
 pytestmark = pytest.mark.usefixtures("parts")
@@ -46,19 +47,6 @@ def test_image_has_its_files_and_manifest(cache: Path, kernel: Path) -> None:
     assert image.name.startswith(f"alpine-3.20.3-{os.uname().machine}-")
     assert images.load(image.name) == image
     assert images.load(image.path) == image
-
-
-@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
-def test_no_other_user_may_read_an_image(mask: int) -> None:
-    before = os.umask(mask)
-    try:
-        image = build()
-    finally:
-        os.umask(before)
-    assert image.path.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path, _, _ in image.files} == {0o400}
-    others = {*image.path.iterdir()} - {path for path, _, _ in image.files}
-    assert {path.stat().st_mode & 0o777 for path in others} == {0o600}
 
 
 def test_the_same_parts_give_the_same_bytes(
@@ -83,14 +71,20 @@ def test_other_parts_give_another_name(guest: Path, kernel: Path) -> None:
     assert len(names) == 4
 
 
-def test_the_default_is_built_once(monkeypatch: pytest.MonkeyPatch, guest: Path) -> None:
-    image = microvm_image.default()
+@pytest.mark.parametrize("first", [microvm_image.default, build])
+def test_default_is_built_once(
+    first: Callable[[], Image], monkeypatch: pytest.MonkeyPatch, guest: Path
+) -> None:
+    image = first()
 
     def never(**_: object) -> None:
         raise AssertionError("built again")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "build", never)
+        patch.setattr(programs, "build", None)
+        assert microvm_image.default() == image
     monkeypatch.setattr(building, "build", never)
-    assert microvm_image.default() == image
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
     with pytest.raises(AssertionError, match="built again"):
         microvm_image.default()
@@ -104,22 +98,6 @@ def test_missing_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_KERNEL", "/nowhere/kernel")
     with pytest.raises(ImageError, match="/nowhere/kernel: cannot read the kernel"):
         microvm_image.default()
-
-
-def test_default_is_the_image_that_build_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = build()
-    monkeypatch.setattr(programs, "build", None)
-    assert microvm_image.default() == image
-
-
-def test_missing_or_damaged_default_is_built_again() -> None:
-    image = microvm_image.default()
-    image.initramfs.unlink()
-    image.initramfs.write_bytes(b"")
-    assert microvm_image.default() == image
-    microvm_image.remove(image.name)
-    assert microvm_image.default() == image
-    assert image.initramfs.stat().st_size == image.manifest.initramfs_size
 
 
 def test_notes_of_removed_images_are_removed(guest: Path, cache: Path) -> None:
@@ -203,12 +181,18 @@ def test_damaged_record_of_digests_is_written_again(
     }
 
 
-@pytest.mark.parametrize("lost", ["manifest.json", "kernel", "initramfs.cpio"])
-def test_default_without_a_file_is_built_again(lost: str) -> None:
+@pytest.mark.parametrize("lost", ["manifest.json", "kernel", "initramfs.cpio", "all", "content"])
+def test_incomplete_default_is_built_again(lost: str) -> None:
     image = microvm_image.default()
-    (image.path / lost).unlink()
+    if lost == "all":
+        microvm_image.remove(image.name)
+    else:
+        (image.path / ("initramfs.cpio" if lost == "content" else lost)).unlink()
+    if lost == "content":
+        image.initramfs.write_bytes(b"")
     assert microvm_image.default() == image
-    assert (image.path / lost).exists()
+    assert (image.path / "manifest.json").exists()
+    assert all(path.stat().st_size == size for path, size, _ in image.files)
 
 
 def test_unreadable_notes_are_replaced_or_removed(cache: Path) -> None:
@@ -338,58 +322,28 @@ def test_next_build_removes_files_of_a_killed_build(
     assert not leftovers()
 
 
-@pytest.fixture
-def small_disk(cache: Path) -> Iterator[Callable[[str], None]]:
-    """Return a function that mounts a small file system as the cache."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-
-    def mount(size: str) -> None:
-        cache.mkdir()
-        command = [
-            "mount",
-            "-t",
-            "tmpfs",
-            "-o",
-            f"size={size},mode=755",
-            "microvm-test",
-            str(cache),
-        ]
-        if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-            pytest.skip("may not mount a small disk here")
-
-    yield mount
-    if cache.is_mount():
-        subprocess.run(["umount", cache], check=True)
-
-
 @pytest.mark.parametrize("size", ["4k", "16k", "64k", "96k", "128k", "160k"])
 def test_full_disk_is_reported(
-    size: str,
-    small_disk: Callable[[str], None],
-    pin: Callable[..., Path],
-    kernel: Path,
-    cache: Path,
-    leftovers: Leftovers,
+    size: str, pin: Callable[..., Path], kernel: Path, cache: Path, leftovers: Leftovers
 ) -> None:
-    small_disk(size)
     archive = pin(large=bytes(200 << 10))
-    with pytest.raises((CacheError, ImageError), match="disk full"):
-        build(rootfs=archive, kernel=kernel)
-    assert not leftovers()
-    assert not list(cache.glob("images/*"))
+    with small_disk(cache, size):
+        with pytest.raises((CacheError, ImageError), match="disk full"):
+            build(rootfs=archive, kernel=kernel)
+        assert not leftovers()
+        assert not list(cache.glob("images/*"))
 
 
 @pytest.mark.parametrize("size", ["6m", "12m", "24m", "36m"])
 def test_full_disk_is_not_reported_as_a_fault_of_mkfs(
-    size: str, tmp_path: Path, small_disk: Callable[[str], None], kernel: Path
+    size: str, tmp_path: Path, cache: Path, kernel: Path
 ) -> None:
     """A disk needs space for the files twice, so mkfs.erofs could not even write its log."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "large").write_bytes(os.urandom(18 << 20))
-    small_disk(size)
-    with pytest.raises((CacheError, ImageError), match="disk full") as caught:
+    full = pytest.raises((CacheError, ImageError), match="disk full")
+    with small_disk(cache, size), full as caught:
         build(Recipe(source=str(source)), kernel=kernel)
     assert "erofs-utils" not in caught.value.hint
 

@@ -36,13 +36,12 @@ def _facts() -> dict[str, dict[str, Any]]:
     return {each["kind"]: each for each in json.loads(run("ls", "--json").stdout)}
 
 
-def test_path(cache: Path) -> None:
+def test_path_prints_the_cache(cache: Path) -> None:
     assert run("path").stdout == f"{cache}\n"
     assert not cache.exists()
 
 
 def test_ls_of_nothing(cache: Path) -> None:
-    del cache
     header, total = run("ls").stdout.splitlines()
     assert header.split() == ["KIND", "ITEMS", "SIZE", "USED"]
     assert total.split() == ["total", "0", "0.0", "MB"]
@@ -137,7 +136,6 @@ def test_prune_removes_untagged_images(image: Image, cache: Path) -> None:
 
 
 def test_prune_keeps_downloads_while_a_build_runs(image: Image, cache: Path) -> None:
-    del image
     (cache / "downloads/debian-trixie.tar").write_bytes(b"")
     with downloads.in_use(NullReporter()):
         done = run("prune")
@@ -162,7 +160,6 @@ def test_prune_keeps_the_newest_kernel(cache: Path) -> None:
 @pytest.fixture
 def programs(image: Image, cache: Path) -> tuple[set[Path], set[Path]]:
     """Give the programs in the cache that this version uses, and those that it does not use."""
-    del image
     folder = cache / "programs"
     current = {*folder.iterdir()}
     for machine in ("x86_64", "aarch64"):

@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.image.conftest import Leftovers
 from tests.support import signals
 from tests.support.lifeline import Lifeline
+from tests.support.processes import environment
 
 from microvm import MicroVM
 from microvm.cli.signals import exit_on_signal
@@ -22,8 +24,6 @@ from microvm.images import readymade
 from microvm.system import namespaces
 from microvm.system.tools import run, started
 from microvm_image.image_removal import prune
-
-Leftovers = Callable[[], list[str]]
 
 #: A slow tool: it mounts a file system if it may, and waits for a child process.
 SLOW = """#!/bin/sh
@@ -54,7 +54,6 @@ def slow(
 
     All other ways to get a ready-made image fail.
     """
-    del temporary
     folder = tmp_path / "programs"
     folder.mkdir()
     programs = {
@@ -109,7 +108,7 @@ def build() -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=signals.restore,  # noqa: PLW1509 -- the test has no threads
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(),
     )
 
 

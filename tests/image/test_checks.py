@@ -163,7 +163,6 @@ def test_all_missing_tools_are_named(tools: Path) -> None:
 
 
 def test_faults_of_several_kinds_are_named_together(tools: Path, tmp_path: Path) -> None:
-    del tools
     recipe = Recipe(source="debian:trixie", steps=(AddStep(tmp_path / "file", "/x"),))
     error = fault(recipe, tmp_path / "kernel")
     for text in (f"add {tmp_path}/file:/x: ", f"{tmp_path}/kernel: cannot", "mkfs.erofs"):
@@ -180,7 +179,6 @@ def test_a_missing_compiler_is_found_before_downloads(
 
 def test_a_kept_debian_needs_no_tools(tools: Path, cache: Path) -> None:
     """The tools are required only if the cache has no Debian that is recent enough."""
-    del tools
     kept = cache / "downloads" / f"debian-trixie-{arches.find().debian}-0-1.tar"
     kept.parent.mkdir(parents=True)
     kept.touch()
@@ -188,7 +186,6 @@ def test_a_kept_debian_needs_no_tools(tools: Path, cache: Path) -> None:
 
 
 def test_files_are_checked_before_a_ready_made_image_is_built(tools: Path, tmp_path: Path) -> None:
-    del tools
     arguments = ["build", "x", "--from", "python", "--add", f"{tmp_path}/file:/x"]
     result = CliRunner().invoke(command, arguments)
     assert isinstance(result.exception, ImageError)
@@ -196,6 +193,5 @@ def test_files_are_checked_before_a_ready_made_image_is_built(tools: Path, tmp_p
 
 
 def test_qemu_is_looked_for_before_a_build_with_commands(tools: Path) -> None:
-    del tools
     result = CliRunner().invoke(command, ["build", "x", "--run", "true"])
     assert isinstance(result.exception, QemuError)

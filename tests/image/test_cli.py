@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.image import layers, oci
+from tests.support.processes import environment
 
 from microvm.cache import lock
 from microvm.cli.verbs.image import image
@@ -223,7 +224,7 @@ def test_image_without_its_tag_is_pruned(built: Path, archive: Path, kernel: Pat
     assert newer.exists()
 
 
-def test_rm(built: Path) -> None:
+def test_rm_removes_images(built: Path) -> None:
     assert run("rm", built.name).exit_code == 0
     assert not built.exists()
     assert isinstance(run("rm", built.name).exception, ImageError)
@@ -231,10 +232,9 @@ def test_rm(built: Path) -> None:
 
 def test_rm_names_the_process_that_it_waits_for(built: Path) -> None:
     command = [sys.executable, "-m", "microvm", "image", "rm", built.name]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with (
         lock.attempt(built),
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process,
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process,
     ):
         assert process.stderr
         assert f"waiting for process {os.getpid()}, which makes" in process.stderr.readline()

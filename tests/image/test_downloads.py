@@ -81,7 +81,6 @@ def test_prune_keeps_all_while_a_build_runs(folder: Path) -> None:
 
 
 def test_prune_keeps_a_running_download(folder: Path) -> None:
-    del folder
     path = _package(31)
     with lock.held(path, NullReporter()):
         assert downloads.prune() == []

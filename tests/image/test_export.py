@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.support.polling import eventually
+from tests.support.processes import environment
 from tests.support.small_disk import small_disk
 
 from microvm.errors import CacheError, ImageError
@@ -27,7 +28,6 @@ from microvm.zstd import zstd_module
 from microvm_image.build import build
 from microvm_image.image_removal import remove
 
-Leftovers = Callable[[], list[str]]
 Member = tuple[str, bytes]
 
 LIMIT = 1 << 30
@@ -107,7 +107,7 @@ def packed(found: list[Member], **attributes: Any) -> bytes:
 
 
 def test_imported_image_equals_the_exported_one(
-    image: Image, exported: bytes, elsewhere: Path, leftovers: Leftovers
+    image: Image, exported: bytes, elsewhere: Path
 ) -> None:
     found, named = read(exported)
     assert found.path == elsewhere / "images" / image.name
@@ -125,9 +125,7 @@ def test_imported_image_equals_the_exported_one(
     assert again.getvalue() == exported
 
 
-def test_export_is_a_tar_that_other_tools_read(
-    image: Image, exported: bytes, tmp_path: Path
-) -> None:
+def test_export_is_a_tar_that_other_tools_read(image: Image, exported: bytes) -> None:
     names = [name for name, _ in members(exported)]
     assert names == ["manifest.json", "tags.json", "kernel", "initramfs.cpio", "root.erofs"]
     assert dict(members(exported))["kernel"] == image.kernel.read_bytes()
@@ -255,10 +253,7 @@ LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
     "a hidden name": (_manifest({"name": ".x"}), "'.x' cannot be its name"),
     "another size": (_manifest({"kernel_size": 1}), "kernel has 65536 bytes, of at most 1"),
     "a negative size": (_manifest({"kernel_size": -1}), "its manifest: no file has -1 bytes"),
-    "a size too large": (
-        _manifest({"kernel_size": 70_000}),
-        "kernel differs from the manifest",
-    ),
+    "a size too large": (_manifest({"kernel_size": 70_000}), "kernel differs from the manifest"),
     "a wrong digest": (
         _manifest({"disk_sha256": "0" * 64}),
         "root.erofs differs from the manifest",
@@ -286,10 +281,7 @@ LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
         "it contains '/etc/passwd' instead of ker",
     ),
     "a path out": (_replace(2, ("../kernel", b"x")), "it contains '../kernel' instead of kernel"),
-    "a long name": (
-        _replace(2, ("k" * 5000, b"x")),
-        "@LongLink' instead of kernel",
-    ),
+    "a long name": (_replace(2, ("k" * 5000, b"x")), "@LongLink' instead of kernel"),
     "another order": (
         lambda found: found[:2] + found[:1:-1],
         "it contains 'root.erofs' instead of kern",
@@ -302,9 +294,7 @@ LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("lie", LIES)
-def test_wrong_file_is_refused_and_removed(
-    lie: str, exported: bytes, elsewhere: Path, leftovers: Leftovers
-) -> None:
+def test_wrong_file_is_refused_and_removed(lie: str, exported: bytes, elsewhere: Path) -> None:
     change, message = LIES[lie]
     with pytest.raises(ImageError, match=message):
         read(packed(change(members(exported))))
@@ -432,9 +422,7 @@ export.read(sys.stdin.buffer, "input", limit=1 << 30)
 
 def test_next_import_removes_files_of_a_killed_one(exported: bytes, elsewhere: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", READER],
-        stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-c", READER], stdin=subprocess.PIPE, env=environment()
     )
     assert process.stdin
     process.stdin.write(exported[: len(exported) // 2])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.image.conftest import Leftovers
+from tests.support.processes import environment
 
 import microvm_image
 from microvm.cache import lock
@@ -16,8 +16,6 @@ from microvm.errors import ImageError
 from microvm.images import Image, export, load, tags
 from microvm_image.build import build
 from microvm_image.image_removal import Removed, prune, remove
-
-Leftovers = Callable[[], list[str]]
 
 WORKER = """
 import sys
@@ -33,7 +31,7 @@ for _ in range(rounds):
         continue
     with open(archive, "rb") as file:
         export.read(file, archive, tag=role, limit=1 << 30)
-    image = load(role)  # whatever others do: who has a tag has the image
+    image = load(role)  # a tag keeps its image, although other processes prune
     tags.assign(f"{role}:second", image.name)
     try:
         remove(image.name)
@@ -158,7 +156,6 @@ def test_prune_works_in_a_folder_that_all_users_share(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache is directly in such a folder, like /tmp."""
-    del image
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -175,13 +172,12 @@ def test_processes_that_import_tag_remove_and_prune_at_once(
     archive = tmp_path / "image.tar.zst"
     with archive.open("wb") as out:
         export.write(image, out)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, role, archive, "10"],
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=environment(),
         )
         for role in ("one", "two", "three", "prune")
     ]

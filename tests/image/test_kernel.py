@@ -138,7 +138,7 @@ def test_missing_package_names_the_alternatives(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_package_in_the_cache_needs_no_apt(
-    kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = arches.find()
     wanted = selection.wanted(host)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.processes import environment
 
 from microvm.cache import lock
 from microvm.errors import ImageError
@@ -38,7 +39,7 @@ def other(path: Path) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(),
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == "True\n"

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.ordinary import USER, as_user, only_root
-from tests.support.polling import DEADLINE
-from tests.support.processes import adopting, children
+from tests.support.polling import eventually
+from tests.support.processes import adopting, children, environment
 
 from microvm import arches
 from microvm.errors import ImageError
@@ -41,7 +42,7 @@ from microvm.system.tools import started
 staging = Path(sys.argv[1])
 print("ready", flush=True)
 while True:
-    with started(["sh", "-c", sys.argv[2]], temporary=staging, all_ids=len(sys.argv) > 3,
+    with started(["sh", "-c", sys.argv[2]], temporary=staging,
                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tool:
         tool.stdout.read(1)
 """
@@ -77,50 +78,53 @@ def give_to_user(folder: Path) -> None:
             os.chown(each, USER, USER)
 
 
-def kill_at_random(prefix: list[str], folder: Path, tries: int, *options: str) -> None:
+@contextmanager
+def owning(prefix: list[str], folder: Path, script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start an owner of tools, whose orphans this process adopts."""
+    command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), script]
+    with adopting():
+        owner = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
+        assert owner.stdout
+        with owner.stdout:
+            assert owner.stdout.readline() == b"ready\n"
+            yield owner
+
+
+def end(owner: subprocess.Popen[bytes]) -> None:
+    """Kill an owner, and wait for its tools, which are now children of this process."""
+    owner.kill()
+    owner.wait()
+    eventually(lambda: not children(os.getpid()) or not os.waitpid(-1, os.WNOHANG))
+
+
+def kill_at_random(prefix: list[str], folder: Path, tries: int) -> None:
     """Kill the owner of tools after random times, and check that nothing of the tools is left."""
-    command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), TOOL, *options]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     random_time = random.Random(1)
     for _ in range(tries):
-        with adopting():
-            owner = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-            assert owner.stdout
-            with owner.stdout:
-                assert owner.stdout.readline() == b"ready\n"
-                time.sleep(random_time.uniform(0, 0.3))
-                assert owner.poll() is None
-                owner.kill()
-                owner.wait()
-                # Processes whose parents have exited are now children of this process.
-                end = time.monotonic() + DEADLINE
-                while children(os.getpid()):
-                    os.waitpid(-1, os.WNOHANG)
-                    assert time.monotonic() < end
-                    time.sleep(0.01)
+        with owning(prefix, folder, TOOL) as owner:
+            time.sleep(random_time.uniform(0, 0.3))
+            assert owner.poll() is None
+            end(owner)
         assert not namespaces.mounts_below(str(folder))
         assert not [*folder.glob("*/*")]
 
 
-TRIES = [20, pytest.param(300, marks=pytest.mark.long)]
-
-
-@only_root
-@pytest.mark.parametrize("tries", TRIES)
-def test_a_kill_of_roots_build_leaves_nothing(folder: Path, tries: int) -> None:
-    kill_at_random([], folder, tries)
-
-
-@pytest.mark.parametrize("tries", [10, pytest.param(300, marks=pytest.mark.long)])
-def test_a_kill_of_a_users_build_leaves_nothing(folder: Path, tries: int) -> None:
-    give_to_user(folder)
-    kill_at_random(as_user(), folder, tries)
-
-
-@only_root
-def test_without_namespaces_a_kill_leaves_nothing(folder: Path) -> None:
-    """A process that may not create namespaces may not mount anything, either."""
-    kill_at_random(WITHOUT, folder, 5)
+@pytest.mark.parametrize(
+    ("who", "tries"),
+    [
+        pytest.param("root", 20, marks=only_root),
+        pytest.param("root", 300, marks=[only_root, pytest.mark.long]),
+        ("user", 10),
+        pytest.param("user", 300, marks=pytest.mark.long),
+        # A process that may not create namespaces may not mount anything, either.
+        pytest.param("without namespaces", 5, marks=only_root),
+    ],
+)
+def test_a_killed_build_leaves_nothing(folder: Path, who: str, tries: int) -> None:
+    if who == "user":
+        give_to_user(folder)
+    prefix = {"root": [], "user": as_user(), "without namespaces": WITHOUT}[who]
+    kill_at_random(prefix, folder, tries)
 
 
 def refusing(refusal: str) -> list[str]:
@@ -144,8 +148,7 @@ def test_a_tool_runs_if_the_host_refuses_a_step(folder: Path, who: str, refusal:
     if who == "user":
         command = as_user(*command)
         give_to_user(folder)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     reason = "Operation not permitted" if refusal == "unshare" else "Permission denied"
     # strace can write a line before
     assert done.stderr.splitlines()[-1] == f"sh ran without namespaces: {reason}"
@@ -167,25 +170,12 @@ def test_if_a_step_is_refused_a_kill_leaves_nothing(folder: Path, who: str, refu
 def test_a_kill_of_the_keeper_kills_the_tool(folder: Path, prefix: list[str]) -> None:
     """The first process notices it even if SIGTERM is sent to its process group."""
     script = "trap '' TERM; kill -TERM 0; setsid sleep 1000 & sleep 1000 & wait"
-    command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), script]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with adopting():
-        owner = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-        assert owner.stdout
-        with owner.stdout:
-            owner.stdout.readline()
-            end = time.monotonic() + DEADLINE
-            while not (keepers := children(owner.pid)) or not descendants(keepers[0], 4):
-                assert time.monotonic() < end
-                time.sleep(0.01)
-            os.kill(owner.pid, signal.SIGSTOP)
-            os.kill(keepers[0], signal.SIGKILL)
-            os.kill(owner.pid, signal.SIGKILL)
-            owner.wait()
-            while children(os.getpid()):
-                os.waitpid(-1, os.WNOHANG)
-                assert time.monotonic() < end
-                time.sleep(0.01)
+    with owning(prefix, folder, script) as owner:
+        eventually(lambda: children(owner.pid) and descendants(children(owner.pid)[0], 4))
+        keeper = children(owner.pid)[0]
+        os.kill(owner.pid, signal.SIGSTOP)
+        os.kill(keeper, signal.SIGKILL)
+        end(owner)
     assert [*folder.glob("staging/microvm-*")], "the keeper was killed before its cleanup"
 
 
@@ -207,16 +197,20 @@ def test_other_ids_can_use_the_files_of_an_unisolated_tool(folder: Path) -> None
     assert not [*folder.glob("*/*")]
 
 
+def replace(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
+    """Put a program that is a shell script first in PATH."""
+    program = folder / "programs" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_mmdebstrap_isolates_itself_if_we_may_not(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, allowed: bool
 ) -> None:
-    programs = folder / "programs"
-    programs.mkdir()
-    fake = programs / "mmdebstrap"
-    fake.write_text(f'#!/bin/sh\necho "$1" "$TMPDIR" >{folder}/seen\n')
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    replace(monkeypatch, folder, "mmdebstrap", f'echo "$1" "$TMPDIR" >{folder}/seen')
     monkeypatch.setattr(debian, "may_use_all_ids", lambda: allowed)
     if allowed and os.geteuid():
         monkeypatch.setattr(tools, "_OWN_IDS", ())
@@ -227,27 +221,20 @@ def test_mmdebstrap_isolates_itself_if_we_may_not(
     assert temporary.startswith(f"{folder}/temporary/microvm-")
 
 
-def test_a_refused_map_of_all_ids_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "unshare").chmod(0o755)
+def test_a_refused_map_of_all_ids_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: USER)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    replace(monkeypatch, folder, "unshare", "exit 1")
     assert not tools.may_use_all_ids()
-    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 0\n")
+    replace(monkeypatch, folder, "unshare", "exit 0")
     assert tools.may_use_all_ids()
-    (tmp_path / "unshare").unlink()
+    monkeypatch.setenv("PATH", str(folder))
     assert not tools.may_use_all_ids()
 
 
 def test_an_unusable_tmpdir_does_not_hide_the_mirrors(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs = folder / "programs"
-    programs.mkdir()
-    apt = programs / "apt-get"
-    apt.write_text("#!/bin/sh\nexit 1\n")
-    apt.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    replace(monkeypatch, folder, "apt-get", "exit 1")
     assert debian._mirrors("trixie") == []
     (folder / "temporary").chmod(0o777)
     with pytest.raises(ImageError, match="can be written by others"):
@@ -256,14 +243,9 @@ def test_an_unusable_tmpdir_does_not_hide_the_mirrors(
 
 @only_root
 def test_the_log_says_that_namespaces_are_refused(folder: Path) -> None:
-    script = (
-        "import logging; from microvm.system.tools import run; "
-        "logging.basicConfig(level='INFO', format='%(message)s'); run(['true'], what='trying')"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [*WITHOUT, sys.executable, "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stderr == "true ran without namespaces: Operation not permitted\n"
+    command = [*WITHOUT, sys.executable, "-c", RUN]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stderr == "sh ran without namespaces: Operation not permitted\n"
     assert not [*folder.glob("*/*")]
 
 
@@ -309,9 +291,7 @@ def test_a_tool_that_signals_its_group_does_not_reach_its_keeper(folder: Path) -
     assert not [*folder.glob("*/*")]
 
 
-def test_a_missing_folder_for_temporary_files_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_folder_for_temporary_files_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as failure:
         tools.run(["true"], what="trying", temporary=tmp_path / "missing")
     assert re.fullmatch(r".*/missing/microvm-\w+: No such file or directory", failure.value.detail)

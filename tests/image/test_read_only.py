@@ -40,7 +40,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def run(guest: Path, parts: None) -> Run:
     """Return a function that runs `microvm` as an ordinary user, with the small parts."""
-    del parts
 
     def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join(sys.path)

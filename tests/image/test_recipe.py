@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from tests.image.conftest import Leftovers
 
 from microvm.errors import ImageError, UsageError
 from microvm.images import Image
@@ -16,9 +17,6 @@ from microvm.images.config import ImageConfig
 from microvm_image.build import build
 from microvm_image.compression import compressed
 from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
-
-Leftovers = Callable[[], list[str]]
-
 
 pytestmark = pytest.mark.usefixtures("parts")
 
@@ -164,16 +162,6 @@ def test_failed_step_ends_the_build_and_leaves_no_files(cache: Path, leftovers: 
     assert (error.hint, error.detail) == ("try true", "its output")
     assert list((cache / "images").iterdir()) == list((cache / "layers").iterdir()) == []
     assert leftovers() == []
-
-
-def test_step_without_an_archive_is_refused(cache: Path) -> None:
-    def machine(image: Image, command: object, show: object, layer: BinaryIO) -> None:
-        del image, command, show
-        layer.write(b"no archive")
-
-    with pytest.raises(ImageError, match="run one: damaged archive"):
-        build(Recipe(steps=(run("one"),)), run=machine)
-    assert list((cache / "images").iterdir()) == []
 
 
 def test_commands_need_a_runner() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from tests.support.lifeline import Lifeline
+from tests.support.processes import environment
 
 import microvm_image
 from microvm import arches
@@ -146,7 +147,7 @@ def test_interrupt_ends_the_compilers_and_leaves_no_files(
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, tmp_path / "linux.tar.xz"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(),
         stderr=subprocess.PIPE,
     ) as process:
         lifeline.wait_for_start()

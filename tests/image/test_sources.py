@@ -12,17 +12,15 @@ import lzma
 import os
 import shutil
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.image import oci
 from tests.image.layers import file, folder, hard, link, shown, tar
+from tests.image.mirror import answering, trickled
 
 from microvm import arches
 from microvm.errors import ImageError
@@ -160,11 +158,7 @@ def _save(path: Path, layers: list[bytes], **changed: Any) -> Path:
     config = json.dumps({"architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).encode()
     name = f"{hashlib.sha256(config).hexdigest()}.json"
     ids = [f"{number:064x}" for number in range(len(layers))]
-    entry = {
-        "Config": name,
-        "RepoTags": ["a:1"],
-        "Layers": [f"{one}/layer.tar" for one in ids],
-    }
+    entry = {"Config": name, "RepoTags": ["a:1"], "Layers": [f"{one}/layer.tar" for one in ids]}
     parts = [
         link(f"{one}/layer.tar", f"../{ids[0]}/layer.tar")
         if data == layers[0] and number
@@ -284,36 +278,14 @@ def _layers(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _first(path: Path) -> Path:
+    return oci.blob(path, _layers(path)[0])
+
+
 def _flip(path: Path) -> None:
-    blob = oci.blob(path, _layers(path)[0])
-    data = bytearray(blob.read_bytes())
+    data = bytearray(_first(path).read_bytes())
     data[len(data) // 2] ^= 1
-    blob.write_bytes(data)
-
-
-def _cut(path: Path) -> None:
-    blob = oci.blob(path, _layers(path)[0])
-    blob.write_bytes(blob.read_bytes()[:-10])
-
-
-def _lose(path: Path) -> None:
-    oci.blob(path, _layers(path)[0]).unlink()
-
-
-def _swap(path: Path) -> None:
-    _lie(layers=list(reversed(_layers(path))))(path)
-
-
-def _damage_config(path: Path) -> None:
-    oci.blob(path, oci.manifest(path)["config"]).write_bytes(b"{}")
-
-
-def _fill_index(path: Path) -> None:
-    (path / "index.json").write_bytes(b" " * (5 << 20))
-
-
-def _nest_index(path: Path) -> None:
-    (path / "index.json").write_bytes(b"[" * 100_000)
+    _first(path).write_bytes(data)
 
 
 def _config(value: dict[str, Any]) -> Callable[[Path], None]:
@@ -328,12 +300,15 @@ def _layer(digest: str, size: object) -> Callable[[Path], None]:
     ("lie", "says"),
     [
         (_flip, "wrong digest"),
-        (_cut, "bytes, not"),
-        (_lose, "cannot read blobs"),
-        (_swap, "wrong digest"),
-        (_damage_config, "wrong digest"),
-        (_fill_index, "too long"),
-        (_nest_index, "damaged"),
+        (lambda path: os.truncate(_first(path), _first(path).stat().st_size - 10), "bytes, not"),
+        (lambda path: _first(path).unlink(), "cannot read blobs"),
+        (lambda path: _lie(layers=_layers(path)[::-1])(path), "wrong digest"),
+        (
+            lambda path: oci.blob(path, oci.manifest(path)["config"]).write_bytes(b"{}"),
+            "wrong digest",
+        ),
+        (lambda path: (path / "index.json").write_bytes(b" " * (5 << 20)), "too long"),
+        (lambda path: (path / "index.json").write_bytes(b"[" * 100_000), "damaged"),
         (_lie(layers=[]), "manifest has 0 layers, its config 2"),
         (_layer("sha256:../../etc/passwd", 1), "no valid content"),
         (_layer(f"sha512:{'0' * 128}", 1), "no valid content"),
@@ -405,9 +380,8 @@ def test_pull_refuses_another_answer(layout: Path, tmp_path: Path, cache: Path) 
         reference = f"docker://{address}/changed:1"
         _push(layout, reference)
         digest = _layers(layout)[0]["digest"].removeprefix("sha256:")
-        stored = (
-            tmp_path / "registry/docker/registry/v2/blobs/sha256" / digest[:2] / digest / "data"
-        )
+        blobs = tmp_path / "registry/docker/registry/v2/blobs/sha256"
+        stored = blobs / digest[:2] / digest / "data"
         data = bytearray(stored.read_bytes())
         data[-9] ^= 1
         stored.write_bytes(data)
@@ -419,27 +393,6 @@ def test_pull_refuses_another_answer(layout: Path, tmp_path: Path, cache: Path) 
         assert list(cache.rglob("*pull*")) == []
 
 
-@contextmanager
-def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Run a web server that answers every GET in the same way, and yield its HOST:PORT."""
-
-    class FixedAnswer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer(self)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), FixedAnswer) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, data: bytes) -> None:
     handler.send_response(status)
     handler.send_header("Content-Type", kind)
@@ -448,24 +401,14 @@ def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, data: bytes) 
     handler.wfile.write(data)
 
 
-def _drip(handler: BaseHTTPRequestHandler, size: int) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(size))
-    handler.end_headers()
-    with suppress(OSError):  # the server no longer listens
-        for _ in range(1000):
-            handler.wfile.write(b" ")
-            time.sleep(0.05)
-
-
 def test_slow_manifest_of_a_registry_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert skopeo._SHORT == "--command-timeout=60s"
     monkeypatch.setattr(skopeo, "_SHORT", "--command-timeout=1s")
     with (
-        _answering(lambda handler: _drip(handler, 2000)) as address,
+        answering(lambda handler: trickled(handler, b" " * 2000)) as address,
         pytest.raises(ImageError, match=r"deadline exceeded.*can reach it"),
     ):
-        found(f"docker://{address}/a:1")
+        found(f"docker:{address.removeprefix('http:')}/a:1")
 
 
 def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> None:
@@ -474,7 +417,7 @@ def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> Non
     def answer(handler: BaseHTTPRequestHandler) -> None:
         *_, kind, name = handler.path.rsplit("/", 2)
         if name == dripped:
-            _drip(handler, _layers(layout)[0]["size"])
+            trickled(handler, bytes(_layers(layout)[0]["size"]))
         elif kind == "manifests":
             data = oci.blob(layout, manifest).read_bytes()
             _send(handler, 200, manifest["mediaType"], data)
@@ -484,10 +427,10 @@ def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> Non
         else:
             _send(handler, 200, "application/json", b"{}")
 
-    with _answering(answer) as address:
+    with answering(answer) as address:
         says = r"takes more than 1 s \(if .*`microvm image build --limit seconds=N`"
         with pytest.raises(ImageError, match=says):
-            found(f"docker://{address}/a:1", Limits(seconds=1))
+            found(f"docker:{address.removeprefix('http:')}/a:1", Limits(seconds=1))
     assert list(cache.rglob("*pull*")) == []
 
 
@@ -503,10 +446,10 @@ def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> Non
 )
 def test_server_that_is_no_registry_is_an_error(status: int, data: bytes, says: str) -> None:
     with (
-        _answering(lambda handler: _send(handler, status, "text/html", data)) as address,
+        answering(lambda handler: _send(handler, status, "text/html", data)) as address,
         pytest.raises(ImageError, match=says),
     ):
-        found(f"docker://{address}/a:1")
+        found(f"docker:{address.removeprefix('http:')}/a:1")
 
 
 @pytest.mark.parametrize(

@@ -14,37 +14,31 @@ from pathlib import Path
 import pytest
 from tests.support.ordinary import USER, only_root
 from tests.support.polling import DEADLINE
+from tests.support.processes import environment
 
 from microvm.progress import NoticeReporter
 from microvm.system.namespaces import mounts_below
 from microvm_image import stale_folders
 from microvm_image.image_removal import prune
 
+Mount = Callable[[Path], None]
 
-class Mounts:
-    """The temporary file systems that a test has mounted."""
 
-    def __init__(self) -> None:
-        self._points: list[Path] = []
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Yield a function that mounts a file system on a folder until the end of the test."""
+    points: list[Path] = []
 
-    def mount(self, folder: Path) -> None:
+    def mount(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "microvm-test", str(folder)]
         if subprocess.run(command, check=False, capture_output=True).returncode:
             pytest.skip("may not mount here")
-        self._points.append(folder)
+        points.append(folder)
 
-    def clear(self) -> None:
-        for point in reversed(self._points):
-            subprocess.run(["umount", point], check=False, capture_output=True)
-
-
-@pytest.fixture
-def mounts() -> Iterator[Mounts]:
-    """Yield an object that mounts file systems, and unmount them after the test."""
-    made = Mounts()
-    yield made
-    made.clear()
+    yield mount
+    for point in reversed(points):
+        subprocess.run(["umount", point], check=False, capture_output=True)
 
 
 @pytest.fixture
@@ -64,12 +58,12 @@ def is_kept(temporary: Path) -> Callable[[], bool]:
 
 @only_root
 def test_prune_unmounts_and_removes_an_old_root(
-    root: Path, temporary: Path, mounts: Mounts, is_kept: Callable[[], bool]
+    root: Path, temporary: Path, mount: Mount, is_kept: Callable[[], bool]
 ) -> None:
     for name in ("proc", "dev/pts", "dev/shm"):
-        mounts.mount(root / name)
-    mounts.mount(root / "proc/nested")
-    mounts.mount(temporary / "others")
+        mount(root / name)
+    mount(root / "proc/nested")
+    mount(temporary / "others")
     prune()
     assert [*temporary.iterdir()] == [temporary / "others"]
     assert mounts_below(str(temporary)) == [str(temporary / "others")]
@@ -77,27 +71,20 @@ def test_prune_unmounts_and_removes_an_old_root(
 
 
 @only_root
-def test_prune_keeps_roots_of_other_users(root: Path, mounts: Mounts) -> None:
-    mounts.mount(root / "proc")
-    os.chown(root, USER, USER)
-    prune()
-    assert mounts_below(str(root)) == [str(root / "proc")]
-
-
-@only_root
-def test_prune_trusts_no_folder_of_another_user(
-    root: Path, temporary: Path, mounts: Mounts
+@pytest.mark.parametrize("theirs", ["root", "temporary"])
+def test_prune_keeps_roots_in_folders_of_other_users(
+    root: Path, temporary: Path, mount: Mount, theirs: str
 ) -> None:
-    mounts.mount(root / "proc")
-    os.chown(temporary, USER, USER)
+    mount(root / "proc")
+    os.chown(root if theirs == "root" else temporary, USER, USER)
     prune()
     assert mounts_below(str(root)) == [str(root / "proc")]
 
 
 @only_root
-def test_prune_does_not_empty_a_mount_by_that_name(temporary: Path, mounts: Mounts) -> None:
+def test_prune_does_not_empty_a_mount_by_that_name(temporary: Path, mount: Mount) -> None:
     folder = temporary / "mmdebstrap.ptzgiVBg0Q"
-    mounts.mount(folder)
+    mount(folder)
     (folder / "file").touch()
     prune()
     assert (folder / "file").exists()
@@ -123,9 +110,8 @@ def test_prune_removes_the_folder_of_a_killed_keeper(temporary: Path) -> None:
         "with started(['sh', '-c', tool], stdout=1) as tool:\n"
         "    print(tool.pid, flush=True); tool.wait()"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     owner = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment, text=True
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment(), text=True
     )
     assert owner.stdout
     with owner.stdout:

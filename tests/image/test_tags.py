@@ -48,9 +48,7 @@ def test_unique_beginning_of_a_digest_is_enough(images: tuple[Image, Image]) -> 
             find(wrong)
 
 
-def test_a_name_precedes_a_tag_and_a_tag_precedes_a_digest(
-    images: tuple[Image, Image],
-) -> None:
+def test_a_name_precedes_a_tag_and_a_tag_precedes_a_digest(images: tuple[Image, Image]) -> None:
     first, second = images
     tags.assign(second.name, first.name)
     assert load(second.name) == second

@@ -122,10 +122,7 @@ def test_hard_links_are_names_of_one_file() -> None:
         ([file("x/" * 200)], "folders are nested more"),
         ([file("a\0b", pax_headers={"path": "a\0b"})], "NUL"),
         ([file("a", uid=-2)], "has an invalid owner"),
-        (
-            [LayerMember("a", kind="char", attributes=(("devmajor", 1 << 20),))],
-            "an invalid number",
-        ),
+        ([LayerMember("a", kind="char", attributes=(("devmajor", 1 << 20),))], "an invalid number"),
         ([LayerMember("a", attributes=(("type", b"Z"),))], "unknown type"),
         ([file("a", type=tarfile.GNUTYPE_SPARSE)], "sparse"),
         ([file("a", b"x", pax_headers={"size": str(1 << 60)})], "cut short"),
@@ -231,7 +228,7 @@ def _model(layers: list[list[LayerMember]]) -> dict[str, str] | None:
     seen: dict[str, str] = {}
     for parts in layers:
         upper: dict[str, str] = {}
-        gone: list[str] = []  # a path, or what is below one that ends in a slash
+        gone: list[str] = []  # removed paths; with a slash, only what is below it
         for part in parts:
             above, _, name = part.name.rpartition("/")
             if name == ".wh..wh..opq":

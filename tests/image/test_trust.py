@@ -13,6 +13,7 @@ from types import FrameType
 
 import pytest
 from tests.support.ordinary import USER, only_root
+from tests.support.process_settings import umask
 
 import microvm_image
 from microvm import cache as caches
@@ -141,7 +142,6 @@ def test_link_of_another_user_is_not_followed(tmp_path: Path) -> None:
 
 @only_root
 def test_no_image_is_made_in_a_folder_of_another_user(cache: Path, tmp_path: Path) -> None:
-    del cache
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     os.chown(theirs, USER, USER)
@@ -165,8 +165,8 @@ def test_link_in_place_of_a_lock_empties_no_file(cache: Path, tmp_path: Path, fo
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.parametrize("mask", [0, 0o077])
-def test_modes_are_exact_whatever_the_umask(
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+def test_modes_do_not_depend_on_the_umask(
     cache: Path, mask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = initramfs.write
@@ -178,11 +178,8 @@ def test_modes_are_exact_whatever_the_umask(
         write(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(initramfs, "write", look)
-    before = os.umask(mask)
-    try:
+    with umask(mask):
         build()
-    finally:
-        os.umask(before)
     files = {path: path.stat().st_mode & 0o777 for path in cache.rglob("*") if path.is_file()}
     assert {*files.values()} <= {0o400, 0o600, 0o700}
     executable = {path for path, mode in files.items() if mode == 0o700}

@@ -354,9 +354,7 @@ def test_policy_for_signatures_is_respected(
 
 def test_the_document_names_every_supply() -> None:
     (table,) = re.findall(
-        r"\n## Downloads and their verification\n.*?\n(\|.*?)\n\n",
-        SECURITY.read_text(),
-        re.DOTALL,
+        r"\n## Downloads and their verification\n.*?\n(\|.*?)\n\n", SECURITY.read_text(), re.DOTALL
     )
     last = [row.split("|")[-2] for row in table.splitlines()[2:]]
     tried = [name for cell in last for name in re.findall(r"`([^`]+)`", cell)]

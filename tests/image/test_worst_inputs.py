@@ -22,6 +22,7 @@ import pytest
 from tests.image import worst_inputs
 from tests.image.layers import file, layer, tar
 from tests.image.worst_inputs import Worst
+from tests.support.process_settings import soft_limit
 
 from microvm import arches, export_archive
 from microvm.cli import env_file
@@ -60,18 +61,16 @@ class Null:
 @contextmanager
 def bounded(size: int) -> Iterator[None]:
     """Fail if the block takes more memory than an input of this size may take."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESSES, hard))
-    signal.alarm(DEADLINE)
-    tracemalloc.start()
-    try:
-        yield
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-        signal.alarm(0)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    with soft_limit(resource.RLIMIT_AS, used + ADDRESSES):
+        signal.alarm(DEADLINE)
+        tracemalloc.start()
+        try:
+            yield
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            signal.alarm(0)
     assert peak < MEMORY + 8 * size
 
 

@@ -6,11 +6,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pexpect
 
 from microvm.system.process import stat_fields
 
@@ -132,13 +131,6 @@ def _since(pid: int) -> str:
     return "".join(stat_fields(pid)[19:20])
 
 
-def interrupt_again_until_end(child: pexpect.spawn[bytes]) -> None:
-    """Press Ctrl-C in a terminal, a few times a second, until its process has exited.
-
-    If two arrive at once, the process gets only one signal.
-    """
-    for _ in range(100):
-        child.sendcontrol("c")
-        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=0.2) == 0:
-            break
-    child.wait()
+def environment() -> dict[str, str]:
+    """Return an environment in which another Python finds the same modules as this one."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
