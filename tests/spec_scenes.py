@@ -77,7 +77,7 @@ def wait_until_full(host: Host) -> None:
 
 
 @scene
-def older_versions_are_spoken_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
+def older_versions_are_used_and_max_body_is_ignored(host: Host) -> None:
     for version in range(VERSION):
         ready = greet_at(host, version)
         assert (ready["version"], ready["digest"], ready["max_body"]) == (VERSION, DIGEST, 6299829)
@@ -86,7 +86,7 @@ def older_versions_are_spoken_0_counts_as_1_and_max_body_binds_nobody(host: Host
 
 
 @scene
-def the_longest_body_is_that_of_the_version(host: Host) -> None:
+def longest_body_depends_on_the_version(host: Host) -> None:
     longest = LONGEST_FROM_HOST - HEADER.size
     for version, size in (1, longest - 2 * (4 + 2097152)), (2, longest), (3, longest):
         greet_at(host, version)
@@ -106,7 +106,7 @@ def a_hello_ends_the_older_session(host: Host) -> None:
 
 
 @scene
-def what_comes_before_ready_is_whole_frames(host: Host) -> None:
+def only_whole_frames_precede_ready(host: Host) -> None:
     for _ in range(3):
         host.start(*sh("yes"), window=1 << 24)
         host.read_until(b"y")
@@ -125,7 +125,7 @@ def what_comes_before_ready_is_whole_frames(host: Host) -> None:
 
 
 @scene
-def hellos_can_follow_one_another(host: Host) -> None:
+def several_hellos_in_sequence_are_answered(host: Host) -> None:
     host.send(hello(1, 6) * 100)
     for _ in range(100):
         host.find_ready(6)
@@ -133,7 +133,7 @@ def hellos_can_follow_one_another(host: Host) -> None:
 
 
 @scene
-def a_hello_behind_keep_closes_no_pipe_of_what_was_left(host: Host) -> None:
+def hello_after_keep_closes_no_pipe_of_background_processes(host: Host) -> None:
     folder = host.run(*sh("mktemp -d")).stdout.decode().strip()
     left = "(trap '' PIPE; read x <go; echo lost; echo $? >said) 2>/dev/null &"
     host.run(*sh(f"cd {folder}; mkfifo go said; {left}"))
@@ -143,7 +143,7 @@ def a_hello_behind_keep_closes_no_pipe_of_what_was_left(host: Host) -> None:
 
 
 @scene
-def nothing_is_kept_while_a_command_runs(host: Host) -> None:
+def keep_is_refused_while_a_command_runs(host: Host) -> None:
     refused: list[Frame] = []
     host.start(b"cat", fed=True)
     host.send(encode("keep"))
@@ -156,13 +156,13 @@ def nothing_is_kept_while_a_command_runs(host: Host) -> None:
 
 
 @scene
-def what_one_list_has_no_room_for_is_in_another(host: Host) -> None:
+def long_lists_continue_in_the_second_field(host: Host) -> None:
     host.start(*sh('echo $# "${17}" ${#16}'), b"sh", more_argv=[b"x" * 65536] * 16 + [b""])
     assert host.finish().stdout == b"17  65536\n"
 
 
 @scene
-def a_second_request_is_busy_and_its_id_had(host: Host) -> None:
+def second_request_is_busy_and_uses_up_its_id(host: Host) -> None:
     host.start(b"cat", fed=True)
     first = host.id
     refused: list[Frame] = []
@@ -194,7 +194,7 @@ ABOUT: dict[str, dict[str, Any]] = {
 
 
 @scene
-def frames_about_an_exec_go_by_their_id(host: Host) -> None:
+def frames_about_a_command_are_checked_by_their_id(host: Host) -> None:
     refused: list[Frame] = []
     host.run(b"true")
     for running in False, True:
@@ -222,7 +222,7 @@ def ping_and_status_are_answered_while_a_command_runs(host: Host) -> None:
 
 
 @scene
-def nothing_is_lost_when_a_host_only_writes(host: Host) -> None:
+def no_frame_is_lost_if_the_host_only_writes(host: Host) -> None:
     while select.select([], [host.stream], [], 0)[1]:
         host.stream.sendall(encode("ping", token=len(host.asked)))
         host.asked.append(len(host.asked))
@@ -247,7 +247,7 @@ def no_signal_is_blocked_or_ignored(host: Host) -> None:
 
 
 @scene
-def entries_come_in_their_order_before_the_defaults(host: Host) -> None:
+def environment_has_entries_in_order_before_defaults(host: Host) -> None:
     env = [b"B=1", b"HOME", b"PATH=/bin:/usr/bin", b"B=2", b"PATH=/nowhere", b"=x", b""]
     seen = host.run(b"cat", b"/proc/self/environ", env=env).stdout.split(b"\0")[:-1]
     assert seen[: len(env)] == env
@@ -256,7 +256,7 @@ def entries_come_in_their_order_before_the_defaults(host: Host) -> None:
 
 
 @scene
-def the_first_path_counts_and_can_be_relative(host: Host) -> None:
+def first_path_entry_is_used_and_may_be_relative(host: Host) -> None:
     twice = [b"PATH=/nowhere", b"PATH=/bin:/usr/bin"]
     assert host.run(b"true", env=twice).failure == (LOOKUP, ENOENT)
     assert host.run(b"true", env=twice[::-1]).exit_code == 0
@@ -270,7 +270,7 @@ def the_first_path_counts_and_can_be_relative(host: Host) -> None:
 
 
 @scene
-def a_search_passes_over_what_cannot_be_executed_and_tells_the_last(host: Host) -> None:
+def search_skips_files_that_cannot_be_executed(host: Host) -> None:
     made = "d=$(mktemp -d); mkdir -p $d/one/tool $d/two; echo : >$d/two/tool; chmod +x $d/two/tool"
     folder = host.run(*sh(f"{made}; printf $d")).stdout
     one, two, end = folder + b"/one", folder + b"/two", b"/bin:/usr/bin"
@@ -283,7 +283,7 @@ def a_search_passes_over_what_cannot_be_executed_and_tells_the_last(host: Host) 
 
 
 @scene
-def the_first_step_that_fails_is_told(host: Host) -> None:
+def first_failing_step_is_reported(host: Host) -> None:
     nobody, nowhere = b"no such user", b"/no/such/folder"
     assert host.run(b"no such command", user=nobody, cwd=nowhere).failure == (USER, ENOENT)
     for user in b"4294967295", b":0", b"root:", b":":
@@ -294,7 +294,7 @@ def the_first_step_that_fails_is_told(host: Host) -> None:
 
 
 @scene
-def limits_are_applied_where_a_command_has_a_cgroup_of_its_own(host: Host) -> None:
+def limits_are_applied_if_the_command_has_a_cgroup(host: Host) -> None:
     groups = host.run(b"cat", b"/proc/self/cgroup").stdout
     limited = re.search(rb"^0::/\d+$", groups, re.MULTILINE) is not None
     alone = host.run(*sh("true & wait; exit 5"), max_processes=1)
@@ -310,7 +310,7 @@ def limits_are_applied_where_a_command_has_a_cgroup_of_its_own(host: Host) -> No
 
 
 @scene
-def output_waits_for_credit_and_the_end_for_output(host: Host) -> None:
+def output_waits_for_credit_and_the_end_for_the_output(host: Host) -> None:
     host.start(*sh("printf 12345; printf 678 >&2; exit 4"), window=0)
     assert host.sync() == []
     host.pay(1, 0)
@@ -326,7 +326,7 @@ def output_waits_for_credit_and_the_end_for_output(host: Host) -> None:
 
 
 @scene
-def credit_beyond_the_highest_is_lost_and_not_wrapped(host: Host) -> None:
+def credit_above_the_maximum_is_dropped_without_overflow(host: Host) -> None:
     host.start(*sh("head -c 300000 /dev/zero"), window=0)
     for _ in range(3):
         host.pay(1, 0xFFFFFFFF)
@@ -337,14 +337,14 @@ def credit_beyond_the_highest_is_lost_and_not_wrapped(host: Host) -> None:
 
 
 @scene
-def input_comes_back(host: Host) -> None:
+def cat_returns_its_input(host: Host) -> None:
     data = bytes(range(256)) * 5000
     assert host.run(b"cat", stdin=data).stdout == data
     assert host.run(b"cat", stdin=b"").stdout == b""
 
 
 @scene
-def too_much_input_is_refused_and_costs_nothing(host: Host) -> None:
+def input_above_the_credit_is_refused_and_takes_no_credit(host: Host) -> None:
     refused: list[Frame] = []
     wait = "trap 'cat | wc -c; exit' USR1; echo up; while :; do sleep 0.05; done"
     host.start(*sh(wait), fed=True)
@@ -374,7 +374,7 @@ def input_after_its_end_is_dropped(host: Host) -> None:
 
 
 @scene
-def input_after_its_end_costs_what_credit_is_left(host: Host) -> None:
+def input_after_its_end_takes_credit(host: Host) -> None:
     host.start(b"sleep", b"300", fed=True)
     while not host.stdin_credit:
         host.take(host.receive())
@@ -387,7 +387,7 @@ def input_after_its_end_costs_what_credit_is_left(host: Host) -> None:
 
 
 @scene
-def a_command_that_is_not_fed_takes_nothing(host: Host) -> None:
+def input_is_refused_for_a_command_without_input(host: Host) -> None:
     refused: list[Frame] = []
     host.start(*sh("trap 'cat; exit 7' USR1; echo up; while :; do sleep 0.05; done"))
     host.read_until(b"up\n")
@@ -426,7 +426,7 @@ def without_a_terminal_a_resize_is_ignored(host: Host) -> None:
 
 
 @scene
-def the_end_of_input_is_typed(host: Host) -> None:
+def end_of_input_reaches_the_terminal_as_a_character(host: Host) -> None:
     host.start(b"cat", terminal=(5, 5))
     host.type(b"half a line")
     host.say("exec_stdin", data=b"")
@@ -441,17 +441,17 @@ def the_end_of_input_is_typed(host: Host) -> None:
 
 
 @scene
-def a_signal_can_be_caught_and_none_is_ignored(host: Host) -> None:
+def signals_can_be_caught_and_invalid_ones_are_ignored(host: Host) -> None:
     host.start(*sh("trap 'echo caught; exit 5' USR1; echo up; while :; do sleep 0.05; done"))
     host.read_until(b"up\n")
-    for number in 0, 65, 255, SIGUSR1:
+    for number in 0, 65, 128, 255, SIGUSR1:
         host.say("exec_signal", signal=number)
     outcome = host.finish()
     assert (outcome.stdout, outcome.exit_code) == (b"up\ncaught\n", 5)
 
 
 @scene
-def to_terminate_is_polite(host: Host) -> None:
+def terminate_sends_sigterm_first(host: Host) -> None:
     host.start(*sh("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done"))
     host.read_until(b"up\n")
     host.say("exec_terminate")
@@ -460,7 +460,7 @@ def to_terminate_is_polite(host: Host) -> None:
 
 
 @scene
-def to_terminate_waits_until_what_is_stopped_goes_on(host: Host) -> None:
+def terminate_waits_for_a_stopped_command(host: Host) -> None:
     stopped = "until grep -q 'T (stopped)' /proc/$$/status; do sleep 0.05; done; echo stopped"
     host.start(*sh(f"({stopped}) & kill -STOP $$"))
     host.read_until(b"stopped\n")
@@ -471,7 +471,7 @@ def to_terminate_waits_until_what_is_stopped_goes_on(host: Host) -> None:
 
 
 @scene
-def a_kill_ends_what_is_stopped(host: Host) -> None:
+def kill_ends_a_stopped_command(host: Host) -> None:
     host.start(*sh("echo up; kill -STOP $$"))
     host.read_until(b"up\n")
     host.say("exec_kill")
@@ -479,7 +479,7 @@ def a_kill_ends_what_is_stopped(host: Host) -> None:
 
 
 @scene
-def a_kill_needs_no_payment(host: Host) -> None:
+def kill_needs_no_credit(host: Host) -> None:
     host.start(*sh("yes"), window=0)
     host.pay(1, 10)
     host.read_until(b"y\ny\ny\ny\ny\n")
@@ -488,7 +488,7 @@ def a_kill_needs_no_payment(host: Host) -> None:
 
 
 @scene
-def what_is_left_behind_does_not_hold_up_the_end(host: Host) -> None:
+def background_processes_do_not_delay_the_end(host: Host) -> None:
     left = int(host.run(*sh("sleep 300 & echo $!")).stdout)
     assert host.run(*sh(f"kill -0 {left} && kill -9 {left}")).exit_code == 0
 
@@ -551,7 +551,7 @@ def halves() -> Iterator[bytes]:
 
 
 @scene
-def half_a_frame_is_filled_up(host: Host) -> None:
+def filler_completes_a_frame_before_a_hello(host: Host) -> None:
     for half in halves():
         host.send(half)
         host.greet(fill=True)
@@ -560,7 +560,7 @@ def half_a_frame_is_filled_up(host: Host) -> None:
 
 
 @scene
-def a_successor_finds_its_ready_behind_half_an_answer(host: Host) -> None:
+def next_host_finds_ready_after_an_incomplete_answer(host: Host) -> None:
     host.start(*sh("yes"), window=1 << 22)
     host.read_until(b"y")
     while len(host.data) < 1000:

@@ -10,13 +10,13 @@ import pytest
 from tests.support.daemon import GUEST
 
 
-def test_it_is_small(shipped: Path) -> None:
+def test_binary_is_small(shipped: Path) -> None:
     size = shipped.stat().st_size
     print(f"sandboxd is {size} bytes")
     assert size <= 32 << 10
 
 
-def test_it_is_static_and_stripped(shipped: Path) -> None:
+def test_binary_is_static_and_stripped(shipped: Path) -> None:
     command = ["readelf", "--program-headers", "--sections", "--wide", str(shipped)]
     if shutil.which(command[0]) is None:
         pytest.skip("readelf is not installed")
@@ -25,7 +25,7 @@ def test_it_is_static_and_stripped(shipped: Path) -> None:
     assert not {"INTERP", "DYNAMIC", ".symtab", ".debug_info"} & set(shown.split())
 
 
-def test_the_analyzer_has_no_complaint() -> None:
+def test_static_analyzer_finds_nothing() -> None:
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     subprocess.run(["make", "-s", "-C", str(GUEST), "analyze", "CC=gcc"], check=True, timeout=120)

@@ -105,7 +105,7 @@ def names_in(folder: Path) -> list[str]:
 DONE = [files.Done()]
 
 
-def test_a_file_is_put_whole_with_its_mode_and_its_time(carry: Carry, tmp_path: Path) -> None:
+def test_file_is_written_with_its_mode_and_time(carry: Carry, tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     assert carry(*put(path, *content(b"content"))) == DONE
     assert path.read_bytes() == b"content"
@@ -114,7 +114,7 @@ def test_a_file_is_put_whole_with_its_mode_and_its_time(carry: Carry, tmp_path: 
     assert names_in(path.parent) == ["file"]
 
 
-def test_a_folder_is_put_with_all_that_is_in_it(carry: Carry, tmp_path: Path) -> None:
+def test_folder_is_written_with_all_its_entries(carry: Carry, tmp_path: Path) -> None:
     tree = [
         entry(FOLDER),
         *content(b"one", b"file"),
@@ -133,7 +133,7 @@ def test_a_folder_is_put_with_all_that_is_in_it(carry: Carry, tmp_path: Path) ->
     assert new.stat().st_mtime_ns == SECOND
 
 
-def test_a_folder_that_is_there_gets_what_it_lacks(carry: Carry, tmp_path: Path) -> None:
+def test_existing_folder_gets_the_new_entries(carry: Carry, tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("kept")
     tmp_path.chmod(0o700)
     assert carry(*put(tmp_path, entry(FOLDER), *content(b"new", b"new"), files.Whole())) == DONE
@@ -197,7 +197,9 @@ def test_a_dangling_link_is_written_through(carry: Carry, tmp_path: Path) -> Non
 
 @as_root
 @pytest.mark.parametrize("replace", [False, True])
-def test_a_file_needs_its_users_right_to_write(carry: Carry, tmp_path: Path, replace: bool) -> None:
+def test_file_is_written_only_with_the_right_of_the_user(
+    carry: Carry, tmp_path: Path, replace: bool
+) -> None:
     opened(tmp_path)
     path = tmp_path / "file"
     path.write_text("kept")
@@ -216,7 +218,7 @@ def test_a_file_needs_its_users_right_to_write(carry: Carry, tmp_path: Path, rep
 
 
 @as_root
-def test_a_mode_that_is_not_ours_to_set_changes_nothing(carry: Carry, tmp_path: Path) -> None:
+def test_mode_that_cannot_be_set_changes_nothing(carry: Carry, tmp_path: Path) -> None:
     opened(tmp_path)
     path = tmp_path / "file"
     path.write_text("kept")
@@ -229,7 +231,7 @@ def test_a_mode_that_is_not_ours_to_set_changes_nothing(carry: Carry, tmp_path: 
     assert (path.read_text(), stat.S_IMODE(status.st_mode), status.st_uid) == ("new", 0o666, 0)
 
 
-def test_a_path_leads_through_links_and_a_tree_does_not(carry: Carry, tmp_path: Path) -> None:
+def test_links_are_followed_in_paths_and_not_in_trees(carry: Carry, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real/file").write_text("old")
     (tmp_path / "file").symlink_to("real/file")
@@ -246,7 +248,7 @@ def test_a_path_leads_through_links_and_a_tree_does_not(carry: Carry, tmp_path: 
     assert (tmp_path / "real/file").read_text() == "new"
 
 
-def test_what_is_no_file_is_written_as_it_is(run: Run, tmp_path: Path) -> None:
+def test_fifo_is_written_in_place(run: Run, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     descriptor = os.open(fifo, os.O_RDWR)
@@ -259,9 +261,7 @@ def test_what_is_no_file_is_written_as_it_is(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_tree_that_is_cut_leaves_nothing_new_half_written(
-    run: Run, tmp_path: Path, fresh: bool
-) -> None:
+def test_truncated_tree_leaves_no_partial_file(run: Run, tmp_path: Path, fresh: bool) -> None:
     path = tmp_path / "folder"
     if not fresh:
         path.mkdir()
@@ -278,7 +278,7 @@ def test_a_tree_that_is_cut_leaves_nothing_new_half_written(
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/a"])
-def test_a_name_that_leads_elsewhere_is_refused(run: Run, tmp_path: Path, name: bytes) -> None:
+def test_name_with_a_path_is_refused(run: Run, tmp_path: Path, name: bytes) -> None:
     sent = put(tmp_path / "new", entry(FOLDER), *content(b"x", name))
     assert run(encoded(*sent)).returncode == 1
     assert names_in(tmp_path) == []
@@ -296,7 +296,7 @@ def test_a_name_that_leads_elsewhere_is_refused(run: Run, tmp_path: Path, name: 
     ],
     ids=["nothing", "noise", "no request", "half a request", "no tree", "a socket"],
 )
-def test_what_makes_no_sense_ends_it_without_an_answer(run: Run, sent: bytes) -> None:
+def test_malformed_input_ends_the_program_without_an_answer(run: Run, sent: bytes) -> None:
     done = run(sent)
     assert (done.returncode, done.stdout) == (1, b"")
 
@@ -320,7 +320,7 @@ def test_a_tree_is_limited_to_the_maximum_depth(carry: Carry, tmp_path: Path) ->
     assert code == errno.ENAMETOOLONG
 
 
-def test_a_file_is_read_whole_whatever_size_it_reports(carry: Carry, tmp_path: Path) -> None:
+def test_file_of_proc_with_size_0_is_read_completely(carry: Carry, tmp_path: Path) -> None:
     data = os.urandom(300_000)
     (tmp_path / "file").write_bytes(data)
     first, *middle, whole, done = carry(request(Action.READ, tmp_path / "file"))
@@ -333,7 +333,7 @@ def test_a_file_is_read_whole_whatever_size_it_reports(carry: Carry, tmp_path: P
     assert b"carry" in bytes(answers[1].data)
 
 
-def test_what_has_no_end_is_read_as_far_as_it_has_come(carry: Carry) -> None:
+def test_terminal_is_read_without_waiting_for_more(carry: Carry) -> None:
     terminal, device = os.openpty()
     try:
         first, *rest = carry(request(Action.READ, os.ttyname(device)))
@@ -344,7 +344,7 @@ def test_what_has_no_end_is_read_as_far_as_it_has_come(carry: Carry) -> None:
     assert rest == [files.Whole(), *DONE]
 
 
-def test_of_what_is_neither_file_nor_folder_comes_no_tree(carry: Carry, tmp_path: Path) -> None:
+def test_tree_of_a_special_file_is_refused(carry: Carry, tmp_path: Path) -> None:
     """Carry does not wait for such a file, either."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -354,7 +354,7 @@ def test_of_what_is_neither_file_nor_folder_comes_no_tree(carry: Carry, tmp_path
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_to_read_a_fifo_waits_for_its_writers(binary: Path, tmp_path: Path, early: bool) -> None:
+def test_reading_a_fifo_waits_for_its_writers(binary: Path, tmp_path: Path, early: bool) -> None:
     fifo, asked = tmp_path / "fifo", tmp_path / "asked"
     os.mkfifo(fifo)
     asked.write_bytes(request(Action.READ, fifo).encode())
@@ -373,7 +373,7 @@ def test_to_read_a_fifo_waits_for_its_writers(binary: Path, tmp_path: Path, earl
     assert (whole, done) == (files.Whole(), files.Done())
 
 
-def test_a_folder_is_sent_with_files_folders_and_links_alone(carry: Carry, tmp_path: Path) -> None:
+def test_special_files_of_a_folder_are_not_sent(carry: Carry, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("/nowhere")
     (tmp_path / "inner").mkdir()
@@ -391,7 +391,7 @@ def test_a_folder_is_sent_with_files_folders_and_links_alone(carry: Carry, tmp_p
     assert failure(carry(request(Action.READ, tmp_path))) == (errno.EISDIR, str(tmp_path))
 
 
-def test_a_folder_is_listed_and_what_is_in_it_is_looked_at(carry: Carry, tmp_path: Path) -> None:
+def test_list_and_stat_return_the_entries_of_a_folder(carry: Carry, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("fifo")
     for number in range(200):
@@ -411,9 +411,7 @@ def test_a_folder_is_listed_and_what_is_in_it_is_looked_at(carry: Carry, tmp_pat
 
 
 @pytest.mark.parametrize("action", [Action.STAT, Action.LIST, Action.GET, Action.READ])
-def test_what_is_not_there_is_said_with_its_path(
-    carry: Carry, tmp_path: Path, action: Action
-) -> None:
+def test_error_of_a_missing_file_has_its_path(carry: Carry, tmp_path: Path, action: Action) -> None:
     none = tmp_path / "none"
     assert failure(carry(request(action, none))) == (errno.ENOENT, str(none))
 
@@ -429,9 +427,7 @@ def test_a_relative_path_is_relative_to_the_folder_that_is_named(
 
 
 @as_root
-def test_it_acts_as_the_named_user_and_sets_the_owner_of_files(
-    carry: Carry, tmp_path: Path
-) -> None:
+def test_named_user_writes_files_with_the_named_owner(carry: Carry, tmp_path: Path) -> None:
     opened(tmp_path)
     tmp_path.chmod(0o777)
     assert carry(*put(tmp_path / "as", *content(b"x"), user=b"1234:5678")) == DONE
@@ -468,9 +464,7 @@ os.symlink(victim, folder)
 
 
 @as_root
-def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
-    binary: Path, tmp_path: Path
-) -> None:
+def test_replaced_folder_does_not_change_the_owner_of_others(binary: Path, tmp_path: Path) -> None:
     opened(tmp_path)
     theirs, victim = tmp_path / "theirs", tmp_path / "victim"
     theirs.mkdir()
@@ -508,7 +502,7 @@ def test_a_file_in_a_read_only_folder_is_written_in_place(carry: Carry, tmp_path
     assert failure(carry(*sent)) == (errno.EACCES, str(tmp_path / "file"))
 
 
-def test_a_user_or_an_owner_who_is_not_there_is_named(carry: Carry, tmp_path: Path) -> None:
+def test_unknown_user_or_owner_is_named(carry: Carry, tmp_path: Path) -> None:
     for field, subject in (("user", files.Subject.USER), ("owner", files.Subject.OWNER)):
         (last,) = carry(request(Action.STAT, tmp_path, **{field: b"nobody here"}))
         assert isinstance(last, files.Failure)
@@ -533,7 +527,7 @@ TREES = st.lists(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(tree=TREES, fresh=st.booleans(), cut=st.integers(0, 40))
-def test_whatever_is_put_stays_below_its_path(
+def test_random_trees_stay_below_their_path(
     run: Run, tree: list[files.Message], fresh: bool, cut: int
 ) -> None:
     with tempfile.TemporaryDirectory() as above:

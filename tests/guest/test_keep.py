@@ -16,14 +16,6 @@ def leave(daemon: Daemon, fifo: Fifo, answer: Fifo) -> None:
     assert daemon.run_sh(script).exit_code == 0
 
 
-def test_a_hello_leaves_its_pipe_open(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
-    leave(sandboxd, fifo, answer)
-    sandboxd.send(codec.Keep())
-    sandboxd.hello(2)
-    fifo.release()
-    assert answer.wait() == b"0\n"
-
-
 @pytest.mark.parametrize("event", ["hello", "command", "resume"])
 def test_keep_is_valid_until_the_next_event(
     sandboxd: Daemon, fifo: Fifo, answer: Fifo, event: str
@@ -41,7 +33,7 @@ def test_keep_is_valid_until_the_next_event(
     assert answer.wait() == b"1\n"
 
 
-def test_it_is_busy_while_a_command_runs(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+def test_keep_is_busy_while_a_command_runs(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
     leave(sandboxd, fifo, answer)
     id_ = sandboxd.start(b"cat", fed=True)
     sandboxd.wait_credit()
@@ -54,7 +46,7 @@ def test_it_is_busy_while_a_command_runs(sandboxd: Daemon, fifo: Fifo, answer: F
     assert answer.wait() == b"1\n"
 
 
-def test_the_ids_and_the_version_are_those_of_a_new_session(sandboxd: Daemon) -> None:
+def test_kept_session_starts_with_new_ids_and_version(sandboxd: Daemon) -> None:
     sandboxd.run(b"true")
     sandboxd.send(codec.Keep(), codec.Hello(1, codec.DIGESTS[1], 0, 7))
     assert isinstance(sandboxd.receive(), codec.Ready)

@@ -39,20 +39,20 @@ def test_a_flood_of_pings_is_answered_beside_a_flood_of_output(sandboxd: Daemon)
         assert pong.token == token
 
 
-def test_a_host_that_never_reads_costs_nothing(sandboxd: Daemon) -> None:
+def test_host_that_never_reads_takes_no_processor_time(sandboxd: Daemon) -> None:
     id_ = sandboxd.sh("yes & yes >&2; wait")
     assert sandboxd.read(1)
     sandboxd.comes_to_rest()
     sandboxd.kill(id_)
 
 
-def test_a_host_that_pings_and_never_reads_costs_nothing(sandboxd: Daemon) -> None:
+def test_host_that_pings_and_never_reads_takes_no_time(sandboxd: Daemon) -> None:
     count = sandboxd.fill(codec.Ping(7).encode())
     sandboxd.expect(*[codec.Pong(7)] * count)
     assert sandboxd.sync() == []
 
 
-def test_an_idle_daemon_costs_nothing(sandboxd: Daemon) -> None:
+def test_idle_daemon_takes_no_processor_time(sandboxd: Daemon) -> None:
     sandboxd.comes_to_rest()
 
 
@@ -71,7 +71,7 @@ def test_orphans_are_reaped_while_a_command_runs(sandboxd: Daemon) -> None:
 
 
 @pytest.mark.parametrize("count", [2000, pytest.param(50_000, marks=pytest.mark.long)])
-def test_thousands_of_commands_leave_no_trace(sandboxd: Daemon, binary: Path, count: int) -> None:
+def test_thousands_of_commands_leak_nothing(sandboxd: Daemon, binary: Path, count: int) -> None:
     def some(count: int) -> None:
         for number in range(count):
             command = b"nonexistent" if number % 10 == 0 else b"/bin/true"
@@ -90,7 +90,7 @@ def test_thousands_of_commands_leave_no_trace(sandboxd: Daemon, binary: Path, co
         assert memory(sandboxd.pid) <= before + 64
 
 
-def test_the_counters_count(daemon_process: Daemon) -> None:
+def test_counters_count_frames_bytes_and_commands(daemon_process: Daemon) -> None:
     daemon = daemon_process
     daemon.send(b"four")
     daemon.hello()  # 1 seen
@@ -111,7 +111,7 @@ def test_the_counters_count(daemon_process: Daemon) -> None:
     assert last.started_ns == first.started_ns
 
 
-def test_the_status_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> None:
+def test_status_equals_the_values_of_the_kernel(sandboxd: Daemon) -> None:
     sandboxd.hello()
     idle = sandboxd.status()
     assert idle.descriptors == len(open_files(sandboxd.pid))
@@ -144,7 +144,7 @@ def test_only_frames_before_a_shutdown_are_answered(sandboxd: Daemon) -> None:
     sandboxd.wait()
 
 
-def test_shutdown_kills_what_runs(sandboxd: Daemon) -> None:
+def test_shutdown_kills_the_running_command(sandboxd: Daemon) -> None:
     pid = sandboxd.sleeper()
     sandboxd.send(codec.Shutdown())
     sandboxd.expect(codec.Goodbye(GoodbyeReason.SHUTDOWN))
@@ -152,26 +152,26 @@ def test_shutdown_kills_what_runs(sandboxd: Daemon) -> None:
     eventually(lambda: not is_alive(pid))
 
 
-def test_shutdown_does_not_wait_for_a_host_that_never_reads(sandboxd: Daemon) -> None:
+def test_shutdown_does_not_wait_for_an_unread_port(sandboxd: Daemon) -> None:
     sandboxd.sh("yes")
     sandboxd.comes_to_rest()
     sandboxd.send(codec.Shutdown())
     assert sandboxd.wait() == 0
 
 
-def test_what_runs_is_killed_when_the_port_is_closed(sandboxd: Daemon) -> None:
+def test_closing_the_port_kills_the_running_command(sandboxd: Daemon) -> None:
     pid = sandboxd.sleeper()
     sandboxd.stream.close()
     assert sandboxd.wait() == 0
     eventually(lambda: not is_alive(pid))
 
 
-def test_it_ends_when_the_host_says_no_more(sandboxd: Daemon) -> None:
+def test_daemon_exits_after_the_end_of_the_stream(sandboxd: Daemon) -> None:
     sandboxd.stream.shutdown(socket.SHUT_WR)
     assert sandboxd.wait() == 0
 
 
-def test_what_came_before_the_end_of_the_stream_is_answered(sandboxd: Daemon) -> None:
+def test_frames_before_the_end_of_the_stream_are_answered(sandboxd: Daemon) -> None:
     sandboxd.process.send_signal(signal.SIGSTOP)
     sandboxd.send(hello(7), codec.Ping(8))
     sandboxd.stream.shutdown(socket.SHUT_WR)
@@ -180,18 +180,18 @@ def test_what_came_before_the_end_of_the_stream_is_answered(sandboxd: Daemon) ->
     sandboxd.expect(codec.Pong(8), codec.Goodbye(GoodbyeReason.BROKEN))
 
 
-def test_as_a_process_it_can_be_terminated(sandboxd: Daemon) -> None:
+def test_daemon_ends_on_sigterm(sandboxd: Daemon) -> None:
     sandboxd.process.send_signal(signal.SIGTERM)
     assert sandboxd.wait() == -signal.SIGTERM
 
 
-def test_other_signals_do_not_touch_it(sandboxd: Daemon) -> None:
+def test_daemon_ignores_other_signals(sandboxd: Daemon) -> None:
     for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM):
         sandboxd.process.send_signal(number)
     assert sandboxd.sync() == []
 
 
-def test_a_life_can_be_started_again_and_again(sandboxd: Daemon) -> None:
+def test_many_sessions_in_sequence_work(sandboxd: Daemon) -> None:
     for nonce in range(200):
         sandboxd.sh("sleep 1000")
         sandboxd.send(hello(nonce))

@@ -82,7 +82,7 @@ def test_files_folders_and_links(packed: Packed, tmp_path: Path) -> None:
     assert (found["fifo"][0].type, found["fifo"][0].mode) == (tarfile.FIFOTYPE, 0o640)
 
 
-def test_what_is_gone_below_is_said_as_layers_say_it(packed: Packed, tmp_path: Path) -> None:
+def test_removed_files_become_whiteouts(packed: Packed, tmp_path: Path) -> None:
     as_root(tmp_path)
     whiteout = tmp_path / "gone"
     os.mknod(whiteout, stat.S_IFCHR, 0)
@@ -142,7 +142,7 @@ def test_names_are_bytes_of_any_kind_and_length(packed: Packed, tmp_path: Path) 
     }
 
 
-def test_a_sparse_file_is_as_long_as_it_is(packed: Packed, tmp_path: Path) -> None:
+def test_sparse_file_keeps_its_length(packed: Packed, tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.seek(3 * MIB)
         file.write(b"end")
@@ -151,7 +151,7 @@ def test_a_sparse_file_is_as_long_as_it_is(packed: Packed, tmp_path: Path) -> No
     assert (len(data), data.strip(b"\0")) == (5 * MIB, b"end")
 
 
-def test_a_huge_file_has_a_size_that_no_header_holds(binary: Path, tmp_path: Path) -> None:
+def test_size_of_a_file_above_8_gib_is_correct(binary: Path, tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(9 << 30)
     command = [str(binary.with_name("pack")), str(tmp_path), str(9 << 30)]
@@ -163,7 +163,7 @@ def test_a_huge_file_has_a_size_that_no_header_holds(binary: Path, tmp_path: Pat
         assert process.wait(60) != 0  # the reader stops here
 
 
-def test_more_than_the_limit_is_an_error_at_once(pack: Pack, tmp_path: Path) -> None:
+def test_layer_above_the_limit_is_an_error_at_once(pack: Pack, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"x")
     for size in (200 << 30, UNPACKED):
         with (tmp_path / "huge").open("wb") as file:
@@ -205,7 +205,9 @@ def deepen(tmp_path: Path) -> Iterator[Callable[[int, str], Path]]:
     subprocess.run(["rm", "-r", top], check=True)  # shutil would recurse as deep
 
 
-def test_folders_in_each_other(packed: Packed, deepen: Callable[[int, str], Path]) -> None:
+def test_deeply_nested_folders_are_packed(
+    packed: Packed, deepen: Callable[[int, str], Path]
+) -> None:
     assert max(map(len, packed(deepen(900, "d")))) == 900 * 2 - 1
 
 
@@ -224,7 +226,9 @@ def test_folders_too_deep_are_an_error(
 
 
 @pytest.mark.parametrize("name", [".wh.x", ".wh..wh..opq", ".wh."])
-def test_what_a_layer_cannot_say_is_an_error(pack: Pack, tmp_path: Path, name: str) -> None:
+def test_file_with_the_name_of_a_whiteout_is_an_error(
+    pack: Pack, tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).touch()
     done = pack(tmp_path)
     assert done.returncode == 1
@@ -234,7 +238,7 @@ def test_what_a_layer_cannot_say_is_an_error(pack: Pack, tmp_path: Path, name: s
     )
 
 
-def test_an_attribute_whose_name_a_tar_cannot_hold(pack: Pack, tmp_path: Path) -> None:
+def test_attribute_with_an_equals_sign_in_its_name_is_an_error(pack: Pack, tmp_path: Path) -> None:
     as_root(tmp_path)
     (tmp_path / "file").touch()
     os.setxattr(tmp_path / "file", "user.a=b", b"c")
@@ -243,7 +247,7 @@ def test_an_attribute_whose_name_a_tar_cannot_hold(pack: Pack, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere", "file"])
-def test_what_is_no_folder_is_an_error(pack: Pack, tmp_path: Path, folder: str) -> None:
+def test_path_that_is_no_folder_is_an_error(pack: Pack, tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()
     done = pack(tmp_path / folder / "x" if not folder else tmp_path / folder)
     assert (done.returncode, done.stdout) == (1, b"")
@@ -270,7 +274,7 @@ def meanwhile(change: Callable[[int], None]) -> Iterator[None]:
         thread.join()
 
 
-def test_files_that_change_while_they_are_read(packed: Packed, tmp_path: Path) -> None:
+def test_files_that_change_during_packing(packed: Packed, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}" for number in range(40)]
     for path in paths:
         path.write_bytes(b"x" * 100_000)
@@ -288,7 +292,7 @@ def test_files_that_change_while_they_are_read(packed: Packed, tmp_path: Path) -
             assert all(not found[path.name][1].strip(b"\0x") for path in paths)
 
 
-def test_names_that_become_something_else(packed: Packed, tmp_path: Path) -> None:
+def test_names_that_are_replaced_during_packing(packed: Packed, tmp_path: Path) -> None:
     """The name is a file, a folder, a fifo and a link in turn, and sometimes does not exist."""
     path = tmp_path / "it"
     (tmp_path / "still").touch()
@@ -311,7 +315,7 @@ def test_names_that_become_something_else(packed: Packed, tmp_path: Path) -> Non
 
 
 @pytest.mark.long
-def test_more_linked_files_than_it_remembers(pack: Pack, tmp_path: Path) -> None:
+def test_more_hard_links_than_the_table_holds(pack: Pack, tmp_path: Path) -> None:
     for number in range((1 << 16) + 1):
         (tmp_path / f"{number}").touch()
         os.link(tmp_path / f"{number}", tmp_path / f"{number} again")

@@ -63,7 +63,7 @@ def read(program: Path) -> Read:
 
 
 @pytest.mark.parametrize("piece", [1, WHOLE])
-def test_it_reads_the_vectors_and_writes_them_again(read: Read, piece: int) -> None:
+def test_vectors_are_read_and_written_unchanged(read: Read, piece: int) -> None:
     for vector, answer in zip(VECTORS, read(VECTORS, piece=piece), strict=True):
         assert answer == expected(vector), vector.name
 
@@ -91,7 +91,7 @@ def in_json(value: int | bytes | tuple[bytes, ...]) -> object:
 
 
 @pytest.mark.parametrize("version", range(1, codec.VERSION))
-def test_it_speaks_older_versions_as_we_do(read: Read, version: int) -> None:
+def test_older_versions_are_read_as_by_the_library(read: Read, version: int) -> None:
     """Newest frames contain values that older versions must refuse or leave out."""
     for vector, answer in zip(VECTORS, read(VECTORS, version, version), strict=True):
         assert answer.items() >= ours(vector, version, version).items(), vector.name
@@ -114,5 +114,5 @@ def ours(vector: Vector, version: int, written: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_it_speaks_with_the_daemon(program: Path, binary: Path, scene: str) -> None:
+def test_second_implementation_plays_the_scenes(program: Path, binary: Path, scene: str) -> None:
     subprocess.run([program, "play", scene, binary], check=True)

@@ -30,14 +30,14 @@ def host(daemon_process: Daemon) -> Host:
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
-def test_the_daemon_does_what_the_document_says(host: Host, play: Callable[[Host], None]) -> None:
+def test_daemon_behaves_as_specified(host: Host, play: Callable[[Host], None]) -> None:
     play(host)
 
 
 class TestTheClient:
     """Tests that the client is as strict as the specification."""
 
-    def test_it_shares_nothing_with_the_library(self) -> None:
+    def test_client_does_not_import_the_library(self) -> None:
         sources = [Path(spec_client.__file__), *Path(document.__file__).parent.glob("*.py")]
         for source in sources:
             imported = re.findall(r"^(?:from|import) (\w+\S*)", source.read_text(), re.MULTILINE)
@@ -83,7 +83,7 @@ class TestAHostileGuest:
     """Tests of messages that a strict host must refuse; the product refuses them, too."""
 
     @pytest.mark.parametrize("answers", HOSTILE.values(), ids=HOSTILE)
-    def test_it_is_broken(self, answers: bytes) -> None:
+    def test_client_reports_a_violation(self, answers: bytes) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             host = Host(ours, deadline=2.0)
@@ -95,7 +95,7 @@ class TestAHostileGuest:
             assert "does not answer" not in str(caught.value)
 
     @pytest.mark.parametrize("answers", HOSTILE.values(), ids=HOSTILE)
-    def test_the_library_says_so_too(self, answers: bytes) -> None:
+    def test_library_reports_the_same_violation(self, answers: bytes) -> None:
         session = Session()
         decoded = decode(session.hello(), "host")
         assert decoded is not None
@@ -113,7 +113,7 @@ class TestAHostileGuest:
         with pytest.raises(Broken, match=f"version {version} of {digest:#x}"):
             greeted(version, digest)
 
-    def test_a_newer_guest_is_welcome(self) -> None:
+    def test_newer_guest_is_accepted(self) -> None:
         assert greeted(4, 1)["version"] == 4
 
 

@@ -55,7 +55,7 @@ def test_a_folder_that_is_forbidden(launch: Callable[..., Daemon], tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", [b"nonexistent", b"", b"\xff\xfe", b"-c", b" "])
-def test_a_command_that_no_folder_has(sandboxd: Daemon, name: bytes) -> None:
+def test_command_missing_in_all_folders_of_path(sandboxd: Daemon, name: bytes) -> None:
     assert sandboxd.run(name).failure == (Stage.LOOKUP, errno.ENOENT)
 
 
@@ -80,7 +80,9 @@ def test_path_that_cannot_be_executed(
 
 
 @pytest.mark.parametrize("content", ["", "echo without an interpreter\n", "\0\0\0\0"])
-def test_a_file_that_is_no_program(sandboxd: Daemon, tmp_path: Path, content: str) -> None:
+def test_file_of_an_unknown_format_cannot_be_executed(
+    sandboxd: Daemon, tmp_path: Path, content: str
+) -> None:
     path = script(tmp_path / "file", content)
     assert sandboxd.run(path).failure == (Stage.EXEC, errno.ENOEXEC)
 
@@ -125,7 +127,7 @@ def test_a_loader_that_is_missing(sandboxd: Daemon, tmp_path: Path, name: bytes)
     assert end == codec.ExecFailed(1, Stage.INTERPRETER, errno.ENOENT, missing=name[:96])
 
 
-def test_an_older_host_is_not_told_what_it_cannot_understand(
+def test_older_host_gets_failures_without_newer_fields(
     daemon_process: Daemon, tmp_path: Path
 ) -> None:
     daemon_process.send(codec.Hello(1, codec.DIGESTS[1], codec.MAX_BODY, 1))
@@ -152,7 +154,7 @@ def test_a_name_that_is_too_long(sandboxd: Daemon, command: bytes) -> None:
     assert sandboxd.run(command).failure == (Stage.EXEC, errno.ENAMETOOLONG)
 
 
-def test_more_arguments_than_the_kernel_takes(sandboxd: Daemon) -> None:
+def test_arguments_above_the_limit_of_the_kernel_fail(sandboxd: Daemon) -> None:
     _, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_STACK)
     resource.prlimit(sandboxd.pid, resource.RLIMIT_STACK, (8 << 20, hard))
     many = [b"x" * 60] * 16384
@@ -172,7 +174,7 @@ def test_limit_of_descriptors_for_the_pipes_of_a_command(sandboxd: Daemon) -> No
     eventually(lambda: open_files(sandboxd.pid) == used)
 
 
-def test_a_failure_leaves_the_daemon_as_it_was(sandboxd: Daemon) -> None:
+def test_failed_starts_do_not_change_the_daemon(sandboxd: Daemon) -> None:
     for _ in range(50):
         assert sandboxd.run(b"nonexistent").failure == (Stage.LOOKUP, errno.ENOENT)
     assert sandboxd.run(b"true").exit_code == 0
@@ -182,16 +184,12 @@ def test_a_failure_leaves_the_daemon_as_it_was(sandboxd: Daemon) -> None:
 class TestPath:
     """Tests of the folders in which a command without a slash is looked up."""
 
-    def test_the_request_has_its_own(self, sandboxd: Daemon, tmp_path: Path) -> None:
+    def test_path_of_the_request_is_searched(self, sandboxd: Daemon, tmp_path: Path) -> None:
         script(tmp_path / "mycommand")
         result = sandboxd.run(b"mycommand", env=[b"PATH=/nowhere:" + bytes(tmp_path)])
         assert result.stdout == b"ran %s/mycommand\n" % bytes(tmp_path)
 
-    def test_it_replaces_the_default(self, sandboxd: Daemon, tmp_path: Path) -> None:
-        result = sandboxd.run(b"true", env=[b"PATH=" + bytes(tmp_path)])
-        assert result.failure == (Stage.LOOKUP, errno.ENOENT)
-
-    def test_the_daemons_own_does_not_count(
+    def test_path_of_the_daemon_is_not_searched(
         self, launch: Callable[..., Daemon], tmp_path: Path
     ) -> None:
         script(tmp_path / "mycommand")
@@ -230,10 +228,6 @@ class TestPath:
         script(tmp_path / "mycommand")
         path = b"PATH=%(a)s/mycommand:%(a)s" % {b"a": bytes(tmp_path)}
         assert sandboxd.run(b"mycommand", env=[path]).exit_code == 0
-
-    def test_a_folder_whose_name_is_too_long_is_passed_over(self, sandboxd: Daemon) -> None:
-        path = b"PATH=/%s:/bin:/usr/bin" % (b"x/" * 5000)
-        assert sandboxd.run(b"true", env=[path]).exit_code == 0
 
     def test_a_command_with_a_slash_is_not_looked_up(
         self, sandboxd: Daemon, tmp_path: Path

@@ -57,13 +57,15 @@ class TestTheTerminal:
         assert set(names) == {names[0]}
         assert re.fullmatch(rb"/dev/pts/\d+", names[0])
 
-    def test_its_name_can_be_found_and_opened(self, sandboxd: Daemon) -> None:
+    def test_name_of_the_terminal_can_be_found_and_opened(self, sandboxd: Daemon) -> None:
         assert run(sandboxd, "echo by name >$(tty); echo controlling >/dev/tty") == (
             b"by name\r\ncontrolling\r\n"
         )
 
     @pytest.mark.parametrize("size", [(1, 1), (24, 80), (65535, 65535), (5, 0)])
-    def test_it_has_the_size(self, sandboxd: Daemon, size: tuple[int, int]) -> None:
+    def test_terminal_has_the_size_of_the_request(
+        self, sandboxd: Daemon, size: tuple[int, int]
+    ) -> None:
         id_ = sandboxd.start(b"stty", b"size", size=size)
         assert ended(sandboxd, id_).stdout == b"%d %d\r\n" % size
 
@@ -74,22 +76,22 @@ class TestTheTerminal:
         id_ = sandboxd.sh("echo out; echo err >&2", size=SIZE, stderr_credit=0)
         assert ended(sandboxd, id_).stdout == b"out\r\nerr\r\n"
 
-    def test_it_is_the_leader_of_its_session_and_in_the_foreground(self, sandboxd: Daemon) -> None:
+    def test_command_leads_its_session_in_the_foreground(self, sandboxd: Daemon) -> None:
         stat = run(sandboxd, "cat /proc/$$/stat").rpartition(b")")[2].split()
         group, session, terminal, foreground = map(int, stat[2:6])
         assert group == session == foreground
         assert terminal != 0
 
-    def test_without_one_there_is_no_controlling_terminal(self, sandboxd: Daemon) -> None:
+    def test_command_without_terminal_has_no_controlling_one(self, sandboxd: Daemon) -> None:
         script = "cat /proc/$$/stat; (: </dev/tty) 2>/dev/null || echo none"
         assert sandboxd.run_sh(script).stdout.endswith(b"none\n")
 
-    def test_it_sees_nothing_but_its_streams(self, sandboxd: Daemon) -> None:
+    def test_command_has_only_three_descriptors(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"ls", b"/proc/self/fd", size=(5, 1))
         # The fourth descriptor is the folder that ls reads.
         assert ended(sandboxd, id_).stdout.split() == [b"0", b"1", b"2", b"3"]
 
-    def test_a_failure_to_start_is_told(self, sandboxd: Daemon) -> None:
+    def test_failure_to_start_is_reported(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(b"nonexistent", size=SIZE).failure == (codec.Stage.LOOKUP, 2)
 
     def test_descriptors_and_terminals_are_given_back(self, sandboxd: Daemon) -> None:
@@ -101,14 +103,14 @@ class TestTheTerminal:
 
 
 class TestResizing:
-    def test_it_is_told_by_a_signal(self, sandboxd: Daemon) -> None:
+    def test_resize_sends_sigwinch(self, sandboxd: Daemon) -> None:
         script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done"
         id_ = sandboxd.sh(script, size=SIZE)
         wait_for(sandboxd, b"ready")
         sandboxd.send(codec.ExecResize(id_, 50, 132))
         assert ended(sandboxd, id_).stdout.strip() == b"50 132"
 
-    def test_the_same_size_is_no_signal(self, sandboxd: Daemon, fifo: Fifo) -> None:
+    def test_resize_to_the_same_size_sends_no_signal(self, sandboxd: Daemon, fifo: Fifo) -> None:
         script = f"trap 'echo signal' WINCH; echo ready; read x <{fifo}; echo end"
         id_ = sandboxd.sh(script, size=SIZE)
         wait_for(sandboxd, b"ready\r\n")
@@ -117,42 +119,34 @@ class TestResizing:
         fifo.release()
         assert ended(sandboxd, id_).stdout.split() == [b"end"]
 
-    def test_any_size_will_do(self, sandboxd: Daemon) -> None:
+    def test_any_size_is_accepted(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("stty size; read x; stty size", size=(3, 0))
         wait_for(sandboxd, b"3 0\r\n")
         sandboxd.send(codec.ExecResize(id_, 0, 0))
         sandboxd.feed(id_, b"\n")
         assert ended(sandboxd, id_).stdout.endswith(b"0 0\r\n")
 
-    def test_without_a_terminal_it_is_ignored(self, sandboxd: Daemon, fifo: Fifo) -> None:
-        id_ = sandboxd.sh(f"read x <{fifo}; echo end")
-        sandboxd.send(codec.ExecResize(id_, 1, 1))
-        assert sandboxd.sync() == []
-        fifo.release()
-        result = sandboxd.finish(id_)
-        assert (result.stdout, result.others) == (b"end\n", [])
-
 
 class TestTyping:
-    def test_it_is_echoed_and_read_by_lines(self, sandboxd: Daemon) -> None:
+    def test_input_is_echoed_and_read_by_lines(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("read x; echo got $x", size=SIZE)
         sandboxd.wait_credit()
         sandboxd.feed(id_, b"typed\r")
         assert ended(sandboxd, id_).stdout == b"typed\r\ngot typed\r\n"
 
-    def test_the_request_need_not_say_that_it_is_fed(self, sandboxd: Daemon) -> None:
+    def test_input_arrives_without_the_fed_flag(self, sandboxd: Daemon) -> None:
         for fed in (False, True):
             id_ = sandboxd.sh("read x; echo got $x", size=SIZE, fed=fed)
             sandboxd.wait_credit()
             sandboxd.feed(id_, b"a\n")
             assert b"got a" in ended(sandboxd, id_).stdout
 
-    def test_the_end_ends_what_reads(self, sandboxd: Daemon) -> None:
+    def test_end_of_the_input_ends_a_reader(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", size=SIZE)
         sandboxd.feed_all(id_, b"line\n")
         assert ended(sandboxd, id_).stdout == b"line\r\nline\r\n"
 
-    def test_after_the_end_it_can_still_be_written_to(self, sandboxd: Daemon) -> None:
+    def test_output_continues_after_the_end_of_the_input(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("cat; sleep 0.1; echo still; stty size", size=SIZE)
         sandboxd.end_input(id_)
         assert ended(sandboxd, id_).stdout == b"still\r\n30 100\r\n"
@@ -207,14 +201,14 @@ class TestTyping:
         sandboxd.feed(id_, data)
         assert ended(sandboxd, id_).stdout == data
 
-    def test_what_nobody_reads_costs_nothing(self, sandboxd: Daemon) -> None:
+    def test_unread_input_takes_no_processor_time(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("stty raw -echo; echo ready; exec sleep 1000", size=SIZE)
         wait_for(sandboxd, b"ready\n")
         sandboxd.feed(id_, bytes(200_000))
         sandboxd.comes_to_rest()
         assert sandboxd.kill(id_).stderr == b""
 
-    def test_a_terminal_that_was_let_go_of_is_not_hung_up(self, sandboxd: Daemon) -> None:
+    def test_terminal_closed_by_its_command_accepts_input(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("exec </dev/null >/dev/null 2>&1; exec sleep 1000", size=SIZE)
         sandboxd.wait_credit()
         sandboxd.comes_to_rest()
@@ -227,21 +221,21 @@ class TestTheEnd:
     """Tests of the output and the end of the command."""
 
     @pytest.mark.parametrize("status", [0, 1, 255])
-    def test_the_status(self, sandboxd: Daemon, status: int) -> None:
+    def test_exit_status_is_reported(self, sandboxd: Daemon, status: int) -> None:
         assert ended(sandboxd, sandboxd.sh(f"exit {status}", size=SIZE)).exit_code == status
 
     @pytest.mark.parametrize("size", [1, 4095, 4096, 65537, 3_000_000])
-    def test_all_output_comes_before_the_end(self, sandboxd: Daemon, size: int) -> None:
+    def test_all_output_arrives_before_the_end(self, sandboxd: Daemon, size: int) -> None:
         for _ in range(3 if size < 100_000 else 1):
             id_ = sandboxd.sh(f"head -c {size} /dev/zero | tr '\\0' x", size=SIZE)
             assert ended(sandboxd, id_).stdout == b"x" * size
 
-    def test_the_last_line_of_many_short_commands_comes(self, sandboxd: Daemon) -> None:
+    def test_last_line_of_many_short_commands_arrives(self, sandboxd: Daemon) -> None:
         for number in range(50):
             id_ = sandboxd.start(b"echo", b"%d" % number, size=SIZE)
             assert ended(sandboxd, id_).stdout == b"%d\r\n" % number
 
-    def test_a_slow_host_gets_it_all(self, sandboxd: Daemon) -> None:
+    def test_slow_host_gets_all_output(self, sandboxd: Daemon) -> None:
         size, credit = 200_000, 10_000
         id_ = sandboxd.sh(f"head -c {size} /dev/zero | tr '\\0' x", size=SIZE, credit=credit)
         data = b""
@@ -270,7 +264,7 @@ class TestTheEnd:
         assert min(times) < SILENCE
 
     @pytest.mark.parametrize("holder", ["trap '' HUP; sh -c", "setsid sh -c"])
-    def test_who_holds_it_in_the_background_delays_the_end_a_little(
+    def test_background_process_delays_the_end_briefly(
         self, sandboxd: Daemon, fifo: Fifo, holder: str
     ) -> None:
         script = f"{holder} 'echo >{fifo}; exec sleep 1000' & echo $!; read x <{fifo}"
@@ -298,12 +292,12 @@ class TestTheEnd:
         pid = int(ended(sandboxd, id_).stdout)
         eventually(lambda: not is_alive(pid))
 
-    def test_a_kill_ends_it(self, sandboxd: Daemon) -> None:
+    def test_kill_ends_the_command(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("trap '' HUP INT TERM; echo ready; yes", size=SIZE)
         wait_for(sandboxd, b"ready")
         assert sandboxd.kill(id_).stderr == b""
 
-    def test_behind_a_kill_it_takes_what_is_there_of_one_who_goes_on(
+    def test_output_after_a_kill_is_limited_to_what_is_there(
         self, sandboxd: Daemon, fifo: Fifo
     ) -> None:
         paid, more = 50_000, 1 << 20
@@ -322,7 +316,7 @@ class TestTheEnd:
             os.kill(pid, 9)
 
     @pytest.mark.parametrize("end", ["exit", "exec sleep 1000"])
-    def test_behind_a_kill_it_waits_for_no_silence(
+    def test_end_after_a_kill_does_not_wait_for_silence(
         self, sandboxd: Daemon, fifo: Fifo, end: str
     ) -> None:
         writer = f"echo $$; read x <{fifo}; while :; do echo more; sleep 0.02; done"
@@ -338,7 +332,7 @@ class TestTheEnd:
         finally:
             os.kill(pid, 9)
 
-    def test_a_hello_ends_it(self, sandboxd: Daemon) -> None:
+    def test_hello_ends_the_command(self, sandboxd: Daemon) -> None:
         for nonce in range(2, 20):
             sandboxd.sh("sleep 1000", size=SIZE)
             sandboxd.wait_credit()

@@ -83,7 +83,7 @@ class TestIds:
         seen_ids(sandboxd, b"nobody")
         assert seen_ids(sandboxd, b"")[0] == [0] * 4
 
-    def test_there_is_no_way_back(self, sandboxd: Daemon) -> None:
+    def test_command_cannot_become_root_again(self, sandboxd: Daemon) -> None:
         result = sandboxd.run(b"cat", b"/proc/self/status", user=b"nobody")
         capabilities = result.stdout.partition(b"CapEff:")[2].split()[0]
         assert int(capabilities, 16) == 0
@@ -116,7 +116,7 @@ class TestUnknown:
             b"1" * 128,
         ],
     )
-    def test_it_is_a_failure_of_its_own(self, sandboxd: Daemon, user: bytes) -> None:
+    def test_unknown_user_is_a_start_failure(self, sandboxd: Daemon, user: bytes) -> None:
         assert sandboxd.run(b"true", user=user).failure == (Stage.USER, errno.ENOENT)
 
     def test_the_next_command_runs(self, sandboxd: Daemon) -> None:
@@ -129,14 +129,14 @@ class TestUnknown:
 class TestEnvironment:
     """Tests of the variables that depend on the user's entry."""
 
-    def test_it_is_the_users(self, sandboxd: Daemon) -> None:
+    def test_environment_is_that_of_the_user(self, sandboxd: Daemon) -> None:
         env = seen_env(sandboxd, b"nobody")
         assert env[b"HOME"] == NOBODY.pw_dir.encode()
         assert env[b"USER"] == env[b"LOGNAME"] == b"nobody"
         assert env[b"SHELL"] == NOBODY.pw_shell.encode()
         assert set(env) == {b"PATH", b"HOME", b"USER", b"LOGNAME", b"SHELL", b"TERM"}
 
-    def test_a_number_gives_the_name_too(self, sandboxd: Daemon) -> None:
+    def test_user_number_also_sets_the_name(self, sandboxd: Daemon) -> None:
         assert seen_env(sandboxd, b"%d" % NOBODY.pw_uid)[b"USER"] == b"nobody"
 
     def test_a_number_without_an_entry(self, sandboxd: Daemon) -> None:
@@ -145,7 +145,7 @@ class TestEnvironment:
         assert env[b"USER"] == env[b"LOGNAME"] == b"%d" % UNKNOWN
         assert env[b"SHELL"] == b"/bin/sh"
 
-    def test_the_requests_own_wins(self, sandboxd: Daemon) -> None:
+    def test_variables_of_the_request_have_precedence(self, sandboxd: Daemon) -> None:
         own = {b"HOME": b"/own", b"USER": b"me", b"LOGNAME": b"", b"SHELL": b"/own/sh"}
         entries = [key + b"=" + value for key, value in own.items()]
         assert seen_env(sandboxd, b"nobody", *entries).items() >= own.items()
@@ -154,19 +154,19 @@ class TestEnvironment:
         env = seen_env(sandboxd, b"nobody", b"HOMER=x", b"USER_=y")
         assert (env[b"HOMER"], env[b"USER_"], env[b"USER"]) == (b"x", b"y", b"nobody")
 
-    def test_roots_is_as_without_a_user(self, sandboxd: Daemon) -> None:
+    def test_root_has_the_default_environment(self, sandboxd: Daemon) -> None:
         named = seen_env(sandboxd, b"root")
         assert named.pop(b"SHELL") == pwd.getpwuid(0).pw_shell.encode()
         plain = seen_env(sandboxd, b"")
         assert plain.pop(b"SHELL") == b"/bin/sh"
         assert named == plain
 
-    def test_the_folder_is_its_home(self, sandboxd: Daemon) -> None:
+    def test_working_folder_is_the_home_of_the_user(self, sandboxd: Daemon) -> None:
         bin_ = pwd.getpwnam("bin")
         home = os.path.realpath(bin_.pw_dir).encode()
         assert sandboxd.run(b"pwd", b"-P", user=b"bin").stdout.strip() == home
 
-    def test_without_a_home_it_is_the_root(self, sandboxd: Daemon) -> None:
+    def test_working_folder_is_the_root_without_a_home(self, sandboxd: Daemon) -> None:
         assert not Path(NOBODY.pw_dir).exists()
         assert sandboxd.run(b"pwd", user=b"nobody").stdout == b"/\n"
 
@@ -182,7 +182,7 @@ class TestRights:
         assert result.failure == (Stage.CHDIR, errno.EACCES)
         assert sandboxd.run(b"true", cwd=bytes(folder)).exit_code == 0
 
-    def test_a_forbidden_command(self, sandboxd: Daemon, tmp_path: Path) -> None:
+    def test_a_forbidden_command(self, sandboxd: Daemon) -> None:
         path = Path("/tmp") / f"microvm-test-{os.getpid()}"
         path.write_text("#!/bin/sh\n")
         path.chmod(0o700)
@@ -194,7 +194,7 @@ class TestRights:
 
     @pytest.mark.parametrize("size", [(0, 0), (24, 80)], ids=["pipes", "terminal"])
     @pytest.mark.parametrize("fed", [False, True], ids=["null", "fed"])
-    def test_its_streams_can_be_opened_by_name(
+    def test_streams_can_be_opened_by_name(
         self, sandboxd: Daemon, size: tuple[int, int], fed: bool
     ) -> None:
         # The targets of /dev/stdin, /dev/stdout and /dev/stderr.
@@ -205,7 +205,7 @@ class TestRights:
         said = (result.stdout + result.stderr).split()
         assert sorted(said) == [b"end", b"err", b"out"]
 
-    def test_the_null_device_is_left_alone(self, sandboxd: Daemon) -> None:
+    def test_null_device_keeps_its_owner(self, sandboxd: Daemon) -> None:
         before = Path("/dev/null").stat()
         for size in ((0, 0), (24, 80)):
             for fed in (False, True):
@@ -213,12 +213,12 @@ class TestRights:
                 assert sandboxd.run(b"true", user=user, size=size, fed=fed).exit_code == 0
         assert Path("/dev/null").stat()[:6] == before[:6]  # with its mode and its owner
 
-    def test_it_is_fed(self, sandboxd: Daemon) -> None:
+    def test_command_of_a_user_reads_its_input(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", user=b"nobody", fed=True)
         sandboxd.feed_all(id_, b"fed")
         assert sandboxd.finish(id_).stdout == b"fed"
 
-    def test_it_can_be_killed(self, sandboxd: Daemon) -> None:
+    def test_command_of_a_user_can_be_killed(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("echo ready; exec sleep 1000", user=b"nobody")
         assert sandboxd.read_line() == b"ready"
         sandboxd.kill(id_)
@@ -234,7 +234,7 @@ class TestWithoutCgroups:
         for pid in pids:
             eventually(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
 
-    def test_what_has_left_the_group_is_out_of_reach(self, sandboxd: Daemon) -> None:
+    def test_process_outside_the_group_survives_a_kill(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("setsid sh -c 'echo $$; exec sleep 1000' & wait")
         pid = int(sandboxd.read_line())
         sandboxd.send(codec.ExecKill(id_))
@@ -242,10 +242,10 @@ class TestWithoutCgroups:
         assert is_alive(pid)
         os.kill(pid, 9)
 
-    def test_limits_are_not_applied_and_no_failure(self, sandboxd: Daemon) -> None:
+    def test_limits_are_ignored_without_a_failure(self, sandboxd: Daemon) -> None:
         result = sandboxd.run_sh("true | cat | cat; echo end", limits=(1, 4096))
         assert (result.exit_code, result.stdout) == (0, b"end\n")
 
-    def test_it_stays_in_the_daemons_cgroup(self, sandboxd: Daemon) -> None:
+    def test_command_stays_in_the_cgroup_of_the_daemon(self, sandboxd: Daemon) -> None:
         own = Path(f"/proc/{sandboxd.pid}/cgroup").read_bytes()
         assert sandboxd.run(b"cat", b"/proc/self/cgroup").stdout == own

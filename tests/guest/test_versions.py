@@ -189,7 +189,7 @@ def test_two_newer_sides_speak_the_newer_version(
         assert host.next_event() == newer_codec.Pong(3)
 
 
-def test_the_host_before_us_is_served(
+def test_host_of_the_previous_release_is_served(
     sanitized: Path, older_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert codec.DIGESTS[older_codec.VERSION] == older_codec.DIGEST
@@ -213,7 +213,7 @@ def test_the_host_before_us_is_served(
             hear(daemon, host)
 
 
-def test_the_guest_before_us_is_spoken_to(older: Older) -> None:
+def test_guest_of_the_previous_release_can_be_used(older: Older) -> None:
     with closing(Daemon(older.folder / "sandboxd")) as daemon:
         host = Session()
         check(run(daemon, host)[0])

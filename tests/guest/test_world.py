@@ -60,7 +60,7 @@ class TestArguments:
         ],
         ids=lambda argv: str(len(argv)) + "-" + (argv or [b""])[0][:4].hex(),
     )
-    def test_they_arrive_unchanged(self, sandboxd: Daemon, argv: list[bytes]) -> None:
+    def test_arguments_arrive_unchanged(self, sandboxd: Daemon, argv: list[bytes]) -> None:
         assert seen_argv(sandboxd, argv) == argv
 
     def test_as_many_as_the_protocol_carries(self, sandboxd: Daemon) -> None:
@@ -73,11 +73,13 @@ class TestArguments:
         assert seen_argv(sandboxd, argv) == argv
 
     @pytest.mark.parametrize("more", [[b""], [b"one", b"", b"two"], [b"x" * 131071] * 3])
-    def test_more_of_them_come_behind_the_first(self, sandboxd: Daemon, more: list[bytes]) -> None:
+    def test_arguments_in_several_frames_arrive_in_order(
+        self, sandboxd: Daemon, more: list[bytes]
+    ) -> None:
         shown = sandboxd.run_sh("cat /proc/$$/cmdline; :", more_argv=more, more_env=[b"A=last"])
         assert shown.stdout.split(b"\0")[3:-1] == more
 
-    def test_the_last_of_a_frame_does_not_touch_the_next(self, sandboxd: Daemon) -> None:
+    def test_last_variable_ends_at_the_end_of_its_frame(self, sandboxd: Daemon) -> None:
         frame = request(1, b"env", more_env=(b"PATH=/bin:/usr/bin", b"LAST=x")).encode()
         sandboxd.send(frame + codec.Ping(7).encode())
         before, pong = sandboxd.receive_until(codec.Pong)
@@ -90,7 +92,7 @@ class TestArguments:
     def test_none_at_all(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(command=b"true").exit_code == 0
 
-    def test_they_come_in_any_cut(self, sandboxd: Daemon) -> None:
+    def test_arguments_arrive_with_any_split_into_frames(self, sandboxd: Daemon) -> None:
         script = b'printf "%s|" "$0" "$@"'
         for id_ in range(1, 40):
             argv = (b"sh", b"-c", script, b"zero", b"one", b"", b"three")
@@ -103,14 +105,14 @@ class TestArguments:
 class TestEnvironment:
     """Tests of its environ."""
 
-    def test_the_defaults_are_all_there_is(self, launch: Callable[..., Daemon]) -> None:
+    def test_environment_has_only_the_defaults(self, launch: Callable[..., Daemon]) -> None:
         daemon = launch(env={"SECRET": "x", "HOME": "/elsewhere", "PATH": "/nowhere"})
         daemon.hello()
         seen = seen_env(daemon, [])
         assert len(seen) == len(DEFAULTS)
         assert set(seen) == DEFAULTS
 
-    def test_entries_come_on_top(self, sandboxd: Daemon) -> None:
+    def test_entries_are_added_to_the_defaults(self, sandboxd: Daemon) -> None:
         env = [b"A=1", b"B=", b"C=x=y", b"\xff=\xfe", b"HOMES=x", b"HOM=y"]
         assert seen_env(sandboxd, env)[: len(env)] == env
         assert set(seen_env(sandboxd, env)) == DEFAULTS | set(env)
@@ -138,16 +140,18 @@ class TestEnvironment:
 class TestFolder:
     """Tests of its working folder."""
 
-    def test_it_is_roots_home_by_default(self, sandboxd: Daemon) -> None:
+    def test_working_folder_is_the_home_of_root_by_default(self, sandboxd: Daemon) -> None:
         expected = "/root" if os.access("/root", os.X_OK) else "/"
         assert sandboxd.run(b"/bin/pwd").stdout.decode() == f"{expected}\n"
 
-    def test_it_is_what_the_request_says(self, sandboxd: Daemon, tmp_path: Path) -> None:
+    def test_working_folder_is_that_of_the_request(self, sandboxd: Daemon, tmp_path: Path) -> None:
         folder = tmp_path / os.fsdecode(b"with space \xff")
         folder.mkdir()
         assert sandboxd.run(b"/bin/pwd", cwd=bytes(folder)).stdout == bytes(folder) + b"\n"
 
-    def test_the_next_starts_where_it_should(self, sandboxd: Daemon, tmp_path: Path) -> None:
+    def test_folder_of_a_command_does_not_affect_the_next(
+        self, sandboxd: Daemon, tmp_path: Path
+    ) -> None:
         first = sandboxd.run(b"/bin/pwd").stdout
         sandboxd.run(b"true", cwd=bytes(tmp_path))
         assert sandboxd.run(b"/bin/pwd").stdout == first
@@ -156,52 +160,50 @@ class TestFolder:
 class TestProcess:
     """Tests of other attributes that it inherits, or must not inherit."""
 
-    def test_its_input_is_empty(self, sandboxd: Daemon) -> None:
+    def test_input_is_empty(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(b"readlink", b"/proc/self/fd/0").stdout == b"/dev/null\n"
         assert sandboxd.run(b"cat").stdout == b""
 
-    def test_it_has_three_descriptors(self, sandboxd: Daemon) -> None:
+    def test_command_has_three_descriptors(self, sandboxd: Daemon) -> None:
         """A background process of an earlier command changes nothing."""
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
         left = int(sandboxd.run_sh("sleep 60 & echo $!").stdout)
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
         os.kill(left, 9)
 
-    def test_it_inherits_nothing_that_the_daemon_was_started_with(
+    def test_descriptors_of_the_daemon_are_not_inherited(
         self, launch: Callable[..., Daemon]
     ) -> None:
         daemon = launch(prefix=["sh", "-c", 'exec 5</dev/null "$0" "$@"'])
         daemon.hello()
         assert daemon.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
 
-    def test_it_may_open_as_many_as_the_daemon_at_first(
+    def test_limit_of_open_files_is_that_of_the_daemon_at_its_start(
         self, launch: Callable[..., Daemon]
     ) -> None:
         daemon = launch(prefix=["sh", "-c", 'ulimit -Sn 1000; ulimit -Hn 2000; exec "$0" "$@"'])
         daemon.hello()
         assert daemon.run_sh("ulimit -Sn; ulimit -Hn").stdout == b"1000\n2000\n"
 
-    def test_its_streams_are_right_when_the_daemon_has_none(
-        self, launch: Callable[..., Daemon]
-    ) -> None:
+    def test_streams_work_if_the_daemon_has_none(self, launch: Callable[..., Daemon]) -> None:
         daemon = launch(prefix=["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-'])
         daemon.hello()
         for _ in range(3):
             result = daemon.run_sh("echo out; echo err >&2; cat; ls /proc/$$/fd")
             assert (result.stdout, result.stderr) == (b"out\n0\n1\n2\n", b"err\n")
 
-    def test_its_pipes_block(self, sandboxd: Daemon) -> None:
+    def test_pipes_of_the_command_block(self, sandboxd: Daemon) -> None:
         status = sandboxd.run(b"cat", b"/proc/self/fdinfo/1", b"/proc/self/fdinfo/2").stdout
         flags = [int(line.split()[1], 8) for line in status.splitlines() if b"flags" in line]
         assert [flag & (os.O_NONBLOCK | os.O_ACCMODE) for flag in flags] == [os.O_WRONLY] * 2
 
-    def test_its_signals_are_as_they_come(self, sandboxd: Daemon) -> None:
+    def test_signals_have_their_default_actions(self, sandboxd: Daemon) -> None:
         lines = sandboxd.run(b"cat", b"/proc/self/status").stdout.decode().splitlines()
         masks = {key: int(value, 16) for key, _, value in (x.partition(":") for x in lines)
                  if key in ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")}  # fmt: skip
         assert set(masks.values()) == {0}
         assert len(masks) == 5
 
-    def test_it_leads_a_session_and_a_group_of_its_own(self, sandboxd: Daemon) -> None:
+    def test_command_leads_its_session_and_group(self, sandboxd: Daemon) -> None:
         stat = sandboxd.run(b"cat", b"/proc/self/stat").stdout.split()
         assert stat[0] == stat[4] == stat[5]
