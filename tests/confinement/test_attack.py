@@ -63,20 +63,20 @@ def attacked(root: bool, start: str, *options: str) -> Iterator[tuple[Scene, Att
             assert is_alive(pid)
 
 
-def test_there_is_much_to_try() -> None:
+def test_names_of_attacks_are_unique_and_many() -> None:
     names = [attempt.name for attempt in attempts()]
     assert len(names) == len({*names})
     assert len([attempt for attempt in attempts() if attempt.danger != "own"]) >= 60
 
 
-def test_the_page_names_them() -> None:
+def test_page_names_all_attacks() -> None:
     page = PAGE.read_text()
     said = re.search(r"tries (\d+) actions.*call (\d+) of them.*and (\d+) of them", page, re.DOTALL)
     assert said is not None
     assert tuple(map(int, said.groups())) == counts()
 
 
-def test_unconfined_all_is_open() -> None:
+def test_attacks_succeed_without_confinement() -> None:
     """Otherwise the refusals in the other tests would prove nothing."""
     user = ordinary()
     with scene(user) as place, scene(user) as other, ExitStack() as stack:
@@ -93,7 +93,7 @@ def test_unconfined_all_is_open() -> None:
 
 @pytest.mark.parametrize("root", WHO)
 @pytest.mark.parametrize("start", ["launcher", "microvm"])
-def test_confined_nothing_is_open(root: bool, start: str) -> None:
+def test_attacks_fail_with_confinement(root: bool, start: str) -> None:
     with attacked(root, start) as (place, found):
         assert {*found.results} == {attempt.name for attempt in attempts()}
         assert dangerous(found.results) == []
@@ -102,7 +102,7 @@ def test_confined_nothing_is_open(root: bool, start: str) -> None:
 
 @pytest.mark.parametrize("root", WHO)
 @pytest.mark.parametrize("missing", MISSING)
-def test_a_layer_less_opens_nothing(root: bool, missing: str) -> None:
+def test_attacks_fail_if_one_layer_is_missing(root: bool, missing: str) -> None:
     options = [word for layer in MISSING[missing] for word in ("--without", layer)]
     with attacked(root, "launcher", *options) as (place, found):
         assert dangerous(found.results) == []
@@ -111,7 +111,7 @@ def test_a_layer_less_opens_nothing(root: bool, missing: str) -> None:
 
 @pytest.mark.parametrize("root", WHO)
 @pytest.mark.parametrize("writes", WRITES)
-def test_who_may_write_something_writes_nothing_else(root: bool, writes: str) -> None:
+def test_program_with_a_writable_file_writes_nothing_else(root: bool, writes: str) -> None:
     """Without Landlock, since the filter then allows to open files for writing."""
     options = ["--without", "landlock", *WRITES[writes]]
     with attacked(root, "launcher", *options) as (place, found):
@@ -120,7 +120,7 @@ def test_who_may_write_something_writes_nothing_else(root: bool, writes: str) ->
 
 
 @pytest.mark.parametrize("root", WHO)
-def test_it_dies_with_its_controller(root: bool) -> None:
+def test_attacker_dies_with_its_controller(root: bool) -> None:
     """Its attempts to prevent this have no effect."""
     with attacked(root, "microvm") as (_, found):
         os.kill(found.process.controller, signal.SIGKILL)

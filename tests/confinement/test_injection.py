@@ -143,7 +143,7 @@ def machine(place: Scene, *options: str) -> Iterator[tuple[int, Callable[[], Non
 
 
 @pytest.mark.parametrize("root", [False, True], ids=["user", "root"])
-def test_a_running_qemu_reaches_nothing(
+def test_injected_code_fails_in_a_running_qemu(
     root: bool, image: Image, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = None if root else ordinary()
@@ -166,7 +166,7 @@ def test_a_running_qemu_reaches_nothing(
             assert uids == [UIDS + qemu, UIDS + sibling]
 
 
-def test_without_confinement_it_does(
+def test_injected_code_succeeds_without_confinement(
     image: Image, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise the test with confinement would prove nothing."""

@@ -63,7 +63,7 @@ def test_some_calls_are_allowed_with_some_arguments(launcher: Path, program: Pro
     }
 
 
-def test_who_is_executed_executes_nothing(launcher: Path) -> None:
+def test_program_without_interpreter_cannot_execute_another(launcher: Path) -> None:
     options = [*SYSTEM, "--without", "pid"]
     result = confined(launcher, options, ["/bin/sh", "-c", "exec /bin/echo here"])
     assert "here" not in result.output

@@ -72,7 +72,7 @@ def test_root_that_may_change_no_ids(launcher: Path) -> None:
 
 
 @only_root
-def test_root_of_few_ids_is_nobody_else(launcher: Path) -> None:
+def test_root_of_a_namespace_with_few_ids_becomes_nobody(launcher: Path) -> None:
     """As in a container whose user namespace maps only a few ids."""
     prefix = ["unshare", "--user", "--map-users=0,0,65536", "--map-groups=0,0,65536"]
     program = ["/usr/bin/id", "-u"]
@@ -83,7 +83,7 @@ def test_root_of_few_ids_is_nobody_else(launcher: Path) -> None:
 
 
 @only_root
-def test_root_of_one_id_stays_who_it_is(launcher: Path) -> None:
+def test_root_of_a_namespace_with_one_id_keeps_it(launcher: Path) -> None:
     """The namespace maps no id of nobody, and root lacks capabilities."""
     prefix = ["unshare", "--user", "--map-root-user"]
     program = ["/bin/sh", "-c", "id -u; grep CapEff /proc/self/status"]
@@ -93,7 +93,7 @@ def test_root_of_one_id_stays_who_it_is(launcher: Path) -> None:
     assert result.output.split() == ["0", "CapEff:", "0" * 16]
 
 
-def test_where_no_user_namespaces_are_allowed(launcher: Path, prefix: Prefix) -> None:
+def test_host_without_user_namespaces(launcher: Path, prefix: Prefix) -> None:
     forbid = "echo 0 >/proc/sys/user/max_user_namespaces"
     inside = [*prefix, *shell(forbid, "unshare", "--user", "--map-root-user")]
     result = confined(launcher, SYSTEM, ["/bin/true"], prefix=[*inside, *privileged("sys_admin")])
@@ -139,7 +139,7 @@ def test_a_proc_that_is_covered_in_parts(launcher: Path) -> None:
 
 
 @only_root
-def test_a_controller_in_a_namespace_of_its_own(launcher: Path) -> None:
+def test_layers_hold_for_a_controller_in_a_pid_namespace(launcher: Path) -> None:
     """The /proc of the controller is still that of the host's namespace."""
     script = (
         "import sys; from pathlib import Path; from tests.support.confined import SYSTEM, confined;"

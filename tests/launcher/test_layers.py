@@ -41,7 +41,7 @@ def with_layers(
 
 
 @pytest.mark.parametrize("kind", ["user", "pid", "net", "ipc", "uts"])
-def test_a_namespace_is_its_own(launcher: Path, prefix: Prefix, kind: str) -> None:
+def test_program_has_its_own_namespace(launcher: Path, prefix: Prefix, kind: str) -> None:
     layers = kind if kind == "user" else f"user {kind}"
     program = ["/usr/bin/readlink", f"/proc/self/ns/{kind}"]
     result = with_layers(launcher, layers, program, prefix=prefix)
@@ -49,17 +49,17 @@ def test_a_namespace_is_its_own(launcher: Path, prefix: Prefix, kind: str) -> No
     assert result.output.strip() != str(Path(f"/proc/self/ns/{kind}").readlink())
 
 
-def test_an_id_stays_what_it_is(launcher: Path, prefix: Prefix) -> None:
+def test_user_id_stays(launcher: Path, prefix: Prefix) -> None:
     result = with_layers(launcher, "user", ["/usr/bin/id", "-u"], prefix=prefix)
     assert result.output == ("12345\n" if prefix else f"{os.geteuid()}\n")
 
 
-def test_it_is_the_first_process_of_its_namespace(launcher: Path, prefix: Prefix) -> None:
+def test_program_is_the_first_process_of_its_namespace(launcher: Path, prefix: Prefix) -> None:
     result = with_layers(launcher, "user pid", ["/bin/sh", "-c", "echo $$"], prefix=prefix)
     assert result.output == "1\n"
 
 
-def test_its_root_has_what_it_reads_and_no_more(launcher: Path, prefix: Prefix) -> None:
+def test_root_has_only_the_readable_paths(launcher: Path, prefix: Prefix) -> None:
     script = "echo /* /dev/* /proc/*; echo x >/dev/null; cat /dev/fd/0; exec touch /usr/new"
     program = ["/bin/sh", "-c", script]
     options = [*SYSTEM, "--read", "/gone/or/never/there"]
@@ -76,14 +76,14 @@ def test_its_root_has_what_it_reads_and_no_more(launcher: Path, prefix: Prefix) 
 
 
 @pytest.mark.parametrize("path", ["/new", "/dev/new", "/proc/new", "/proc/self/comm"])
-def test_in_its_root_there_is_nothing_to_write(launcher: Path, prefix: Prefix, path: str) -> None:
+def test_root_has_nothing_writable(launcher: Path, prefix: Prefix, path: str) -> None:
     program = ["/bin/sh", "-c", f": >{path}"]
     result = with_layers(launcher, "user mount", program, *SYSTEM, prefix=prefix)
     assert "Read-only file system" in result.output
     assert result.code == 2
 
 
-def test_it_has_no_privileges(launcher: Path, prefix: Prefix) -> None:
+def test_program_has_no_privileges(launcher: Path, prefix: Prefix) -> None:
     result = with_layers(launcher, "user ids", ["/bin/cat", "/proc/self/status"], prefix=prefix)
     status = dict(line.split(":", 1) for line in result.output.splitlines())
     none = "0" * 16
@@ -93,7 +93,7 @@ def test_it_has_no_privileges(launcher: Path, prefix: Prefix) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="only root has uids to give")
-def test_root_gives_it_a_uid_of_its_own(launcher: Path) -> None:
+def test_program_of_root_has_its_own_uid(launcher: Path) -> None:
     options = ["--uid", str(BASE), "--group", "107"]
     result = with_layers(launcher, "ids", ["/bin/cat", "/proc/self/status"], *options)
     status = dict(line.split(":", 1) for line in result.output.splitlines())
@@ -110,7 +110,7 @@ def test_root_keeps_no_group(launcher: Path) -> None:
     assert result.output == f"{BASE + result.pid}\n"
 
 
-def test_its_limits(launcher: Path, prefix: Prefix) -> None:
+def test_program_has_the_resource_limits(launcher: Path, prefix: Prefix) -> None:
     values = {"file-size": 4096, "address-space": 1 << 30, "open-files": 50, "threads": 9}
     options = [word for each in values.items() for word in ("--limit", "{}={}".format(*each))]
     program = ["/bin/cat", "/proc/self/limits"]
@@ -129,7 +129,7 @@ def test_threads_are_not_limited_where_others_would_count(launcher: Path) -> Non
     assert "limits ok core" in result.status
 
 
-def test_what_is_too_large_is_an_error_and_no_signal(launcher: Path, tmp_path: Path) -> None:
+def test_too_large_file_is_an_error_without_a_signal(launcher: Path, tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         program = ["/bin/bash", "-c", f"echo much >&{file.fileno()}; echo status $?"]
         options = ["--limit", "file-size=0"]
@@ -155,7 +155,7 @@ def shared(path: Path) -> Path:
         ("--writable", "r+b", "echo more >/dev/fd/{0}; cat /dev/fd/{0}", "more"),
     ],
 )
-def test_only_files_that_it_was_given_can_be_opened_anew(
+def test_only_given_files_can_be_opened_again(
     launcher: Path,
     reachable: Path,
     prefix: Prefix,
@@ -182,7 +182,7 @@ def test_only_files_that_it_was_given_can_be_opened_anew(
 
 
 @pytest.mark.parametrize("mode", ["rb", "r+b"])
-def test_its_mount_is_enough_to_write_nothing_that_it_reads(
+def test_mount_layer_alone_makes_read_paths_unwritable(
     launcher: Path, reachable: Path, prefix: Prefix, mode: str
 ) -> None:
     """Without Landlock and the filter, so only the mount can refuse to open files for writing."""
@@ -202,7 +202,7 @@ def test_its_mount_is_enough_to_write_nothing_that_it_reads(
 
 
 @pytest.mark.parametrize("layers", ["user mount", "user mount landlock"])
-def test_a_mount_that_is_not_enough_does_not_hold(
+def test_mount_layer_that_is_incomplete_does_not_hold(
     launcher: Path, reachable: Path, prefix: Prefix, layers: str
 ) -> None:
     """No mount exists of a file that was removed; the layer's other parts apply."""
@@ -216,7 +216,7 @@ def test_a_mount_that_is_not_enough_does_not_hold(
     assert "/etc" not in result.output.split()
 
 
-def test_another_file_of_the_same_name_is_not_taken_for_it(launcher: Path, reachable: Path) -> None:
+def test_unlinked_file_is_not_confused_with_a_present_one(launcher: Path, reachable: Path) -> None:
     path = shared(reachable / "file")
     with path.open("rb") as file:
         number = str(file.fileno())
@@ -251,7 +251,7 @@ def test_nothing_else_can_be_opened(launcher: Path, prefix: Prefix) -> None:
     assert "root:" not in result.output
 
 
-def test_it_joins_a_group_and_keeps_no_hold_of_it(launcher: Path, prefix: Prefix) -> None:
+def test_program_joins_a_cgroup_and_closes_its_descriptor(launcher: Path, prefix: Prefix) -> None:
     read, write = os.pipe()
     with os.fdopen(read, "rb") as group, os.fdopen(write, "wb") as procs:
         result = with_layers(

@@ -88,7 +88,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(options=lines | many, rest=st.sampled_from([[], ["--"], ["--", "/gone"], ["--read"]]))
 @settings(SETTINGS, max_examples=100)
-def test_any_words(
+def test_random_options_are_parsed_without_a_fault(
     sanitized: Path, options: Sequence[tuple[str, str]], rest: Sequence[str]
 ) -> None:
     """The last option names a wrong controller, so that nothing is started."""
@@ -106,7 +106,9 @@ def test_any_words(
 
 
 @pytest.mark.parametrize("layers", [["user", "pid", "net", "ipc", "uts", "mount", "ids"], ["ids"]])
-def test_the_layers_are_laid_without_a_fault(sanitized: Path, layers: Sequence[str]) -> None:
+def test_layers_are_applied_without_a_sanitizer_error(
+    sanitized: Path, layers: Sequence[str]
+) -> None:
     """All layers but the filter, which would refuse the calls of the sanitizers."""
     options = [*SYSTEM, "--without", "seccomp", "--limit", "open-files=64"]
     with Path(__file__).open("rb") as file:

@@ -30,23 +30,20 @@ kinds = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 
 
 @kinds
-def test_a_controller_killed_at_any_moment(launcher: Path, options: Sequence[str]) -> None:
-    command = [
-        sys.executable,
-        "-SE",
-        str(KILLED),
-        str(COUNT),
-        str(SECONDS),
-        str(launcher),
-        *options,
-    ]
+def test_controller_killed_at_any_moment_leaves_no_process(
+    launcher: Path, options: Sequence[str]
+) -> None:
+    words = ["-SE", str(KILLED), str(COUNT), str(SECONDS), str(launcher), *options]
+    command = [sys.executable, *words]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
     assert 0 < int(result.stdout) < COUNT, "the moments are those of a launch"
 
 
 @kinds
-def test_the_thread_that_spawned_it_ends(launcher: Path, options: Sequence[str]) -> None:
+def test_program_ends_with_the_thread_that_spawned_it(
+    launcher: Path, options: Sequence[str]
+) -> None:
     """The man page prctl(2) describes PR_SET_PDEATHSIG this way."""
     stdin, never = os.pipe()
     output, stdout = os.pipe()
@@ -55,12 +52,8 @@ def test_the_thread_that_spawned_it_ends(launcher: Path, options: Sequence[str])
 
     def launch() -> None:
         command = [str(launcher), "--controller", str(os.getpid()), *options, "--"]
-        program = ["/bin/sh", "-c", "echo executed; read line"]
-        spawned.put(
-            subprocess.Popen(
-                [*command, *program], stdin=stdin, stdout=stdout, start_new_session=True
-            )
-        )
+        command += ["/bin/sh", "-c", "echo executed; read line"]
+        spawned.put(subprocess.Popen(command, stdin=stdin, stdout=stdout, start_new_session=True))
         seen.wait()
 
     thread = threading.Thread(target=launch)

@@ -64,7 +64,7 @@ def has_mounts(launcher: Path, path: Path) -> bool:
 
 @pytest.mark.parametrize("prefix", [[], WITHOUT_MOUNTS])
 @pytest.mark.parametrize("layers", ["ids", "ids mount landlock"])
-def test_it_reads_a_file_that_only_root_can(
+def test_program_reads_a_given_file_that_only_root_can_read(
     launcher: Path, private: Path, prefix: Sequence[str], layers: str
 ) -> None:
     script = "head -c 8 /dev/fd/$0; tail -c 4 /dev/fd/$0; stat -Lc %s /dev/fd/$0"
@@ -73,7 +73,7 @@ def test_it_reads_a_file_that_only_root_can(
     assert private.stat().st_mode & 0o7777 == 0o400
 
 
-def test_it_has_the_file_itself_where_mounts_can_be_made(launcher: Path, private: Path) -> None:
+def test_program_has_the_file_itself_if_mounts_work(launcher: Path, private: Path) -> None:
     """For this reason, all clones of a template share its pages."""
     if not has_mounts(launcher, private):
         pytest.skip("no mount here gives a file another owner")
@@ -83,7 +83,7 @@ def test_it_has_the_file_itself_where_mounts_can_be_made(launcher: Path, private
     assert ids(result) == "ids ok uid UID"
 
 
-def test_it_has_a_copy_where_no_mounts_can_be_made(launcher: Path, private: Path) -> None:
+def test_program_has_a_copy_if_mounts_do_not_work(launcher: Path, private: Path) -> None:
     result = lend(launcher, private, "stat -Lc '%b' /dev/fd/$0", prefix=WITHOUT_MOUNTS)
     assert ids(result) == "ids ok uid UID; for it, 1 files were copied to memory"
     assert int(result.output) < HOLE // 512  # the hole takes no memory
@@ -91,7 +91,7 @@ def test_it_has_a_copy_where_no_mounts_can_be_made(launcher: Path, private: Path
 
 @pytest.mark.parametrize("prefix", [[], WITHOUT_MOUNTS])
 @pytest.mark.parametrize("layers", ["ids", "ids mount landlock"])
-def test_it_cannot_write_a_file_that_was_lent(
+def test_program_cannot_write_a_given_file(
     launcher: Path, private: Path, prefix: Sequence[str], layers: str
 ) -> None:
     script = "chmod 600 /dev/fd/$0; echo more >>/dev/fd/$0; echo more >&$0; true"
@@ -101,7 +101,7 @@ def test_it_cannot_write_a_file_that_was_lent(
     assert private.stat().st_mode & 0o7777 == 0o400
 
 
-def test_it_reads_no_other_file_of_root(launcher: Path, private: Path) -> None:
+def test_program_reads_no_other_file_of_root(launcher: Path, private: Path) -> None:
     script = "cat $1; cat /proc/$PPID/environ; cat /etc/shadow"
     result = lend(launcher, private, script)
     assert result.output.count("Permission denied") == 3, result.output
@@ -114,7 +114,7 @@ def test_a_file_of_another_user_is_copied(launcher: Path, private: Path) -> None
     assert ids(result).endswith("; for it, 1 files were copied to memory")
 
 
-def test_a_file_that_is_gone_is_lent(launcher: Path, private: Path) -> None:
+def test_removed_file_can_be_given(launcher: Path, private: Path) -> None:
     with private.open("rb") as file:
         private.unlink()
         number = str(file.fileno())
@@ -124,7 +124,7 @@ def test_a_file_that_is_gone_is_lent(launcher: Path, private: Path) -> None:
     assert result.output == "content\n"
 
 
-def test_a_disk_is_only_read_by_its_descriptor(launcher: Path, private: Path) -> None:
+def test_disk_is_only_readable_by_its_descriptor(launcher: Path, private: Path) -> None:
     script = "head -c 8 <&$0; cat /dev/fd/$0"
     result = lend(launcher, private, script, option="--disk", layers="ids mount landlock")
     first, second = result.output.splitlines()
@@ -132,7 +132,7 @@ def test_a_disk_is_only_read_by_its_descriptor(launcher: Path, private: Path) ->
     assert "Permission denied" in second
 
 
-def test_what_cannot_be_copied_is_a_failure(launcher: Path, private: Path) -> None:
+def test_file_that_cannot_be_copied_is_a_failure(launcher: Path, private: Path) -> None:
     limit = [shutil.which("prlimit") or "prlimit", "--fsize=4096", *WITHOUT_MOUNTS]
     result = lend(launcher, private, "true", prefix=limit)
     assert result.failure == "cannot let QEMU's user read its files: File too large"

@@ -17,7 +17,7 @@ from tests.support.processes import children
 LAYERS = "user pid net ipc uts mount cgroup ids limits landlock seccomp".split()
 
 
-def test_says_of_each_layer_whether_it_holds(launcher: Path) -> None:
+def test_launcher_reports_whether_each_layer_holds(launcher: Path) -> None:
     result = confined(launcher, SYSTEM, ["/bin/echo", "here"])
     assert [line.split()[0] for line in result.status] == LAYERS
     assert {line.split()[1] for line in result.status} <= {"ok", "no"}
@@ -25,7 +25,7 @@ def test_says_of_each_layer_whether_it_holds(launcher: Path) -> None:
     assert (result.output, result.code, result.failure) == ("here\n", 0, "")
 
 
-def test_leaves_out_what_it_is_told_to(launcher: Path) -> None:
+def test_launcher_leaves_out_the_given_layers(launcher: Path) -> None:
     options = [word for layer in LAYERS for word in ("--without", layer)]
     result = confined(launcher, options, ["/bin/true"])
     assert result.status == [f"{layer} no disabled" for layer in LAYERS]
@@ -53,24 +53,26 @@ def test_leaves_out_what_it_is_told_to(launcher: Path) -> None:
         (["--read", "/"] * 65, "--read"),
     ],
 )
-def test_refuses_what_it_does_not_know(launcher: Path, options: list[str], wrong: str) -> None:
+def test_unknown_or_invalid_option_is_a_failure(
+    launcher: Path, options: list[str], wrong: str
+) -> None:
     result = confined(launcher, options, ["/bin/echo", "here"])
     assert result.failure == f"wrong option: {wrong}: {USAGE}"
     assert (result.output, result.pid, result.code) == ("", 0, 125)
 
 
-def test_needs_a_program(launcher: Path) -> None:
+def test_missing_program_argument_is_a_failure(launcher: Path) -> None:
     assert confined(launcher, [], []).failure == f"missing program: {USAGE}"
 
 
-def test_says_why_the_program_was_not_executed(launcher: Path, tmp_path: Path) -> None:
+def test_launcher_reports_why_the_program_was_not_executed(launcher: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     result = confined(launcher, ["--without", "landlock", "--without", "mount"], [gone])
     assert result.output == f"confine: cannot execute {gone}: No such file or directory\n"
     assert (result.failure, result.code) == ("", 125)
 
 
-def test_says_it_on_a_pipe_that_nobody_else_can_end(launcher: Path, tmp_path: Path) -> None:
+def test_failed_execution_is_reported_on_the_status_pipe(launcher: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
     with os.fdopen(read) as said:
         with os.fdopen(write):
@@ -82,7 +84,7 @@ def test_says_it_on_a_pipe_that_nobody_else_can_end(launcher: Path, tmp_path: Pa
     assert last == f"failed cannot execute {tmp_path}/gone: No such file or directory"
 
 
-def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
+def test_status_ends_despite_copies_of_its_descriptor(launcher: Path) -> None:
     """Another thread of the controller may fork a process that inherits the descriptor."""
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
@@ -100,7 +102,7 @@ def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
                 spawned.wait()
 
 
-def test_reports_a_launcher_that_was_killed_before_it_finished(launcher: Path) -> None:
+def test_killed_launcher_is_reported(launcher: Path) -> None:
     read, write = os.pipe()
     with os.fdopen(read, "rb") as stream:
         with os.fdopen(write, "wb", buffering=0) as report:
@@ -122,12 +124,12 @@ def test_reports_a_launcher_that_was_killed_before_it_finished(launcher: Path) -
     assert os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]) == 125
 
 
-def test_reports_failures_on_stderr_without_a_status_descriptor(launcher: Path) -> None:
+def test_failures_are_reported_on_stderr_without_a_status(launcher: Path) -> None:
     result = confined(launcher, ["--unknown"], ["/bin/true"], said=False)
     assert (result.output, result.code) == (f"confine: wrong option: --unknown: {USAGE}\n", 125)
 
 
-def test_starts_nothing_for_another_controller(launcher: Path) -> None:
+def test_launcher_refuses_another_controller(launcher: Path) -> None:
     result = confined(launcher, ["--controller", "1"], ["/bin/echo", "here"])
     assert result.failure == NO_CONTROLLER
     assert (result.output, result.pid) == ("", 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from tests.support.processes import children, open_files
 
 from microvm.qemu.command_line import QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.launch import launch
+from microvm.qemu.process import Qemu
 
 LOAD = 0x100000
 
@@ -64,6 +68,19 @@ def configure(tmp_path: Path) -> Configure:
         return QemuConfig(**{"kernel": kernel, "initramfs": initramfs, **settings})
 
     return configure
+
+
+@asynccontextmanager
+async def running(config: QemuConfig) -> AsyncIterator[Qemu]:
+    """Run a guest, whose console is not read."""
+    with Console() as console:
+        async with await Qemu.start(launch(config), console=console) as qemu:
+            yield qemu
+
+
+async def start(config: QemuConfig) -> None:
+    async with running(config):
+        pass
 
 
 @pytest.fixture

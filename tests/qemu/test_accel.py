@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from tests.qemu.conftest import Configure
 from tests.support.busy_device import busy_device
 from tests.support.ordinary import acting_as_user
+from tests.support.process_settings import umask
 
 from microvm import cache
 from microvm.errors import ExitKind, QemuError
@@ -27,8 +29,8 @@ from microvm.qemu.console import Console
 from microvm.qemu.launch import find_qemu, launch
 from microvm.qemu.process import Qemu
 
-Configure = Callable[..., QemuConfig]
 NATIVE = platform.machine()
+DAY = 24 * 3600.0
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def _promising_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
 
 
-def test_tcg_on_request(probes: ProbeCache) -> None:
+def test_tcg_is_used_on_request(probes: ProbeCache) -> None:
     assert candidates("tcg", arch=NATIVE, probes=probes) == ("tcg",)
 
 
@@ -72,20 +74,52 @@ def test_kvm_device_that_is_missing_or_no_device(
         candidates("kvm", arch=NATIVE, probes=probes)
 
 
-def test_foreign_architecture(probes: ProbeCache) -> None:
+def test_foreign_architecture_needs_tcg(probes: ProbeCache) -> None:
     assert candidates("auto", arch="vax", probes=probes) == ("tcg",)
     with pytest.raises(QemuError, match="the guest vax"):
         candidates("kvm", arch="vax", probes=probes)
 
 
-def test_probe_result_depends_on_build_of_qemu(probes: ProbeCache) -> None:
-    probes.remember(works=True)
-    assert probes.recall() is True
-    os.utime(probes.binary, (1, 1))
-    assert probes.recall() is None
+def aged(seconds: float) -> Callable[[ProbeCache], None]:
+    return lambda probes: os.utime(probes.path, (time.time() - seconds,) * 2)
 
 
-def test_probe_result_that_is_a_pipe_or_a_link(probes: ProbeCache, tmp_path: Path) -> None:
+def written(text: bytes) -> Callable[[ProbeCache], object]:
+    return lambda probes: probes.path.write_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "lifetime", "expected"),
+    [
+        pytest.param(lambda probes: os.utime(probes.binary, (1, 1)), DAY, None, id="new build"),
+        pytest.param(written(b"\xff"), DAY, None, id="damaged"),
+        pytest.param(written(b"broken"), DAY, None, id="no lifetime"),
+        pytest.param(written(b"broken for ever"), DAY, None, id="lifetime in words"),
+        pytest.param(written(b"broken nan"), DAY, None, id="lifetime nan"),
+        pytest.param(written(b"broken inf"), DAY, False, id="lifetime inf"),
+        pytest.param(aged(DAY + 3600), DAY, None, id="after a day"),
+        pytest.param(aged(-3600), DAY, None, id="from the future"),
+        pytest.param(aged(3500), 3600, False, id="before its lifetime ends"),
+        pytest.param(aged(3700), 3600, None, id="after its lifetime"),
+    ],
+)
+def test_probe_result_holds_for_its_build_and_lifetime(
+    probes: ProbeCache,
+    change: Callable[[ProbeCache], object],
+    lifetime: float,
+    expected: bool | None,
+) -> None:
+    probes.remember(works=True, lifetime=lifetime)
+    probes.remember(works=False, lifetime=lifetime)
+    assert probes.recall() is False
+    assert list(probes.folder.iterdir()) == [probes.path]
+    change(probes)
+    assert probes.recall() is expected
+
+
+def test_probe_result_in_a_fifo_or_behind_a_link_is_ignored(
+    probes: ProbeCache, tmp_path: Path
+) -> None:
     victim = tmp_path / "victim"
     victim.write_text("works")
     probes.folder.mkdir()
@@ -101,41 +135,16 @@ def test_probe_result_that_is_a_pipe_or_a_link(probes: ProbeCache, tmp_path: Pat
 
 def test_probe_results_are_private(probes: ProbeCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_CACHE", str(probes.folder))
-    before = os.umask(0)
-    try:
+    with umask(0):
         probes.remember(works=True)
-    finally:
-        os.umask(before)
     assert cache.root() == probes.folder
     assert probes.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_probe_result_that_is_damaged(probes: ProbeCache) -> None:
-    probes.remember(works=True)
-    (file,) = probes.folder.iterdir()
-    file.write_bytes(b"\xff")
-    assert probes.recall() is None
-
-
-def test_probe_result_is_one_file(probes: ProbeCache) -> None:
-    probes.remember(works=True)
-    probes.remember(works=False)
-    assert len(list(probes.folder.iterdir())) == 1
-
-
-def test_probe_result_that_cannot_be_written(probes: ProbeCache) -> None:
+def test_unwritable_probe_result_is_no_error(probes: ProbeCache) -> None:
     probes.folder.write_bytes(b"in the way")
     probes.remember(works=True)
     assert probes.recall() is None
-
-
-@pytest.mark.parametrize("age", [25 * 3600, -3600])
-def test_probe_result_expires_after_a_day(probes: ProbeCache, age: float) -> None:
-    probes.remember(works=False)
-    os.utime(probes.path, (time.time() - age,) * 2)
-    assert probes.recall() is None
-    probes.remember(works=False)
-    assert probes.recall() is False
 
 
 def test_probe_result_depends_on_parameters_of_kvm(
@@ -156,7 +165,7 @@ def test_probe_result_depends_on_parameters_of_kvm(
     assert probes.recall() is False
 
 
-def test_no_two_failures_have_the_same_sign() -> None:
+def test_kvm_failures_have_distinct_errors_and_exits() -> None:
     errors = [number for each in kvm_failure.FAILURES for number in each.errors]
     exits = [kind for each in kvm_failure.FAILURES for kind in each.exits]
     assert len(errors) == len(set(errors))
@@ -165,7 +174,7 @@ def test_no_two_failures_have_the_same_sign() -> None:
 
 
 @pytest.mark.parametrize("cause", [None, TimeoutError(), OSError(errno.EACCES, "")])
-def test_a_start_without_an_exit_of_qemu(cause: Exception | None) -> None:
+def test_failure_of_a_start_without_an_exit_is_classified(cause: Exception | None) -> None:
     error = QemuError("it does not start")
     error.__cause__ = cause
     expected = kvm_failure.FORBIDDEN if type(cause) is PermissionError else kvm_failure.SILENT
@@ -183,21 +192,6 @@ def test_kvm_device_in_use_by_another_hypervisor(
             candidates("kvm", arch=NATIVE, probes=probes)
     assert found is not None
     assert found.failure is kvm_failure.BUSY
-
-
-def test_probe_result_expires_after_its_lifetime(probes: ProbeCache) -> None:
-    probes.remember(works=False, lifetime=3600)
-    os.utime(probes.path, (time.time() - 3500,) * 2)
-    assert probes.recall() is False
-    os.utime(probes.path, (time.time() - 3700,) * 2)
-    assert probes.recall() is None
-
-
-@pytest.mark.parametrize("text", ["broken", "broken for ever", "broken nan", "broken inf"])
-def test_probe_result_without_a_lifetime_is_ignored(probes: ProbeCache, text: str) -> None:
-    probes.remember(works=False)
-    probes.path.write_text(text)
-    assert probes.recall() is (False if text == "broken inf" else None)
 
 
 @pytest.mark.parametrize("mode", [0o060, 0o600])

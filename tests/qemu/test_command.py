@@ -21,7 +21,7 @@ def option(command: list[str], name: str) -> str:
     return command[command.index(name) + 1]
 
 
-def test_all_arguments() -> None:
+def test_all_arguments_of_qemu() -> None:
     assert arguments(CONFIG, INHERITED, tsc_khz=2_500_000) == [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
         "-sandbox",
@@ -40,20 +40,20 @@ def test_all_arguments() -> None:
     ]
 
 
-def test_arguments_with_mmio() -> None:
+def test_arguments_of_qemu_with_mmio() -> None:
     command = arguments(CONFIG._replace(bus="mmio"), INHERITED, tsc_khz=None)
     assert option(command, "-M") == "microvm,acpi=off,memory-backend=ram,mem-merge=off"
     assert "virtio-serial-device,max_ports=2" in command
 
 
-def test_aarch64() -> None:
+def test_arguments_of_qemu_on_aarch64() -> None:
     command = arguments(CONFIG._replace(arch="aarch64"), INHERITED, tsc_khz=2_500_000)
     assert option(command, "-M") == "virt,memory-backend=ram,mem-merge=off"
     assert option(command, "-cpu") == "max,pauth-impdef=on"
     assert option(command, "-append") == "console=ttyAMA0 quiet panic=-1"
 
 
-def test_inherited_kvm() -> None:
+def test_kvm_device_is_inherited() -> None:
     inherited = INHERITED._replace(kvm=15)
     command = arguments(CONFIG._replace(accel="kvm"), inherited, tsc_khz=None)
     assert option(command, "-add-fd") == "fd=15,set=1"
@@ -68,7 +68,7 @@ def test_no_tsc_frequency_with_hardware_acceleration(accel: Accel) -> None:
     assert "khz" not in kernel_command_line(CONFIG._replace(accel=accel), tsc_khz=2_500_000)
 
 
-def test_disks_are_descriptors_and_the_guest_is_told_of_them() -> None:
+def test_disks_are_descriptors_named_in_the_kernel_arguments() -> None:
     config = CONFIG._replace(disk=Path("d"), scratch=64 << 20)
     inherited = INHERITED._replace(disk=15, scratch=16)
     command = arguments(config, inherited, tsc_khz=None)
@@ -90,7 +90,7 @@ def test_disks_are_descriptors_and_the_guest_is_told_of_them() -> None:
     assert "virtio-blk-device,drive=disk" in mmio
 
 
-def test_loud_kernel() -> None:
+def test_kernel_argument_quiet_can_be_left_out() -> None:
     assert "quiet" not in kernel_command_line(CONFIG._replace(quiet=False), tsc_khz=None).split()
 
 

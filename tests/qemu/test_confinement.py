@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.qemu.conftest import Configure, running
 from tests.support.processes import open_files, status
 
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.confinement import UIDS
-from microvm.qemu.console import Console
-from microvm.qemu.launch import launch
-from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and seccomp are Linux's")
-
-Configure = Callable[..., QemuConfig]
 
 
 @pytest.fixture
@@ -32,23 +27,22 @@ async def inspected(config: QemuConfig) -> tuple[dict[str, str], bytes, list[os.
 
     The files are on mounts of QEMU's own, so no path leads to them.
     """
-    with Console() as console:
-        async with await Qemu.start(launch(config), console=console) as qemu:
-            process = Path("/proc") / str(qemu.pid)
-            environ = (process / "environ").read_bytes()
-            opened = [(process / "fd" / str(number)).stat() for number in open_files(qemu.pid)]
-            files = [file for file in opened if stat.S_ISREG(file.st_mode) and file.st_nlink]
-            return status(qemu.pid), environ, files
+    async with running(config) as qemu:
+        process = Path("/proc") / str(qemu.pid)
+        environ = (process / "environ").read_bytes()
+        opened = [(process / "fd" / str(number)).stat() for number in open_files(qemu.pid)]
+        files = [file for file in opened if stat.S_ISREG(file.st_mode) and file.st_nlink]
+        return status(qemu.pid), environ, files
 
 
-async def test_cannot_gain_privileges(configure: Configure) -> None:
+async def test_qemu_cannot_gain_privileges(configure: Configure) -> None:
     said, _, _ = await inspected(configure())
     assert said["NoNewPrivs"] == "1"
     assert said["Seccomp"] == "2"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
-async def test_root_gives_up_everything(configure: Configure) -> None:
+async def test_qemu_of_root_has_its_own_ids_and_no_capabilities(configure: Configure) -> None:
     said, _, _ = await inspected(configure())
     own = str(UIDS + int(said["Pid"]))
     assert said["Uid"].split() == [own] * 4
@@ -59,7 +53,7 @@ async def test_root_gives_up_everything(configure: Configure) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's QEMU is another user")
 @pytest.mark.usefixtures("_closed_folder")
-async def test_kernel_below_a_closed_folder(configure: Configure) -> None:
+async def test_kernel_in_a_private_folder_can_be_used(configure: Configure) -> None:
     await inspected(configure())
 
 

@@ -63,7 +63,7 @@ def test_memory_is_bounded() -> None:
     assert console.tail().endswith("xend")
 
 
-def test_panic() -> None:
+def test_panic_is_found_in_the_output() -> None:
     console = fed(
         b"[ 0.1] boot\r\n[ 0.2] Kernel panic - not syncing: VFS: no root\r\n[ 0.3] CPU: 0\r\n"
     )
@@ -71,7 +71,7 @@ def test_panic() -> None:
     assert fed(b"all is well").panic() is None
 
 
-def test_panic_is_part_of_a_line() -> None:
+def test_panic_is_cut_at_control_characters() -> None:
     said = fed(b"Kernel panic - not syncing: a\tb").panic()
     assert said == "Kernel panic - not syncing: a"
     assert len(fed(b"Kernel panic - not syncing: " + b"x" * TAIL_SIZE).panic() or "") < 200
@@ -96,7 +96,9 @@ def test_log_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: lis
     assert console.log_error is None
 
 
-def test_log_that_just_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_of_exactly_the_limit_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(console_module, "LOG_LIMIT", 100)
     with Console(tmp_path / "log") as console:
         console.feed(b"x" * 100)
@@ -112,7 +114,7 @@ def test_full_disk_stops_the_log_only() -> None:
         assert console.tail() == "one\ntwo"
 
 
-def test_fifo_that_is_full(tmp_path: Path) -> None:
+def test_full_fifo_stops_the_log_only(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError):
         Console(tmp_path / "fifo")
@@ -125,7 +127,7 @@ def test_fifo_that_is_full(tmp_path: Path) -> None:
         os.close(reader)
 
 
-def test_log_that_cannot_be(tmp_path: Path) -> None:
+def test_log_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="missing/log: No such file"):
         Console(tmp_path / "missing" / "log")
 

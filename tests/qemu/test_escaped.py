@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.qemu.conftest import Configure, running, start
 
 from microvm.errors import QemuError
 from microvm.qemu import process
-from microvm.qemu.command_line import QemuConfig
-from microvm.qemu.console import Console
-from microvm.qemu.launch import launch
-from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
 
-Configure = Callable[..., QemuConfig]
 
 PROGRAM = r"""#!/usr/bin/python3 -IS
 import json, re, socket, sys, time
@@ -78,8 +74,8 @@ many = event("{name}", reason="x" * 200, action="report") * 100
 for _ in range(400):
     port.sendall(many)
 """
-    with escaped(monkeypatch, flood), Console() as console:
-        async with await Qemu.start(launch(configure(confinement="off")), console=console) as qemu:
+    with escaped(monkeypatch, flood):
+        async with running(configure(confinement="off")) as qemu:
             before = resident()
             await qemu.wait()
             assert resident() - before < 16
@@ -101,8 +97,8 @@ async def test_invalid_qmp_kills_qemu(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     served = f"\nserve()\ntry:\n    {code}\nfinally:\n    time.sleep(600)\n"
-    with escaped(monkeypatch, served), Console() as console:
-        async with await Qemu.start(launch(configure(confinement="off")), console=console) as qemu:
+    with escaped(monkeypatch, served):
+        async with running(configure(confinement="off")) as qemu:
             ending = await qemu.wait()
             assert (ending.kind, ending.text) == ("killed", "QEMU sent invalid QMP")
 
@@ -120,13 +116,12 @@ answer({"error": {"class": "x", "desc": "\x1b[2J\ud800" * 5000}})
 
 
 @pytest.mark.parametrize("code", GREETINGS.values(), ids=GREETINGS)
-async def test_a_wrong_greeting_is_an_error_that_can_be_printed(
+async def test_wrong_greeting_is_a_printable_error(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     monkeypatch.setattr(process, "_DRAIN_TIMEOUT", 0.1)
-    code = f"\n{code}\ntime.sleep(600)\n"
-    with escaped(monkeypatch, code), Console() as console, pytest.raises(QemuError) as caught:
-        await Qemu.start(launch(configure(confinement="off")), console=console)
+    with escaped(monkeypatch, f"\n{code}\ntime.sleep(600)\n"), pytest.raises(QemuError) as caught:
+        await start(configure(confinement="off"))
     message = caught.value.message
     assert message.isprintable()
     assert len(message) < 1000
@@ -142,8 +137,8 @@ for _ in range(100):
 sys.stderr.write("\x1b[2Jgoodbye")
 sys.exit(1)
 """
-    with escaped(monkeypatch, flood), Console() as console:
-        async with await Qemu.start(launch(configure(confinement="off")), console=console) as qemu:
+    with escaped(monkeypatch, flood):
+        async with running(configure(confinement="off")) as qemu:
             before = resident()
             ending = await qemu.wait()
             assert resident() - before < 16

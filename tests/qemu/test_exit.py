@@ -42,7 +42,7 @@ def classified(
         ("host-signal", "killed"),
     ],
 )
-def test_reason(reason: str, kind: str) -> None:
+def test_reason_of_a_shutdown_is_classified(reason: str, kind: str) -> None:
     assert classified(reason=reason).kind == kind
 
 
@@ -85,7 +85,7 @@ def test_sigbus_hints_at_a_full_disk() -> None:
     assert ending.hint.startswith("check whether the disk ")
 
 
-def test_signal() -> None:
+def test_exit_by_a_signal_names_it() -> None:
     end = classified(-6, stderr="error\nAssertion failed\n")
     text = "QEMU was killed by signal 6 (SIGABRT): Assertion failed"
     assert (end.kind, end.text, end.returncode) == ("crash", text, -6)
@@ -106,7 +106,7 @@ def test_error_about_a_limit(returncode: int) -> None:
     assert classified(returncode, stderr=stderr).kind == "limit"
 
 
-def test_exit() -> None:
+def test_exit_with_a_status_has_the_text_of_qemu() -> None:
     stderr = "qemu-system-x86_64: warning\nqemu-system-x86_64: -bogus: no\n"
     end = classified(1, stderr=stderr)
     text = "QEMU exited with status 1: -bogus: no"
@@ -122,5 +122,5 @@ def test_each_kind_of_exit_has_a_hint() -> None:
     assert all(end.hint for end in ends)
 
 
-def test_unknown_reason() -> None:
+def test_unknown_reason_counts_as_a_plain_exit() -> None:
     assert classified(0, reason="host-ui").kind == "exit"

@@ -82,7 +82,7 @@ def test_damaged_launcher_is_compiled_again(
 
 
 @pytest.mark.usefixtures("cache")
-def test_fork_while_another_thread_compiles() -> None:
+def test_fork_works_while_another_thread_compiles() -> None:
     launcher.find()
     with launcher._compiling, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork in a process with threads
@@ -106,7 +106,7 @@ def test_launcher_is_in_memory_if_cache_is_read_only(cache: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("cache")
-def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_is_reported_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(
@@ -138,7 +138,7 @@ def spawned(script: str, children: list[Child]) -> Child:
     return children[-1]
 
 
-def test_a_launcher_that_makes_no_process(children: list[Child]) -> None:
+def test_failure_of_the_launcher_is_reported(children: list[Child]) -> None:
     child = spawned("echo failed wrong option; exit 125", children)
     assert child.reap() == child.returncode == 125
     assert child.read_report().failure == "wrong option"
@@ -153,7 +153,7 @@ def test_a_launcher_that_is_stopped_is_killed(script: str, children: list[Child]
     assert time.monotonic() - begun < 5
 
 
-async def test_a_launcher_that_is_killed(children: list[Child]) -> None:
+async def test_killed_launcher_has_no_pid_and_no_failure(children: list[Child]) -> None:
     child = spawned("kill -KILL $$", children)
     status = await child.started()
     assert (status.pid, status.failure) == (None, "")
@@ -196,7 +196,7 @@ async def test_no_kill_is_lost_while_another_thread_hears_the_launcher(
 
     def slowly(self: LauncherReport, data: bytes) -> None:
         if threading.current_thread() is threading.main_thread():
-            time.sleep(0.2)  # it is preempted here
+            time.sleep(0.2)  # as if it is preempted here
         feed(self, data)
 
     monkeypatch.setattr(LauncherReport, "feed", slowly)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.qemu.conftest import Configure, running, start
 
 from microvm.errors import ConfinementError, QemuError
 from microvm.qemu import launch
@@ -26,15 +26,11 @@ from microvm.qemu.confinement import (
     readable,
     saved_size,
 )
-from microvm.qemu.console import Console
-from microvm.qemu.process import Qemu
 
 CONFIG = QemuConfig(kernel=Path("k"), initramfs=Path("i"), bus="mmio", accel="tcg", memory=512)
 INHERITED = Inherited(qmp=10, port=11, console=12, kernel=13, initramfs=14)
 QEMU = Path("/usr/bin/qemu")
 SAVED = Memory(ram=15, state=16, saved=True)
-
-Configure = Callable[..., QemuConfig]
 
 
 def told(config: QemuConfig = CONFIG, inherited: Inherited = INHERITED, **more: Any) -> list[str]:
@@ -167,12 +163,6 @@ def _no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "launcher_options", without)
 
 
-async def start(config: QemuConfig) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch.launch(config), console=console):
-            pass
-
-
 @pytest.mark.usefixtures("_leakless", "_no_filter")
 async def test_require_fails_without_a_demanded_layer(configure: Configure) -> None:
     await start(configure())
@@ -189,14 +179,13 @@ async def test_guest_starts_with_each_confinement(configure: Configure, confinem
 
 @pytest.mark.skipif(not may_raise(), reason="this root cannot raise limits, so there is none")
 async def test_snapshot_raises_file_size_limit(configure: Configure) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch.launch(configure()), console=console) as qemu:
+    async with running(configure()) as qemu:
 
-            def most() -> int:
-                return resource.prlimit(qemu.pid, resource.RLIMIT_FSIZE)[0]
+        def most() -> int:
+            return resource.prlimit(qemu.pid, resource.RLIMIT_FSIZE)[0]
 
-            assert most() == 0
-            with qemu._process.file_size_limit(saved_size(qemu.config)):
-                assert 64 << 20 < most() < 256 << 20
-            assert most() == 0
+        assert most() == 0
+        with qemu._process.file_size_limit(saved_size(qemu.config)):
+            assert 64 << 20 < most() < 256 << 20
+        assert most() == 0
     assert os.geteuid() == 0 or may_raise()

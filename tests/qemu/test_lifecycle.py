@@ -9,11 +9,11 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 from qemu.qmp import ExecInterruptedError
+from tests.qemu.conftest import Configure, running
 from tests.support.polling import comes_true
 from tests.support.processes import children
 
@@ -28,8 +28,6 @@ from microvm.qemu.qmp import Client
 
 pytestmark = pytest.mark.usefixtures("_leakless")
 
-Configure = Callable[..., QemuConfig]
-
 
 def told(ending: QemuExit) -> tuple[str, str, int]:
     """Return the message of an exit without its advice."""
@@ -37,12 +35,11 @@ def told(ending: QemuExit) -> tuple[str, str, int]:
 
 
 async def ending_of(config: QemuConfig) -> QemuExit:
-    with Console() as console:
-        async with await Qemu.start(launch(config), console=console) as qemu:
-            return await qemu.wait()
+    async with running(config) as qemu:
+        return await qemu.wait()
 
 
-async def test_starts_talks_and_stops(configure: Configure) -> None:
+async def test_qemu_starts_reads_the_console_and_stops(configure: Configure) -> None:
     loggers = set(logging.getLogger().manager.loggerDict)
     with Console() as console:
         async with await Qemu.start(launch(configure()), console=console) as qemu:
@@ -60,99 +57,91 @@ async def test_guest_starts_with_either_bus(configure: Configure, bus: str) -> N
     assert (await ending_of(configure("resets", bus=bus))).kind == "reset"
 
 
-async def test_reset(configure: Configure) -> None:
-    ending = await ending_of(configure("resets"))
-    assert told(ending) == ("reset", "the guest rebooted or powered off", 0)
-    assert "--console" in ending.hint
+@pytest.mark.parametrize(
+    ("guest", "kind", "text"),
+    [
+        ("resets", "reset", "the guest rebooted or powered off"),
+        ("powers off", "shutdown", "the guest powered off"),
+        ("panics", "panic", "the guest kernel crashed: Kernel panic - not syncing: no init"),
+    ],
+)
+async def test_end_of_a_guest_is_classified(
+    configure: Configure, guest: str, kind: str, text: str
+) -> None:
+    ending = await ending_of(configure(guest))
+    assert told(ending) == (kind, text, 0)
+    assert guest != "resets" or "--console" in ending.hint
 
 
-async def test_power_off(configure: Configure) -> None:
-    ending = await ending_of(configure("powers off"))
-    assert told(ending) == ("shutdown", "the guest powered off", 0)
-
-
-async def test_panic(configure: Configure) -> None:
-    ending = await ending_of(configure("panics"))
-    text = "the guest kernel crashed: Kernel panic - not syncing: no init"
-    assert told(ending) == ("panic", text, 0)
-
-
-async def test_exit_after_sigkill(configure: Configure) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch(configure()), console=console) as qemu:
-            os.kill(qemu.pid, signal.SIGKILL)
-            ending = await qemu.wait()
-    assert told(ending) == ("killed", "QEMU was killed by signal 9 (SIGKILL)", -9)
-
-
-async def test_exit_after_sigterm(configure: Configure) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch(configure()), console=console) as qemu:
-            os.kill(qemu.pid, signal.SIGTERM)
-            assert (await qemu.wait()).kind == "killed"
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_exit_after_a_signal(configure: Configure, number: signal.Signals) -> None:
+    async with running(configure()) as qemu:
+        os.kill(qemu.pid, number)
+        ending = await qemu.wait()
+    assert ending.kind == "killed"
+    if number == signal.SIGKILL:
+        assert told(ending)[1:] == ("QEMU was killed by signal 9 (SIGKILL)", -9)
 
 
 async def test_frozen_qemu_is_killed(configure: Configure) -> None:
-    with Console() as console:
-        qemu = await Qemu.start(launch(configure()), console=console)
+    async with running(configure()) as qemu:
         os.kill(qemu.pid, signal.SIGSTOP)
         assert (await qemu.stop()).returncode == -signal.SIGKILL
 
 
-async def test_kill_without_pidfd(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_qemu_is_killed_without_pidfd(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
-    with Console() as console:
-        async with await Qemu.start(launch(configure()), console=console) as qemu:
-            assert (await qemu.stop()).returncode == -signal.SIGKILL
+    async with running(configure()) as qemu:
+        assert (await qemu.stop()).returncode == -signal.SIGKILL
 
 
-async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_internal_error_of_kvm_ends_the_machine(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No accelerator fails on request, so the test stops the guest and changes the status."""
 
     async def run_state(_: Client) -> str:
         return "internal-error"
 
     monkeypatch.setattr(Client, "run_state", run_state)
-    with Console() as console:
-        async with await Qemu.start(launch(configure()), console=console) as qemu:
-            with suppress(ExecInterruptedError):
-                await qemu._qmp.execute("stop")
-            ending = await qemu.wait()
+    async with running(configure()) as qemu:
+        with suppress(ExecInterruptedError):
+            await qemu._qmp.execute("stop")
+        ending = await qemu.wait()
     assert told(ending) == ("internal_error", "KVM internal error", -9)
 
 
-async def test_pause_is_no_end(configure: Configure) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch(configure()), console=console) as qemu:
-            await qemu._qmp.execute("stop")
-            await asyncio.sleep(0.1)
-            assert (await qemu.stop()).kind == "quit"
+async def test_pause_does_not_end_the_machine(configure: Configure) -> None:
+    async with running(configure()) as qemu:
+        await qemu._qmp.execute("stop")
+        await asyncio.sleep(0.1)
+        assert (await qemu.stop()).kind == "quit"
 
 
 async def test_port_is_handed_over_once(configure: Configure) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch(configure()), console=console) as qemu:
-            with qemu.take_port() as port:
-                assert not port.getblocking()
-                with pytest.raises(RuntimeError):
-                    qemu.take_port()
-                await qemu.stop()
-                assert port.recv(1) == b""
+    async with running(configure()) as qemu:
+        with qemu.take_port() as port:
+            assert not port.getblocking()
+            with pytest.raises(RuntimeError):
+                qemu.take_port()
+            await qemu.stop()
+            assert port.recv(1) == b""
 
 
 async def test_cancelled_wait_leaves_qemu_alone(configure: Configure) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch(configure()), console=console) as qemu:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(qemu.wait(), 0.05)
-            assert (await qemu.stop()).kind == "quit"
+    async with running(configure()) as qemu:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(qemu.wait(), 0.05)
+        assert (await qemu.stop()).kind == "quit"
 
 
 @pytest.mark.parametrize("milliseconds", [0, 1, 2, 5, 10, 20, 25, 30, 40])
-async def test_cancelled_start(configure: Configure, milliseconds: int) -> None:
+async def test_cancelled_start_leaves_no_process(configure: Configure, milliseconds: int) -> None:
     with Console() as console:
         start = asyncio.create_task(Qemu.start(launch(configure()), console=console))
         await asyncio.sleep(milliseconds / 1000)
@@ -163,7 +152,7 @@ async def test_cancelled_start(configure: Configure, milliseconds: int) -> None:
             await (await start).stop()
 
 
-async def test_failing_start_that_is_cancelled(
+async def test_failing_start_can_be_cancelled(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill_and_cancel(child: Child) -> None:
@@ -186,8 +175,7 @@ async def test_failing_start_that_is_cancelled(
 
 
 async def test_cancelled_stop_still_stops(configure: Configure) -> None:
-    with Console() as console:
-        qemu = await Qemu.start(launch(configure()), console=console)
+    async with running(configure()) as qemu:
         os.kill(qemu.pid, signal.SIGSTOP)
         stop = asyncio.create_task(qemu.stop())
         for _ in range(3):
@@ -198,7 +186,7 @@ async def test_cancelled_stop_still_stops(configure: Configure) -> None:
         assert (await qemu.wait()).returncode == -signal.SIGKILL
 
 
-def test_loop_that_ends_takes_qemu_along(configure: Configure) -> None:
+def test_qemu_ends_with_the_loop(configure: Configure) -> None:
     pids = []
 
     async def main() -> None:
@@ -210,7 +198,7 @@ def test_loop_that_ends_takes_qemu_along(configure: Configure) -> None:
         os.kill(pids[0], 0)
 
 
-async def test_an_end_right_after_the_answers_is_no_error_of_the_start() -> None:
+async def test_exit_right_after_the_start_is_no_start_error() -> None:
     """The guest may exit before the host has read that it was started."""
     version = {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}
     asked = requests(None)

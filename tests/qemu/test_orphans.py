@@ -8,10 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.qemu.conftest import Configure
 from tests.support.polling import eventually
 
 from microvm.qemu import launcher
@@ -19,8 +19,6 @@ from microvm.qemu.child import Child
 from microvm.qemu.command_line import QemuConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
-
-Configure = Callable[..., QemuConfig]
 
 CONTROLLER = """
 import asyncio, sys

@@ -5,28 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.qemu.conftest import Configure, start
 
 from microvm.errors import ImageError, QemuError, UsageError
 from microvm.qemu import confinement, qmp
 from microvm.qemu import process as qemu_module
-from microvm.qemu.command_line import QemuConfig
-from microvm.qemu.console import Console
-from microvm.qemu.launch import find_qemu, launch
-from microvm.qemu.process import Qemu
+from microvm.qemu.launch import find_qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
-
-Configure = Callable[..., QemuConfig]
-
-
-async def start(config: QemuConfig) -> None:
-    with Console() as console:
-        async with await Qemu.start(launch(config), console=console):
-            pass
 
 
 def test_an_unreadable_folder_of_path_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +29,7 @@ def test_an_unreadable_folder_of_path_is_skipped(monkeypatch: pytest.MonkeyPatch
         find_qemu("x86_64")
 
 
-async def test_kernel_that_is_no_kernel(configure: Configure, tmp_path: Path) -> None:
+async def test_invalid_kernel_is_refused(configure: Configure, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"not a kernel" * 1000)
     with pytest.raises(QemuError, match=r"status 1: .*kernel") as caught:
@@ -47,47 +37,53 @@ async def test_kernel_that_is_no_kernel(configure: Configure, tmp_path: Path) ->
     assert str(garbage) in caught.value.hint
 
 
-async def test_empty_kernel(configure: Configure, tmp_path: Path) -> None:
+async def test_empty_kernel_is_refused(configure: Configure, tmp_path: Path) -> None:
     with pytest.raises(QemuError, match=f"status 1: .*{tmp_path}/initramfs"):
         await start(configure(kernel=tmp_path / "initramfs"))
 
 
 @pytest.mark.parametrize("name", ["kernel", "initramfs"])
-async def test_missing_file(configure: Configure, tmp_path: Path, name: str) -> None:
+async def test_missing_kernel_or_initramfs_is_refused(
+    configure: Configure, tmp_path: Path, name: str
+) -> None:
     with pytest.raises(ImageError, match="missing: No such file"):
         await start(configure(**{name: tmp_path / "missing"}))
 
 
-async def test_argument_refused(configure: Configure) -> None:
+async def test_error_of_a_refused_argument_has_the_text_of_qemu(configure: Configure) -> None:
     with pytest.raises(QemuError, match="Invalid SMP CPUs 999") as caught:
         await start(configure(cpus=999))
     assert "Invalid SMP CPUs 999" in caught.value.detail
 
 
-async def test_memory_refused(configure: Configure) -> None:
+async def test_too_much_memory_is_refused(configure: Configure) -> None:
     with pytest.raises(QemuError, match="Cannot allocate memory"):
         await start(configure(memory=1 << 30))
 
 
-async def test_qemu_missing(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_qemu_is_reported_with_the_package(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(QemuError, match="apt install qemu-system-x86"):
         await start(configure())
 
 
-async def test_qemu_too_old(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_qemu_is_refused(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qmp, "MINIMUM_VERSION", (99, 0))
     with pytest.raises(QemuError, match=r"is too old \(install at least QEMU 99.0"):
         await start(configure())
 
 
-async def test_qemu_mute(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_qemu_that_does_not_answer_is_an_error(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(qemu_module, "START_TIMEOUT", 0.001)
     with pytest.raises(QemuError, match=r"did not start the guest within 0.001 s"):
         await start(configure())
 
 
-async def test_unknown_architecture(configure: Configure) -> None:
+async def test_unknown_architecture_is_refused(configure: Configure) -> None:
     with pytest.raises(UsageError, match="choose one of x86_64"):
         await start(configure(arch="vax"))
 
@@ -105,7 +101,7 @@ def _script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_script")
-async def test_script_instead_of_qemu(configure: Configure) -> None:
+async def test_script_in_place_of_qemu_needs_confinement_off(configure: Configure) -> None:
     with pytest.raises(QemuError, match=r"status 126: .*Operation not permitted") as caught:
         await start(configure())
     assert "--confinement off" in caught.value.hint
@@ -121,7 +117,7 @@ def _no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_libraries")
-async def test_libraries_elsewhere(configure: Configure) -> None:
+async def test_unreadable_libraries_need_confinement_off(configure: Configure) -> None:
     with pytest.raises(QemuError, match=r"status 127: .*shared object") as caught:
         await start(configure())
     assert "--confinement off" in caught.value.hint
