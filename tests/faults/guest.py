@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import io
 import subprocess
 import tempfile
@@ -14,9 +13,10 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
+from tests.support.changed_image import changed_image
 
 from microvm import ExecTimeout, MicroVM, arches, cpio
-from microvm.images import Image, load
+from microvm.images import INITRAMFS, Image
 from microvm.system import compiler
 
 from .state import Scene
@@ -49,23 +49,12 @@ def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Im
     :param warm: shell command that runs before a guest is saved.
     :param files: programs to add to the root of its initramfs, by their names.
     """
-    made = folder / "image"
-    made.mkdir()
-    for name in "kernel", "root.erofs":
-        if (image.path / name).exists():
-            (made / name).symlink_to(image.path / name)
     added = io.BytesIO()
     cpio.write([cpio.CpioEntry.file(name, data, 0o755) for name, data in files.items()], added)
     # If two members have the same name, the kernel keeps the later one.
     initramfs = image.initramfs.read_bytes() + (added.getvalue() if files else b"")
-    (made / "initramfs.cpio").write_bytes(initramfs)
-    manifest = image.manifest._replace(
-        initramfs_size=len(initramfs),
-        initramfs_sha256=hashlib.sha256(initramfs).hexdigest(),
-        warm=(("sh", "-c", warm),) if warm else image.manifest.warm,
-    )
-    (made / "manifest.json").write_text(manifest.json())
-    return load(made)
+    commands = (("sh", "-c", warm),) if warm else image.manifest.warm
+    return changed_image(image, folder / "image", {INITRAMFS: initramfs}, warm=commands)
 
 
 @functools.cache

@@ -92,7 +92,7 @@ def _long() -> Iterator[object]:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("file", "damage"), [*_long()])
-def test_a_damaged_file(
+def test_damaged_file_of_the_cache_is_refused_or_replaced(
     file: str, damage: Callable[[Path], None], image: Image, cache: Path
 ) -> None:
     """A damaged image is refused with a hint. Other damaged files are created again or unused."""
@@ -116,10 +116,9 @@ def test_a_damaged_file(
 
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [-(10**9), -86400, 86400, 10**9])
-def test_a_clock_that_is_stepped(
+def test_stepped_clock_does_not_disturb_a_start(
     seconds: int, image: Image, cache: Path, faulty: dict[str, str]
 ) -> None:
-    del cache
     path = os.pathsep.join(sys.path)
     said = run(image.name, sys.executable, "-c", CLOCK, str(seconds), **faulty, PYTHONPATH=path)
     assert (said.returncode, said.stdout) == (0, "hello\n"), said.stderr
@@ -130,10 +129,9 @@ def test_a_clock_that_is_stepped(
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["HOME", "TMPDIR", "XDG_CACHE_HOME"])
 @pytest.mark.parametrize("value", ["/nonexistent", "/proc", "/dev/null", ""])
-def test_a_folder_that_is_not_there_or_not_to_be_written(
+def test_missing_or_unwritable_other_folder_is_no_error(
     name: str, value: str, image: Image, cache: Path
 ) -> None:
-    del cache
     said = run(image.name, **{name: value})
     assert (said.returncode, said.stdout) == (0, "hello\n"), said.stderr
     assert "cloned" in said.stderr
@@ -141,7 +139,9 @@ def test_a_folder_that_is_not_there_or_not_to_be_written(
 
 @pytest.mark.long
 @pytest.mark.parametrize("home", ["/nonexistent", "/proc", "/dev/null"])
-def test_no_folder_for_a_cache(home: str, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_cache_folder_gets_a_boot_or_a_hint(
+    home: str, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An unprivileged user has no home, and names no other folder."""
     monkeypatch.delenv("MICROVM_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)

@@ -119,7 +119,7 @@ _long = partial(pytest.param, marks=pytest.mark.long)
     ("work", "every"),
     [(_run, 3), _long(_run, 1), _long(_write, 1), _long(_checkpoint, 1), _long(_fork, 3)],
 )
-def test_what_a_machine_does(
+def test_cancelled_operation_leaves_nothing(
     work: Callable[[MicroVM | None], Awaitable[object]],
     every: int,
     scene: Scene,
@@ -133,7 +133,7 @@ def test_what_a_machine_does(
 
 
 @pytest.mark.parametrize(("options", "every"), [({}, 40), _long({}, 1), _long({"cold": True}, 4)])
-def test_a_machine(
+def test_cancelled_start_leaves_nothing(
     options: dict[str, bool], every: int, scene: Scene, cache: Path, temporary: Path
 ) -> None:
     async def work(_: MicroVM | None) -> None:
@@ -147,7 +147,7 @@ def test_a_machine(
 
 
 @pytest.mark.long
-def test_a_template_that_is_made(
+def test_cancelled_template_leaves_nothing(
     scene: Scene, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each time with another configuration, which has no template yet."""

@@ -73,7 +73,7 @@ def _warning(_: Path, __: ExitStack) -> None:
         (_warning, "a warning is left"),
     ],
 )
-async def test_what_is_left_is_found(
+async def test_leftovers_are_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     leave: Callable[[Path, ExitStack], None],

@@ -111,7 +111,7 @@ def _cheap_or_long() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("state", "name"), [*_cheap_or_long()])
-def test_a_signal(
+def test_signal_to_the_controller_ends_qemu(
     state: str,
     name: str,
     image: Image,
@@ -135,7 +135,7 @@ def _states(*cheap: str) -> pytest.MarkDecorator:
 
 @_states("cloning")
 @pytest.mark.parametrize("act", ["multiprocessed", pytest.param("SIGPIPE", marks=pytest.mark.long)])
-def test_what_does_it_no_harm(
+def test_harmless_acts_keep_the_machine(
     act: str,
     state: str,
     image: Image,
@@ -155,7 +155,7 @@ def test_what_does_it_no_harm(
 
 
 @_states()
-def test_a_child_that_stays_keeps_no_machine(
+def test_forked_child_does_not_keep_the_machine(
     state: str, image: Image, cache: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = set(children(os.getpid()))
@@ -173,7 +173,7 @@ def test_a_child_that_stays_keeps_no_machine(
 
 @pytest.mark.long
 @pytest.mark.parametrize(("act", "state"), [("executed", "idle"), ("daemonised", "idle")])
-def test_a_machine_whose_controller_is_another_now(
+def test_machine_ends_if_its_controller_is_replaced(
     act: str,
     state: str,
     image: Image,

@@ -18,7 +18,9 @@ CHEAP = [("template", 12), ("snapshot", 24), ("image", 90), ("load", 3), ("scrat
     ("operation", "step"),
     [*CHEAP, *(pytest.param(name, 1, marks=pytest.mark.long) for name in OPERATIONS)],
 )
-def test_a_failing_disk(operation: str, step: int, faulty: dict[str, str], tmp_path: Path) -> None:
+def test_disk_failure_at_each_step_is_handled(
+    operation: str, step: int, faulty: dict[str, str], tmp_path: Path
+) -> None:
     worker = [sys.executable, "-m", "tests.faults.disk", str(tmp_path), operation, str(step)]
     done = subprocess.run(worker, env=faulty, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,7 +8,7 @@ from .matrix import MATRIX, cells
 from .state import STATES
 
 
-def test_the_page_has_the_tables() -> None:
+def test_page_has_the_tables_of_faults() -> None:
     page = PAGE.read_text()
     assert STATES_HEAD in page
     assert HEAD in page

@@ -37,7 +37,7 @@ def _marked(cell: Cell) -> object:
 
 
 @pytest.mark.parametrize("cell", [_marked(cell) for cell in cells()])
-async def test_a_fault(
+async def test_fault_has_the_expected_result(
     cell: Cell,
     scene: Scene,
     templates: Path,

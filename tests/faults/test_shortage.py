@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.ordinary import as_user
+from tests.support.process_settings import soft_limit
 from tests.support.processes import open_files
 
 from microvm import MicroVM, MicroVMError
@@ -32,14 +33,10 @@ _long = partial(pytest.param, marks=pytest.mark.long)
 @contextmanager
 def descriptors(number: int) -> Iterator[None]:
     """Limit this process to this number of additional descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = open_files()
     free = (each for each in count() if each not in taken)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, number, None)), hard))
-    try:
+    with soft_limit(resource.RLIMIT_NOFILE, next(islice(free, number, None))):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def _works(do: Callable[[], Awaitable[object]], number: int) -> bool:
@@ -93,7 +90,7 @@ async def _fork(machine: MicroVM) -> None:
 
 @pytest.mark.deadline(600)
 @pytest.mark.parametrize("do", [_run, _long(_checkpoint), _long(_fork)])
-async def test_few_descriptors_for_what_a_machine_does(
+async def test_operations_fail_cleanly_with_few_descriptors(
     do: Callable[[MicroVM], Awaitable[object]], scene: Scene, cache: Path, temporary: Path
 ) -> None:
     async with scene.machine() as machine:

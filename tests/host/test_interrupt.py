@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 
-import pexpect
 import pytest
+from tests.support.ctrl_c import check_ctrl_c_ends_a_shell_loop
 
 # The handler of `__main__` is tested here, in place of the others.
 SCRIPT = """
@@ -55,13 +55,4 @@ def test_process_dies_of_sigint_after_its_clean_up(
 
 
 def test_a_ctrl_c_also_ends_the_loop_of_the_shell() -> None:
-    loop = 'for each in 1 2; do "$@"; done; echo over'
-    arguments = ["-c", loop, "-", sys.executable, "-c", SCRIPT, "0", "130", "0"]
-    with pexpect.spawn("bash", arguments, timeout=60) as shell:
-        shell.expect(b"begun")
-        shell.sendcontrol("c")
-        shell.expect(pexpect.EOF)
-        assert b"over" not in shell.before
-        assert b"begun" not in shell.before
-        shell.wait()
-        assert shell.signalstatus == signal.SIGINT
+    check_ctrl_c_ends_a_shell_loop([sys.executable, "-c", SCRIPT, "0", "130", "0"])

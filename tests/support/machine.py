@@ -11,6 +11,13 @@ from microvm.qemu.launch import launch
 from microvm.qemu.process import Qemu
 
 
+def config_of(image: Image) -> QemuConfig:
+    """Return the configuration of a machine with the default options, under TCG."""
+    bus, arch = image.manifest.bus, image.manifest.arch
+    config = QemuConfig(kernel=image.kernel, initramfs=image.initramfs, bus=bus, accel="tcg")
+    return config._replace(arch=arch)
+
+
 class Machine:
     """A booted guest whose daemon has received no hello.
 
@@ -27,16 +34,8 @@ class Machine:
     def __init__(self, image: Image) -> None:
         self._loop = asyncio.new_event_loop()
         self._console = Console(None)
-        config = QemuConfig(
-            kernel=image.kernel,
-            initramfs=image.initramfs,
-            bus=image.manifest.bus,
-            accel="tcg",
-            arch=image.manifest.arch,
-        )
-        self._qemu = self._loop.run_until_complete(
-            Qemu.start(launch(config), console=self._console)
-        )
+        starting = Qemu.start(launch(config_of(image)), console=self._console)
+        self._qemu = self._loop.run_until_complete(starting)
         self.stream = self._qemu.take_port()
         self.stream.setblocking(True)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,12 +14,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from pytest_asyncio import is_async_test
+from tests.support.changed_image import changed_image
 from tests.support.machine import Machine
 
 from microvm import MicroVM, arches
 from microvm import cache as caches
 from microvm.errors import ImageError
-from microvm.images import Image
+from microvm.images import INITRAMFS, Image
 from microvm.machine.commands import CommandMethods
 from microvm.progress import LineReporter
 from microvm.qemu import launcher
@@ -31,8 +29,12 @@ from microvm_image.kernel import small
 
 DEADLINE = 120.0
 LONG_DEADLINE = 3000.0
-DRIFT = 0.050
-MINUTE = 60.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _default_image(image: Image) -> Image:
+    """The default image, which all tests of this folder need, and which is built before them."""
+    return image
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +49,8 @@ def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache for one test that contains only the launcher. The image is in another cache."""
-    del image
     programs = tmp_path / "cache" / "programs"
     programs.mkdir(parents=True)
     shutil.copy2(launcher.find(), programs)
@@ -58,13 +59,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path
 
 
 @pytest.fixture(scope="module")
-def copied_cache(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def copied_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache of a module's own, with the downloads, images and programs of the shared cache.
 
     The module's tests may expect that no other process adds to this cache, and that all that they
     leave in it is removed.
     """
-    del image
     own = tmp_path_factory.mktemp("own") / "cache"
     caches.make(own)
     for name in ("defaults", "downloads", "images", "kernels", "programs"):
@@ -79,15 +79,8 @@ def copied_cache(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def unbootable(image: Image, tmp_path: Path) -> Path:
     """An image with a valid manifest whose initramfs consists of zeros, so it cannot boot."""
-    broken = tmp_path / "broken"
-    shutil.copytree(image.path, broken)
-    nothing = bytes(image.manifest.initramfs_size)
-    (broken / "initramfs.cpio").chmod(0o644)
-    (broken / "initramfs.cpio").write_bytes(nothing)
-    digest = hashlib.sha256(nothing).hexdigest()
-    manifest = image.manifest._replace(initramfs_sha256=digest)
-    (broken / "manifest.json").write_text(manifest.json())
-    return broken
+    zeros = bytes(image.manifest.initramfs_size)
+    return changed_image(image, tmp_path / "broken", {INITRAMFS: zeros}).path
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -202,34 +195,12 @@ async def kill(vm: MicroVM, words: str) -> None:
     await vm.run(["kill", "-9", *pids], check=True)
 
 
-async def drift(vm: MicroVM) -> float:
-    """Return by how much the guest's clock drifts from the host's clock in a minute, in seconds."""
-
-    async def offset() -> float:
-        """Return the guest's clock minus the host's clock.
-
-        The fastest answer is the most accurate.
-        """
-        samples = []
-        for _ in range(20):
-            before = time.monotonic()
-            status = await vm.status()
-            after = time.monotonic()
-            samples.append((after - before, status.now_ns / 1e9 - (before + after) / 2))
-        return min(samples)[1]
-
-    first = await offset()
-    await asyncio.sleep(MINUTE)
-    return await offset() - first
-
-
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="session")
-def microvm(image: Image) -> Command:
+def microvm() -> Command:
     """Return a function that runs the command `microvm` and captures its output."""
-    del image
 
     def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         settings: dict[str, object] = {"capture_output": True, "timeout": DEADLINE, **options}

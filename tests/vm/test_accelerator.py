@@ -48,7 +48,7 @@ async def _start(image: Image, requested: str = "auto") -> tuple[str, list[str]]
         return vm.accel, told
 
 
-async def test_what_works_is_remembered_and_what_works_again_too(
+async def test_kvm_that_works_is_remembered_also_after_a_failure(
     image: Image, probes: ProbeCache, misbehave: Misbehave
 ) -> None:
     misbehave(WORKS)
@@ -61,7 +61,7 @@ async def test_what_works_is_remembered_and_what_works_again_too(
     assert await _start(image) == ("kvm", [])
 
 
-async def test_what_is_broken_is_said_once_and_tried_again_after_a_day(
+async def test_broken_kvm_is_reported_once_and_retried_after_a_day(
     image: Image, probes: ProbeCache, misbehave: Misbehave
 ) -> None:
     misbehave(NOT.format("kill -ABRT $$"))
@@ -75,7 +75,7 @@ async def test_what_is_broken_is_said_once_and_tried_again_after_a_day(
 
 
 @pytest.mark.parametrize("end", ["kill -KILL $$", "kill -STOP $$", "ulimit -v 100000"])
-async def test_what_somebody_did_to_a_qemu_says_nothing_about_kvm(
+async def test_killed_stopped_or_limited_qemu_is_no_failure_of_kvm(
     image: Image, probes: ProbeCache, misbehave: Misbehave, end: str
 ) -> None:
     misbehave(NOT.format(end) + WORKS)
@@ -85,7 +85,7 @@ async def test_what_somebody_did_to_a_qemu_says_nothing_about_kvm(
     assert probes.recall() is None
 
 
-async def test_what_did_work_and_does_no_more_is_found_out(
+async def test_kvm_that_has_stopped_working_is_noticed(
     image: Image, probes: ProbeCache, misbehave: Misbehave
 ) -> None:
     probes.remember(works=True)
@@ -97,7 +97,7 @@ async def test_what_did_work_and_does_no_more_is_found_out(
     assert line.startswith("KVM refuses to run a machine")
 
 
-async def test_what_is_there_and_may_not_be_used_is_said_once(
+async def test_forbidden_kvm_device_is_reported_once(
     image: Image, probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failure = kvm_failure.FORBIDDEN

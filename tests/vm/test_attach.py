@@ -104,7 +104,7 @@ def descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
 
 
-async def test_both_streams_come_byte_for_byte_up_to_the_end(there: AttachedVM) -> None:
+async def test_both_streams_arrive_unchanged_and_complete(there: AttachedVM) -> None:
     script = "head -c 1000000 /dev/urandom >/tmp/x; cat /tmp/x; cat /tmp/x >&2; sha256sum </tmp/x"
     done = await there.run(["sh", "-c", script])
     data, digest = done.stdout[:1_000_000], done.stdout[1_000_000:].split()[0].decode()
@@ -116,7 +116,7 @@ async def test_both_streams_come_byte_for_byte_up_to_the_end(there: AttachedVM) 
         await there.run(["false"], check=True)
 
 
-async def test_a_reader_that_stops_holds_the_command(there: AttachedVM) -> None:
+async def test_a_command_waits_for_a_reader_that_stops(there: AttachedVM) -> None:
     command = ["dd", "if=/dev/zero", "bs=64k", "count=80"]
     async with await there.exec(command) as process:
         while len(process.stdout._buffer) < WINDOW:  # noqa: ASYNC110 - nothing sets an event
@@ -127,7 +127,7 @@ async def test_a_reader_that_stops_holds_the_command(there: AttachedVM) -> None:
         assert await process.wait() == 0
 
 
-async def test_input_goes_in_up_to_its_end(there: AttachedVM) -> None:
+async def test_all_input_reaches_the_command(there: AttachedVM) -> None:
     data = os.urandom(MIB)
     assert (await there.run(["cat"], input=data)).stdout == data
     async with await there.exec(["cat"], stdin=PIPE) as process:
@@ -145,7 +145,7 @@ async def test_input_goes_in_up_to_its_end(there: AttachedVM) -> None:
             await p.stdin.drain()
 
 
-async def test_a_terminal_has_its_size_and_its_signals(there: AttachedVM) -> None:
+async def test_terminal_gets_its_size_and_sends_signals(there: AttachedVM) -> None:
     script = "stty size; trap 'stty size; exit 7' WINCH; echo ready; while :; do sleep 0.1; done"
     async with await there.exec(["sh", "-c", script], tty=(30, 90)) as process:
         assert await process.stdout.readline() == b"30 90\r\n"
@@ -155,7 +155,7 @@ async def test_a_terminal_has_its_size_and_its_signals(there: AttachedVM) -> Non
         assert await process.wait() == 7
 
 
-async def test_errors_are_what_they_would_be_here(there: AttachedVM) -> None:
+async def test_errors_are_those_of_an_own_machine(there: AttachedVM) -> None:
     for timeout in (0.2, 1.0, 20.0):
         with pytest.raises(ExecTimeout, match=f"sh: timed out after {timeout:g} s") as late:
             await there.run(LOUD, timeout=timeout, text=True)
@@ -183,7 +183,7 @@ async def test_errors_are_what_they_would_be_here(there: AttachedVM) -> None:
     assert (await there.run(["true"])).returncode == 0
 
 
-async def test_options_arrive_as_they_are(there: AttachedVM) -> None:
+async def test_options_reach_the_command_unchanged(there: AttachedVM) -> None:
     argv: list[str | bytes] = ["sh", "-c"]
     argv += ['printf "%s\\n" "$ODD" "$(pwd)" "$(id -un)" "$1"', "sh", b"\xfe"]
     env = {b"ODD": b"\xff\n"}
@@ -205,7 +205,7 @@ async def test_one_command_runs_at_a_time_and_others_may_wait(there: AttachedVM,
         assert (await waiting).stdout == b"at last\n"
 
 
-async def test_what_is_cancelled_or_dropped_is_killed(there: AttachedVM) -> None:
+async def test_cancelled_or_dropped_command_is_killed(there: AttachedVM) -> None:
     running = asyncio.create_task(there.run(["sleep", "601"]))
     async with asyncio.timeout(60):
         while not there._remote._commands:  # noqa: ASYNC110 - nothing sets an event
@@ -235,12 +235,12 @@ async def test_detaching_keeps_the_machine_and_ends_own_commands(
     assert (await there.run(["true"])).returncode == 0
 
 
-async def test_one_that_is_not_there_is_an_error_with_the_next_step(name: str) -> None:
+async def test_missing_machine_is_an_error_with_a_next_step(name: str) -> None:
     with pytest.raises(MicroVMError, match=r"there is no machine none .*`microvm ps`"):
         MicroVM.attach("none")
 
 
-async def test_files_are_as_those_of_a_machine_of_ours(there: AttachedVM, tmp_path: Path) -> None:
+async def test_files_work_as_with_an_own_machine(there: AttachedVM, tmp_path: Path) -> None:
     (tmp_path / "tree/inner").mkdir(parents=True)
     (tmp_path / "tree/inner/large").write_bytes(os.urandom(3 * MIB + 5))
     await there.put(tmp_path / "tree", "/srv/")
@@ -259,7 +259,7 @@ async def test_files_are_as_those_of_a_machine_of_ours(there: AttachedVM, tmp_pa
     await there.run(["rm", "-rf", "/srv/tree", "/root/x"], check=True)
 
 
-async def test_a_checkpoint_without_a_name_is_forked_from_here(there: AttachedVM) -> None:
+async def test_unnamed_checkpoint_of_a_named_machine_can_be_forked(there: AttachedVM) -> None:
     await there.write_file("/tmp/before", "x")
     async with await there.fork(2) as forks:
         await there.run(["rm", "/tmp/before"], check=True)
@@ -268,7 +268,7 @@ async def test_a_checkpoint_without_a_name_is_forked_from_here(there: AttachedVM
         assert {type(fork) for fork in forks} == {MicroVM}
 
 
-async def test_a_machine_that_ends_under_its_user_says_why(own: str) -> None:
+async def test_user_of_a_machine_that_ends_gets_the_reason(own: str) -> None:
     async with MicroVM.attach(own) as vm, MicroVM.attach(own) as other:
         async with await vm.exec(["sh", "-c", "echo up; sleep 600"]) as process:
             assert await process.stdout.readline() == b"up\n"
@@ -284,7 +284,7 @@ async def test_a_machine_that_ends_under_its_user_says_why(own: str) -> None:
             await vm.run(["true"])
 
 
-async def test_a_guest_that_dies_says_why_whenever_it_is_asked(own: str) -> None:
+async def test_reason_of_a_dead_guest_can_be_read_at_any_time(own: str) -> None:
     async with MicroVM.attach(own) as vm:
         with pytest.raises(GuestDied, match="the guest rebooted"):
             await vm.run(["sh", "-c", "echo b >/proc/sysrq-trigger; sleep 600"])
@@ -294,7 +294,7 @@ async def test_a_guest_that_dies_says_why_whenever_it_is_asked(own: str) -> None
         await vm.stop()
 
 
-async def test_a_supervisor_that_is_killed_is_a_machine_that_is_gone(own: str) -> None:
+async def test_machine_of_a_killed_supervisor_is_gone(own: str) -> None:
     async with (
         MicroVM.attach(own) as vm,
         await vm.exec(["sh", "-c", "echo up; sleep 600"]) as process,
@@ -307,7 +307,7 @@ async def test_a_supervisor_that_is_killed_is_a_machine_that_is_gone(own: str) -
         MicroVM.attach(own)
 
 
-async def test_another_machine_of_its_name_is_not_it(own: str, microvm: Command) -> None:
+async def test_a_new_machine_of_the_same_name_is_not_used(own: str, microvm: Command) -> None:
     async with MicroVM.attach(own) as vm:
         assert microvm("stop", own).returncode == 0
         assert microvm("start", own, "--accel=tcg").returncode == 0
@@ -318,7 +318,7 @@ async def test_another_machine_of_its_name_is_not_it(own: str, microvm: Command)
         assert (await another.run(["true"])).returncode == 0
 
 
-def test_what_a_loop_leaves_running_ends_with_it(name: str) -> None:
+def test_commands_end_with_the_loop_that_started_them(name: str) -> None:
     kept = []
 
     async def leave() -> None:
@@ -346,7 +346,7 @@ def test_a_copy_that_is_killed_leaves_nothing_in_the_machine(name: str) -> None:
         vm.run(["rmdir", "/var/half"], check=True)
 
 
-def test_any_number_of_threads_wait_for_their_turns(name: str) -> None:
+def test_threads_wait_for_their_turns(name: str) -> None:
     def use(number: int) -> list[bytes]:
         with sync.MicroVM.attach(name, wait=True) as vm:
             return [vm.run(["echo", f"{number}.{each}"]).stdout for each in range(3)]
@@ -356,7 +356,7 @@ def test_any_number_of_threads_wait_for_their_turns(name: str) -> None:
     assert outputs == [[b"%d.%d\n" % (number, each) for each in range(3)] for number in range(4)]
 
 
-def test_without_async_it_is_the_same(name: str) -> None:
+def test_sync_api_attaches_too(name: str) -> None:
     gc.collect()
     before = descriptors()
     with sync.MicroVM.attach(name) as vm:
@@ -374,7 +374,7 @@ def test_without_async_it_is_the_same(name: str) -> None:
     assert descriptors() == before
 
 
-def test_it_works_in_uvloop(name: str) -> None:
+def test_attaching_works_in_uvloop(name: str) -> None:
     async def use() -> None:
         async with MicroVM.attach(name) as vm:
             assert (await vm.run(["cat"], input=bytes(MIB))).stdout == bytes(MIB)
@@ -413,7 +413,7 @@ def test_files_are_copied_by_the_command(name: str, microvm: Command, tmp_path: 
     assert (tmp_path / "again/in/a").read_text() == "content"
 
 
-def test_a_copy_goes_where_commands_of_its_user_run(
+def test_copies_are_relative_to_the_folder_of_the_user(
     name: str, microvm: Command, tmp_path: Path
 ) -> None:
     script = tmp_path / "x.sh"
@@ -441,7 +441,7 @@ def test_a_copy_goes_where_commands_of_its_user_run(
         (["a", "none:b"], b"there is no machine none"),
     ],
 )
-def test_a_copy_that_cannot_be_says_why(
+def test_a_copy_that_fails_reports_the_reason(
     name: str, microvm: Command, arguments: list[str], why: bytes
 ) -> None:
     failed = microvm("cp", *arguments, stdin=None)
@@ -459,13 +459,13 @@ def test_a_copy_that_cannot_be_says_why(
         (["--owner", "0", "x:a", "b"], "files copied out of it are yours"),
     ],
 )
-def test_a_copy_that_makes_no_sense_is_refused(arguments: list[str], why: str) -> None:
+def test_senseless_copies_are_refused(arguments: list[str], why: str) -> None:
     refused = CliRunner().invoke(cp, arguments)
     assert refused.exit_code == 2
     assert why in " ".join(refused.output.split())
 
 
-def test_a_checkpoint_has_a_name_and_machines_start_from_it(name: str, microvm: Command) -> None:
+def test_machines_start_from_a_named_checkpoint(name: str, microvm: Command) -> None:
     snapshot = "attach-test"
     with sync.MicroVM.attach(name) as vm:
         vm.write_file("/tmp/kept", "x")

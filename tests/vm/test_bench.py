@@ -93,7 +93,7 @@ def test_worst_is_longest_time_and_lowest_rate(everything: dict[str, bytes]) -> 
     assert values["exec_ms"]["median"] <= values["exec_ms"]["p95"] <= values["exec_ms"]["p99"]
 
 
-def test_steps_of_a_boot_add_up(everything: dict[str, bytes]) -> None:
+def test_times_of_the_steps_of_a_boot_add_up(everything: dict[str, bytes]) -> None:
     values = json.loads(everything["json"])
     parts = values["boot_ms"]
     assert set(parts) == {*boot.PARTS, "total"}
@@ -151,7 +151,7 @@ while read n </run/question; do echo $((n * n)) >/run/answer; done
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="no matplotlib")
-def test_the_plot_is_a_picture(everything: dict[str, bytes]) -> None:
+def test_plot_is_a_png_image(everything: dict[str, bytes]) -> None:
     assert everything["plot"].startswith(b"\x89PNG")
 
 
@@ -170,7 +170,7 @@ def test_saved_report_is_drawn_identically(everything: dict[str, bytes], tmp_pat
     assert f"ready: {figures.formatted(samples['cold_ready_ms'][0])} ms".encode() in one
 
 
-def test_the_documents_table_comes_from_the_json(
+def test_table_of_the_document_is_made_from_the_json(
     everything: dict[str, bytes], tmp_path: Path
 ) -> None:
     file = tmp_path / "figures.json"
@@ -265,7 +265,9 @@ def test_kernel_and_image_together_are_refused(microvm: Command) -> None:
     assert b"--kernel" in result.stderr
 
 
-async def test_baseline_reports_why_it_does_not_start(image: Image, tmp_path: Path) -> None:
+async def test_baseline_that_does_not_start_reports_the_reason(
+    image: Image, tmp_path: Path
+) -> None:
     nothing = tmp_path / "kernel"
     nothing.write_bytes(b"no kernel")
     broken = Image(tmp_path, image.manifest)

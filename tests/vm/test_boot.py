@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
-import shutil
 from pathlib import Path
 
 import pytest
+from tests.support.changed_image import changed_image
 from tests.vm.conftest import Misbehave
 
 from microvm import MicroVM, cpio
 from microvm.cpio import CpioEntry
-from microvm.images import INITRAMFS, MANIFEST, Image
+from microvm.images import INITRAMFS, Image
 from microvm.options import MachineOptions
 from microvm_image.build import build
 
@@ -30,18 +29,11 @@ done
 @pytest.fixture
 def damaged(image: Image, tmp_path: Path) -> Path:
     """An image with a file in place of a folder, and with an invalid kernel module."""
-    path = tmp_path / "damaged"
-    shutil.copytree(image.path, path)
     second = io.BytesIO()  # the kernel unpacks several archives in sequence
     files = [CpioEntry.file(name, b"nothing") for name in ("run", "lib/modules/0.ko")]
     cpio.write([CpioEntry.folder("lib/modules"), *files], second)
-    archive = (path / INITRAMFS).read_bytes() + second.getvalue()
-    (path / INITRAMFS).chmod(0o644)
-    (path / INITRAMFS).write_bytes(archive)
-    digest = hashlib.sha256(archive).hexdigest()
-    manifest = image.manifest._replace(initramfs_size=len(archive), initramfs_sha256=digest)
-    (path / MANIFEST).write_text(manifest.json())
-    return path
+    archive = image.initramfs.read_bytes() + second.getvalue()
+    return changed_image(image, tmp_path / "damaged", {INITRAMFS: archive}).path
 
 
 def said(console: Path) -> list[str]:
@@ -50,7 +42,7 @@ def said(console: Path) -> list[str]:
     return [line for line in lines if line.startswith(("init: ", "sandboxd: "))]
 
 
-async def test_a_guest_that_lacks_something_says_so_once_and_serves(
+async def test_a_failed_part_of_the_boot_is_reported_once(
     image: Image, damaged: Path, misbehave: Misbehave, tmp_path: Path
 ) -> None:
     misbehave(NO_LIMIT_OF_PROCESSES)
@@ -70,7 +62,7 @@ async def test_a_guest_that_lacks_something_says_so_once_and_serves(
     ]
 
 
-async def test_a_guest_that_has_all_says_nothing(image: Image, tmp_path: Path) -> None:
+async def test_a_complete_boot_reports_nothing(image: Image, tmp_path: Path) -> None:
     console = tmp_path / "console"
     async with MicroVM(image, cold=True, console=console) as vm:
         await vm.run(["true"])
@@ -78,6 +70,6 @@ async def test_a_guest_that_has_all_says_nothing(image: Image, tmp_path: Path) -
 
 
 @pytest.mark.long
-async def test_nor_does_one_with_the_kernel_of_the_distribution(tmp_path: Path) -> None:
+async def test_a_boot_of_the_distributions_kernel_reports_nothing(tmp_path: Path) -> None:
     image = build(kernel="debian", output=tmp_path / "image")
-    await test_a_guest_that_has_all_says_nothing(image, tmp_path)
+    await test_a_complete_boot_reports_nothing(image, tmp_path)

@@ -53,9 +53,8 @@ def fresh() -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def lower(image: Image) -> bytes:
+def lower() -> bytes:
     """A layer with the root file system of the default image, and files for whiteouts."""
-    del image
     out = io.BytesIO()
     with rootfs.find(arches.find(), None, None, NullReporter()).tree() as tree:
         tree.write_tar(out)
@@ -75,7 +74,7 @@ async def looks_merged(image: Image) -> None:
         assert (seen.stdout, seen.returncode) == (b"hello\n/srv\nupper\n", 1)
 
 
-async def test_an_oci_layout_with_whiteouts(layout: Path) -> None:
+async def test_oci_layout_with_whiteouts_can_be_built(layout: Path) -> None:
     image = build(Recipe(source=str(layout)))
     await looks_merged(image)
 
@@ -88,7 +87,7 @@ for name in "$(hostname)" localhost; do getent hosts $name; ping -c 1 $name >&2;
 
 
 @pytest.mark.parametrize("source", ["default", "layout", "archive"])
-async def test_a_guest_resolves_its_own_name(
+async def test_guest_resolves_its_own_host_name(
     image: Image, layout: Path, tmp_path: Path, source: str
 ) -> None:
     """The host name and hosts file of the image must not matter."""
@@ -114,7 +113,9 @@ async def test_a_guest_resolves_its_own_name(
         assert ("10.9.8.7 db\n" in hosts) == (source == "archive")
 
 
-async def test_what_docker_saves(layout: Path, tmp_path: Path, microvm: Command) -> None:
+async def test_archive_of_docker_save_can_be_built(
+    layout: Path, tmp_path: Path, microvm: Command
+) -> None:
     saved = tmp_path / "saved.tar"
     oci.run("skopeo", "copy", f"oci:{layout}:latest", f"docker-archive:{saved}:app:1")
     with saved.open("rb") as stream:
@@ -133,7 +134,7 @@ def registry(layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield address
 
 
-async def test_a_registry(registry: str) -> None:
+async def test_image_of_a_registry_can_be_built(registry: str) -> None:
     image = build(Recipe(source=f"docker://{registry}/app:1"))
     assert "@sha256:" in image.manifest.source
     await looks_merged(image)
@@ -147,7 +148,7 @@ def alone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_nothing_but_one_static_program(alone: Path) -> None:
+async def test_image_with_only_a_static_program(alone: Path) -> None:
     steps = (AddStep(Path("alone"), "/bin/alone"),)
     recipe = Recipe(source="scratch", steps=steps, cmd=("alone",), folder=alone)
     async with MicroVM(build(recipe)) as vm:
@@ -167,8 +168,7 @@ def machine(limit: int = Limits().unpacked) -> StepRunner:
 
 
 @pytest.mark.deadline(600)
-async def test_debian_has_python(image: Image) -> None:
-    del image
+async def test_debian_has_python() -> None:
     async with MicroVM(build(PYTHON)) as vm:
         script = "import sys, json; print(json.dumps(sys.version_info[:2]))"
         assert (await vm.run(["python3", "-c", script])).stdout == b"[3, 13]\n"
@@ -207,9 +207,7 @@ async def test_pip_installs_wheels_that_were_added(
     assert done.stdout == b"42 /usr/local/lib/python3.13/dist-packages/demo.py\n", done.stderr
 
 
-def test_a_step_whose_machine_is_killed_as_it_boots_has_another(
-    image: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_boot_of_a_step_is_repeated(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     KilledStarts(monkeypatch, starter, 1)
     shown = list[str]()
     with io.BytesIO() as layer:
@@ -218,8 +216,7 @@ def test_a_step_whose_machine_is_killed_as_it_boots_has_another(
     assert "said" in shown[1:]
 
 
-async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -> None:
-    del image
+async def test_changes_of_a_step_are_in_the_image() -> None:
     made = build(
         Recipe(
             steps=(
@@ -245,8 +242,7 @@ async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -
         assert (await vm.run(["test", "-e", "/etc/motd"])).returncode == 1
 
 
-def test_more_than_the_limit_is_refused_at_once(image: Image) -> None:
-    del image
+def test_changes_above_the_limit_are_refused_at_once() -> None:
     with pytest.raises(ImageError, match="pack exited with status 1") as caught:
         build(Recipe(steps=(run("truncate -s 200G /huge"),)), run=machine())
     assert caught.value.detail == "pack: write huge: with it, there is more than the limit"
@@ -266,10 +262,7 @@ class Lines(NullReporter):
         self.lines.append(text)
 
 
-def test_it_is_shown_how_much_a_step_has_changed(
-    image: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del image
+def test_size_of_the_changes_of_a_step_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_runner, "_SHOWN_EVERY", 1 << 20)
     report = Lines()
     recipe = Recipe(steps=(run(f"echo {uuid.uuid4()} >/id; truncate -s 2500K /file"),))
@@ -278,10 +271,7 @@ def test_it_is_shown_how_much_a_step_has_changed(
     assert [line for line in report.lines if what in line] == [f"1 {what}", f"2 {what}"]
 
 
-def test_why_nothing_is_packed_is_said_in_words(
-    image: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del image
+def test_reason_for_refused_packing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_runner, "PACK", (programs.PACK[0], ["pack", "/nowhere"]))
     with pytest.raises(ImageError) as caught:
         build(Recipe(steps=(run(f"echo {uuid.uuid4()}"),)), run=machine())
@@ -304,9 +294,7 @@ def test_a_failing_command_ends_the_build(microvm: Command, tmp_path: Path) -> N
     assert b"No space left on device" in full.stderr
 
 
-def test_a_signal_ends_a_step_and_leaves_nothing(image: Image, tmp_path: Path) -> None:
-    del image
-
+def test_a_signal_ends_a_step_and_leaves_nothing(tmp_path: Path) -> None:
     def there() -> set[Path]:
         return {path for name in ("images", "layers") for path in cache.folder(name).iterdir()}
 
@@ -332,10 +320,7 @@ def _children(parent: int) -> list[str]:
     return [child for task in tasks for child in (task / "children").read_text().split()]
 
 
-async def test_what_is_warmed_up_is_there_in_every_start(
-    image: Image, fresh: tuple[str, str]
-) -> None:
-    del image
+async def test_warmed_up_state_is_in_every_start(fresh: tuple[str, str]) -> None:
     count = shell('echo "$A" >>/root/warmed')
     warm = (count, ("false",), ("nothing",), count)
     made = build(Recipe(warm=warm, env=("A=b", fresh[1])))
@@ -354,10 +339,9 @@ async def test_what_is_warmed_up_is_there_in_every_start(
 
 
 @pytest.mark.deadline(600)
-async def test_a_ready_made_image_is_built_once_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, registry: str, image: Image
+async def test_named_ready_made_image_is_built_once(
+    monkeypatch: pytest.MonkeyPatch, registry: str
 ) -> None:
-    del image
     for name, source, says in (
         ("ready", "127.0.0.1:9/nothing", "image ready: from packages of debian:trixie, as docker:"),
         ("there", f"{registry}/app:1", f"image there: from docker://{registry}/app:1@sha256:"),
@@ -377,7 +361,7 @@ async def test_a_ready_made_image_is_built_once_by_its_name(
         assert said == []
 
 
-def test_who_misses_a_command_is_told_which_image_has_it(microvm: Command) -> None:
+def test_error_of_a_missing_command_names_an_image_with_it(microvm: Command) -> None:
     done = microvm("run", "--", "python3", "-c", "1")
     assert done.returncode == 127
     assert b"python3: not found in the guest's PATH (the image python has it: " in done.stderr

@@ -71,7 +71,7 @@ def hello(image: Image | Path, *, user: bool = False) -> str:
     return done.stderr
 
 
-def test_a_copy_of_a_cache_is_as_warm(image: Image, cache: Path) -> None:
+def test_templates_of_a_copied_cache_are_used(image: Image, cache: Path) -> None:
     before = [path.stat().st_ino for path in (cache / "templates").rglob("ram")]
     for _ in range(2):
         said = hello(image)
@@ -80,7 +80,7 @@ def test_a_copy_of_a_cache_is_as_warm(image: Image, cache: Path) -> None:
     assert [path.stat().st_ino for path in (cache / "templates").rglob("ram")] == before
 
 
-def test_who_cannot_write_a_cache_uses_what_is_in_it(image: Image, shared: Path) -> None:
+def test_read_only_cache_is_used(image: Image, shared: Path) -> None:
     with read_only(shared):
         said = hello(image, user=True)
         assert "cloned" in said
@@ -97,7 +97,7 @@ def test_read_only_cache_without_template_means_a_boot(image: Image, shared: Pat
     assert not (shared / "templates").exists()
 
 
-def test_a_template_that_is_damaged_and_cannot_be_made_anew(image: Image, shared: Path) -> None:
+def test_damaged_template_in_a_read_only_cache(image: Image, shared: Path) -> None:
     (ram,) = (shared / "templates").rglob("ram")
     ram.chmod(0o600)
     with ram.open("r+b") as file:
@@ -140,7 +140,7 @@ def readable(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])
-def test_nobody_else_reads_a_cache(image: Image, older: Path, mask: int) -> None:
+def test_other_users_cannot_read_a_cache(image: Image, older: Path, mask: int) -> None:
     assert len(readable(older)) == len(list(older.rglob("*")))
     save, script = ["--save", "kept", "-v", "--", "sh", "-c"], "echo secret >/dev/shm/file"
     for words, output in (
@@ -167,7 +167,7 @@ def test_an_image_that_others_can_change_leaves_no_template(
     assert "cloned" in hello(folder)
 
 
-def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> None:
+def test_a_fifo_in_a_template_does_not_block_a_start(image: Image, cache: Path) -> None:
     (path,) = (cache / "templates").rglob("ram")
     path.unlink()
     os.mkfifo(path)
@@ -176,7 +176,7 @@ def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> No
     assert "making it again" not in hello(image)
 
 
-def test_a_start_does_without_the_template_of_one_who_is_stopped(image: Image, cache: Path) -> None:
+def test_template_locked_by_a_stopped_process_is_not_waited_for(image: Image, cache: Path) -> None:
     caches.clear(cache / "templates")
     with subprocess.Popen(
         command(image.name), stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -47,7 +47,7 @@ prefix = f"microvm-{os.stat('/proc/self/ns/pid').st_ino}-"
 left = top / f"{prefix}4194303-0"  # of a process that is gone
 others = [
     top / f"{prefix}{os.getppid()}-0",
-    top / "microvm-1-4194303-0",  # of another pid namespace, where the process may be there
+    top / "microvm-1-4194303-0",  # of another pid namespace, in which it may be alive
 ]
 for each in left, *others:
     each.mkdir()
@@ -87,12 +87,11 @@ print("done")
 
 
 @pytest.fixture(scope="module")
-def python(image: Image) -> Image:
-    del image
+def python() -> Image:
     return build(Recipe(source=readymade.DEBIAN, packages=readymade.IMAGES["python"].packages))
 
 
-async def test_a_group_bounds_what_is_in_it_and_goes_with_it(python: Image) -> None:
+async def test_cgroup_of_a_machine_has_limits_and_is_removed(python: Image) -> None:
     async with MicroVM(python, memory="512M") as vm:
         await vm.put(SOURCE, "/srv/microvm")
         await vm.put(launcher.find(), "/srv/confine")

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,29 +18,21 @@ from typing import Any
 import pytest
 from tests.support.processes import children
 from tests.vm.conftest import DEADLINE, Command, Misbehave
+from tests.vm.test_template import run_arguments, start
 
-from microvm import BootError, MicroVM, QemuError
+from microvm import BootError, QemuError
 from microvm.images import Image
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.launch import find_qemu
 from microvm.start import starter, template, warmup
 from microvm.wire.session import Session
 
-MEMORY = "96M"
-"""The memory of a guest: little, so that its template is saved quickly."""
-
 TO_THE_ERROR = 15.0
 """Maximum number of seconds until a stopped QEMU results in an error."""
 
 
-async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
-    """Start a machine. Return whether it was cloned, and the notices that its user received."""
-    told: list[str] = []
-    settings = {"memory": MEMORY, "accel": "tcg", "notify": told.append, **options}
-    settings.setdefault("confinement", "off")  # so that QEMU can be replaced
-    async with MicroVM(image, **settings) as vm:
-        assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
-        return vm.cloned, told
+async def _start(image: Image) -> tuple[bool, list[str]]:
+    return await start(image, confinement="off")  # so that QEMU can be replaced
 
 
 def _identity(cache: Path) -> tuple[int, int]:
@@ -57,34 +50,42 @@ def _nothing_remembered(cache: Path) -> bool:
     return not list(cache.glob("clone-*"))
 
 
-async def test_a_signal_of_a_limit_to_a_starting_clone(
-    image: Image, cache: Path, misbehave: Misbehave
-) -> None:
+@asynccontextmanager
+async def _kept_template(image: Image, cache: Path) -> AsyncIterator[None]:
+    """Save a template, and check afterwards that the next start clones from the same one."""
     await _start(image)
     before = _identity(cache)
-    misbehave("clones && kill -XFSZ $$")
-    for _ in range(2):
-        cloned, told = await _start(image)
-        assert not cloned
-        (line,) = told
-        assert line.startswith("cannot clone")
-        assert "signal" in line
-        assert line.endswith("; booting instead")
+    yield
     assert _nothing_remembered(cache)
-    misbehave("")
     assert await _start(image) == (True, [])
     assert _identity(cache) == before
+
+
+async def test_signal_of_a_resource_limit_keeps_the_template(
+    image: Image, cache: Path, misbehave: Misbehave
+) -> None:
+    async with _kept_template(image, cache):
+        misbehave("clones && kill -XFSZ $$")
+        for _ in range(2):
+            cloned, (line,) = await _start(image)
+            assert not cloned
+            assert line.startswith("cannot clone")
+            assert "signal" in line
+            assert line.endswith("; booting instead")
+        misbehave("")
 
 
 @pytest.mark.parametrize(
     ("limit", "there"), [("-f 10", True), ("-f 10", False), ("-v 300000", True)]
 )
-async def test_a_limit_of_one_process(image: Image, cache: Path, limit: str, there: bool) -> None:
+async def test_limit_of_one_process_keeps_the_template(
+    image: Image, cache: Path, limit: str, there: bool
+) -> None:
     """A template is kept though neither a clone nor a boot works under this limit."""
     if there:
         await _start(image)
         before = _identity(cache)
-    command = f"ulimit {limit}; exec {sys.executable} -m microvm {' '.join(_arguments(image))}"
+    command = f"ulimit {limit}; exec {sys.executable} -m microvm {' '.join(run_arguments(image))}"
     limited = await asyncio.create_subprocess_exec("sh", "-c", command, stderr=subprocess.PIPE)
     _, said = await limited.communicate()
     if limit == "-f 10":
@@ -97,40 +98,31 @@ async def test_a_limit_of_one_process(image: Image, cache: Path, limit: str, the
         assert _identity(cache) == before
 
 
-async def test_a_clone_that_takes_too_long(
+async def test_clone_beyond_its_time_limit_keeps_the_template(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _start(image)
-    before = _identity(cache)
-    with monkeypatch.context() as impatient:
-        impatient.setattr(starter, "CLONE_TIMEOUT", 0.001)
-        cloned, (line,) = await _start(image)
-    assert not cloned
-    assert "was not ready within 0.001 s; booting instead" in line
-    assert _nothing_remembered(cache)
-    assert await _start(image) == (True, [])
-    assert _identity(cache) == before
+    async with _kept_template(image, cache):
+        with monkeypatch.context() as impatient:
+            impatient.setattr(starter, "CLONE_TIMEOUT", 0.001)
+            cloned, (line,) = await _start(image)
+        assert not cloned
+        assert "was not ready within 0.001 s; booting instead" in line
 
 
-async def test_a_mistake_of_ours(
+async def test_assertion_error_of_the_library_keeps_the_template(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _start(image)
-    before = _identity(cache)
-
     def fail(_: Session) -> None:
         raise AssertionError
 
-    with monkeypatch.context() as mistaken:
-        mistaken.setattr(Session, "next_event", fail)
-        with pytest.raises(BootError):
-            await _start(image)
-    assert _nothing_remembered(cache)
-    assert await _start(image) == (True, [])
-    assert _identity(cache) == before
+    async with _kept_template(image, cache):
+        with monkeypatch.context() as mistaken:
+            mistaken.setattr(Session, "next_event", fail)
+            with pytest.raises(BootError):
+                await _start(image)
 
 
-async def test_a_guest_that_ends_itself_before_it_is_saved(
+async def test_guest_that_reboots_before_it_is_saved(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as rebooting:
@@ -142,7 +134,7 @@ async def test_a_guest_that_ends_itself_before_it_is_saved(
     assert await _start(image) == (True, [])
 
 
-async def test_that_a_qemu_makes_no_clones_is_forgotten_after_a_day(
+async def test_inability_to_clone_is_forgotten_after_a_day(
     image: Image, cache: Path, misbehave: Misbehave
 ) -> None:
     misbehave("clones && exit 1")
@@ -155,7 +147,7 @@ async def test_that_a_qemu_makes_no_clones_is_forgotten_after_a_day(
     assert await _start(image) == (True, [])
 
 
-async def test_one_that_qemu_refused_may_be_another_meanwhile(
+async def test_refused_template_may_be_replaced_meanwhile(
     image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process saves the template again before this start does."""
@@ -183,7 +175,7 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
     assert replaced != [refused]
 
 
-async def test_the_result_of_another_start_is_read_with_the_lock(
+async def test_inability_to_clone_is_read_again_under_the_lock(
     image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While this start waits for the lock, another start finds that QEMU cannot save a guest."""
@@ -239,11 +231,6 @@ async def test_stopped_qemu_fails_when_its_replacement_is_stopped_too(
     assert time.monotonic() - begun < TO_THE_ERROR
 
 
-def _arguments(image: Image) -> list[str]:
-    options = ["--image", str(image.path), "--memory", MEMORY, "--accel", "tcg"]
-    return ["run", *options, "--", "true"]
-
-
 def _kill_the_clone(controller: subprocess.Popen[bytes], delay: float, *, wait: bool) -> bool:
     """Kill the QEMU of a controller, and wait until the controller exits or starts another QEMU."""
     if not (first := _next_child(controller, set())):
@@ -271,17 +258,17 @@ def _next_child(parent: subprocess.Popen[bytes], known: set[int]) -> int:
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.long)])
-def test_killed_clones_and_controllers_do_not_cost_the_template(
+def test_killed_clones_and_controllers_keep_the_template(
     microvm: Command, image: Image, cache: Path, kills: int
 ) -> None:
     """Half of the killed processes are QEMUs, the others are their controllers."""
-    assert microvm(*_arguments(image)).returncode == 0
+    assert microvm(*run_arguments(image)).returncode == 0
     before = _identity(cache)
     random = Random(kills)
     clones = controllers = 0
     while clones + controllers < kills:
         process = subprocess.Popen(
-            [sys.executable, "-m", "microvm", *_arguments(image)], stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "microvm", *run_arguments(image)], stderr=subprocess.DEVNULL
         )
         try:
             if random.random() < 0.5:
@@ -297,7 +284,7 @@ def test_killed_clones_and_controllers_do_not_cost_the_template(
         assert _identity(cache) == before
         assert _nothing_remembered(cache)
     print(f"{clones} clones and {controllers} controllers killed")
-    run, *rest = _arguments(image)
+    run, *rest = run_arguments(image)
     result = microvm(run, "--verbose", *rest)
     assert result.returncode == 0
     assert b"cloned under TCG" in result.stderr

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.changed_image import changed_image
 from tests.vm.conftest import Command
 
 from microvm import MicroVM, Pool
@@ -32,10 +32,7 @@ def configured(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Config
 
     def configured(config: ImageConfig) -> Path:
         folder = tmp_path_factory.mktemp("configured") / "image"
-        shutil.copytree(image.path, folder)
-        manifest = image.manifest._replace(config=config)
-        (folder / "manifest.json").write_text(manifest.json())
-        return folder
+        return changed_image(image, folder, config=config).path
 
     return configured
 
@@ -46,7 +43,7 @@ def folder(configured: Configured) -> Path:
     return configured(CONFIG)
 
 
-async def test_a_command_has_what_its_image_says_unless_it_is_told(folder: Path) -> None:
+async def test_a_command_gets_the_defaults_of_the_image(folder: Path) -> None:
     async with MicroVM(folder) as vm:
         assert (await vm.run(SHOWN, text=True)).stdout.splitlines() == [
             "hello /srv/bin:/bin:/usr/bin /var",
@@ -61,13 +58,13 @@ async def test_a_command_has_what_its_image_says_unless_it_is_told(folder: Path)
             assert await process.wait() == 0
 
 
-async def test_so_have_those_of_a_pool(folder: Path) -> None:
+async def test_commands_of_a_pool_get_the_defaults_of_the_image(folder: Path) -> None:
     async with Pool(1, image=folder) as pool:
         (outcome,) = [each async for each in pool.map([["pwd"]], env={"A": "1"}, text=True)]
         assert outcome.result().stdout == "/etc\n"
 
 
-def test_jobs_have_it_too_without_the_entrypoint(microvm: Command, folder: Path) -> None:
+def test_jobs_get_the_defaults_except_the_entrypoint(microvm: Command, folder: Path) -> None:
     jobs = b'echo $GREETING $(pwd)\n{"argv": ["pwd"], "cwd": "/srv"}\n'
     done = microvm("map", "-j1", "--ordered", "--image", str(folder), "-", input=jobs)
     outputs = [json.loads(line)["stdout"] for line in done.stdout.splitlines()]
@@ -87,19 +84,19 @@ def test_jobs_have_it_too_without_the_entrypoint(microvm: Command, folder: Path)
         (["-e", "GREETING=hi", "--entrypoint", "sh", "--", "-c", "echo $GREETING"], b"hi\n"),
     ],
 )
-def test_the_command_line_of_a_run_is_what_docker_makes_of_it(
+def test_command_line_of_a_run_equals_that_of_docker(
     microvm: Command, folder: Path, arguments: list[str], printed: bytes
 ) -> None:
     done = microvm("run", "--image", str(folder), *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")
 
 
-def test_an_entrypoint_serves_the_default_image_too(microvm: Command) -> None:
+def test_entrypoint_can_be_given_for_the_default_image(microvm: Command) -> None:
     done = microvm("run", "--entrypoint", "echo")
     assert (done.returncode, done.stdout) == (0, b"\n")
 
 
-def test_there_must_be_something_to_run(microvm: Command, configured: Configured) -> None:
+def test_run_without_any_command_is_refused(microvm: Command, configured: Configured) -> None:
     nothing = str(configured(ImageConfig(env=("A=1",))))
     for arguments, message in (
         ([], "Missing argument '[--] CMD [ARG]...'"),
@@ -111,7 +108,7 @@ def test_there_must_be_something_to_run(microvm: Command, configured: Configured
         assert message in done.stderr.decode()
 
 
-def test_defaults_that_the_guest_has_not_are_named(
+def test_missing_default_user_folder_or_entrypoint_is_named(
     microvm: Command, configured: Configured
 ) -> None:
     for config, status, message in (

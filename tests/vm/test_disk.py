@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.changed_image import changed_image
 from tests.support.disk import disk_image
 from tests.support.small_disk import small_disk
 
 from microvm import BootError, CacheError, GuestDied, MicroVM, arches, cache
-from microvm.images import DISK, MANIFEST, Image
+from microvm.images import DISK, Image
 from microvm.images.config import ImageConfig
 from microvm.progress import NullReporter
 from microvm.start import template
@@ -54,7 +55,7 @@ def on_disk(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     )
 
 
-async def test_owners_links_devices_and_times_are_those_of_the_image(on_disk: Image) -> None:
+async def test_owners_links_devices_and_times_equal_the_image(on_disk: Image) -> None:
     async with MicroVM(on_disk) as vm:
         listed = await vm.run(
             ["stat", "-c", "%n %a %u %g %h %Y %F", "mine", "same", "null"], cwd="/srv", text=True
@@ -75,7 +76,7 @@ async def test_capabilities_are_those_of_the_image(on_disk: Image) -> None:
         assert shown.stdout.split() == ["CapEff:", f"{1 << 10:016x}"]  # CAP_NET_BIND_SERVICE
 
 
-async def test_what_programs_expect_is_there_whatever_the_image_has(on_disk: Image) -> None:
+async def test_standard_files_exist_with_any_image(on_disk: Image) -> None:
     async with MicroVM(on_disk) as vm:
         seen = await vm.run(
             ["stat", "-c", "%n %a %F", "/", "/tmp", "/root", "/run", "/dev/null", "/proc/self"],
@@ -91,7 +92,7 @@ async def test_what_programs_expect_is_there_whatever_the_image_has(on_disk: Ima
         ]
 
 
-async def test_it_can_be_written_anywhere_and_nothing_is_kept(on_disk: Image) -> None:
+async def test_root_is_writable_and_changes_are_not_kept(on_disk: Image) -> None:
     for _ in range(2):
         async with MicroVM(on_disk) as vm:
             script = "ls /etc/new /bin/busybox; echo x > /etc/new && rm /bin/busybox"
@@ -102,7 +103,7 @@ async def test_it_can_be_written_anywhere_and_nothing_is_kept(on_disk: Image) ->
     )
 
 
-async def test_with_the_kernel_of_the_distribution(image: Image, tmp_path: Path) -> None:
+async def test_disk_boots_with_the_kernel_of_the_distribution(image: Image, tmp_path: Path) -> None:
     made = disk_image(image, tmp_path / "image", built_for="debian")
     console = tmp_path / "console"
     async with MicroVM(made, cold=True, disk="64M", console=console) as vm:
@@ -112,40 +113,21 @@ async def test_with_the_kernel_of_the_distribution(image: Image, tmp_path: Path)
     assert "init: " not in console.read_text(errors="replace")
 
 
-async def test_a_disk_that_is_none_ends_the_boot_and_says_so(
-    image: Image, on_disk: Image, tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for path, _, _ in on_disk.files:
-        (broken / path.name).write_bytes(path.read_bytes())
+async def test_boot_from_an_invalid_disk_reports_an_error(on_disk: Image, tmp_path: Path) -> None:
     zeros = bytes(on_disk.manifest.disk_size)
-    (broken / DISK).write_bytes(zeros)
-    manifest = on_disk.manifest._replace(
-        disk_sha256=hashlib.sha256(zeros).hexdigest(), name="broken"
-    )
-    (broken / MANIFEST).write_text(manifest.json())
+    broken = changed_image(on_disk, tmp_path / "broken", {DISK: zeros}, name="broken")
     with pytest.raises(BootError) as caught:
         async with MicroVM(broken, cold=True):
             pass
     assert "init: mount /dev/vd" in caught.value.detail
 
 
-async def test_another_disk_is_another_template(on_disk: Image, tmp_path: Path) -> None:
+async def test_each_disk_has_its_own_template(on_disk: Image, tmp_path: Path) -> None:
     async with MicroVM(on_disk):
         pass
     before = {found.name for found in template.STORE.installed()}
-    other = tmp_path / "other"
-    other.mkdir()
-    for path, _, _ in on_disk.files:
-        (other / path.name).write_bytes(path.read_bytes())
-    with (other / DISK).open("ab") as disk:
-        disk.write(bytes(4096))
-    data = (other / DISK).read_bytes()
-    manifest = on_disk.manifest._replace(
-        disk_size=len(data), disk_sha256=hashlib.sha256(data).hexdigest()
-    )
-    (other / MANIFEST).write_text(manifest.json())
+    data = (on_disk.path / DISK).read_bytes() + bytes(4096)
+    other = changed_image(on_disk, tmp_path / "other", {DISK: data})
     async with MicroVM(other) as vm:
         assert vm.cloned
     [new] = {found.name for found in template.STORE.installed()} - before
@@ -171,7 +153,7 @@ async def test_a_scratch_disk_holds_more_than_the_memory(
         assert "No space left on device" in full.stderr
 
 
-async def test_each_clone_has_its_own(image: Image) -> None:
+async def test_each_clone_has_its_own_scratch_disk(image: Image) -> None:
     async def written(number: int) -> bytes:
         async with MicroVM(image, disk="64M") as vm:
             script = f"ls /etc/mine; echo {number} > /etc/mine; sync; cat /etc/mine"
@@ -180,7 +162,7 @@ async def test_each_clone_has_its_own(image: Image) -> None:
     assert await asyncio.gather(*map(written, range(3))) == [b"0\n", b"1\n", b"2\n"]
 
 
-async def test_its_size_is_part_of_the_template(image: Image) -> None:
+async def test_each_scratch_size_has_its_own_template(image: Image) -> None:
     async def room(size: str) -> int:
         async with MicroVM(image, disk=size) as vm:
             assert vm.cloned
@@ -203,22 +185,16 @@ async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     assert ["its disk has changed since it was saved" in line for line in said] == [True]
 
 
-async def test_what_warmed_a_guest_up_is_there_in_its_clones(
-    on_disk: Image, tmp_path: Path
-) -> None:
-    path = tmp_path / "warmed"
-    path.mkdir()
-    for file, _, _ in on_disk.files:
-        (path / file.name).write_bytes(file.read_bytes())
+async def test_files_of_the_warmup_are_in_the_clones(on_disk: Image, tmp_path: Path) -> None:
     warm = (
         ("sh", "-c", "echo $0 $A > /srv/warm", "b"),
         ("sh", "-c", "echo no >&2; exit 3"),
         ("nothing",),
     )
-    manifest = on_disk.manifest._replace(warm=warm, config=ImageConfig(env=("A=a",)))
-    (path / MANIFEST).write_text(manifest.json())
+    config = ImageConfig(env=("A=a",))
+    warmed = changed_image(on_disk, tmp_path / "warmed", warm=warm, config=config)
     said: list[str] = []
-    async with MicroVM(path, notify=said.append) as vm:
+    async with MicroVM(warmed, notify=said.append) as vm:
         assert (await vm.run(["cat", "/srv/warm"])).stdout == b"b a\n"
     assert said == [
         "the warm-up command `sh -c 'echo no >&2; exit 3'` exited with status 3: no",
@@ -243,9 +219,8 @@ async def test_two_gibibytes_boot_with_256_mebibytes(image: Image, tmp_path: Pat
 
 
 @pytest.fixture
-def small_scratch(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def small_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of scratch disks, on a file system that a guest can fill."""
-    del image  # the template of this test is in the shared cache
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     with small_disk(tmp_path / "cache/scratch", "24m") as folder:
@@ -273,7 +248,7 @@ async def write_too_much(vm: MicroVM, scratch: Path) -> None:
     assert caught.value.qemu_exit.kind == "limit"
 
 
-async def test_a_full_disk_of_the_host_ends_the_guest_that_fills_it(
+async def test_full_disk_of_the_host_ends_the_writing_guest(
     image: Image, small_scratch: Path
 ) -> None:
     async with MicroVM(image, cold=True, disk="64M") as vm:
@@ -281,9 +256,7 @@ async def test_a_full_disk_of_the_host_ends_the_guest_that_fills_it(
         await write_too_much(vm, small_scratch)
 
 
-async def test_a_full_disk_of_the_host_is_no_fault_of_clones(
-    image: Image, small_scratch: Path
-) -> None:
+async def test_full_disk_of_the_host_keeps_the_template(image: Image, small_scratch: Path) -> None:
     async with MicroVM(image, disk="64M") as vm:
         assert vm.cloned
         filler = fill(small_scratch, leave=4 * MIB)

@@ -13,12 +13,10 @@ from microvm import arches
 from microvm.cli.checks import kvm, machine
 from microvm.cli.checks.check import EarlierResults
 from microvm.cli.checks.runner import CHECKS
-from microvm.images import Image
 from microvm.qemu import accel
 
 
-def test_it_has_a_machine_say_hello(image: Image) -> None:
-    del image
+def test_doctor_runs_a_command_in_a_machine() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "microvm", "doctor"], capture_output=True, text=True, check=False
     )
@@ -29,16 +27,15 @@ def test_it_has_a_machine_say_hello(image: Image) -> None:
     assert "it said hello after " in lines[-1]
 
 
-def test_a_machine_that_does_not_start(misbehave: Callable[[str], Path]) -> None:
+def test_doctor_reports_a_machine_that_does_not_start(misbehave: Callable[[str], Path]) -> None:
     misbehave("exit 1")
     finding = machine.check_machine(EarlierResults())
     assert machine.NO_HELLO.matches(finding)
     assert (finding.status, bool(finding.fix)) == ("failed", True)
 
 
-def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_proves_kvm_with_a_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test uses the KVM of this host; test_failing_kvm.py simulates each failure."""
-    del image
     # in this case QEMU refuses KVM, as it may refuse a broken KVM
     if accel.obstacle(arches.find().name) is not None:
         monkeypatch.setattr(accel, "obstacle", lambda _: None)
@@ -51,7 +48,6 @@ def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch)
         assert finding.fix
 
 
-def test_a_machine_that_takes_too_long(image: Image) -> None:
-    del image
+def test_doctor_reports_a_start_that_takes_too_long() -> None:
     with pytest.raises(machine.NoAnswer, match="no answer within"):
         machine.hello(within=0.001)

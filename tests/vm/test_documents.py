@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from microvm import cache as caches
-from microvm.images import Image
 
 pytestmark = pytest.mark.deadline(3000)
 
@@ -164,11 +163,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(
-    installed: Path, image: Image, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a user with an empty home and a copy of the cache."""
-    del image
     home = tmp_path_factory.mktemp("home")
     cache = home / "cache"
     cache.mkdir()

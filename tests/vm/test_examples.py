@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from microvm import MicroVM
-from microvm.images import Image
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
 
@@ -42,16 +41,14 @@ def run(*command: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_ten_forks_of_a_warm_interpreter_give_ten_answers(image: Image) -> None:
-    del image
+def test_ten_forks_of_a_warm_interpreter_give_ten_answers() -> None:
     *answers, _ = run("ask.py", folder=EXAMPLES / "warm_interpreter")
     squares, numbers = zip(*(answer.split() for answer in answers), strict=True)
     assert squares == tuple(str(number**2) for number in range(10))
     assert len(set(numbers)) == 10
 
 
-def test_each_test_has_the_database_as_it_was(image: Image) -> None:
-    del image
+def test_each_test_gets_the_original_database() -> None:
     folder = EXAMPLES / "postgres"
     build = ("image", "build", "postgres", "-f", "postgres.toml")
     run("-m", "microvm", *build, folder=folder)
@@ -59,15 +56,13 @@ def test_each_test_has_the_database_as_it_was(image: Image) -> None:
     assert lines[-1].startswith("21 passed")
 
 
-def test_a_package_is_tested_in_machines(image: Image) -> None:
-    del image
+def test_package_of_the_example_is_tested_in_machines() -> None:
     alone = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-n2")
     lines = run("-B", "-m", "pytest", "-q", *alone, folder=EXAMPLES / "pytest")
     assert lines[-1].startswith("9 passed")
 
 
-def test_a_thousand_programs_are_graded_as_they_were_made_to_be(image: Image) -> None:
-    del image
+def test_a_thousand_programs_get_the_expected_grades() -> None:
     verdicts, _ = run("-B", "grade.py", "1000", folder=EXAMPLES / "grade")
     found = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z ]+)", verdicts)}
     assert set(found) == {"right", "wrong", "too slow", "too long"}
@@ -75,10 +70,7 @@ def test_a_thousand_programs_are_graded_as_they_were_made_to_be(image: Image) ->
 
 
 @pytest.mark.parametrize(("how", "different"), [("anew", 2), ("as it is", 1)])
-async def test_a_process_starts_its_generators_anew_in_each_clone(
-    image: Image, how: str, different: int
-) -> None:
-    del image
+async def test_process_reseeds_its_generators_in_each_clone(how: str, different: int) -> None:
     text = (ROOT / "docs/security.md").read_text()
     (hook,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     async with MicroVM("python") as vm:

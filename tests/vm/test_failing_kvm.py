@@ -40,7 +40,6 @@ def folder(
     image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Return the folder of the replacement of QEMU; the host seems to have KVM."""
-    del cache
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
     monkeypatch.setattr(launch, "KVM", Path(os.devnull))
     monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 5.0)
@@ -52,7 +51,6 @@ def folder(
 
 @pytest.fixture
 def probes(folder: Path, cache: Path, image: Image) -> ProbeCache:
-    del folder
     return ProbeCache(cache, find_qemu(image.manifest.arch))
 
 
@@ -111,7 +109,7 @@ async def test_kvm_on_request_is_an_error(
     assert kvm_failure.failure_of_start(error) is FAILURES[way]
 
 
-async def test_a_start_meets_an_internal_error_once(
+async def test_a_start_tries_kvm_once_after_an_internal_error(
     image: Image, folder: Path, misbehave: Misbehave
 ) -> None:
     """After the boot of a template has failed, no other boot tries KVM."""
@@ -136,7 +134,7 @@ async def test_starts_at_the_same_time_try_kvm_once(
     assert sum("using TCG" in line for line in told) == 1
 
 
-async def test_a_trial_that_hangs_is_not_waited_for(
+async def test_hanging_trial_of_kvm_is_not_waited_for(
     image: Image,
     folder: Path,
     probes: ProbeCache,
@@ -166,7 +164,7 @@ def test_doctor_names_the_failure(
     assert (finding.status, bool(finding.fix)) == ("note", True)
 
 
-def test_doctor_fails_where_kvm_is_wanted(
+def test_doctor_fails_if_kvm_is_required(
     folder: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROVM_ACCEL", "kvm")

@@ -84,7 +84,7 @@ async def test_a_file_is_written_and_read(vm: MicroVM, folder: str) -> None:
 
 
 @pytest.mark.parametrize("data", ["new text", b"new bytes"])
-async def test_a_file_is_written_with_its_users_rights(
+async def test_files_are_written_with_the_rights_of_the_user(
     vm: MicroVM, folder: str, data: str | bytes
 ) -> None:
     await vm.run(["install", "-d", "-o", "nobody", folder], check=True)
@@ -115,7 +115,7 @@ async def test_a_write_keeps_hard_links_mode_and_owner(vm: MicroVM, folder: str)
     assert replaced.stdout == "751 nobody 1\n"
 
 
-async def test_a_file_is_made_of_whatever_gives_bytes(vm: MicroVM, folder: str) -> None:
+async def test_files_are_written_from_any_source_of_bytes(vm: MicroVM, folder: str) -> None:
     data = os.urandom(MIB + 1)
     pieces = [data[:100], b"", data[100:]]
 
@@ -129,7 +129,7 @@ async def test_a_file_is_made_of_whatever_gives_bytes(vm: MicroVM, folder: str) 
         assert await vm.read_file(f"{folder}/file") == data
 
 
-async def test_a_folder_goes_in_and_comes_out_as_it_was(
+async def test_folders_are_copied_in_and_out_unchanged(
     vm: MicroVM, folder: str, tree: Path, tmp_path: Path
 ) -> None:
     await vm.put(tree, f"{folder}/new")
@@ -145,7 +145,7 @@ async def test_a_folder_goes_in_and_comes_out_as_it_was(
         assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
 
 
-async def test_an_archive_goes_in_and_comes_out_as_it_was(
+async def test_archives_are_copied_in_and_out_unchanged(
     vm: MicroVM, folder: str, tree: Path, tmp_path: Path
 ) -> None:
     packed = tmp_path / "packed"
@@ -167,7 +167,7 @@ async def test_an_archive_goes_in_and_comes_out_as_it_was(
         assert (before.st_mode, int(before.st_mtime)) == (after.st_mode, after.st_mtime)
 
 
-async def test_an_archive_adds_to_a_folder_that_is_there(vm: MicroVM, folder: str) -> None:
+async def test_archive_is_extracted_into_an_existing_folder(vm: MicroVM, folder: str) -> None:
     await vm.run(["sh", "-c", f"mkdir -m 700 {folder}; echo old >{folder}/kept"], check=True)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -184,7 +184,7 @@ async def test_an_archive_adds_to_a_folder_that_is_there(vm: MicroVM, folder: st
         await vm.put_archive(packed, f"{folder}/kept")
 
 
-async def test_an_archive_that_is_cut_short_changes_nothing(vm: MicroVM, folder: str) -> None:
+async def test_truncated_archive_changes_nothing(vm: MicroVM, folder: str) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("first"))
@@ -202,7 +202,7 @@ async def test_an_archive_that_is_cut_short_changes_nothing(vm: MicroVM, folder:
     assert made.getvalue() == b""
 
 
-async def test_a_copy_goes_where_cp_would_put_it(vm: MicroVM, folder: str, tmp_path: Path) -> None:
+async def test_copies_have_the_destination_of_cp(vm: MicroVM, folder: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_text("content")
@@ -225,7 +225,7 @@ async def test_a_copy_goes_where_cp_would_put_it(vm: MicroVM, folder: str, tmp_p
     assert contents(there).keys() == names
 
 
-async def test_errors_are_pythons_own_with_the_guests_path(vm: MicroVM, folder: str) -> None:
+async def test_errors_are_oserrors_with_the_path_in_the_guest(vm: MicroVM, folder: str) -> None:
     await vm.write_file(f"{folder}/file", "x")
     with pytest.raises(FileNotFoundError) as caught:
         await vm.read_file(f"{folder}/none")
@@ -250,7 +250,7 @@ async def test_errors_are_pythons_own_with_the_guests_path(vm: MicroVM, folder: 
     assert await vm.read_file(f"{folder}/file") == b"x"
 
 
-async def test_files_are_looked_at_and_listed(vm: MicroVM, folder: str) -> None:
+async def test_stat_and_list_return_the_files(vm: MicroVM, folder: str) -> None:
     await vm.write_file(f"{folder}/b", "12345", mode=0o600)
     await vm.run(["ln", "-s", "b", f"{folder}/a"], check=True)
     link, file = await vm.list(folder)
@@ -264,9 +264,7 @@ async def test_files_are_looked_at_and_listed(vm: MicroVM, folder: str) -> None:
         await vm.list(folder, max_files=1)
 
 
-async def test_a_user_and_an_owner_are_who_they_are_said_to_be(
-    vm: MicroVM, folder: str, tree: Path
-) -> None:
+async def test_files_get_the_given_user_and_owner(vm: MicroVM, folder: str, tree: Path) -> None:
     await vm.run(["install", "-d", "-m", "777", folder], check=True)
     await vm.write_file(f"{folder}/as", "x", user="nobody")
     await vm.put(tree, f"{folder}/for", owner="nobody")
@@ -281,7 +279,7 @@ async def test_a_user_and_an_owner_are_who_they_are_said_to_be(
         await vm.read_file(f"{folder}/for/script", user=12345)
 
 
-async def test_places_that_cannot_be_written_to_say_so(vm: MicroVM, folder: str) -> None:
+async def test_error_names_a_place_that_cannot_be_written(vm: MicroVM, folder: str) -> None:
     await vm.run(["mkdir", "-p", folder], check=True)
     await vm.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], check=True)
     try:
@@ -298,7 +296,7 @@ async def test_places_that_cannot_be_written_to_say_so(vm: MicroVM, folder: str)
     assert await vm.read_file("/proc/sys/kernel/hostname") == b"renamed\n"
 
 
-async def test_a_full_disk_of_the_guest_leaves_nothing_half(
+async def test_full_disk_of_the_guest_leaves_no_partial_file(
     vm: MicroVM, folder: str, tree: Path
 ) -> None:
     await vm.run(["mkdir", "-p", folder], check=True)
@@ -319,7 +317,7 @@ async def test_a_full_disk_of_the_guest_leaves_nothing_half(
         await vm.run(["umount", folder], check=True)
 
 
-async def test_a_full_disk_of_the_host_is_pythons_own_error(
+async def test_full_disk_of_the_host_is_an_oserror(
     vm: MicroVM, folder: str, tmp_path: Path
 ) -> None:
     await vm.write_file(f"{folder}/large", bytes(2 * MIB))
@@ -332,7 +330,7 @@ async def test_a_full_disk_of_the_host_is_pythons_own_error(
     assert await vm.read_file(f"{folder}/large", max_size="2M") == bytes(2 * MIB)
 
 
-async def test_a_source_that_fails_leaves_nothing_half(vm: MicroVM, folder: str) -> None:
+async def test_failing_source_leaves_no_partial_file(vm: MicroVM, folder: str) -> None:
     def failing() -> Iterator[bytes]:
         yield bytes(MIB)
         raise RuntimeError("the source failed")
@@ -350,8 +348,8 @@ async def test_a_source_that_fails_leaves_nothing_half(vm: MicroVM, folder: str)
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_a_transfer_that_is_cut_short_leaves_nothing_half(
-    vm: MicroVM, folder: str, tree: Path, cancelled: bool
+async def test_interrupted_transfer_leaves_no_partial_file(
+    vm: MicroVM, folder: str, cancelled: bool
 ) -> None:
     async def stalled() -> AsyncIterator[bytes]:
         yield bytes(MIB)
@@ -370,9 +368,7 @@ async def test_a_transfer_that_is_cut_short_leaves_nothing_half(
     assert await vm.read_file(f"{folder}/file") == b"kept"
 
 
-async def test_a_transfer_is_the_command_in_flight_and_has_a_deadline(
-    vm: MicroVM, folder: str
-) -> None:
+async def test_transfer_counts_as_a_command_and_has_a_deadline(vm: MicroVM, folder: str) -> None:
     async with await vm.exec(["sleep", "100"]):
         with pytest.raises(Busy):
             await vm.write_file(f"{folder}/file", "x")
@@ -386,7 +382,7 @@ async def test_a_transfer_is_the_command_in_flight_and_has_a_deadline(
     assert (await vm.run(["echo", "usable"])).stdout == b"usable\n"
 
 
-async def test_a_fifo_is_written_and_read_as_it_is(vm: MicroVM, folder: str) -> None:
+async def test_fifos_are_written_and_read_in_place(vm: MicroVM, folder: str) -> None:
     await vm.run(["mkdir", "-p", folder], check=True)
     script = "mkfifo in out; { read question < in; echo the answer to $question > out; } &"
     await vm.run(["sh", "-c", script], cwd=folder, check=True)
@@ -394,7 +390,7 @@ async def test_a_fifo_is_written_and_read_as_it_is(vm: MicroVM, folder: str) -> 
     assert await vm.read_file(f"{folder}/out") == b"the answer to question\n"
 
 
-def test_without_async_it_is_the_same(image: Image, tree: Path, tmp_path: Path) -> None:
+def test_sync_api_copies_files_too(image: Image, tree: Path, tmp_path: Path) -> None:
     with sync.MicroVM(image) as vm:
         vm.put(tree, "/srv/tree")
         assert [file.name for file in vm.list("/srv")] == ["tree"]
@@ -416,7 +412,9 @@ def empty(tmp_path: Path) -> Image:
     return build(Recipe(source="scratch", steps=steps, user="1000", folder=tmp_path))
 
 
-async def test_an_image_of_nothing_has_files_too(empty: Image, tree: Path, tmp_path: Path) -> None:
+async def test_files_can_be_copied_with_an_empty_image(
+    empty: Image, tree: Path, tmp_path: Path
+) -> None:
     async with MicroVM(empty) as vm:
         with pytest.raises(FileForbidden):
             await vm.write_file("/etc/file", "x")
@@ -433,7 +431,7 @@ def digest_of(path: Path) -> str:
 
 
 @pytest.mark.long
-async def test_a_gibibyte_each_way_takes_no_memory_of_ours(image: Image, tmp_path: Path) -> None:
+async def test_copying_a_gibibyte_takes_bounded_memory(image: Image, tmp_path: Path) -> None:
     large = tmp_path / "large"
     with large.open("wb") as file:
         for number in range(GIB // MIB):

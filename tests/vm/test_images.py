@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.changed_image import changed_image
 from tests.vm.conftest import DEADLINE
 
 from microvm.images import FORMAT, Image, load
@@ -43,9 +43,7 @@ def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of the default image with a command and a variable, tagged `hello:1`."""
     folder = tmp_path_factory.mktemp("exporting")
     here = Machine(folder / "cache")
-    shutil.copytree(image.path, here.cache / "images" / image.name)
-    manifest = image.manifest._replace(config=CONFIG)
-    (here.cache / "images" / image.name / "manifest.json").write_text(manifest.json())
+    changed_image(image, here.cache / "images" / image.name, config=CONFIG)
     assert here("image", "tag", image.digest, "hello:1")[0] == 0
     status, _, err = here("image", "export", "hello:1", "-o", folder / "hello.tar.zst")
     assert status == 0, err
@@ -61,7 +59,7 @@ def there(exported: Path, tmp_path: Path) -> Machine:
     return machine
 
 
-def test_an_image_runs_on_another_machine_until_it_is_removed(there: Machine, image: Image) -> None:
+def test_exported_image_runs_elsewhere_until_it_is_removed(there: Machine, image: Image) -> None:
     for name in ("hello:1", image.name, image.digest[:6]):
         status, out, err = there("run", "--image", name)
         assert (status, out) == (0, "hello\n"), err
@@ -82,9 +80,7 @@ def test_an_image_runs_on_another_machine_until_it_is_removed(there: Machine, im
 
 
 @pytest.mark.parametrize("part", ["kernel", "initramfs.cpio"])
-def test_a_damaged_image_is_refused_with_what_to_do(
-    part: str, there: Machine, image: Image
-) -> None:
+def test_damaged_image_is_refused_with_a_next_step(part: str, there: Machine, image: Image) -> None:
     path = there.cache / "images" / image.name / part
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -94,7 +90,7 @@ def test_a_damaged_image_is_refused_with_what_to_do(
     assert f"{part}: damaged image: its content has changed (`microvm image rm {image.name}`" in err
 
 
-def test_an_image_of_an_older_version_is_refused_with_what_to_do(
+def test_image_of_an_older_version_is_refused_with_a_next_step(
     there: Machine, image: Image
 ) -> None:
     manifest = there.cache / "images" / image.name / "manifest.json"
@@ -104,15 +100,10 @@ def test_an_image_of_an_older_version_is_refused_with_what_to_do(
     assert f"another version of microvm wrote it (`microvm image rm {image.name}` removes it" in err
 
 
-def test_machines_start_while_tags_move_and_images_are_pruned(
-    there: Machine, exported: Path, image: Image
-) -> None:
+def test_machines_start_while_tags_move_and_images_are_pruned(there: Machine, image: Image) -> None:
     copy = image.name.replace(image.digest, "0" * 12)
-    folder = there.cache / "images" / copy
-    shutil.copytree(there.cache / "images" / image.name, folder)
-    (folder / "manifest.json").write_text(
-        load(folder.parent / image.name).manifest._replace(name=copy).json()
-    )
+    images = there.cache / "images"
+    changed_image(load(images / image.name), images / copy, name=copy)
     there("image", "tag", copy, "copy")
     there("run", "--image", "hello:1")
     there("run", "--image", "copy")

@@ -31,19 +31,8 @@ ELSEWHERE = ["microvm ps --json", "microvm doctor --json"]  # test_named.py, tes
 @pytest.fixture(scope="module")
 def names(image: Image) -> Iterator[dict[str, str]]:
     """Replacements of names of the page: the image, and a snapshot of it."""
-    command = [
-        sys.executable,
-        "-m",
-        "microvm",
-        "run",
-        "-m",
-        "96M",
-        "--save",
-        SNAPSHOT,
-        "--",
-        "true",
-    ]
-    subprocess.run(command, check=True, timeout=DEADLINE)
+    command = [sys.executable, "-m", "microvm", "run", "-m", "96M", "--save", SNAPSHOT, "--"]
+    subprocess.run([*command, "true"], check=True, timeout=DEADLINE)
     yield {"app": image.name, "ready": SNAPSHOT}
     snapshots.STORE.remove(SNAPSHOT)
 
@@ -51,9 +40,7 @@ def names(image: Image) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize(
     "command", [each for each in EXAMPLES if each not in (*OF_MACHINES, *ELSEWHERE)]
 )
-def test_what_is_listed_has_the_names_that_are_documented(
-    command: str, names: dict[str, str]
-) -> None:
+def test_listings_have_the_documented_names(command: str, names: dict[str, str]) -> None:
     if command.startswith("microvm kernel") and cached.newest(arches.find()) is None:
         pytest.skip("no kernel has been compiled")
     words = [names.get(word, word) for word in shlex.split(command)[1:]]
@@ -64,7 +51,7 @@ def test_what_is_listed_has_the_names_that_are_documented(
     check(json.loads(EXAMPLES[command]), found, command)
 
 
-def test_the_verbs_of_an_option_are_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_lists_the_documented_options(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("MICROVM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MICROVM_NO_CONFIG", "1")
@@ -74,8 +61,7 @@ def test_the_verbs_of_an_option_are_those_it_has(monkeypatch: pytest.MonkeyPatch
         assert each in found["options"]
 
 
-def test_a_listing_has_less_than_what_is_shown_of_one(names: dict[str, str]) -> None:
-    del names
+def test_listing_has_a_subset_of_the_fields_of_inspect(names: dict[str, str]) -> None:
     shown = list(json.loads(EXAMPLES["microvm snapshot inspect --json ready"])[0])
     for noun in ("snapshot", "template"):
         listed = json.loads(CliRunner().invoke(cli, [noun, "ls", "--json"]).stdout)
@@ -107,7 +93,7 @@ def test_a_file_has_the_result_where_the_output_is_passed_on(
     assert "stdout" not in found
 
 
-def test_what_was_killed_says_why_and_has_its_output(microvm: Command) -> None:
+def test_result_of_a_killed_command_has_reason_and_output(microvm: Command) -> None:
     said = microvm("run", "--json", "--max-output", "3", "--", "printf", "\\377llo")
     found = json.loads(said.stdout)
     assert (found["status"], found["signal"], found["reason"]) == (125, None, "OutputLimit")

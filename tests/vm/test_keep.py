@@ -38,7 +38,7 @@ def greet_kept(host: Host) -> None:
 
 
 @pytest.mark.parametrize("greeted", [False, True])
-def test_it_is_frozen_until_resume(host: Host, greeted: bool) -> None:
+def test_kept_machine_is_frozen_until_resume(host: Host, greeted: bool) -> None:
     counts = "while echo >>/tmp/%s; do sleep 0.01; done"
     sh(host, f"({counts % 'own'}) & setsid sh -c '{counts % 'other'}' &")
     both = "until [ -s /tmp/own ] && [ -s /tmp/other ]; do sleep 0.01; done"
@@ -54,7 +54,7 @@ def test_it_is_frozen_until_resume(host: Host, greeted: bool) -> None:
     sh(host, f"rm /tmp/own /tmp/other; {both}")
 
 
-def test_there_is_no_bound_on_how_many_commands_left_it(host: Host) -> None:
+def test_any_number_of_commands_is_frozen_and_resumed(host: Host) -> None:
     for _ in range(SEVERAL):
         sh(host, "sleep 1000 &")
     greet_kept(host)
@@ -64,7 +64,7 @@ def test_there_is_no_bound_on_how_many_commands_left_it(host: Host) -> None:
     assert sh(host, f"{frozen}; true") == b"0"
 
 
-def test_a_hello_that_keeps_nothing_kills_what_is_frozen(host: Host) -> None:
+def test_hello_without_keep_kills_frozen_processes(host: Host) -> None:
     pid = sh(host, "sleep 1000 & echo $!").decode()
     greet_kept(host)
     sh(host, f"kill -0 {pid}")
@@ -73,7 +73,7 @@ def test_a_hello_that_keeps_nothing_kills_what_is_frozen(host: Host) -> None:
     host.resume()
 
 
-def test_what_goes_on_finds_another_boot_id(host: Host) -> None:
+def test_resumed_processes_find_a_new_boot_id(host: Host) -> None:
     before = sh(host, f"cat {BOOT_ID}")
     sh(host, f"while cat {BOOT_ID} >>/tmp/seen; do sleep 0.01; done &")
     sh(host, "until [ -s /tmp/seen ]; do sleep 0.01; done")
@@ -87,7 +87,7 @@ def test_what_goes_on_finds_another_boot_id(host: Host) -> None:
     )
 
 
-def test_whose_keep_no_hello_has_used_keeps_its_ids(host: Host) -> None:
+def test_unused_keep_does_not_change_the_boot_id(host: Host) -> None:
     before = sh(host, f"cat {BOOT_ID}")
     host.send(encode("keep"))
     host.resume()

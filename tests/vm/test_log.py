@@ -59,7 +59,7 @@ def test_the_story_of_a_start(microvm: Command, image: Image) -> None:
     assert len(result.stderr.splitlines()) == len(story)
 
 
-def test_a_boot_says_that_it_is_one(microvm: Command) -> None:
+def test_boot_is_logged_as_a_boot(microvm: Command) -> None:
     texts = [text for _, text in lines(microvm("run", "-v", "--cold", "--", "true").stderr)]
     assert texts.index("booting") == 1
     assert texts[2].startswith("booted under ")
@@ -88,7 +88,7 @@ def test_each_line_of_qemu_is_a_line(microvm: Command, misbehave: Misbehave) -> 
     assert [words for _, says, words in said if says][-3:] == ["one", "two", "three"]
 
 
-def test_all_of_it_has_the_frames(microvm: Command) -> None:
+def test_log_with_vvv_has_the_frames(microvm: Command) -> None:
     result = microvm("run", "-vvv", *SECRET, input=b"what is read")
     schema = read_schema(ROOT / "protocol/sandboxd.toml")
     for sender, message in (
@@ -120,8 +120,7 @@ def test_many_machines_tell_of_themselves(microvm: Command) -> None:
     assert "sh exited with status 1" in texts
 
 
-def test_lines_stand_above_a_bar_that_moves(image: Image, tmp_path: Path) -> None:
-    del image
+def test_lines_stand_above_a_bar_that_moves(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("true\n")
     command = ["-m", "microvm", "map", "-v", str(tmp_path / "jobs")]
     child: pexpect.spawn[bytes] = pexpect.spawn(sys.executable, command, timeout=DEADLINE)
@@ -134,8 +133,7 @@ def test_lines_stand_above_a_bar_that_moves(image: Image, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("tells", ["-vv", "-vvv"])
-def test_a_guest_moves_no_cursor(image: Image, tells: str) -> None:
-    del image
+def test_a_guest_moves_no_cursor(tells: str) -> None:
     script = r'printf "\033[31mred\033[2J\a\n" >/dev/console; printf "\033[2J"; cat'
     command = [sys.executable, "-m", "microvm", "run", tells, "--", "sh", "-c", script]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -151,7 +149,7 @@ def test_a_guest_moves_no_cursor(image: Image, tells: str) -> None:
     assert (b'"\\x1b[2J"' in said + rest) == (tells == "-vvv")
 
 
-async def test_a_program_hears_what_it_asks_for(
+async def test_program_gets_records_of_the_level_that_it_sets(
     image: Image, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(TRACE, "microvm")
@@ -167,7 +165,7 @@ async def test_a_program_hears_what_it_asks_for(
     assert any(b"of-the-user" in record.frame for record in caplog.records if record not in below)  # type: ignore[attr-defined] # it has one
 
 
-async def test_what_users_are_told_is_a_warning_and_said_once(
+async def test_notices_are_logged_once_as_warnings(
     microvm: Command,
     image: Image,
     misbehave: Misbehave,
@@ -197,8 +195,7 @@ async def test_a_program_that_asks_for_nothing_sees_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_program_in_the_document(image: Image) -> None:
-    del image
+def test_the_program_in_the_document() -> None:
     text = (ROOT / "docs/logging.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     command = [sys.executable, "-c", program]
@@ -219,8 +216,7 @@ main()
 """
 
 
-def test_no_start_waits_for_logging(image: Image) -> None:
-    del image
+def test_no_start_waits_for_logging() -> None:
     command = [sys.executable, "-c", WATCHED, "run", "--", "true"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert done.stderr == "False\n"

@@ -136,7 +136,7 @@ def test_a_machine_works_under_anyio(image: Image) -> None:
     anyio.run(_in_cancel_scopes, image)
 
 
-def test_another_loop_than_theirs_is_told_so(image: Image) -> None:
+def test_use_in_a_second_loop_is_an_error(image: Image) -> None:
     with asyncio.Runner() as theirs, asyncio.Runner() as another:
         vm, pool = MicroVM(image), Pool(1, image)
         theirs.run(vm.start())

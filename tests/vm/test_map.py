@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,20 +31,7 @@ async def pool(image: Image) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def test_outcomes_are_in_the_order_of_the_commands(pool: Pool) -> None:
-    commands = [["sh", "-c", "sleep 0.5; echo 0"], ["echo", "1"], ["echo", "2"]]
-    printed = [outcome.result().stdout async for outcome in pool.map(commands)]
-    assert printed == [b"0\n", b"1\n", b"2\n"]
-
-
-async def test_outcomes_come_as_they_are_complete(pool: Pool) -> None:
-    outcomes = pool.map([["sleep", "60"], ["echo", "1"], ["echo", "2"]], ordered=False)
-    for _ in range(2):
-        assert (await anext(outcomes)).result().stdout in (b"1\n", b"2\n")
-    await outcomes.aclose()
-
-
-async def test_a_machine_that_dies_is_the_outcome_of_its_command_alone(pool: Pool) -> None:
+async def test_dead_machine_affects_only_its_own_outcome(pool: Pool) -> None:
     commands: list[Job | list[str]] = [
         ["sh", "-c", "touch /tmp/file; poweroff -f; sleep 60"],
         ["ls", "/tmp"],
@@ -61,27 +48,10 @@ async def test_a_machine_that_dies_is_the_outcome_of_its_command_alone(pool: Poo
     assert [outcome.result().stdout for outcome in outcomes[1::2]] == [b"", b"\xff"]
 
 
-async def test_the_source_is_not_taken_beyond_the_bound(pool: Pool) -> None:
-    taken = 0
-
-    def source() -> Iterator[list[str]]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield ["echo", str(taken)]
-
-    outcomes = pool.map(source())
-    for given in range(1, 5):
-        assert (await anext(outcomes)).result().stdout == b"%d\n" % given
-        assert taken <= given + pool.size
-    await outcomes.aclose()
-
-
 _UP = re.compile(rb"QEMU is process (\d+), ready")
 
 
-def test_machines_killed_as_they_come_up_cost_no_line(image: Image, tmp_path: Path) -> None:
-    del image
+def test_killed_starts_lose_no_job(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("".join(f"echo {number}\n" for number in range(1, 10)))
     with (
         (tmp_path / "results").open("w+b") as results,
@@ -110,12 +80,11 @@ def test_machines_killed_as_they_come_up_cost_no_line(image: Image, tmp_path: Pa
 
 @pytest.mark.long
 @pytest.mark.deadline(LONG_DEADLINE)
-def test_random_kills_leave_each_job_one_line(image: Image) -> None:
-    del image
+def test_random_kills_lose_no_job() -> None:
     check_batches(Random(1), 500, "-j2")
 
 
-def test_each_job_has_a_line_where_no_machine_starts(
+def test_failed_starts_are_reported_for_each_job(
     microvm: Command, unbootable: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "jobs").write_text("".join(f"echo {number}\n" for number in range(1, 101)))
@@ -136,7 +105,7 @@ def _results(output: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_each_line_is_a_job_and_gives_a_line(microvm: Command, tmp_path: Path) -> None:
+def test_each_input_line_gives_one_output_line(microvm: Command, tmp_path: Path) -> None:
     jobs = tmp_path / "jobs"
     jobs.write_text(
         """# each in a machine of its own
@@ -172,7 +141,7 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
     assert [each["memory"] is None for each in found] == [each["status"] == 127 for each in found]
 
 
-def test_bytes_that_are_no_utf_8_come_back(microvm: Command) -> None:
+def test_bytes_that_are_not_utf_8_are_returned_unchanged(microvm: Command) -> None:
     (first,) = _results(microvm("map", "-", input=b"echo \xff\n").stdout)
     assert base64.b64decode(first["stdout_base64"]) == b"\xff\n"
     job = {"argv_base64": first["argv_base64"]}
@@ -181,13 +150,12 @@ def test_bytes_that_are_no_utf_8_come_back(microvm: Command) -> None:
     assert again | measured == first | measured
 
 
-def test_status_0_is_for_jobs_that_all_had_it(microvm: Command) -> None:
+def test_status_is_0_only_if_all_jobs_succeeded(microvm: Command) -> None:
     result = microvm("map", "-j", "1", "-", input=b"true\n\n# nothing\n")
     assert (result.returncode, [each["status"] for each in _results(result.stdout)]) == (0, [0])
 
 
-def test_an_endless_input_is_read_as_far_as_it_is_needed(image: Image) -> None:
-    del image
+def test_endless_input_is_read_only_as_needed() -> None:
     script = 'yes "echo hi" | { "$@" map - -j2; echo $? >&2; } | head -n 2'
     command = ["sh", "-c", script, "sh", sys.executable, "-m", "microvm"]
     result = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=True)
@@ -195,8 +163,7 @@ def test_an_endless_input_is_read_as_far_as_it_is_needed(image: Image) -> None:
     assert result.stderr == b"141\n"
 
 
-def test_ctrl_c_ends_it_when_what_is_complete_has_been_printed(image: Image) -> None:
-    del image
+def test_ctrl_c_ends_map_after_the_complete_results() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "microvm", "map", "-", "-j2"],
         stdin=subprocess.PIPE,
@@ -220,9 +187,7 @@ def test_ctrl_c_ends_it_when_what_is_complete_has_been_printed(image: Image) -> 
     assert not any(exists(pid) for pid in machines)
 
 
-def test_a_bad_line_of_a_file_is_named_before_anything_runs(
-    microvm: Command, tmp_path: Path
-) -> None:
+def test_bad_line_of_a_file_is_reported_before_any_job(microvm: Command, tmp_path: Path) -> None:
     jobs = tmp_path / "jobs"
     jobs.write_text('echo hi\n["echo", 1]\n')
     result = microvm("map", str(jobs))
@@ -250,7 +215,7 @@ def test_map_ends_at_a_bad_line_after_the_jobs_before_it(microvm: Command) -> No
         (["-", "--image", "no-such-image"], 125, "microvm image ls"),
     ],
 )
-def test_bad_input_is_refused_in_a_line(
+def test_bad_input_is_refused_with_one_line(
     microvm: Command, arguments: list[str], status: int, says: str
 ) -> None:
     result = microvm("map", *arguments, input=b"true\n")
@@ -260,14 +225,13 @@ def test_bad_input_is_refused_in_a_line(
 
 
 @pytest.mark.parametrize("verb", ["map", "run"])
-def test_help_keeps_its_tables(microvm: Command, verb: str) -> None:
+def test_help_shows_the_tables_unwrapped(microvm: Command, verb: str) -> None:
     shown = microvm(verb, "--help").stdout.decode()
     assert re.search(r"^ +125  +microvm failed", shown, re.MULTILINE)
     assert "\\b" not in shown
 
 
-def test_results_that_cannot_be_written_are_an_error(image: Image) -> None:
-    del image
+def test_results_that_cannot_be_written_are_an_error() -> None:
     command = ["sh", "-c", 'echo true | "$@" map - >/dev/full', "sh", sys.executable, "-m"]
     result = subprocess.run(
         [*command, "microvm"], capture_output=True, timeout=DEADLINE, check=False
@@ -277,10 +241,7 @@ def test_results_that_cannot_be_written_are_an_error(image: Image) -> None:
 
 
 @pytest.mark.parametrize("results_too", [False, True])
-def test_a_bar_moves_on_a_terminal_and_disturbs_no_result(
-    image: Image, tmp_path: Path, results_too: bool
-) -> None:
-    del image
+def test_progress_bar_does_not_mix_with_results(tmp_path: Path, results_too: bool) -> None:
     (tmp_path / "jobs").write_text("true\nfalse\n")
     ours, theirs = os.openpty()
     with subprocess.Popen(

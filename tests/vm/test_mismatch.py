@@ -39,7 +39,7 @@ def microvm(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str
     )
 
 
-def test_both_sides_are_shown_and_what_to_do(
+def test_mismatch_shows_both_versions_and_a_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = other("protocol.h", tmp_path, monkeypatch)

@@ -17,9 +17,10 @@ from typing import Any
 
 import pexpect
 import pytest
+from tests.support.ctrl_c import check_ctrl_c_ends_a_shell_loop, interrupt_again_until_end
 from tests.support.examples import EXAMPLES, check
 from tests.support.polling import eventually
-from tests.support.processes import Process, interrupt_again_until_end, is_alive, open_files
+from tests.support.processes import Process, is_alive, open_files
 from tests.vm.conftest import Command, Misbehave
 
 from microvm import __version__
@@ -55,15 +56,20 @@ def machine(microvm: Command, folder: Path) -> Iterator[str]:
     assert list((folder / "microvm").iterdir()) == []
 
 
+Begin = Callable[..., "subprocess.Popen[bytes]"]
+
+
 @pytest.fixture
-def begin(machine: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start `microvm exec` with a script, and wait until it has started. End it afterwards."""
+def begin(machine: str) -> Iterator[Begin]:
+    """Start `microvm exec` with a script, wait for a first line if given, and end it afterwards."""
     begun = []
 
-    def start(script: str, *options: str) -> subprocess.Popen[bytes]:
+    def start(script: str, *options: str, says: bytes = b"") -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "microvm", "exec", *options, machine, "--", "sh", "-c"]
         child = subprocess.Popen([*command, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         begun.append(child)
+        assert child.stdout
+        assert not says or child.stdout.readline() == says
         return child
 
     yield start
@@ -78,8 +84,7 @@ def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
     return found
 
 
-def test_a_listing_has_the_names_that_are_documented(microvm: Command, machine: str) -> None:
-    del machine
+def test_listing_has_the_documented_fields(microvm: Command, machine: str) -> None:
     for verb in (["ps"], ["inspect", NAME]):
         found = json.loads(microvm(*verb, "--json").stdout)
         check(json.loads(EXAMPLES["microvm ps --json"]), found, verb[0])
@@ -103,7 +108,7 @@ def runs(microvm: Command) -> str:
         ("exec nonexistent", 127, b"sh: exec: line 0: nonexistent: not found\n"),
     ],
 )
-def test_it_ends_as_the_command_does(
+def test_exec_has_the_status_of_the_command(
     microvm: Command, machine: str, options: tuple[str, ...], script: str, status: int, says: bytes
 ) -> None:
     done = microvm("exec", *options, machine, "--", "sh", "-c", script)
@@ -133,7 +138,7 @@ def test_it_ends_as_the_command_does(
         (["inspect", "on", "two"], 125, "there is no machine two"),
     ],
 )
-def test_what_went_wrong_is_said(
+def test_errors_are_reported_with_their_status(
     microvm: Command, machine: str, arguments: list[str], status: int, says: str
 ) -> None:
     assert machine == NAME
@@ -153,25 +158,25 @@ def test_what_went_wrong_is_said(
         ["stop", "--all", "x"],
     ],
 )
-def test_what_makes_no_sense_is_refused(microvm: Command, arguments: list[str]) -> None:
+def test_senseless_options_are_refused(microvm: Command, arguments: list[str]) -> None:
     done = microvm(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(b"Usage: ")
 
 
-def test_bytes_go_through_as_they_are(microvm: Command, machine: str) -> None:
+def test_bytes_pass_unchanged_in_both_directions(microvm: Command, machine: str) -> None:
     assert microvm("exec", machine, "cat", input=BYTES).stdout == BYTES
     assert microvm("exec", "-n", machine, "cat", input=BYTES).stdout == b""
     assert microvm("exec", machine, "echo", b"\xff\xfe", "").stdout == b"\xff\xfe \n"
 
 
-def test_input_that_is_not_taken_harms_nobody(machine: str) -> None:
+def test_input_that_is_not_read_is_no_error(machine: str) -> None:
     script = f"yes | {sys.executable} -m microvm exec {machine} -- head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
     assert done.stdout == b"y\n141\n"  # 128 + SIGPIPE
 
 
-def test_a_reader_that_goes_ends_it_and_not_the_machine(microvm: Command, machine: str) -> None:
+def test_closed_output_ends_exec_and_not_the_machine(microvm: Command, machine: str) -> None:
     script = f"{sys.executable} -m microvm exec {machine} -- yes | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"y\n141\n", b"")
@@ -189,7 +194,7 @@ def test_a_reader_that_goes_ends_it_and_not_the_machine(microvm: Command, machin
         ),
     ],
 )
-def test_streams_that_lead_nowhere(
+def test_exec_works_with_closed_streams(
     machine: str, redirection: str, status: int, says: bytes
 ) -> None:
     script = f"{sys.executable} -m microvm exec {machine} sh -c 'echo; exit 3' {redirection}"
@@ -203,7 +208,7 @@ def test_options_reach_the_command(microvm: Command, machine: str) -> None:
     assert microvm("exec", *given, machine, "sh", "-c", script).stdout == b"1 2 /tmp nobody\n"
 
 
-def test_a_shell_reads_its_input(microvm: Command, machine: str) -> None:
+def test_shell_reads_commands_from_its_input(microvm: Command, machine: str) -> None:
     done = microvm("shell", machine, input=b"echo $0 $HOME; exit 5\n")
     assert (done.returncode, done.stdout) == (5, b"/bin/sh /root\n")
 
@@ -216,19 +221,19 @@ def test_a_shell_has_a_terminal(machine: str) -> None:
     assert child.wait() == 5
 
 
-def test_the_machine_keeps_what_commands_have_left(microvm: Command, machine: str) -> None:
+def test_files_and_processes_of_a_command_stay(microvm: Command, machine: str) -> None:
     script = "echo kept > /tmp/file; sleep 1000 >/dev/null 2>&1 & echo $!"
     pid = microvm("exec", machine, "sh", "-c", script).stdout.strip().decode()
     script = f"cat /tmp/file; kill {pid} && echo killed"
     assert microvm("exec", machine, "sh", "-c", script).stdout == b"kept\nkilled\n"
 
 
-def test_ctrl_c_is_the_commands_and_the_second_ours(
-    microvm: Command, machine: str, begin: Callable[..., subprocess.Popen[bytes]]
+def test_first_ctrl_c_reaches_the_command_and_second_ends_us(
+    microvm: Command, machine: str, begin: Begin
 ) -> None:
-    child = begin("trap 'echo caught' INT; echo begun; while :; do sleep 0.01; done")
+    script = "trap 'echo caught' INT; echo begun; while :; do sleep 0.01; done"
+    child = begin(script, says=b"begun\n")
     assert child.stdout
-    assert child.stdout.readline() == b"begun\n"
     caught = 0
     while child.poll() is None:
         child.send_signal(signal.SIGINT)
@@ -241,13 +246,9 @@ def test_ctrl_c_is_the_commands_and_the_second_ours(
     assert microvm("exec", machine, "true").returncode == 0
 
 
-def test_ctrl_c_reaches_a_command_whose_start_was_not_seen(
-    microvm: Command, machine: str, begin: Callable[..., subprocess.Popen[bytes]]
-) -> None:
+def test_ctrl_c_during_the_start_reaches_the_command(microvm: Command, begin: Begin) -> None:
     """Stop the client while its command starts and writes: its Ctrl-C is for the command."""
-    first = begin("echo first; sleep 1000")
-    assert first.stdout
-    assert first.stdout.readline() == b"first\n"
+    first = begin("echo first; sleep 1000", says=b"first\n")
     child = begin("trap 'echo caught; exit 5' INT; echo begun; sleep 1000 & wait", "--wait")
     eventually(lambda: facts(microvm)["waiting"] == 1)
     child.send_signal(signal.SIGSTOP)
@@ -260,12 +261,8 @@ def test_ctrl_c_reaches_a_command_whose_start_was_not_seen(
     assert child.wait(60) == 5
 
 
-def test_ctrl_c_ends_a_client_that_waits_for_the_machine(
-    microvm: Command, machine: str, begin: Callable[..., subprocess.Popen[bytes]]
-) -> None:
-    first = begin("echo first; sleep 1000")
-    assert first.stdout
-    assert first.stdout.readline() == b"first\n"
+def test_ctrl_c_ends_a_client_that_waits_for_the_machine(microvm: Command, begin: Begin) -> None:
+    first = begin("echo first; sleep 1000", says=b"first\n")
     child = begin("echo begun", "--wait")
     eventually(lambda: facts(microvm)["waiting"] == 1)
     child.send_signal(signal.SIGINT)
@@ -275,7 +272,7 @@ def test_ctrl_c_ends_a_client_that_waits_for_the_machine(
     first.kill()
 
 
-def test_what_is_elsewhere_is_said_to_be_so(microvm: Command, machine: str) -> None:
+def test_program_that_only_the_host_has_is_explained(microvm: Command, machine: str) -> None:
     here = b"(it exists on this host, but a guest sees no files of the host: copy it with "
     here += b"`microvm cp`)\n"
     for arguments, says in (
@@ -292,9 +289,7 @@ def test_what_is_elsewhere_is_said_to_be_so(microvm: Command, machine: str) -> N
 
 
 @pytest.mark.parametrize("options", [(), ("-u", "root")])
-def test_a_terminal_is_told_of_t_and_of_a_second_ctrl_c(
-    machine: str, options: tuple[str, ...]
-) -> None:
+def test_hints_about_t_and_second_ctrl_c_are_shown(machine: str, options: tuple[str, ...]) -> None:
     command = ["-m", "microvm", "exec", *options, machine]
     with pexpect.spawn(sys.executable, [*command, "sh"], timeout=60) as shell:
         shell.expect_exact(f": type `microvm exec -t {' '.join((*options, machine))} sh`")
@@ -312,39 +307,25 @@ def test_a_terminal_is_told_of_t_and_of_a_second_ctrl_c(
 
 
 @pytest.mark.parametrize("options", [(), ("-e", "A=1")])
-def test_a_ctrl_c_that_ends_a_command_ends_the_shells_loop_too(
+def test_ctrl_c_also_ends_the_loop_of_the_calling_shell(
     machine: str, options: tuple[str, ...]
 ) -> None:
-    loop = 'for each in 1 2; do "$@"; done; echo over'
-    command = ["microvm", "exec", *options, machine, "--", "sh", "-c"]
-    command = [*command, "echo begun; exec sleep 1001"]
-    command = ["-c", loop, "-", sys.executable, "-m", *command]
-    with pexpect.spawn("bash", command, timeout=60) as shell:
-        shell.expect(b"begun")
-        shell.sendcontrol("c")
-        shell.expect(pexpect.EOF)
-        assert b"over" not in shell.before
-        assert b"begun" not in shell.before
-        shell.wait()
-        assert shell.signalstatus == signal.SIGINT
+    command = [sys.executable, "-m", "microvm", "exec", *options, machine, "--", "sh", "-c"]
+    check_ctrl_c_ends_a_shell_loop([*command, "echo begun; exec sleep 1001"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_a_client_that_ends_takes_its_command_with_it(
-    microvm: Command, begin: Callable[..., subprocess.Popen[bytes]], number: signal.Signals
+def test_killed_client_ends_its_command(
+    microvm: Command, begin: Begin, number: signal.Signals
 ) -> None:
-    child = begin("echo begun; exec sleep 1001")
-    assert child.stdout
-    assert child.stdout.readline() == b"begun\n"
+    child = begin("echo begun; exec sleep 1001", says=b"begun\n")
     assert runs(microvm) == "sh -c 'echo begun; exec sleep 1001'"
     child.send_signal(number)
     assert child.wait(60) == (-9 if number == signal.SIGKILL else 128 + number)
     assert microvm("exec", "--wait", NAME, "pgrep", "-f", "sleep 1001").stdout == b""
 
 
-def test_a_client_that_never_reads_holds_up_no_listing(
-    microvm: Command, begin: Callable[..., subprocess.Popen[bytes]]
-) -> None:
+def test_client_that_never_reads_does_not_delay_a_listing(microvm: Command, begin: Begin) -> None:
     child = begin("yes")
     eventually(lambda: runs(microvm) == "sh -c yes")
     refused = microvm("exec", NAME, "true")
@@ -356,7 +337,7 @@ def test_a_client_that_never_reads_holds_up_no_listing(
     assert waits.communicate()[0] == b"second\n"
 
 
-def test_a_terminal_is_the_commands(machine: str) -> None:
+def test_exec_with_t_gives_the_command_the_terminal(machine: str) -> None:
     command = ["-m", "microvm", "exec", "-t", machine, "sh", "-c", "stty size; read x; stty size"]
     child = pexpect.spawn(sys.executable, command, timeout=60, dimensions=(31, 97))
     child.expect_exact("31 97\r\n")
@@ -387,7 +368,7 @@ def test_nothing_is_written_to_a_terminal_before_it_is_ready(machine: str) -> No
     os.close(writer)
 
 
-def test_a_supervisor_has_nothing_of_its_starter(
+def test_supervisor_inherits_nothing_of_its_starter(
     microvm: Command, machine: str, tmp_path: Path
 ) -> None:
     with (tmp_path / "file").open("wb") as file:
@@ -412,7 +393,7 @@ def test_a_supervisor_has_nothing_of_its_starter(
     assert states(microvm) == {machine: "running"}
 
 
-def test_a_machine_that_dies_says_why(microvm: Command, machine: str) -> None:
+def test_dead_machine_reports_the_reason(microvm: Command, machine: str) -> None:
     assert microvm("start", "two").returncode == 0
     waiting = subprocess.Popen(
         [sys.executable, "-m", "microvm", "wait", "two"], stderr=subprocess.PIPE
@@ -438,7 +419,7 @@ def test_a_machine_that_dies_says_why(microvm: Command, machine: str) -> None:
     assert states(microvm) == {machine: "running"}
 
 
-def test_a_machine_ends_when_its_time_is_over(microvm: Command) -> None:
+def test_machine_ends_after_its_lifetime(microvm: Command) -> None:
     for name, option, reason in (
         ("idle", "--idle-timeout", "nobody used it for 0.05 s"),
         ("old", "--max-age", "it has reached its maximum age of 0.05 s"),
@@ -450,7 +431,7 @@ def test_a_machine_ends_when_its_time_is_over(microvm: Command) -> None:
 
 
 @pytest.mark.parametrize("removed", ["two", "two/socket"])
-def test_a_machine_that_nobody_could_find_ends(
+def test_machine_whose_folder_is_removed_ends(
     microvm: Command, machine: str, folder: Path, removed: str
 ) -> None:
     assert microvm("start", "two").returncode == 0
@@ -513,7 +494,7 @@ def _supervisors(folder: Path, name: str) -> list[Process]:
     return found
 
 
-def test_an_input_without_an_event_holds_up_nobody(microvm: Command, machine: str) -> None:
+def test_input_that_blocks_without_events_delays_nothing(microvm: Command, machine: str) -> None:
     """A read of an eventfd(2) blocks until its count is above 0."""
     counter = os.eventfd(0)
     with os.fdopen(counter):
@@ -528,10 +509,9 @@ def test_an_input_without_an_event_holds_up_nobody(microvm: Command, machine: st
 
 
 @pytest.mark.parametrize("verb", [("exec", NAME), ("run",)], ids=["exec", "run"])
-def test_the_write_end_of_a_pipe_is_an_empty_input(
+def test_write_end_of_a_pipe_counts_as_empty_input(
     microvm: Command, machine: str, verb: tuple[str, ...]
 ) -> None:
-    del machine
     source, sink = os.pipe()
     with os.fdopen(source), os.fdopen(sink):
         done = microvm(*verb, "--", "cat", stdin=sink, timeout=120)
@@ -539,7 +519,7 @@ def test_the_write_end_of_a_pipe_is_an_empty_input(
 
 
 @pytest.mark.parametrize("size", [1, 2 << 20], ids=["short", "long"])
-def test_a_call_to_a_stopped_supervisor_says_so(
+def test_call_to_a_stopped_supervisor_reports_it(
     microvm: Command, machine: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is longer than the buffer of the socket."""
@@ -557,7 +537,7 @@ def test_a_call_to_a_stopped_supervisor_says_so(
     assert microvm("exec", "--wait", machine, "true").returncode == 0
 
 
-def test_a_supervisor_that_is_stopped_is_shown_and_can_be_ended(
+def test_stopped_supervisor_is_listed_and_can_be_ended(
     microvm: Command, machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert microvm("start", "two").returncode == 0

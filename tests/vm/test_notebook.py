@@ -18,8 +18,6 @@ from jupyter_core.utils import ensure_event_loop
 from tests.support.polling import eventually
 from tests.support.processes import children, exists
 
-from microvm.images import Image
-
 DEADLINE = 120.0
 INTERRUPTED = ["KeyboardInterrupt"]
 
@@ -78,9 +76,8 @@ class JupyterKernel:
 
 
 @pytest.fixture(scope="module")
-def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterKernel]:
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterKernel]:
     """A Jupyter kernel in a folder of its own. No machine of it may remain."""
-    del image
     folder = tmp_path_factory.mktemp("kernel")
     folders = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "XDG_RUNTIME_DIR")
     env = {**os.environ, **dict.fromkeys(folders, str(folder)), "JUPYTER_PLATFORM_DIRS": "1"}
@@ -106,7 +103,7 @@ def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
         ensure_event_loop().close()  # the client created an event loop and does not close it
 
 
-def test_a_cell_is_run_by_sh_and_what_it_does_stays(kernel: JupyterKernel) -> None:
+def test_cells_run_in_sh_and_their_changes_stay(kernel: JupyterKernel) -> None:
     shown = kernel.run("%%microvm\necho out; echo err >&2; touch /root/here; cd /tmp; x=1")
     assert (sorted(shown.streams), shown.error) == ([("stderr", "err\n"), ("stdout", "out\n")], [])
     assert kernel.run('%%microvm\nls; echo "$x"').stdout == "here\n\n"
@@ -129,7 +126,7 @@ def test_a_failure_is_an_error_of_one_line(kernel: JupyterKernel) -> None:
     assert kernel.run("o, e, _exit_code").value == "('abä\ufffd', 'x\\n', -9)"
 
 
-def test_an_interruption_is_the_commands_and_not_the_kernels(kernel: JupyterKernel) -> None:
+def test_interruption_reaches_the_command_and_not_the_kernel(kernel: JupyterKernel) -> None:
     # A shell handles signals between two commands.
     loop = "trap 'echo bye; exit' INT; echo begun; while :; do sleep 0.1; done"
     shown = kernel.run(f"%%microvm\ntouch /root/still; {loop}", interrupt_at="begun")
@@ -141,7 +138,7 @@ def test_an_interruption_is_the_commands_and_not_the_kernels(kernel: JupyterKern
     assert kernel.run("%%microvm\nls /root/still; pidof yes sleep").stdout == "/root/still\n"
 
 
-def test_wrong_usage_is_said_in_a_line(kernel: JupyterKernel) -> None:
+def test_wrong_usage_is_reported_in_one_line(kernel: JupyterKernel) -> None:
     for line, said in {
         "--nope": "No such option '--nope'",
         "--memory 1": "'1' is too little memory for a guest",
@@ -155,7 +152,7 @@ def test_wrong_usage_is_said_in_a_line(kernel: JupyterKernel) -> None:
     assert kernel.run("%%microvm --image nosuch\ntrue").error[0].startswith("ImageError: no image")
 
 
-def test_machines_are_listed_ended_and_started_anew(kernel: JupyterKernel) -> None:
+def test_machines_are_listed_ended_and_started_again(kernel: JupyterKernel) -> None:
     kernel.run("%%microvm --machine vm\ntouch /root/old")
     assert kernel.run("vm.write_file('/root/new', b'text'); vm.pid").value in {
         str(pid) for pid in children(kernel.pid)
@@ -172,21 +169,21 @@ def test_machines_are_listed_ended_and_started_anew(kernel: JupyterKernel) -> No
     assert kernel.run("%microvm") == Shown()
 
 
-def test_where_a_machine_dies_the_next_cell_has_another(kernel: JupyterKernel) -> None:
+def test_next_cell_after_a_dead_machine_has_a_new_one(kernel: JupyterKernel) -> None:
     shown = kernel.run("%%microvm\ntouch /root/old; reboot -f")
     assert shown.error[0].startswith("GuestDied: the guest rebooted")
     assert "the next cell starts a new one" in shown.stderr
     assert kernel.run("%%microvm\nls /root; echo new").stdout == "new\n"
 
 
-def test_its_help_has_the_options_of_the_command_line(kernel: JupyterKernel) -> None:
+def test_help_has_the_options_of_the_command_line(kernel: JupyterKernel) -> None:
     for shown in (kernel.run("%%microvm?").help, kernel.run("%microvm --help").stdout):
         assert "Usage: %%microvm [OPTIONS] [--] [CMD [ARG]...]" in shown
         assert all(name in shown for name in ("--image", "-m, --memory", "--max-output", "--out"))
         assert "--tty" not in shown
 
 
-def test_both_faces_of_the_library_work_in_cells(kernel: JupyterKernel) -> None:
+def test_sync_and_async_api_work_in_cells(kernel: JupyterKernel) -> None:
     kernel.run("%xmode Minimal")  # Otherwise IPython needs a second to print the traceback
     assert not kernel.run("import microvm.sync\nvm = microvm.MicroVM()\nawait vm.start()").error
     assert kernel.run("(await vm.run(['echo', 'hello'])).stdout").value == r"b'hello\n'"
@@ -198,7 +195,7 @@ def test_both_faces_of_the_library_work_in_cells(kernel: JupyterKernel) -> None:
 
 
 @pytest.mark.long
-def test_what_a_cell_awaits_can_be_interrupted(kernel: JupyterKernel) -> None:
+def test_awaited_command_of_a_cell_can_be_interrupted(kernel: JupyterKernel) -> None:
     """The loop of the kernel handles the signal at its next event, within two seconds."""
     assert not kernel.run("import microvm\nvm = microvm.MicroVM()\nawait vm.start()").error
     shown = kernel.run("print('begun'); await vm.run(['sleep', '60'])", interrupt_at="begun")
@@ -208,7 +205,7 @@ def test_what_a_cell_awaits_can_be_interrupted(kernel: JupyterKernel) -> None:
 
 
 @pytest.mark.long
-def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: JupyterKernel) -> None:
+def test_cell_can_run_in_a_named_machine(kernel: JupyterKernel) -> None:
     def microvm(*arguments: str) -> None:
         command = [sys.executable, "-m", "microvm", *arguments]
         subprocess.run(command, env=kernel.env, timeout=DEADLINE, check=True)
@@ -230,7 +227,7 @@ def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: JupyterKernel) -> N
 
 
 @pytest.mark.long
-def test_a_cell_is_python_in_an_image_of_python(kernel: JupyterKernel) -> None:
+def test_cell_is_python_code_in_an_image_with_python(kernel: JupyterKernel) -> None:
     """Its output appears at once, and Ctrl-C interrupts Python."""
     cell = "import time\nfor word in ('begun', 'more'):\n    print(word)\n    time.sleep(60)"
     shown = kernel.run(f"%%microvm --image python\n{cell}", interrupt_at="begun\n")

@@ -19,7 +19,7 @@ async def packed(vm: MicroVM) -> Members:
 
 
 @pytest.mark.parametrize("disk", ["64M", 0])
-async def test_a_layer_has_what_was_changed_and_nothing_else(image: Image, disk: str | int) -> None:
+async def test_layer_has_exactly_the_changes(image: Image, disk: str | int) -> None:
     async with MicroVM(image, disk=disk) as vm:
         before = await packed(vm)
         script = (
@@ -39,7 +39,7 @@ async def test_a_layer_has_what_was_changed_and_nothing_else(image: Image, disk:
     assert (info.mode, info.uid, info.gid, data) == (0o640, 7, 8, b"new\n")
 
 
-async def test_what_a_guest_leaves_to_do_harm_is_packed_or_refused(image: Image) -> None:
+async def test_hostile_files_are_packed_or_refused(image: Image) -> None:
     async with MicroVM(image, disk="64M") as vm:
         script = (
             "cd /var; n=$(printf %0255d 0); mkdir $n; mkfifo $n/$n; truncate -s 5M $n/hole;"

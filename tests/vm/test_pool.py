@@ -8,7 +8,6 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.support.killing import KilledStarts
 from tests.support.polling import comes_true
 from tests.support.processes import children, exists
 
-from microvm import BootError, ConfinementError, GuestDied, ImageError, MicroVM, NotRun, Pool
+from microvm import ConfinementError, GuestDied, MicroVM, NotRun, Pool
 from microvm.images import Image
 from microvm.jobs import pool as pools
 from microvm.qemu import launch
@@ -30,7 +29,6 @@ from microvm.start.warmup import Run, warm_up
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def pool(image: Image, vm: MicroVM) -> AsyncIterator[Pool]:
     """A pool of two machines, none of which may remain afterwards."""
-    del vm
     before = children(os.getpid())
     async with Pool(2, image=image) as pool:
         yield pool
@@ -41,23 +39,13 @@ async def _full(pool: Pool) -> None:
     await comes_true(lambda: pool.ready == pool.size)
 
 
-async def test_each_user_gets_a_clean_machine(pool: Pool) -> None:
-    pids = set()
-    for _ in range(3):
-        async with pool.machine() as vm:
-            assert (await vm.run(["ls", "/tmp"])).stdout == b""
-            await vm.run(["touch", "/tmp/file"])
-            pids.add(vm.pid)
-    assert len(pids) == 3
-
-
-async def test_a_machine_has_run_commands_before_it_is_handed_out(pool: Pool, image: Image) -> None:
+async def test_machines_run_the_warmup_commands_first(pool: Pool, image: Image) -> None:
     async with pool.machine() as warm, MicroVM(image) as other:
         pids = [int((await vm.run(["sh", "-c", "echo $$"])).stdout) for vm in (warm, other)]
     assert pids[0] > pids[1]
 
 
-async def test_one_that_was_killed_while_idle_is_not_noticed(pool: Pool, vm: MicroVM) -> None:
+async def test_machine_killed_while_idle_is_not_handed_out(pool: Pool, vm: MicroVM) -> None:
     await _full(pool)
     idle = {pid for pid in children(os.getpid()) if pid != vm.pid}
     assert len(idle) == 2
@@ -83,21 +71,6 @@ async def test_pool_replaces_a_machine_that_is_killed_in_use(pool: Pool) -> None
     await _full(pool)
 
 
-async def test_an_image_that_is_none_is_the_error_of_who_waits(tmp_path: Path) -> None:
-    async with Pool(2, image=tmp_path) as pool:
-        for _ in range(3):
-            outcome = await anext(pool.map([["true"]]))
-            assert isinstance(outcome.error, NotRun)
-            assert isinstance(outcome.error.reason, ImageError)
-
-
-async def test_a_guest_that_does_not_boot_is_the_error_of_who_waits(unbootable: Path) -> None:
-    async with Pool(1, image=unbootable) as pool:
-        with pytest.raises(BootError):
-            async with pool.machine():
-                pass
-
-
 def _killing(monkeypatch: pytest.MonkeyPatch, kills: Iterator[bool]) -> None:
     """Kill QEMUs when their machines begin to warm up, if `kills` yields True."""
 
@@ -109,21 +82,9 @@ def _killing(monkeypatch: pytest.MonkeyPatch, kills: Iterator[bool]) -> None:
     monkeypatch.setattr(pools, "warm_up", warm_up_killed)
 
 
-async def test_machines_killed_in_their_warmup_end_no_batch(
+async def test_machines_killed_as_they_start_do_not_end_a_batch(
     image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del vm  # this fixture has created a template
-    _killing(monkeypatch, itertools.cycle([True, False, True]))
-    async with Pool(2, image) as pool:
-        jobs = [["echo", str(number)] for number in range(8)]
-        printed = [outcome.result().stdout async for outcome in pool.map(jobs, text=True)]
-    assert printed == [f"{number}\n" for number in range(8)]
-
-
-async def test_machines_killed_as_they_start_end_no_batch(
-    image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del vm
     # Two clones, and the two boots that replace them.
     killed = KilledStarts(monkeypatch, starter, 4)
     async with Pool(1, image) as pool, pool.machine() as machine:
@@ -132,10 +93,9 @@ async def test_machines_killed_as_they_start_end_no_batch(
         assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 
 
-async def test_a_batch_whose_machines_are_all_killed_ends(
+async def test_batch_ends_if_all_its_machines_are_killed(
     image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del vm
     monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.01)
     _killing(monkeypatch, itertools.chain([False], itertools.repeat(True)))
     async with Pool(2, image) as pool:
@@ -171,7 +131,7 @@ async def test_a_cancellation_at_any_moment_leaves_no_machine(image: Image, seed
     assert asyncio.all_tasks() == tasks
 
 
-async def test_leaving_ends_machines_that_are_in_use(image: Image) -> None:
+async def test_leaving_a_pool_ends_machines_in_use(image: Image) -> None:
     async with Pool(1, image=image) as pool:
         holder = pool.machine()
         machine = await holder.__aenter__()
@@ -183,7 +143,7 @@ async def test_leaving_ends_machines_that_are_in_use(image: Image) -> None:
     await holder.__aexit__(None, None, None)
 
 
-async def test_what_is_not_confined_as_demanded_ends_it_at_once(
+async def test_missing_confinement_ends_a_batch_at_once(
     image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without(*args: Any, **more: Any) -> list[str]:

@@ -14,7 +14,6 @@ import pytest
 from tests.support.polling import DEADLINE, eventually
 from tests.support.processes import is_alive
 
-from microvm.images import Image
 from microvm.start.snapshots import STORE
 
 pytest_plugins = "pytester"
@@ -83,13 +82,12 @@ def shared() -> set[Path]:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester, image: Image) -> pytest.Pytester:
-    del image
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest(CONFTEST)
     return pytester
 
 
-def test_each_test_has_a_fork_and_who_fails_shows_what_ran(suite: pytest.Pytester) -> None:
+def test_each_test_has_a_fork_and_failures_show_commands(suite: pytest.Pytester) -> None:
     suite.makepyfile(SUITE)
     result = run(suite)
     result.assert_outcomes(passed=6, failed=2)
@@ -166,7 +164,7 @@ def test_a_set_up_that_fails_is_shown_once(suite: pytest.Pytester) -> None:
     assert text.count(f"\n{again}") == 4
 
 
-def test_a_set_up_whose_machine_is_killed_is_done_again(suite: pytest.Pytester) -> None:
+def test_set_up_is_repeated_if_its_machine_is_killed(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
         import os
         import signal
@@ -193,7 +191,7 @@ def test_a_set_up_whose_machine_is_killed_is_done_again(suite: pytest.Pytester) 
     result.stdout.fnmatch_lines(["*QEMU was killed by signal 9*"])
 
 
-def test_a_killed_start_fails_no_other_test(suite: pytest.Pytester) -> None:
+def test_killed_start_does_not_fail_another_test(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
         import os
         import signal
@@ -255,7 +253,7 @@ def gone(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
-def test_a_ctrl_c_leaves_nothing(suite: pytest.Pytester, workers: str) -> None:
+def test_ctrl_c_leaves_no_process_and_no_files(suite: pytest.Pytester, workers: str) -> None:
     before = shared()
     with started(suite, workers) as running:
         os.killpg(running.pid, signal.SIGINT)
@@ -265,7 +263,7 @@ def test_a_ctrl_c_leaves_nothing(suite: pytest.Pytester, workers: str) -> None:
 
 
 @pytest.mark.long
-def test_what_a_killed_run_has_left_the_next_one_removes(suite: pytest.Pytester) -> None:
+def test_files_of_a_killed_run_are_removed_by_the_next(suite: pytest.Pytester) -> None:
     before = shared()
     with started(suite, "-n2") as running:
         os.killpg(running.pid, signal.SIGKILL)

@@ -12,16 +12,13 @@ from pathlib import Path
 import pytest
 from docs import record
 
-from microvm.images import Image
-
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 
 
 @pytest.fixture
-def environment(tmp_path: Path, image: Image) -> dict[str, str]:
+def environment(tmp_path: Path) -> dict[str, str]:
     """An environment in which `microvm` is a command."""
-    del image
     command = tmp_path / "microvm"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m microvm "$@"\n')
     command.chmod(0o755)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.machine import config_of
 
 from microvm.images import Image
 from microvm.qemu.command_line import QemuConfig
@@ -27,13 +28,7 @@ class Reopened:
         """Boot the guest; `kernel` is added to the command line of the kernel."""
         self.kernel = kernel
         self.path = folder / "port"
-        config = QemuConfig(
-            kernel=image.kernel,
-            initramfs=image.initramfs,
-            bus=image.manifest.bus,
-            accel="tcg",
-            arch=image.manifest.arch,
-        )
+        config = config_of(image)
         self.process = subprocess.Popen(
             [find_qemu(config.arch), *self._arguments(config)],
             stdin=subprocess.DEVNULL,
@@ -169,7 +164,7 @@ def test_host_that_leaves_in_the_middle_of_a_frame_has_no_effect(
         assert run(port, "echo well") == b"well\n"
 
 
-def test_a_stream_that_was_never_closed_is_filled_up(guest: Reopened) -> None:
+def test_hello_after_an_incomplete_frame_is_answered(guest: Reopened) -> None:
     with guest.open() as port:
         greet(port, 1, ahead=FILLER)
         port.sendall(INPUT[:100])
@@ -177,7 +172,7 @@ def test_a_stream_that_was_never_closed_is_filled_up(guest: Reopened) -> None:
         assert run(port, "echo well") == b"well\n"
 
 
-def test_a_command_goes_on_while_no_host_is_there(guest: Reopened) -> None:
+def test_command_continues_without_a_host(guest: Reopened) -> None:
     with guest.open() as port:
         greet(port, 1, ahead=FILLER)
         run(
@@ -191,7 +186,7 @@ def test_a_command_goes_on_while_no_host_is_there(guest: Reopened) -> None:
         assert int(last) - int(first) >= 2
 
 
-def test_a_machine_whose_host_has_gone_for_good_ends_itself(own_guest: Reopened) -> None:
+def test_machine_without_a_host_ends_after_a_time(own_guest: Reopened) -> None:
     with own_guest.open() as port:
         greet(port, 1, ahead=FILLER)
         run(port, "sleep 1000", wait=False)
@@ -199,7 +194,7 @@ def test_a_machine_whose_host_has_gone_for_good_ends_itself(own_guest: Reopened)
 
 
 @pytest.mark.long
-def test_a_machine_that_is_stopped_does_not_wait_for_its_host(own_guest: Reopened) -> None:
+def test_stopped_machine_does_not_wait_for_its_host(own_guest: Reopened) -> None:
     with own_guest.open() as port:
         greet(port, 1, ahead=FILLER)
     time.sleep(2)  # the guest waits now

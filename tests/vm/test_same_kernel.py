@@ -29,7 +29,7 @@ print(small.build(arch=sys.argv[1]))
 
 
 @pytest.mark.parametrize("name", arches.ARCHES)
-def test_it_is_the_same_everywhere(name: str, tmp_path: Path) -> None:
+def test_compiled_kernel_is_identical_everywhere(name: str, tmp_path: Path) -> None:
     try:
         small.check_tools(arches.find(name))
     except ImageError as error:

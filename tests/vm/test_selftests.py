@@ -118,7 +118,9 @@ def compile_test(source: Path, name: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("selftest", SELFTESTS)
-async def test_it_passes(small_image: Image, source: Path, selftest: str, tmp_path: Path) -> None:
+async def test_selftest_passes(
+    small_image: Image, source: Path, selftest: str, tmp_path: Path
+) -> None:
     name, _, arguments = selftest.partition(" ")
     made = [compile_test(source, each, tmp_path) for each in (name, "landlock/true")]
     async with MicroVM(small_image, memory="512M", cpus=2) as vm:

@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 from tests.support.processes import children
 
-from microvm.images import Image
-
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/server"
 REQUESTS, AT_A_TIME = 100, 8
@@ -24,9 +22,8 @@ DEADLINE = 600.0
 
 
 @pytest.fixture
-def server(image: Image) -> Iterator[int]:
+def server() -> Iterator[int]:
     """The port of a running server. No machine of it may remain."""
-    del image
     options = ["--loop", "uvloop", "--port", "0", "--no-access-log"]
     with subprocess.Popen(
         [sys.executable, "-B", "-W", "error", "-m", "uvicorn", "app:app", *options],
@@ -76,7 +73,7 @@ def test_each_of_a_hundred_requests_has_a_machine(server: int) -> None:
     assert post(server, "#" * (2 << 20))[0] == 413
 
 
-def test_the_page_shows_what_the_example_has() -> None:
+def test_page_shows_the_code_of_the_example() -> None:
     page, example = (ROOT / "docs/loops.md").read_text(), (EXAMPLE / "app.py").read_text()
     shown = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len(shown) == 2

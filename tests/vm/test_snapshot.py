@@ -90,7 +90,7 @@ async def test_processes_and_files_live_on_in_each_machine(
     assert await _output(prepared, "cat /root/file") == "kept"
 
 
-async def test_the_machine_goes_on(image: Image) -> None:
+async def test_machine_continues_after_its_snapshot(image: Image) -> None:
     async with _machine(image) as vm:
         await _leave(vm)
         assert vm.pid
@@ -101,7 +101,7 @@ async def test_the_machine_goes_on(image: Image) -> None:
             assert open_files(vm.pid) == before
 
 
-async def test_a_machine_from_a_snapshot_can_be_snapshot_itself(snapshot: Snapshot) -> None:
+async def test_machine_from_a_snapshot_can_be_saved_again(snapshot: Snapshot) -> None:
     async with MicroVM(snapshot) as child:
         assert await _ask(child, "child") == "child 2"
         await child.run(["sh", "-c", "echo changed >/root/file"], check=True)
@@ -111,7 +111,7 @@ async def test_a_machine_from_a_snapshot_can_be_snapshot_itself(snapshot: Snapsh
         assert await _ask(child, "child") == "child 3"
 
 
-async def test_no_two_are_twins(snapshot: Snapshot) -> None:
+async def test_random_numbers_of_forks_differ(snapshot: Snapshot) -> None:
     ids = "cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | od -An -tx1"
     async with MicroVM(snapshot) as one, MicroVM(snapshot) as other:
         assert (
@@ -120,7 +120,7 @@ async def test_no_two_are_twins(snapshot: Snapshot) -> None:
         )
 
 
-async def test_what_runs_draws_no_number_twice(image: Image) -> None:
+async def test_running_processes_of_forks_draw_different_numbers(image: Image) -> None:
     now = "{ read -r _; read -r _; read -r _ _ now _; } </proc/timer_list"  # in nanoseconds
     draw = "read -r life </run/microvm/boot_id; read -r number </proc/sys/kernel/random/uuid"
     loop = f"while :; do {now}; {draw}; echo $now $life $number; done"
@@ -149,7 +149,7 @@ async def test_what_runs_draws_no_number_twice(image: Image) -> None:
         assert {life for _, life, _ in clone} > lives
 
 
-async def test_one_that_was_booted(image: Image) -> None:
+async def test_snapshot_of_a_booted_machine(image: Image) -> None:
     async with _machine(image, cold=True) as vm:
         assert not vm.cloned
         await _leave(vm)
@@ -158,11 +158,10 @@ async def test_one_that_was_booted(image: Image) -> None:
         assert await _ask(vm, "one") == "one 1"
 
 
-async def test_a_qemu_that_knows_no_files_does_it_by_descriptors(
+async def test_qemu_without_file_migration_saves_by_descriptors(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Like QEMU 8.1 and older versions.
-    del cache
     monkeypatch.setattr(migration, "FILE_MIGRATION", (99, 0))
     monkeypatch.setattr(migration, "MAPPED_RAM", (99, 0))
     async with _machine(image) as vm:
@@ -176,7 +175,7 @@ async def test_a_qemu_that_knows_no_files_does_it_by_descriptors(
             kept = await clone.checkpoint("there")
 
 
-async def test_a_disk_is_as_it_was(image: Image) -> None:
+async def test_scratch_disk_of_a_snapshot_is_restored(image: Image) -> None:
     async with _machine(image, disk="256M") as vm:
         await vm.run(["sh", "-c", "echo before >/root/file"], check=True)
         async with await vm.checkpoint() as taken:
@@ -188,7 +187,7 @@ async def test_a_disk_is_as_it_was(image: Image) -> None:
         assert await _output(vm, "cat /root/file") == "after"
 
 
-async def test_a_command_that_runs_and_a_checkpoint_exclude_each_other(image: Image) -> None:
+async def test_command_and_checkpoint_exclude_each_other(image: Image) -> None:
     async with _machine(image) as vm:
         async with await vm.exec(["cat"]) as process:
             with pytest.raises(Busy):
@@ -205,7 +204,7 @@ async def test_a_command_that_runs_and_a_checkpoint_exclude_each_other(image: Im
         await vm.run(["true"], check=True)
 
 
-async def test_it_has_its_own_settings(image: Image, snapshot: Snapshot) -> None:
+async def test_machine_of_a_snapshot_has_its_own_settings(image: Image, snapshot: Snapshot) -> None:
     shape = (snapshot.image, snapshot.accel, snapshot.memory, snapshot.cpus, snapshot.disk)
     assert shape == (image.name, "tcg", 96 << 20, 1, 0)
     assert snapshot.name is None
@@ -216,7 +215,7 @@ async def test_it_has_its_own_settings(image: Image, snapshot: Snapshot) -> None
             MicroVM(snapshot, **wrong)
 
 
-async def test_one_without_a_name_is_gone_when_it_is_closed(image: Image) -> None:
+async def test_unnamed_snapshot_is_removed_when_closed(image: Image) -> None:
     async with _machine(image) as vm:
         before = open_files(os.getpid())
         taken = await vm.checkpoint()
@@ -229,7 +228,7 @@ async def test_one_without_a_name_is_gone_when_it_is_closed(image: Image) -> Non
             await MicroVM(taken).start()
 
 
-async def test_what_is_being_started_has_files_of_its_own(prepared: MicroVM) -> None:
+async def test_open_files_of_a_closed_snapshot_can_be_read(prepared: MicroVM) -> None:
     taken = await prepared.checkpoint()
     starting = MicroVM(taken)
     with taken._open() as memory:
@@ -240,7 +239,7 @@ async def test_what_is_being_started_has_files_of_its_own(prepared: MicroVM) -> 
         await starting.start()
 
 
-async def test_one_that_nobody_holds_is_gone_without_a_word(image: Image) -> None:
+async def test_dropped_snapshot_is_removed_silently(image: Image) -> None:
     async with _machine(image) as vm:
         before = open_files(os.getpid())
         assert (await vm.checkpoint()).name is None
@@ -248,7 +247,7 @@ async def test_one_that_nobody_holds_is_gone_without_a_word(image: Image) -> Non
         assert open_files(os.getpid()) == before
 
 
-async def test_nobody_can_write_what_clones_share(snapshot: Snapshot) -> None:
+async def test_shared_files_of_clones_cannot_be_written(snapshot: Snapshot) -> None:
     async with MicroVM(snapshot) as clone:
         assert clone.pid
         files = open_files(clone.pid)
@@ -262,7 +261,7 @@ async def test_nobody_can_write_what_clones_share(snapshot: Snapshot) -> None:
     assert seals & fcntl.F_SEAL_SEAL
 
 
-async def test_forks(prepared: MicroVM) -> None:
+async def test_fork_returns_running_machines(prepared: MicroVM) -> None:
     before = set(children(os.getpid()))
     async with await prepared.fork(3) as forks:
         assert len(set(children(os.getpid())) - before) == len(forks) == 3
@@ -272,7 +271,7 @@ async def test_forks(prepared: MicroVM) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1, True, None, "2", 1.5])
-async def test_a_number_of_forks_that_cannot_be(image: Image, count: Any) -> None:
+async def test_invalid_number_of_forks_is_refused(image: Image, count: Any) -> None:
     with pytest.raises(UsageError, match="is not a whole number from 1 on"):
         await _machine(image).fork(count)
     with pytest.raises(UsageError, match="is not a whole number from 1 on"):
@@ -289,7 +288,7 @@ async def test_a_hundred_forks_live_at_once(prepared: MicroVM, image: Image) -> 
     assert each <= MOST_PROPORTIONAL[image.manifest.bus]
 
 
-async def test_a_fork_that_fails_leaves_no_other(image: Image, misbehave: Misbehave) -> None:
+async def test_failed_fork_ends_the_other_forks(image: Image, misbehave: Misbehave) -> None:
     async with _machine(image, confinement="off") as vm:
         # The first clone creates the folder; later ones find it.
         misbehave('clones && ! saves && ! mkdir "${0%/*}/first" && exit 1')
@@ -300,14 +299,14 @@ async def test_a_fork_that_fails_leaves_no_other(image: Image, misbehave: Misbeh
         assert await _output(vm, "echo well") == "well"
 
 
-async def test_a_pool_of_them(snapshot: Snapshot) -> None:
+async def test_pool_of_machines_from_a_snapshot(snapshot: Snapshot) -> None:
     async with Pool(2, snapshot) as pool:
         outcomes = [each async for each in pool.map([["cat", "/root/file"]] * 3)]
     assert [each.result().stdout for each in outcomes] == [b"kept\n"] * 3
 
 
 @pytest.mark.parametrize("files", [migration.MAPPED_RAM, (99, 0)])
-async def test_a_guest_stopped_before_its_freeze_is_sent_again(
+async def test_guest_that_stops_too_early_is_saved_again(
     image: Image, monkeypatch: pytest.MonkeyPatch, files: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(migration, "MAPPED_RAM", files)
@@ -320,7 +319,7 @@ async def test_a_guest_stopped_before_its_freeze_is_sent_again(
 
 
 @pytest.mark.usefixtures("cache")
-async def test_names(prepared: MicroVM) -> None:
+async def test_named_snapshots_are_found_replaced_and_removed(prepared: MicroVM) -> None:
     with pytest.raises(SnapshotError, match="no snapshot here"):
         Snapshot.find("here")
     for text in ("one", "other"):
@@ -341,7 +340,7 @@ async def test_names(prepared: MicroVM) -> None:
     assert snapshots.STORE.installed() == []
 
 
-def test_without_async(image: Image) -> None:
+def test_sync_api_takes_snapshots_too(image: Image) -> None:
     with sync.MicroVM(image, memory=MEMORY, accel="tcg", confinement="off") as vm:
         vm.run(["sh", "-c", "echo kept >/root/file"], check=True)
         with vm.checkpoint() as taken, sync.MicroVM(taken) as clone:

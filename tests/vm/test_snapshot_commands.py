@@ -33,7 +33,7 @@ def kept(microvm: Command) -> Iterator[str]:
         snapshots.STORE.remove(NAME)
 
 
-def test_a_machine_is_kept_and_started_from(microvm: Command, kept: str) -> None:
+def test_machine_is_saved_and_started_from(microvm: Command, kept: str) -> None:
     read = microvm("run", "--from", kept, "--", "cat", "/root/file")
     assert (read.returncode, read.stdout, read.stderr) == (0, b"kept\n", b"")
     jobs = b"cat /root/file\n" * 2
@@ -45,7 +45,7 @@ def test_a_machine_is_kept_and_started_from(microvm: Command, kept: str) -> None
     assert microvm("run", "--from", kept, "--", "cat", "/root/file").stdout == b"kept\nmore\n"
 
 
-def test_they_are_listed_shown_and_removed(microvm: Command, kept: str) -> None:
+def test_snapshots_are_listed_shown_and_removed(microvm: Command, kept: str) -> None:
     heading, *rows = microvm("snapshot", "ls").stdout.decode().splitlines()
     assert heading.split() == ["NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"]
     (row,) = [row.split() for row in rows if row.startswith(f"{kept} ")]
@@ -66,7 +66,7 @@ def test_they_are_listed_shown_and_removed(microvm: Command, kept: str) -> None:
     assert microvm("snapshot", "rm", kept).returncode == 125
 
 
-def test_what_failed_is_not_kept(microvm: Command) -> None:
+def test_machine_of_a_failed_command_is_not_saved(microvm: Command) -> None:
     failed = microvm("run", *MACHINE, "--save", NAME, "--", "sh", "-c", "exit 7")
     assert (failed.returncode, failed.stderr) == (
         7,
@@ -85,7 +85,7 @@ def test_what_failed_is_not_kept(microvm: Command) -> None:
         (["--collect", "/no-such-file:."], ["true"], 125),
     ],
 )
-def test_what_was_ended_or_not_copied_is_not_kept(
+def test_machine_of_an_ended_or_uncopied_run_is_not_saved(
     microvm: Command, options: list[str], command: list[str], status: int
 ) -> None:
     failed = microvm("run", *MACHINE, *options, "--save", NAME, "--", *command)
@@ -94,7 +94,7 @@ def test_what_was_ended_or_not_copied_is_not_kept(
     assert not snapshots.STORE.path(NAME).exists()
 
 
-def test_room_is_looked_for_before_the_command_runs(
+def test_free_space_is_checked_before_the_command_runs(
     image: Image, microvm: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ["run", "--image", str(image.path), "--cold", "--save", NAME, "--", "echo", "ran"]
@@ -110,7 +110,7 @@ def test_room_is_looked_for_before_the_command_runs(
     assert f"cannot use {tmp_path / 'snapshots'}".encode() in unwritable.stderr
 
 
-def test_wrong_usage(microvm: Command, kept: str) -> None:
+def test_wrong_usage_is_refused(microvm: Command, kept: str) -> None:
     for options, says in (
         (["--image", "python"], b"the snapshot of --from includes its image"),
         (["--memory", "1G"], b"memory: machines from snapshot of-a-test have 96M"),
@@ -129,7 +129,7 @@ def test_wrong_usage(microvm: Command, kept: str) -> None:
 
 
 @pytest.mark.usefixtures("image")
-def test_the_page_s_example_runs() -> None:
+def test_example_of_the_page_runs() -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     result = subprocess.run(
         [sys.executable, "-c", example], capture_output=True, text=True, timeout=120, check=True

@@ -80,7 +80,7 @@ async def _is_well(vm: MicroVM) -> None:
         ("exec sleep 0.2", "QEMU"),
     ],
 )
-async def test_a_receiver_that_fails(
+async def test_failed_save_is_an_error_and_leaves_nothing(
     prepared: MicroVM, misbehave: Misbehave, hook: str, says: str
 ) -> None:
     with _leaves_nothing():
@@ -91,7 +91,7 @@ async def test_a_receiver_that_fails(
         await _is_well(prepared)
 
 
-async def test_a_fork_that_is_killed_as_it_starts_is_started_again(
+async def test_killed_start_of_a_fork_is_repeated(
     prepared: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = KilledStarts(monkeypatch, restorer, 1)
@@ -105,7 +105,7 @@ async def test_a_fork_that_is_killed_as_it_starts_is_started_again(
             await MicroVM(taken).start()
 
 
-async def test_a_machine_that_is_dead(prepared: MicroVM) -> None:
+async def test_snapshot_of_a_dead_machine_is_an_error(prepared: MicroVM) -> None:
     with await prepared.checkpoint() as taken:
         async with MicroVM(taken) as clone:
             assert clone.pid
@@ -120,7 +120,7 @@ async def _another_child(before: list[int]) -> None:
 
 
 @pytest.mark.parametrize("kills", [8, MANY])
-async def test_a_receiver_that_is_killed_at_any_moment(prepared: MicroVM, kills: int) -> None:
+async def test_saving_process_killed_at_any_moment(prepared: MicroVM, kills: int) -> None:
     random = Random(kills)
     failed = 0
     with _leaves_nothing():
@@ -141,7 +141,7 @@ async def test_a_receiver_that_is_killed_at_any_moment(prepared: MicroVM, kills:
 
 
 @pytest.mark.parametrize("kills", [3, MANY])
-async def test_a_machine_that_is_killed_at_any_moment(image: Image, kills: int) -> None:
+async def test_machine_killed_at_any_moment_of_its_snapshot(image: Image, kills: int) -> None:
     random = Random(kills)
     with _leaves_nothing():
         for _ in range(kills):
@@ -156,7 +156,7 @@ async def test_a_machine_that_is_killed_at_any_moment(image: Image, kills: int) 
                     assert "QEMU" in str(error)  # noqa: PT017 - it may be too late for it
 
 
-async def test_a_machine_that_is_stopped_meanwhile(image: Image) -> None:
+async def test_machine_stopped_during_its_snapshot(image: Image) -> None:
     with _leaves_nothing():
         async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
             taking = asyncio.create_task(vm.checkpoint())
@@ -168,7 +168,7 @@ async def test_a_machine_that_is_stopped_meanwhile(image: Image) -> None:
 @pytest.mark.parametrize("times", [8, MANY])
 @pytest.mark.parametrize("name", [None, "here"])
 @pytest.mark.usefixtures("cache")
-async def test_it_is_cancelled_at_any_moment(
+async def test_snapshot_cancelled_at_any_moment(
     prepared: MicroVM, times: int, name: str | None
 ) -> None:
     random = Random(times)
@@ -185,7 +185,7 @@ async def test_it_is_cancelled_at_any_moment(
         await _is_well(prepared)
 
 
-async def test_a_full_disk(prepared: MicroVM, cache: Path) -> None:
+async def test_full_disk_is_an_error_and_leaves_nothing(prepared: MicroVM, cache: Path) -> None:
     caches.make(cache.parent)
     with small_disk(cache, "6m"), _leaves_nothing():
         with pytest.raises(CacheError, match="disk full"):
@@ -194,7 +194,7 @@ async def test_a_full_disk(prepared: MicroVM, cache: Path) -> None:
         await _is_well(prepared)
 
 
-async def test_a_full_disk_while_the_machine_s_own_is_copied(
+async def test_full_disk_while_the_scratch_disk_is_copied(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
@@ -207,7 +207,9 @@ async def test_a_full_disk_while_the_machine_s_own_is_copied(
         assert (await vm.run(["wc", "-c", "/file"])).stdout == b"20971520 /file\n"
 
 
-async def test_a_cache_that_is_lost(prepared: MicroVM, cache: Path) -> None:
+async def test_removed_or_replaced_snapshot_cannot_be_started(
+    prepared: MicroVM, cache: Path
+) -> None:
     kept = await prepared.checkpoint("here")
     shutil.rmtree(cache)
     with _leaves_nothing(), pytest.raises(SnapshotError, match="no snapshot here"):
@@ -219,7 +221,7 @@ async def test_a_cache_that_is_lost(prepared: MicroVM, cache: Path) -> None:
         assert (await clone.run(["pidof", "sleep"])).returncode == 0
 
 
-async def test_a_copy_of_the_cache_has_the_image_itself(
+async def test_copied_cache_of_a_snapshot_contains_its_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "of-a-copy"
@@ -241,7 +243,7 @@ async def test_a_copy_of_the_cache_has_the_image_itself(
 
 
 @pytest.mark.usefixtures("cache")
-async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroVM) -> None:
+async def test_snapshot_removed_and_saved_again_while_cloned(prepared: MicroVM) -> None:
     """Each clone starts, or reports that the snapshot does not exist or has changed."""
     first = await prepared.checkpoint("here")
     ended = asyncio.Event()
@@ -274,7 +276,7 @@ async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroV
 
 
 @pytest.mark.parametrize("kills", [3, MANY])
-def test_a_process_that_is_killed_while_it_saves(microvm: Command, kills: int) -> None:
+def test_controller_killed_while_it_saves(microvm: Command, kills: int) -> None:
     """The name refers to the old snapshot, to the new one, or for a moment to none."""
     random = Random(kills)
     name = "of-a-killed-process"
@@ -296,7 +298,7 @@ def test_a_process_that_is_killed_while_it_saves(microvm: Command, kills: int) -
 
 
 @pytest.mark.usefixtures("cache")
-async def test_one_that_does_not_fit_is_refused_with_what_to_do(
+async def test_snapshot_without_room_is_refused_with_a_next_step(
     image: Image, tmp_path: Path, misbehave: Misbehave
 ) -> None:
     copied = tmp_path / "image"
@@ -320,7 +322,7 @@ async def test_one_that_does_not_fit_is_refused_with_what_to_do(
     assert snapshots.STORE.installed() == []
 
 
-async def test_a_damaged_one_is_refused(prepared: MicroVM, cache: Path) -> None:
+async def test_damaged_snapshot_is_refused(prepared: MicroVM, cache: Path) -> None:
     kept = await prepared.checkpoint("here")
     state = cache / "snapshots" / "here" / "state"
     state.chmod(0o600)

@@ -19,9 +19,7 @@ LIMIT = 9
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
-def test_the_guest_does_what_the_document_says(
-    machine: Machine, play: Callable[[Host], None]
-) -> None:
+def test_guest_behaves_as_specified(machine: Machine, play: Callable[[Host], None]) -> None:
     # A failed scene may have left any bytes in the stream.
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
@@ -37,7 +35,7 @@ def test_nothing_is_sent_before_hello_and_hello_ends_processes(machine: Machine)
     assert host.run(b"kill", b"-0", left).exit_code == 1
 
 
-def test_a_kill_ends_a_command_with_all_its_children(machine: Machine) -> None:
+def test_kill_ends_a_command_with_all_its_children(machine: Machine) -> None:
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     host.send(encode("keep"))
@@ -51,7 +49,7 @@ def test_a_kill_ends_a_command_with_all_its_children(machine: Machine) -> None:
     assert host.run(b"sh", b"-c", script).exit_code == 0
 
 
-def test_a_command_can_see_that_it_has_a_cgroup(machine: Machine) -> None:
+def test_command_can_read_its_cgroup(machine: Machine) -> None:
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     seen = host.run(b"cat", b"/proc/self/cgroup").stdout.split(b"\n")
@@ -65,7 +63,7 @@ def test_a_command_can_see_that_it_has_a_cgroup(machine: Machine) -> None:
         ("memory", "max_memory", ("exec_failed", LIMIT)),
     ],
 )
-def test_a_limit_that_the_kernel_cannot_set(
+def test_limit_that_the_kernel_cannot_set_is_a_failure(
     image: Image, tmp_path: Path, controller: str, limit: str, expected: tuple[str, int]
 ) -> None:
     guest = Reopened(image, tmp_path, kernel=f"cgroup_disable={controller}")
@@ -81,7 +79,7 @@ def test_a_limit_that_the_kernel_cannot_set(
     assert (end.name, end["status" if end.name == "exec_response" else "stage"]) == expected
 
 
-def test_the_last_word_is_goodbye(machine: Machine) -> None:
+def test_last_message_is_goodbye(machine: Machine) -> None:
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     assert host.shutdown() == 1

@@ -39,7 +39,7 @@ def machine(image: Image) -> Iterator[MicroVM]:
         ("__init__", Pool),
     ],
 )
-def test_both_faces_take_the_same_arguments(name: str, of: type) -> None:
+def test_sync_and_async_api_take_the_same_arguments(name: str, of: type) -> None:
     """Their names, kinds and types are equal, and defaults that can be compared."""
 
     def arguments(function: Callable[..., object]) -> list[tuple[object, ...]]:
@@ -53,14 +53,14 @@ def test_both_faces_take_the_same_arguments(name: str, of: type) -> None:
     assert arguments(getattr(of, name)) == arguments(getattr(theirs, name))
 
 
-def test_run_feels_like_subprocess(machine: MicroVM) -> None:
+def test_run_works_like_subprocess_run(machine: MicroVM) -> None:
     result = machine.run(["sh", "-c", "cat; echo err >&2; exit 3"], input="hello\n", text=True)
     assert (result.returncode, result.stdout, result.stderr) == (3, "hello\n", "err\n")
     with pytest.raises(subprocess.CalledProcessError):
         machine.run(["false"], check=True)
 
 
-def test_results_are_what_subprocess_users_know(machine: MicroVM) -> None:
+def test_results_resemble_those_of_subprocess(machine: MicroVM) -> None:
     argv = ["printf", "ab\\303\\244"]
     assert machine.run(argv).args is argv
     with pytest.raises(OutputLimit) as caught:
@@ -75,7 +75,7 @@ def test_results_are_what_subprocess_users_know(machine: MicroVM) -> None:
         machine.run(argv, encoding="utf-99")
 
 
-def test_a_machine_says_how_it_is(image: Image) -> None:
+def test_machine_reports_its_state(image: Image) -> None:
     with MicroVM(image, accel="tcg") as machine:
         said = repr(machine)
         assert said == f"<MicroVM of {image.name}: running, tcg, QEMU is process {machine.pid}>"
@@ -85,7 +85,7 @@ def test_a_machine_says_how_it_is(image: Image) -> None:
     assert repr(machine) == f"<MicroVM of {image.name}: stopped, tcg>"
 
 
-def test_a_process_can_be_fed_and_read_as_it_goes(machine: MicroVM) -> None:
+def test_process_can_be_written_and_read_while_it_runs(machine: MicroVM) -> None:
     process = machine.exec(["cat"], stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(b"one\n")
@@ -99,43 +99,33 @@ def test_a_process_can_be_fed_and_read_as_it_goes(machine: MicroVM) -> None:
     assert process.wait() == 0
 
 
-def test_deadlines_hold(machine: MicroVM) -> None:
-    with pytest.raises(ExecTimeout):
-        machine.run(["sleep", "60"], timeout=0.2)
-
-
-def test_kill_ends_a_process(machine: MicroVM) -> None:
+def test_killed_or_abandoned_process_has_exited_by_signal_9(machine: MicroVM) -> None:
+    with machine.exec(["yes"]) as process:  # the end of the block kills it
+        assert bytes(next(iter(process.stdout))).startswith(b"y\n")
+    assert process.returncode == -9
     process = machine.exec(["sleep", "60"])
     process.kill()
     assert process.communicate() == (b"", b"")
     assert process.wait() == -9
-
-
-def test_leaving_a_block_kills_what_runs_in_it(machine: MicroVM) -> None:
-    with machine.exec(["yes"]) as process:
-        assert bytes(next(iter(process.stdout))).startswith(b"y\n")
-    assert process.returncode == -9
     process = machine.exec(["sleep", "60"])
     process.abandon()
+    assert machine.run(["echo", "next"]).stdout == b"next\n"
     assert process.wait() == -9
 
 
-def test_a_process_that_is_dropped_is_killed(machine: MicroVM) -> None:
+def test_dropped_process_is_killed(machine: MicroVM) -> None:
     for chunk in machine.exec(["yes"]).stdout:
         assert bytes(chunk).startswith(b"y\n")
         break
     assert machine.run(["echo", "next"]).stdout == b"next\n"
-    process = machine.exec(["sleep", "60"])
-    process.abandon()
-    assert machine.run(["echo", "next"]).stdout == b"next\n"
 
 
-def test_a_pause_between_calls_is_not_taken_for_a_dead_guest(machine: MicroVM) -> None:
+def test_pause_between_calls_is_not_treated_as_a_dead_guest(machine: MicroVM) -> None:
     process = machine.exec(["sh", "-c", "yes & yes >&2; wait"], timeout=0.5)
     next(iter(process.stdout))
     time.sleep(1)
     process.poll()  # it gets SIGTERM and some seconds to exit
-    time.sleep(6)  # its exit status follows output that nobody reads
+    time.sleep(6)  # its exit status follows unread output
     process.poll()
     with pytest.raises(ExecTimeout):
         process.wait()
@@ -165,14 +155,16 @@ def test_machine_can_be_stopped_twice_and_not_used_afterwards(image: Image) -> N
     machine.stop()
 
 
-def test_a_machine_that_was_not_started_says_how_to_start_it() -> None:
+def test_use_before_the_start_is_an_error_with_a_next_step() -> None:
     for use in (MicroVM().ping, lambda: MicroVM().run(["true"]), lambda: MicroVM().exec(["true"])):
         with pytest.raises(UsageError, match="not running") as caught:
             use()
         assert "or one of microvm.sync by `with`" in caught.value.hint
 
 
-def test_output_can_be_passed_on(machine: MicroVM, capfd: pytest.CaptureFixture[str]) -> None:
+def test_uncaptured_output_goes_to_our_streams(
+    machine: MicroVM, capfd: pytest.CaptureFixture[str]
+) -> None:
     result = machine.run(["sh", "-c", "echo out; echo err >&2"], capture_output=False)
     assert (result.stdout, result.stderr) == (None, None)
     assert capfd.readouterr() == ("out\n", "err\n")
@@ -187,7 +179,7 @@ def test_threads_can_have_a_machine_each(image: Image) -> None:
         assert list(executor.map(in_a_machine, "abcd")) == [b"a\n", b"b\n", b"c\n", b"d\n"]
 
 
-def test_it_works_in_a_running_loop(image: Image) -> None:
+def test_sync_api_works_in_a_running_loop(image: Image) -> None:
     async def notebook() -> bytes:
         with MicroVM(image) as vm:
             return bytes(vm.run(["echo", "hello"]).stdout)
@@ -206,7 +198,9 @@ def test_threads_share_a_machine(machine: MicroVM) -> None:
         assert waiting.result() == -9
 
 
-def test_a_deadline_holds_between_calls(machine: MicroVM) -> None:
+def test_time_out_expires_during_a_call_and_between_calls(machine: MicroVM) -> None:
+    with pytest.raises(ExecTimeout):
+        machine.run(["sleep", "60"], timeout=0.2)
     process = machine.exec(["sleep", "60"], timeout=0.2)
     while process.returncode is None:
         time.sleep(0.05)  # although no call is active
@@ -214,7 +208,7 @@ def test_a_deadline_holds_between_calls(machine: MicroVM) -> None:
         process.wait()
 
 
-def test_a_machine_that_is_dropped_is_ended(image: Image) -> None:
+def test_dropped_machine_ends(image: Image) -> None:
     vm = MicroVM(image)
     vm.start()
     pid = vm.pid or 0
@@ -251,15 +245,9 @@ print(vm.pid, flush=True)
         ("vm.stop()", 0, ""),
     ],
 )
-def test_no_way_out_leaves_qemu(image: Image, rest: str, status: int, said: str) -> None:
-    command = [
-        sys.executable,
-        "-W",
-        "default::ResourceWarning",
-        "-c",
-        BEGIN + rest,
-        str(image.path),
-    ]
+def test_no_kind_of_exit_leaves_qemu(image: Image, rest: str, status: int, said: str) -> None:
+    command = [sys.executable, "-W", "default::ResourceWarning", "-c", BEGIN + rest]
+    command += [str(image.path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == status, result.stderr
     assert ("ResourceWarning" in result.stderr) == bool(said)
@@ -278,7 +266,7 @@ vm.stop()
 """
 
 
-def test_a_ctrl_c_ends_the_call_and_leaves_the_machine(image: Image) -> None:
+def test_ctrl_c_ends_the_call_and_not_the_machine(image: Image) -> None:
     command = [sys.executable, "-c", BEGIN + CTRL_C, str(image.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout

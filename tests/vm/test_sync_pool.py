@@ -46,14 +46,14 @@ def pool(image: Image) -> Iterator[Pool]:
     assert children(os.getpid()) == before
 
 
-def test_outcomes_come_in_order_or_as_they_come(pool: Pool) -> None:
+def test_outcomes_are_ordered_or_as_completed(pool: Pool) -> None:
     outcomes = pool.map([Job(["sleep", "60"]), ["echo", "fast"]], ordered=False, text=True)
     assert next(outcomes).result().stdout == "fast\n"
     in_order = pool.map([["sh", "-c", "sleep 0.2; echo slow"], ["echo", "fast"]], text=True)
     assert [outcome.result().stdout for outcome in in_order] == ["slow\n", "fast\n"]
 
 
-def test_commands_are_taken_as_outcomes_are_asked_for(pool: Pool) -> None:
+def test_commands_are_read_as_outcomes_are_requested(pool: Pool) -> None:
     taken = []
 
     def endless() -> Iterator[list[str]]:
@@ -68,7 +68,7 @@ def test_commands_are_taken_as_outcomes_are_asked_for(pool: Pool) -> None:
             break
 
 
-def test_a_source_may_block_and_what_it_raises_comes_last(pool: Pool) -> None:
+def test_source_may_block_and_its_error_is_raised_last(pool: Pool) -> None:
     answered = threading.Event()
 
     def source() -> Iterator[list[str]]:
@@ -85,7 +85,7 @@ def test_a_source_may_block_and_what_it_raises_comes_last(pool: Pool) -> None:
         next(outcomes)
 
 
-def test_threads_share_it_and_a_machine_of_it_takes_one_command(pool: Pool) -> None:
+def test_threads_share_a_pool_and_a_second_command_is_busy(pool: Pool) -> None:
     def use(number: int) -> bytes:
         with pool.machine() as vm:
             assert vm.run(["ls", "/tmp"]).stdout == b""
@@ -99,7 +99,7 @@ def test_threads_share_it_and_a_machine_of_it_takes_one_command(pool: Pool) -> N
                 assert isinstance(refused.exception(DEADLINE), Busy)
 
 
-def test_leaving_a_block_in_any_way_returns_its_machine(pool: Pool) -> None:
+def test_leaving_a_block_in_any_way_returns_the_machine(pool: Pool) -> None:
     with pytest.raises(ZeroDivisionError), pool.machine() as first:
         raise ZeroDivisionError
     lease = pool.machine()
@@ -115,7 +115,7 @@ def test_leaving_a_block_in_any_way_returns_its_machine(pool: Pool) -> None:
         assert third.run(["echo", "hello"]).stdout == b"hello\n"
 
 
-def test_a_ctrl_c_ends_what_runs_and_leaves_the_pool(pool: Pool) -> None:
+def test_ctrl_c_ends_the_running_commands_and_not_the_pool(pool: Pool) -> None:
     def source() -> Iterator[list[str]]:
         yield ["sleep", "60"]
         os.kill(os.getpid(), signal.SIGINT)
@@ -127,7 +127,7 @@ def test_a_ctrl_c_ends_what_runs_and_leaves_the_pool(pool: Pool) -> None:
         assert vm.run(["echo", "hello"]).stdout == b"hello\n"
 
 
-def test_leaving_it_ends_machines_that_are_in_use(image: Image) -> None:
+def test_leaving_a_pool_ends_machines_in_use(image: Image) -> None:
     with Pool(1, image) as pool:
         outcomes = pool.map([["true"]] * 2)
         next(outcomes)
@@ -142,12 +142,12 @@ def test_leaving_it_ends_machines_that_are_in_use(image: Image) -> None:
     lease.__exit__(None, None, None)
 
 
-def test_it_cannot_be_used_before_its_block(image: Image) -> None:
+def test_use_of_a_pool_before_its_block_is_an_error(image: Image) -> None:
     with pytest.raises(UsageError, match="the pool is closed"):
         next(Pool(1, image).map([["true"]]))
 
 
-def test_one_that_is_dropped_is_closed(image: Image) -> None:
+def test_dropped_pool_is_closed(image: Image) -> None:
     pool = Pool(1, image)
     pool.__enter__()
     lease = pool.machine()
@@ -181,7 +181,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), vm.run(["true"]).returnc
 """
 
 
-def test_a_forked_child_has_none_and_no_way_out_leaves_qemu(image: Image) -> None:
+def test_forked_child_has_no_pool_and_no_exit_leaves_qemu(image: Image) -> None:
     warn = ("-W", "ignore", "-W", "default::ResourceWarning")
     command = [sys.executable, *warn, "-c", LEFT_OPEN, str(image.path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -26,7 +26,7 @@ def program(tmp_path: Path) -> Path:
     return made
 
 
-async def test_those_that_are_not_there_are_documented(vm: MicroVM, program: Path) -> None:
+async def test_missing_system_calls_are_documented(vm: MicroVM, program: Path) -> None:
     await vm.put(program, "/tmp")
     printed = await vm.run([f"/tmp/{program.name}", str(LAST)], check=True, text=True)
     await vm.run(["rm", f"/tmp/{program.name}"], check=True)

@@ -44,7 +44,7 @@ def image_with(path: Path, folder: Path) -> Image:
 
 
 @pytest.fixture
-def image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
+def modular_image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
     return image_with(kernel_of_debian_12, tmp_path)
 
 
@@ -56,13 +56,13 @@ def bare_image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
     return image_with(bare, tmp_path)
 
 
-async def test_drivers_that_are_modules_are_loaded(image: Image) -> None:
-    async with MicroVM(image, cold=True) as vm:
+async def test_drivers_that_are_modules_are_loaded(modular_image: Image) -> None:
+    async with MicroVM(modular_image, cold=True) as vm:
         modules = await vm.run(["cut", "-d ", "-f1", "/proc/modules"], text=True, check=True)
     assert {"virtio_pci", "virtio_console"} <= set(modules.stdout.split())
 
 
-async def test_a_kernel_without_drivers_is_told_what_it_lacks(bare_image: Image) -> None:
+async def test_kernel_without_drivers_is_an_error_that_names_them(bare_image: Image) -> None:
     with pytest.raises(BootError, match="virtio-console, built in or as modules"):
         async with MicroVM(bare_image, cold=True):
             pass

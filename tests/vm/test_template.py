@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from tests.support.polling import eventually
+from tests.support.process_settings import soft_limit
 from tests.support.processes import adopting, children, open_files
 from tests.vm.conftest import Command, Misbehave, live_at_once
 
@@ -36,7 +37,7 @@ def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
     return MicroVM(image, memory=f"{memory}M", accel="tcg", **options)
 
 
-async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
+async def start(image: Image, **options: Any) -> tuple[bool, list[str]]:
     """Start a machine. Return whether it was cloned, and the notices that its user received."""
     told: list[str] = []
     async with _machine(image, notify=told.append, **options) as vm:
@@ -57,14 +58,14 @@ def _maps(vm: MicroVM) -> str:
     return Path(f"/proc/{vm.pid}/maps").read_text()
 
 
-async def test_the_first_start_saves_a_guest_and_later_ones_use_it(
+async def test_first_start_saves_a_template_and_later_starts_use_it(
     image: Image, cache: Path
 ) -> None:
-    assert await _start(image, cold=True) == (False, [])
+    assert await start(image, cold=True) == (False, [])
     assert _templates(cache) == []
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
     before = (_folder(cache) / "ram").stat()
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
     after = (_folder(cache) / "ram").stat()
     assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
     assert list((cache / "templates").iterdir()) == _templates(cache)
@@ -82,15 +83,15 @@ async def test_clones_map_the_file_of_the_template(image: Image, cache: Path) ->
             assert f" {ram.stat().st_ino} " in maps
 
 
-async def test_what_is_saved_has_its_clock(image: Image, cache: Path) -> None:
+async def test_template_is_saved_after_the_clock_is_chosen(image: Image, cache: Path) -> None:
     """Debian's kernel uses its early clock for a second under emulation on x86."""
     async with _machine(image) as vm:
         assert vm.cloned
         assert await vm.read_file(warmup._CLOCK) != b"tsc-early\n"
 
 
-async def test_another_configuration_is_another_template(image: Image, cache: Path) -> None:
-    await _start(image)
+async def test_each_configuration_has_its_own_template(image: Image, cache: Path) -> None:
+    await start(image)
     async with _machine(image, memory=MEMORY + 1) as vm:
         assert vm.cloned
         assert len(_templates(cache)) == 2
@@ -101,10 +102,10 @@ async def test_qemu_without_file_migration_clones_by_descriptors(
 ) -> None:
     # Like QEMU 8.1 and older versions.
     monkeypatch.setattr(migration, "FILE_MIGRATION", (99, 0))
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
     ram = _folder(cache) / "ram"
     before = hashlib.sha256(ram.read_bytes()).digest()
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
     assert hashlib.sha256(ram.read_bytes()).digest() == before
 
 
@@ -118,23 +119,22 @@ def _flip_a_bit(file: Path, at: int) -> None:
 
 
 @pytest.mark.parametrize(("part", "at"), [("state", 1000), ("ram", 1 << 20)])
-async def test_a_damaged_template_is_made_anew_with_one_line(
+async def test_damaged_template_is_made_again_with_one_notice(
     image: Image, cache: Path, part: str, at: int
 ) -> None:
-    await _start(image)
+    await start(image)
     _flip_a_bit(_folder(cache) / part, at)
-    cloned, told = await _start(image)
+    cloned, (line,) = await start(image)
     assert cloned
-    (line,) = told
     assert line.endswith("has changed since it was saved; making it again")
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
 
 
 @pytest.mark.parametrize("changes", [500, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_a_changed_byte_of_a_saved_guest_is_refused(
     image: Image, cache: Path, changes: int
 ) -> None:
-    await _start(image)
+    await start(image)
     folder = _folder(cache)
     with template.STORE.opened(folder.name) as memory:
         assert memory is not None
@@ -156,13 +156,13 @@ async def test_a_changed_byte_of_a_saved_guest_is_refused(
                 except TemplateError:
                     pass
                 os.pwrite(file.fileno(), whole[at : at + 1], at)
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
 
 
-async def test_a_state_that_qemu_refuses_is_made_anew_with_one_line(
+async def test_state_that_qemu_refuses_is_made_again_with_one_notice(
     image: Image, cache: Path
 ) -> None:
-    await _start(image)
+    await start(image)
     state, manifest = (_folder(cache) / part for part in ("state", "manifest.json"))
     for file in (state, manifest):
         file.chmod(0o600)
@@ -170,15 +170,14 @@ async def test_a_state_that_qemu_refuses_is_made_anew_with_one_line(
     state.write_bytes(b"another QEMU's")
     changed = hashlib.sha256(state.read_bytes()).hexdigest()
     manifest.write_text(manifest.read_text().replace(digest, changed))
-    cloned, told = await _start(image)
+    cloned, (line,) = await start(image)
     assert cloned
-    (line,) = told
     assert line.startswith("cannot clone")
     assert line.endswith("making it again")
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
 
 
-async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache: Path) -> None:
+async def test_guests_cannot_change_their_template(image: Image, cache: Path) -> None:
     async with _machine(image) as first, _machine(image) as second:
         ram = _folder(cache) / "ram"
         before = hashlib.sha256(ram.read_bytes()).digest()
@@ -191,7 +190,7 @@ async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache
         modes = set() if saved.manifest.copied else {os.O_RDONLY}
         for vm in (first, second):
             assert _modes(vm.pid or 0, ram) == modes
-    assert await _start(image) == (True, [])
+    assert await start(image) == (True, [])
 
 
 def _modes(pid: int, file: Path) -> set[int]:
@@ -203,11 +202,10 @@ def _modes(pid: int, file: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("cold", [True, False])
-async def test_it_can_be_launched_before_all_is_imported(
+async def test_qemu_can_be_launched_before_the_imports_end(
     image: Image, cache: Path, cold: bool
 ) -> None:
-    del cache
-    await _start(image)
+    await start(image)
     before = children(os.getpid())
     vm = _machine(image, cold=cold)
     vm._launch_early()
@@ -223,43 +221,33 @@ async def test_it_can_be_launched_before_all_is_imported(
     assert children(os.getpid()) == before
 
 
-async def test_a_disk_that_is_full_means_a_boot_and_one_line(image: Image, cache: Path) -> None:
-    del cache
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+async def test_full_disk_means_a_boot_and_one_notice(image: Image, cache: Path) -> None:
     # The file of the RAM would exceed this limit, so writing it fails as on a full disk.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, before[1]))
-    try:
-        cloned, told = await _start(image)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with soft_limit(resource.RLIMIT_FSIZE, 8 << 20):
+        cloned, (line,) = await start(image)
     assert not cloned
-    (line,) = told
     assert "booting instead" in line
 
 
-async def test_a_qemu_that_makes_no_clones_boots_and_says_so_once(
+async def test_qemu_that_cannot_clone_boots_with_one_notice(
     image: Image, cache: Path, misbehave: Misbehave
 ) -> None:
-    del cache
     misbehave("clones && exit 1")
-    cloned, told = await _start(image, confinement="off")
+    cloned, (line,) = await start(image, confinement="off")
     assert not cloned
-    (line,) = told
     assert "cannot clone guests" in line
-    assert await _start(image, confinement="off") == (False, [])
+    assert await start(image, confinement="off") == (False, [])
 
 
 @pytest.mark.usefixtures("cache")
-async def test_processes_that_want_the_same_template_make_it_once(
-    image: Image, misbehave: Misbehave
-) -> None:
+async def test_processes_make_a_shared_template_once(image: Image, misbehave: Misbehave) -> None:
     log = misbehave("") / "log"
     log.touch()
     log.chmod(0o666)
     misbehave(f'echo "$all" >>{log}')
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "microvm", *_arguments(image, "--confinement", "off")),
+            *(sys.executable, "-m", "microvm", *run_arguments(image, "--confinement", "off")),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -292,13 +280,15 @@ async def _clones(image: Image, count: int, **options: Any) -> list[tuple[bytes,
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.long)])
-async def test_clones_are_not_twins(image: Image, count: int) -> None:
+async def test_random_numbers_of_clones_differ_and_clocks_are_exact(
+    image: Image, count: int
+) -> None:
     drawn = await _clones(image, count)
     assert len({random for random, _ in drawn}) == count
     assert max(off for _, off in drawn) < 0.05
 
 
-async def test_without_fresh_entropy_they_would_be(
+async def test_random_numbers_repeat_without_fresh_entropy(
     image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel of a guest reseeds its generator every second or two.
@@ -332,7 +322,7 @@ def test_starts_that_are_killed_leave_nothing(
     killed = adopted = 0
     for number in range(starts):
         process = subprocess.Popen(
-            [sys.executable, "-m", "microvm", *_arguments(image)],
+            [sys.executable, "-m", "microvm", *run_arguments(image)],
             stderr=subprocess.DEVNULL,
             env=env,
         )
@@ -350,7 +340,7 @@ def test_starts_that_are_killed_leave_nothing(
             shutil.rmtree(cache / "templates", ignore_errors=True)
     print(f"{starts} starts, {killed} killed, {adopted} of them with a QEMU, which ended with them")
     for _ in range(2):
-        result = microvm(*_arguments(image), env=env)
+        result = microvm(*run_arguments(image), env=env)
         assert (result.returncode, result.stderr) == (0, b"")
     assert microvm("template", "prune").stdout == b""
     # Only the files of the template may remain.
@@ -361,7 +351,7 @@ def test_starts_that_are_killed_leave_nothing(
     assert list(temporary.iterdir()) == []
 
 
-def _arguments(image: Image, *more: str) -> list[str]:
+def run_arguments(image: Image, *more: str) -> list[str]:
     options = ["--image", str(image.path), "--memory", f"{MEMORY}M", "--accel", "tcg", *more]
     return ["run", *options, "--", "true"]
 

@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
-from tests.support.processes import children, interrupt_again_until_end
-
-from microvm.images import Image
+from tests.support.ctrl_c import check_ctrl_c_ends_a_shell_loop, interrupt_again_until_end
+from tests.support.processes import children
 
 Run = Callable[..., "pexpect.spawn[bytes]"]
 
 
 @pytest.fixture
-def run(image: Image) -> Iterator[Run]:
+def run() -> Iterator[Run]:
     """Start `microvm run` in a terminal of 31 lines and 97 columns."""
-    del image
     started = []
 
     def start(*arguments: str) -> pexpect.spawn[bytes]:
@@ -204,7 +202,7 @@ def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
         (["-m", "128M", "/bin/sh"], "microvm run -t -m 128M /bin/sh"),
     ],
 )
-def test_a_shell_without_t_says_what_to_type(run: Run, arguments: list[str], typed: str) -> None:
+def test_shell_without_t_shows_the_option(run: Run, arguments: list[str], typed: str) -> None:
     child = run(*arguments)
     child.expect_exact(f"{arguments[-1]} got no input, because a command gets a terminal only with")
     child.expect_exact(f": type `{typed}`")
@@ -222,7 +220,7 @@ def test_a_shell_without_t_says_what_to_type(run: Run, arguments: list[str], typ
     ],
     ids=" ".join,
 )
-def test_nothing_is_said_where_nobody_asks_for_a_terminal(run: Run, arguments: list[str]) -> None:
+def test_no_hint_about_t_without_need(run: Run, arguments: list[str]) -> None:
     child = run(*arguments)
     assert _ended(child) == 0
     assert child.before == b""
@@ -234,15 +232,14 @@ def test_json_of_a_shell_without_t_is_json_alone(run: Run) -> None:
     assert json.loads(child.before or b"")["status"] == 0
 
 
-def test_nothing_of_a_terminal_is_said_into_a_pipe(image: Image) -> None:
-    del image
+def test_no_hint_about_t_is_written_to_a_pipe() -> None:
     command = f"{sys.executable} -m microvm run -- sh | cat"
     with pexpect.spawn("sh", ["-c", command], timeout=60) as child:
         child.expect(pexpect.EOF)
         assert child.before == b""
 
 
-def test_a_ctrl_c_that_is_ignored_says_what_a_second_does(run: Run) -> None:
+def test_ignored_ctrl_c_shows_the_effect_of_a_second(run: Run) -> None:
     child = run("--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 0.1; done")
     child.expect("ready")
     child.sendcontrol("c")
@@ -252,21 +249,12 @@ def test_a_ctrl_c_that_is_ignored_says_what_a_second_does(run: Run) -> None:
     assert child.signalstatus == signal.SIGINT
 
 
-def test_a_ctrl_c_that_ends_the_command_ends_the_shells_loop_too(image: Image) -> None:
-    del image
-    loop = 'for each in 1 2; do "$@"; done; echo over'
-    command = ["microvm", "run", "--", "sh", "-c", "echo begun; exec sleep 1001"]
-    with pexpect.spawn("bash", ["-c", loop, "-", sys.executable, "-m", *command], timeout=60) as it:
-        it.expect(b"begun")
-        it.sendcontrol("c")
-        it.expect(pexpect.EOF)
-        assert b"over" not in it.before
-        assert b"begun" not in it.before
-        it.wait()
-        assert it.signalstatus == signal.SIGINT
+def test_ctrl_c_also_ends_the_loop_of_the_calling_shell() -> None:
+    command = [sys.executable, "-m", "microvm", "run", "--", "sh", "-c"]
+    check_ctrl_c_ends_a_shell_loop([*command, "echo begun; exec sleep 1001"])
 
 
-def test_what_is_logged_begins_its_lines_itself(run: Run) -> None:
+def test_log_lines_on_a_terminal_end_with_carriage_returns(run: Run) -> None:
     child = run("-t", "-vvv", "--", "true")
     child.expect(pexpect.EOF)
     lines = (child.before or b"").split(b"\n")

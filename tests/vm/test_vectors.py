@@ -28,7 +28,7 @@ def test_the_guest_agrees_with_every_vector(machine: Machine, longest: int | Non
     assert check_vectors(machine, known, longest=longest) > len(known) / 2
 
 
-def test_a_shutdown_is_the_end_of_the_machine(machine: Machine) -> None:
+def test_shutdown_ends_the_machine(machine: Machine) -> None:
     session = Session()
     machine.stream.settimeout(machine.deadline)
 
