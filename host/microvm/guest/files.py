@@ -178,7 +178,7 @@ async def get(
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
 ) -> Received:
-    """Copy a file or a folder to the host; see `MicroVM.get`."""
+    """Copy the guest's file or folder `source` to the host; see `MicroVM.get`."""
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     async with _requested(guest, Action.GET, source, user, timeout) as transfer:
         # If the source is missing, this raises an error before anything on the host is changed.
@@ -225,7 +225,7 @@ async def put(
     owner: GuestUser = None,
     timeout: Duration = TIMEOUT,
 ) -> None:
-    """Copy a file or a folder into the guest; see `MicroVM.put`."""
+    """Copy the host's file or folder `source` into the guest; see `MicroVM.put`."""
     os.stat(source)  # noqa: PTH116 - raises an error if the source does not exist
     name = os.fsencode(_basename(os.fspath(source)))
     async with _sending(guest, destination, user, owner, timeout, name=name) as transfer:
@@ -244,7 +244,7 @@ async def put_archive(
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
 ) -> tuple[str, ...]:
-    """Unpack an archive into a folder of the guest; see `MicroVM.put_archive`."""
+    """Unpack an archive into the guest's folder `destination`; see `MicroVM.put_archive`."""
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     with ArchiveTree(os.fsdecode(to_bytes(destination)), limits) as tree:
         # Read the archive in a thread, because it may be a pipe without data. If the caller is
@@ -266,7 +266,7 @@ async def get_archive(
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
 ) -> Received:
-    """Write a file or a folder of the guest to an archive; see `MicroVM.get_archive`."""
+    """Write the guest's file or folder `source` to an archive; see `MicroVM.get_archive`."""
     name = _basename(os.fsdecode(to_bytes(source)))
     folder = TemporaryDirectory(prefix="microvm-", dir=temporary_root())
     try:
@@ -358,7 +358,7 @@ def _basename(path: str) -> str:
 
 
 def _target(source: str, destination: str | os.PathLike[str]) -> Path:
-    """Return the path of a copy on the host, chosen as `cp` does, and create its parent folders.
+    """Return the host's path for a copy of `source`, chosen as `cp` does; create parent folders.
 
     If `destination` is an existing folder, the copy is created in it; otherwise `destination` is
     the path of the copy.

@@ -88,7 +88,7 @@ class Guest:
         self._loss_due = Timer()
 
     async def connect(self, port: socket.socket) -> None:
-        """Take ownership of a connected socket, and send `hello` to the guest.
+        """Take ownership of the connected socket `port`, and send `hello` to the guest.
 
         The guest may not be listening yet.
         """

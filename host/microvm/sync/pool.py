@@ -151,7 +151,7 @@ class _Leased(MicroVM):
 
 
 async def read_in_thread(commands: Iterator[T]) -> AsyncGenerator[T, None]:
-    """Yield the items of an iterator, which is read in a thread because it may block."""
+    """Yield the items of `commands`, which is read in a thread because it may block."""
     end = object()
     while (command := await in_thread(next, commands, cast(T, end))) is not end:
         yield command

@@ -361,7 +361,7 @@ def _run_first(
 
 
 def _wait_inside(child: int) -> int:
-    """Wait in a tool's PID namespace until the tool exits, and return its exit status."""
+    """Wait in a tool's PID namespace until the tool `child` exits; return its exit status."""
     pid = 0
     while pid != child:  # other child processes are orphans: their parents have exited
         pid, code = os.wait()

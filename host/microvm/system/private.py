@@ -72,7 +72,7 @@ def is_ours(status: os.stat_result) -> bool:
 
 
 def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
-    """Return why another user can change a file: because of its owner, or because of its mode.
+    """Return in words why another user can change a file: by its `owner`, or by its `mode`.
 
     The words follow the path of the file in a message.
     """
@@ -80,7 +80,7 @@ def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
 
 
 def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
-    """Create a folder with exactly this mode, despite the umask; return its open descriptor.
+    """Create a folder in `parent` with exactly this mode, despite the umask. Return its descriptor.
 
     The descriptor belongs to our folder, even if another user renames files in the parent.
     """

@@ -222,7 +222,7 @@ def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
 
 
 def is_full(errors: str) -> bool:
-    """Tell from the stderr of a tool whether it failed because a disk is full."""
+    """Tell from `errors`, the stderr of a tool, whether it failed because a disk is full."""
     return any(os.strerror(number) in errors for number in (errno.ENOSPC, errno.EDQUOT))
 
 

@@ -178,7 +178,7 @@ class Origins:
 
 
 def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
-    """Record a failed attempt. Return True if later tests must not try again."""
+    """Record that an attempt failed with `error`. Return True if later tests must not try again."""
     try:
         retries.fail(attempt, error)
     except BaseException:

@@ -238,7 +238,7 @@ def factory_arguments(
 
 
 def _without_ours(whole: TracebackType) -> TracebackType | None:
-    """Remove from a traceback the frames of this library, and of library code that it calls.
+    """Return the traceback `whole` without frames of this library, or of library code it calls.
 
     :return: The shorter traceback, or None if it contains no code of the user.
     """

@@ -68,7 +68,7 @@ class Run:
             yield
 
     def note(self, kind: str, outcome: str, message: str) -> None:
-        """Store why the set-up of this `kind` has failed, so that no other process repeats it."""
+        """Store the `outcome` of the set-up of this `kind`, so that no other process repeats it."""
         with suppress(OSError):
             (self._folder / f"{kind}.json").write_text(json.dumps([outcome, message]))
 
@@ -90,7 +90,7 @@ class Run:
 
 
 def _remove(wanted: re.Pattern[str]) -> None:
-    """Remove the snapshots of matching test runs, unless a process still uses the run."""
+    """Remove the snapshots of test runs whose names match `wanted`, unless a process uses them."""
     with suppress(CacheError):  # a cache that cannot be used contains no snapshots
         lock.sweep(snapshots.STORE.folder)
         for path in sorted(snapshots.STORE.folder.glob("pytest-*")):

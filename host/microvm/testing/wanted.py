@@ -38,7 +38,7 @@ class MicroVMOptions(MachineOptions, total=False):
 
 
 def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
-    """Yield the options in each mark of a test. Options that are yielded later take precedence."""
+    """Yield the options in each mark of the test `node`; the later ones take precedence."""
     for mark in reversed(list(node.iter_markers("microvm"))):
         given: Any = dict(mark.kwargs)
         if len(mark.args) > 1 or (mark.args and "image" in given):
@@ -49,7 +49,7 @@ def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
 
 
 def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
-    """Merge options from several places, such as a fixture and a mark. The later ones win.
+    """Merge `layers` of options, such as those of a fixture and of a mark. The later ones win.
 
     A snapshot replaces an image and the options that the snapshot determines. An image replaces a
     snapshot.

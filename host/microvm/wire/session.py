@@ -250,10 +250,10 @@ class Session:
         return codec.ExecStdin(self._id, data).encode_parts(self._version)
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
-        """Record that the caller has read output. Encode a message that lets the guest send more.
+        """Record that `amount` bytes were read. Encode a message that lets the guest send more.
 
-        The caller has read `amount` bytes of the stream. While few bytes were read since the
-        last message, return no bytes, because a message for each read would be wasteful.
+        While few bytes were read since the last message, return no bytes, because a message for
+        each read would be wasteful.
         """
         if not self._can_say(codec.ExecCredit):
             return b""
