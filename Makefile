@@ -72,6 +72,7 @@ LEFT_OUT :=
 # afterwards, one after another.
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 NOT_INSTALL := --ignore=tests/install
+ALONE = $(shell grep -rl --include='test_*.py' 'pytest.mark.alone' tests fuzz)
 
 .PHONY: help hello test test-host test-long test-install lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
 
@@ -116,7 +117,7 @@ hello: $(VENV)/vm
 test: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
 	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL)
-	$(BIN)/python -m pytest -m 'alone and not long' $(NOT_INSTALL)
+	$(BIN)/python -m pytest -m 'alone and not long' $(ALONE)
 	@for python in $(PYTHONS); do \
 		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
 			$(MAKE) --no-print-directory test-host LEFT_OUT='$(C_TESTS)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
@@ -126,7 +127,7 @@ test: lint
 test-host: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
 	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL) $(addprefix --ignore=,$(BOOTING) $(LEFT_OUT))
-	$(BIN)/python -m pytest -m 'alone and not long' $(NOT_INSTALL) $(addprefix --ignore=,$(BOOTING) $(LEFT_OUT))
+	$(BIN)/python -m pytest -m 'alone and not long' $(filter-out $(addsuffix /%,$(BOOTING)),$(ALONE))
 
 test-long: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(LONG_NEEDS))
