@@ -242,7 +242,7 @@ class _Dump:
                 self._swapped = row.is_swapped()
 
     def result(self, last: _Row) -> bytes | None:
-        """Return the bytes of the dump, after its line `last`; None if the text is not a dump."""
+        """Return the bytes of the dump that ends with the line `last`; None if it is not a dump."""
         bases = (16,) if self._marked else (16, 8, 10)
         readers = [each for each in self._readers if each.base in bases and each.is_done]
         narrow = self._widths <= {2}

@@ -9,7 +9,7 @@ from microvm_proto.backends.c.text import address, boolean, c_type, literal
 
 
 def suffix(kind: types.Element) -> str:
-    """Return the suffix of the C functions for a type that check no values, such as `u8`."""
+    """Return the suffix of C functions for a type that do not check its values, such as `u8`."""
     match kind:
         case types.Enumerated(base=base):
             return base.name
@@ -20,7 +20,7 @@ def suffix(kind: types.Element) -> str:
 
 
 def checked(kind: types.Element) -> str:
-    """Return the suffix of the C functions for a type that check its values, or else `suffix`."""
+    """Return the suffix of C functions for a type that check its values, such as `finite_f32`."""
     match kind:
         case types.Enumerated(closed=True):
             return kind.c_name
