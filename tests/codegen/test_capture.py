@@ -176,7 +176,7 @@ def test_segments_in_any_order_are_put_together(data: st.DataObject, schema: Sch
     assert (frames(lines), said) == (["host ping", "guest exec_output"] * 3, "")
 
 
-def test_ports_tell_who_sends(schema: Schema) -> None:
+def test_ports_identify_the_sender(schema: Schema) -> None:
     packets = [tcp(PING, 1), tcp(PONG, 1, back=True), tcp(PING, 1, back=True, client=5001)]
     lines, said = shown(schema, pcap(packets))
     assert frames(lines) == ["host ping", "guest pong"]

@@ -51,7 +51,7 @@ COMMITTED = [SANDBOXD, ROOT / "examples/sensor/sensor.toml", EVERYTHING, GROWN, 
 @given(data=st.data())
 @settings(QUICK, max_examples=200)
 @pytest.mark.parametrize("schema", COMMITTED, ids=lambda path: path.stem)
-def test_decoder_accepts_what_is_encoded(schema: Path, make: MakeEnds, data: st.DataObject) -> None:
+def test_decoders_accept_encoded_frames(schema: Path, make: MakeEnds, data: st.DataObject) -> None:
     ends = make(schema)
     compare(ends, data.draw(messages(ends.schema)))
 

@@ -43,14 +43,14 @@ def test_the_bare_installation_brings_click_alone(bare: Path, tmp_path: Path) ->
     assert names - {"pip", "setuptools"} == {"click", "microvm-proto"}
 
 
-def test_the_bare_installation_says_what_machines_need(bare: Path, tmp_path: Path) -> None:
+def test_bare_installation_names_the_missing_extra(bare: Path, tmp_path: Path) -> None:
     result = run(bare / "microvm", "image", "ls", folder=tmp_path, status=125)
     assert result.stderr.startswith("microvm: the Python module platformdirs is not installed (")
     assert result.stderr.count("\n") == 1
     assert result.stderr.endswith("(pip install 'microvm-proto[vm]')\n")
 
 
-def test_an_installation_has_what_frames_are_explained_with(bare: Path, tmp_path: Path) -> None:
+def test_installation_can_explain_frames(bare: Path, tmp_path: Path) -> None:
     script = """
 from microvm.cli.log import listen
 from microvm.log import Area

@@ -294,7 +294,7 @@ def documented() -> list[tuple[str, str]]:
     return [(command, re.sub("^    ", "", said, flags=re.MULTILINE)) for command, said in blocks]
 
 
-def test_the_documentation_shows_what_is_shown(run: Run) -> None:
+def test_documented_explanations_are_the_output(run: Run) -> None:
     examples = documented()
     assert examples
     for command, said in examples:

@@ -79,7 +79,7 @@ def test_check_fails_after_edit_until_gen(change: tuple[str, str], run: Run, pro
     assert run("gen", "--check").exit_code == 0
 
 
-def test_the_check_shows_the_diff_and_what_to_do(run: Run, project: Path) -> None:
+def test_check_shows_the_diff_and_the_next_command(run: Run, project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", "Any number.", "Whatever you like.")
     result = run("gen", "--check")
     assert "--- protocol/SPEC.md\n+++ protocol/SPEC.md (generated)\n" in result.stdout
@@ -257,7 +257,7 @@ SIZES = [output.stat().st_size for output in OUTPUTS]
 
 
 @pytest.mark.parametrize("room", [1024, max(SIZES) - 1], ids=["none", "all but the longest"])
-def test_a_full_disk_leaves_what_was_there(room: int, project: Path) -> None:
+def test_full_disk_leaves_all_files_unchanged(room: int, project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
     before = snapshot(project)
     # A process with a maximum length of files.
@@ -327,14 +327,14 @@ def test_copy_is_restored_if_links_are_not_supported(
     test_failed_rename_restores_the_files(3, run, project, monkeypatch)
 
 
-def test_nothing_is_left_beside_what_was_written(run: Run, project: Path) -> None:
+def test_gen_leaves_no_other_files(run: Run, project: Path) -> None:
     before = snapshot(project).keys()
     edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
     assert run("gen").exit_code == 0
     assert snapshot(project).keys() == before
 
 
-def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_write_leaves_the_old_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     whole = Generated(tmp_path / "file", "new")
     half = Generated(tmp_path / "new/other", "x" * 100_000 + "\ud800")  # it is not text
@@ -366,7 +366,7 @@ def test_digests_are_labelled_and_explained_in_the_help(run: Run, project: Path)
 
 
 @pytest.mark.parametrize("arguments", ["--help", "digest", "explain 00"])
-def test_a_full_disk_under_what_is_printed_is_an_error_like_any(arguments: str) -> None:
+def test_full_disk_under_standard_output_is_an_error(arguments: str) -> None:
     command = [str(Path(sys.executable).with_name("microvm-proto")), *arguments.split()]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)

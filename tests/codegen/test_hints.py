@@ -125,7 +125,7 @@ def test_hints_contain_advice(old: str, new: str, hint: str, read: Read) -> None
     assert any(found.hint.startswith(hint) for found in caught.value.diagnostics)
 
 
-def test_a_stale_file_is_written_by_what_is_advised(run: Run, tmp_path: Path) -> None:
+def test_advised_command_writes_stale_files(run: Run, tmp_path: Path) -> None:
     schema = tmp_path / "other.toml"
     schema.write_text(HEAD + '\n[[output]]\nbackend = "c"\nfile = "other.h"\n')
     said = run("gen", "--check", schema).stderr

@@ -65,7 +65,7 @@ def test_both_tests_find_a_codec_that_is_not_as_the_vectors(run: Run, probe: Pat
     )
 
 
-def test_a_new_message_is_missing_in_the_test_which_says_so(run: Run, probe: Path) -> None:
+def test_generated_test_names_a_message_that_it_lacks(run: Run, probe: Path) -> None:
     with Path(SCHEMA).open("a") as schema:
         schema.write('\n[[message]]\nname = "stop"\nnumber = 4\nsender = "host"\nid = "none"\n')
     assert run("gen").exit_code == 0

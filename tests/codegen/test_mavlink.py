@@ -244,14 +244,14 @@ def at_edge(type_: str, rng: random.Random) -> float:
     return value
 
 
-def test_messages_at_random_are_what_pymavlink_makes_of_them(ends: Ends) -> None:
+def test_random_messages_agree_with_pymavlink(ends: Ends) -> None:
     rng = random.Random(0)
     for message in at_random(ends.theirs, rng):
         message.pack(ends.theirs.MAVLink(None))
         ends.check(message)
 
 
-def test_the_messages_of_mavlinks_own_tests_are_what_they_say(ends: Ends, tmp_path: Path) -> None:
+def test_messages_of_mavlink_tests_agree(ends: Ends, tmp_path: Path) -> None:
     mavgen = importlib.import_module("pymavlink.generator.mavgen")
     options = {"language": "C", "wire_protocol": "2.0", "validate": False}
     assert mavgen.mavgen(mavgen.Opts(output=str(tmp_path), **options), [str(ends.definitions)])

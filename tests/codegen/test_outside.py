@@ -12,7 +12,7 @@ from .common import ROOT, check_linters
 DOCUMENT = ROOT / "docs/backends.md"
 
 
-def test_the_backend_in_the_document_works_once_it_is_installed(bare: Path, tmp_path: Path) -> None:
+def test_installed_backend_of_the_document_works(bare: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"```(\w+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     assert [language for language, _ in blocks] == ["python", "toml", "toml", "csv"]
     module, project, output, written = (text for _, text in blocks)

@@ -107,7 +107,7 @@ DOCSTRINGS = {
 
 
 @pytest.mark.parametrize("name", DOCSTRINGS)
-def test_docstrings_tell_of_fields_what_is_known(name: str, codec: ModuleType) -> None:
+def test_docstrings_describe_fields(name: str, codec: ModuleType) -> None:
     assert inspect.getdoc(getattr(codec, name)) == DOCSTRINGS[name]
 
 

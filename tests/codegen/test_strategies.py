@@ -19,7 +19,7 @@ from .common import ROOT, SCHEMAS, Generated, Load, check_linters
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
-def test_the_strategies_make_what_the_schema_allows(
+def test_strategies_generate_only_valid_messages(
     schema: Path, generated: Generated, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = read_schema(schema)

@@ -138,7 +138,7 @@ def test_a_field_that_came_later_is_a_keyword_with_a_default(new: Pair) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_decoder_fills_in_what_the_version_does_not_have(version: int, new: Pair) -> None:
+def test_decoder_sets_defaults_for_fields_of_later_versions(version: int, new: Pair) -> None:
     codec = new.python
     message = codec.Every(1, 2, b"rest")
     decoder = codec.Decoder("left", version)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.alone
 
 
 @pytest.mark.parametrize("subject", figures.SUBJECTS)
-def test_counts_are_what_they_were(subject: str) -> None:
+def test_counts_equal_the_recorded_ones(subject: str) -> None:
     python, kept = figures.kept()
     if python != figures.python():
         pytest.skip(f"the counts are those of Python {python}")

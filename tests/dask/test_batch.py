@@ -217,7 +217,7 @@ async def test_dask_shows_jobs_by_the_names_of_their_programs(client: Client) ->
     await asyncio.wait([first])
 
 
-async def test_machines_are_where_they_are_offered(client: Client, image: Image) -> None:
+async def test_machines_start_only_on_workers_that_offer_them(client: Client, image: Image) -> None:
     assert client.cluster
     first, second = client.run(os.getpid)
 
@@ -310,7 +310,7 @@ async def test_versions_are_checked_where_workers_answer(
     assert notices == [f"no answer from {silent}: the version of microvm there is unknown"]
 
 
-async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path: Path) -> None:
+async def test_invalid_batch_is_refused(client: Client, image: Image, tmp_path: Path) -> None:
     for options, says in (
         ({"memory": "1K"}, "too little memory for a guest"),
         ({"scheduler": "head"}, "not a scheduler: 'head'"),

@@ -101,7 +101,7 @@ def files(folder: Path) -> list[Path]:
     return [*folder.rglob("*")]
 
 
-def test_an_image_is_found_by_what_is_in_it(image: Image, tmp_path: Path) -> None:
+def test_image_is_found_by_its_content(image: Image, tmp_path: Path) -> None:
     reference = ImageReference.to(image)
     made = reference.manifest
     assert reference.find() == image
@@ -115,7 +115,7 @@ def test_an_image_is_found_by_what_is_in_it(image: Image, tmp_path: Path) -> Non
         assert replace(reference, manifest=other).find() is None
 
 
-async def test_what_is_exported_is_the_same_elsewhere_or_refused(
+async def test_exported_parts_are_complete_or_refused(
     image: Image, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = SnapshotReference.to(Snapshot.find(name))
@@ -141,7 +141,7 @@ async def test_what_is_exported_is_the_same_elsewhere_or_refused(
 
 
 @pytest.mark.parametrize("by", ["dask", "registry"])
-async def test_workers_get_what_they_have_not_got(
+async def test_workers_get_missing_images_and_snapshots(
     client: Client, image: Image, name: str, elsewhere: Path, registry: str, by: str
 ) -> None:
     told: list[str] = []
@@ -168,7 +168,7 @@ async def test_workers_get_what_they_have_not_got(
 
 @pytest.mark.long
 @pytest.mark.deadline(600)
-async def test_what_is_sent_is_held_nowhere(
+async def test_sent_image_is_not_held_in_memory(
     client: Client, image: Image, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE, str(tmp_path / "here"))
@@ -182,7 +182,7 @@ async def test_what_is_sent_is_held_nowhere(
     assert max(grown.values()) < 128 << 20, grown
 
 
-async def test_where_that_fails_who_asks_is_told_why(
+async def test_client_learns_why_a_worker_lacks_an_image(
     client: Client, image: Image, tmp_path: Path, elsewhere: Path
 ) -> None:
     kernel = Path(shutil.copytree(image.path, elsewhere / "images" / image.name)) / "kernel"
@@ -196,7 +196,7 @@ async def test_where_that_fails_who_asks_is_told_why(
         await outcomes(client, gone, ["true"])
 
 
-async def test_where_a_registry_sends_something_else_a_worker_says_so(
+async def test_worker_reports_a_wrong_image_of_a_registry(
     client: Client, image: Image, elsewhere: Path, registry: str
 ) -> None:
     other = image._replace(manifest=image.manifest._replace(history=("changed",)))
@@ -209,7 +209,7 @@ async def test_where_a_registry_sends_something_else_a_worker_says_so(
     eventually(lambda: not any(path.is_file() for path in files(elsewhere)))
 
 
-async def test_what_is_no_repository_is_refused(client: Client, image: Image) -> None:
+async def test_invalid_repository_is_refused(client: Client, image: Image) -> None:
     for text in ("127.0.0.1/a", "docker://", "docker://a/b:1", "docker://a/b@sha256:0", ""):
         with pytest.raises(UsageError, match="not a repository"):
             await outcomes(client, image, ["true"], registry=text)
@@ -231,7 +231,7 @@ async def test_worker_boots_the_image_if_a_snapshot_does_not_fit(client: Client,
     assert all(each.endswith("; booting its image instead") for each in told)
 
 
-async def test_a_snapshot_without_a_name_stays_where_it_is(client: Client, image: Image) -> None:
+async def test_snapshot_without_a_name_is_not_sent_to_workers(client: Client, image: Image) -> None:
     async with MicroVM(image) as vm, await vm.checkpoint() as snapshot:
         with pytest.raises(UsageError, match="other hosts cannot use a snapshot without a name"):
             await anext(microvm.dask.map([["true"]], client=client, image=snapshot))

@@ -111,14 +111,14 @@ async def test_one_that_hangs_is_left_out(client: Client, monkeypatch: pytest.Mo
             await left_out
 
 
-async def test_who_waits_is_told_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_worker_is_reminded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "ROUND", 1)
     wanted = Held(writing=partial(time.sleep, 1.5 * TIMEOUT))
     async with sending(client, wanted) as receive:
         await asyncio.gather(*(each(wanted) for each in receive.values()))
 
 
-async def test_whatever_an_export_fails_with_ends_it_alone(client: Client) -> None:
+async def test_failed_export_ends_no_other_transfer(client: Client) -> None:
     wrong, right = Held(writing=partial(divmod, 1, 0), key="wrong"), Held()
     async with sending(client, wrong, right) as receive:
         for each in receive.values():

@@ -104,7 +104,7 @@ async def test_a_flood_is_handled_in_turns_and_in_order() -> None:
         await turns_until(lambda: owner.events[-1] == GOODBYE)
 
 
-async def test_what_came_before_the_end_is_told_before_it() -> None:
+async def test_events_before_the_end_are_delivered_first() -> None:
     owner = Owner()
     async with opened(owner) as (channel, port):
         said = flood(owner, channel, port, 1000)
@@ -113,7 +113,7 @@ async def test_what_came_before_the_end_is_told_before_it() -> None:
         assert owner.events == said
 
 
-async def test_a_flood_ends_when_it_is_closed() -> None:
+async def test_closed_channel_delivers_no_more_events() -> None:
     owner = Owner()
     async with opened(owner) as (channel, port):
         flood(owner, channel, port, 1000)
@@ -124,7 +124,7 @@ async def test_a_flood_ends_when_it_is_closed() -> None:
         assert owner.losses == []
 
 
-async def test_what_is_written_arrives() -> None:
+async def test_written_data_arrives() -> None:
     async with opened(Owner()) as (channel, port):
         channel.write(b"some")
         channel.write(b"")
@@ -148,7 +148,7 @@ async def test_the_end_of_the_port_is_told_once(half: bool) -> None:
         assert isinstance(loss, GuestDied)
 
 
-async def test_it_is_full_while_the_guest_reads_nothing() -> None:
+async def test_channel_is_full_while_the_guest_reads_nothing() -> None:
     owner = Owner()
     async with opened(owner) as (channel, port):
         full = [channel.is_full]
@@ -172,7 +172,7 @@ async def test_a_broken_protocol_is_told_once_and_closes_the_port() -> None:
         assert isinstance(loss, ProtocolError)
 
 
-async def test_nothing_is_told_after_it_was_closed() -> None:
+async def test_closed_channel_reports_nothing() -> None:
     owner = Owner()
     async with opened(owner) as (channel, port):
         channel.close()
@@ -183,7 +183,7 @@ async def test_nothing_is_told_after_it_was_closed() -> None:
         assert (owner.events, owner.losses) == ([], [])
 
 
-async def test_an_event_at_which_it_is_closed_is_the_last() -> None:
+async def test_no_event_follows_a_close_in_an_event() -> None:
     owner = Owner(closes=True)
     async with opened(owner) as (_, port):
         port.sendall(GOODBYE.encode() * 3)
@@ -192,7 +192,7 @@ async def test_an_event_at_which_it_is_closed_is_the_last() -> None:
         assert owner.losses == []
 
 
-async def test_what_is_written_after_it_was_closed_is_dropped() -> None:
+async def test_closed_channel_drops_written_data() -> None:
     async with opened(Owner()) as (channel, port):
         channel.close()
         channel.write(b"late")

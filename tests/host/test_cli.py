@@ -99,7 +99,7 @@ def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "NAME       SIZE\n\\x1b[31mx  1\n"
 
 
-def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
+def test_error_says_why_a_name_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for given, says in (
         (str(tmp_path), f"microvm: the folder {tmp_path} is no image: it contains no manifest"),
@@ -128,7 +128,7 @@ def test_incomplete_image_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "`microvm image rm rest`" in said.stderr
 
 
-def test_bench_measures_nothing_that_it_could_not_write() -> None:
+def test_bench_checks_its_output_files_first() -> None:
     for option in ("--json", "--plot"):
         said = microvm("bench", option, "/nowhere/figures.svg")
         assert (said.returncode, said.stdout) == (2, "")
@@ -145,7 +145,7 @@ def into(target: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["image", "ls"], ["confinement", "--help"]])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_what_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+def test_error_of_a_full_output_is_one_line(arguments: list[str]) -> None:
     done = into(">/dev/full", *arguments)
     said = b"microvm: standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (125, said)
@@ -169,7 +169,7 @@ def test_help_groups_the_verbs_by_use_with_run_first() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["image", "ls"]])
-def test_a_reader_that_has_gone_ends_it_as_the_signal_would(arguments: list[str]) -> None:
+def test_closed_reader_ends_the_command_like_sigpipe(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:

@@ -407,7 +407,7 @@ def test_messages_are_ordinary_frozen_dataclasses(name: str) -> None:
         assert type(again) is kind
 
 
-def test_output_is_a_view_of_what_was_fed() -> None:
+def test_output_is_a_view_of_the_received_bytes() -> None:
     data = VALID["exec_output"][2]
     (message,) = decode("guest", data)
     assert isinstance(message, codec.ExecOutput)
@@ -449,7 +449,7 @@ def test_the_length_of_a_tail_is_counted_in_bytes() -> None:
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview], ids=["bytearray", "view"])
-def test_what_is_fed_need_not_be_bytes(kind: Callable[[bytes], Any]) -> None:
+def test_decoder_accepts_any_kind_of_bytes(kind: Callable[[bytes], Any]) -> None:
     for sender, message, data in VALID.values():
         assert list(decode(sender, kind(data))) == [message]
 
@@ -585,7 +585,7 @@ def test_encoders_refuse_invalid_messages(message: Message, fault: Fault, field:
     ],
     ids=["bytes", "items", "total", "empty", "user"],
 )
-def test_what_is_at_its_bound_is_written_and_read(message: Message) -> None:
+def test_values_at_their_bounds_are_encoded(message: Message) -> None:
     assert list(decode("host", message.encode())) == [message]
 
 
@@ -621,7 +621,7 @@ QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthC
 
 @given(stream=STREAM)
 @QUICK
-def test_what_is_written_is_read_as_it_was(stream: Sent) -> None:
+def test_encoded_messages_are_decoded_unchanged(stream: Sent) -> None:
     sender, messages = stream
     assert list(decode(sender, *(message.encode() for message in messages))) == messages
 

@@ -71,7 +71,7 @@ def test_bash_completes_verbs_options_and_names(home: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_it_is_installed_once(home: Path, shell: str) -> None:
+def test_completion_is_installed_once(home: Path, shell: str) -> None:
     script = run("microvm", "completion", shell)
     for _ in range(2):
         said = run("microvm", "completion", shell, "--install")
@@ -85,7 +85,7 @@ def test_it_is_installed_once(home: Path, shell: str) -> None:
         assert run(shell, "-n", str(installed)) == ""
 
 
-def test_a_startup_file_keeps_what_is_in_it(home: Path) -> None:
+def test_startup_file_keeps_its_content(home: Path) -> None:
     startup = home / ".zshrc"
     startup.write_bytes(b"echo \xff")
     said = run("microvm", "completion", "zsh", "--install")

@@ -93,7 +93,7 @@ def test_an_option_of_containers_is_answered(arguments: list[str], says: str) ->
     ],
     ids=str,
 )
-def test_so_it_is_of_a_machine_that_stays(verb: str, arguments: list[str], says: str) -> None:
+def test_option_of_named_machines_is_answered(verb: str, arguments: list[str], says: str) -> None:
     status, said = microvm(verb, *arguments)
     assert status == 2
     assert says in said
@@ -101,7 +101,7 @@ def test_so_it_is_of_a_machine_that_stays(verb: str, arguments: list[str], says:
 
 @pytest.mark.parametrize("verb", ["run", "exec", "shell", "cp"])
 @pytest.mark.parametrize("given", [[], ["-v"], ["-q", "-v"], ["-vvv"]], ids=" ".join)
-def test_what_is_missing_is_said(verb: str, given: list[str]) -> None:
+def test_missing_argument_is_named(verb: str, given: list[str]) -> None:
     status, said = microvm(verb, *given)
     assert status == 2
     assert "Missing argument" in said
@@ -127,7 +127,7 @@ def test_a_volume_of_the_command_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("habit", [["--rm"], ["--name", "x"]], ids=" ".join)
-def test_what_changes_nothing(habit: list[str]) -> None:
+def test_options_of_docker_without_an_effect(habit: list[str]) -> None:
     assert parsed(*habit) == parsed()
 
 
@@ -144,7 +144,7 @@ def test_m_is_memory() -> None:
     assert parameters.given_options(MachineOptions, parsed("-m", "1G")).get("memory") == 1 << 30
 
 
-def test_a_variable_without_a_value_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_without_a_value_has_that_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIVEN", "a=b")
     monkeypatch.delenv("ABSENT", raising=False)
     given = parsed("-e", "GIVEN", "-e", "ABSENT", "-e", "EMPTY=")
@@ -240,7 +240,7 @@ def test_an_option_that_is_no_variable_is_refused() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_who_mistypes_a_verb_is_told_which_there_are(arguments: list[str], says: str) -> None:
+def test_mistyped_verb_has_a_suggestion(arguments: list[str], says: str) -> None:
     status, said = microvm(*arguments)
     assert status == 2
     assert said.rstrip().endswith(says)

@@ -238,7 +238,7 @@ CAUSES: dict[HostFault, Callable[[Scene], None]] = {
 @pytest.mark.parametrize(
     "fault", CAUSES, ids=lambda fault: re.sub(r"\W+", "-", fault.text.replace("{", ""))[:50]
 )
-def test_what_is_wrong_is_found(fault: HostFault, scene: Scene) -> None:
+def test_each_fault_of_a_host_is_found(fault: HostFault, scene: Scene) -> None:
     CAUSES[fault](scene)
     [check] = [check for check in CHECKS if fault in check.faults]
     finding = check.run(EarlierResults())
@@ -262,7 +262,7 @@ def _is_command(text: str) -> bool:
 
 
 @pytest.mark.parametrize("fault", [*CAUSES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
-def test_what_mends_it_is_a_command(fault: HostFault) -> None:
+def test_fix_of_each_fault_is_a_command(fault: HostFault) -> None:
     """The commands of the page, with names in place of the variable parts."""
     if fault in WITHOUT_A_COMMAND:
         assert (fault.fix, bool(fault.hint)) == ("", fault.status != "skipped")
@@ -277,7 +277,7 @@ def test_there_is_nothing_else_to_be_found() -> None:
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
-def test_what_says_nothing_is_not_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_qemu_is_not_awaited(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     _qemu("exec sleep 60")(scene)
     (scene.folder / "bin/sleep").symlink_to(shutil.which("sleep", path=os.defpath) or "")
     monkeypatch.setattr(qemu, "_TIMEOUT", 0.1)
@@ -300,7 +300,7 @@ def test_a_folder_for_named_machines_that_cannot_be_made(scene: Scene) -> None:
     assert finding.text.endswith("/gone is missing or not writable")
 
 
-def test_what_is_required_and_missing_has_failed(scene: Scene) -> None:
+def test_required_confinement_that_is_missing_is_a_failure(scene: Scene) -> None:
     scene.patch.setenv("MICROVM_CONFINEMENT", "require")
     _fewer_layers(scene)
     finding = qemu.check_confinement(EarlierResults())
@@ -353,7 +353,7 @@ def test_a_check_that_breaks_or_does_not_end_is_one_that_failed() -> None:
     assert found[4:] == [NOT_TRIED.result(failed=each) for each in ("refuses", "waits")]
 
 
-def test_it_works_where_nearly_nothing_does() -> None:
+def test_doctor_works_on_a_crippled_host() -> None:
     """No QEMU, no home, no cache, no space, no /proc, no /dev/shm, few files, and not root."""
     hide = "mount -t tmpfs none /dev/shm; mount -t tmpfs none /proc; "
     user = " ".join(as_user(sys.executable, "-P", "-m", "microvm", "doctor", "--json"))
@@ -394,7 +394,7 @@ def test_one_cause_is_one_failure_and_is_said_last(scene: Scene) -> None:
     assert skipped in said.splitlines()
 
 
-def test_what_is_needed_is_what_the_extra_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_required_modules_are_those_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {re.split(r"[<>=;]", each)[0].replace(".", "-") for each in extra["vm"]}
     for version in ("3.13", "3.14"):
@@ -415,7 +415,7 @@ def test_what_is_needed_is_what_the_extra_names(monkeypatch: pytest.MonkeyPatch)
         ("; (sys_platform == 'darwin' or python_version >= '3.11') and extra != 'dev'", True),
     ],
 )
-def test_markers(marker: str, holds: bool) -> None:
+def test_markers_of_requirements_are_evaluated(marker: str, holds: bool) -> None:
     assert [*requirements.needed([f"a>=1{marker}"], "vm")] == ["a>=1"] * holds
 
 

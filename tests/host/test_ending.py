@@ -31,7 +31,9 @@ from microvm.jobs.ending import facts
         (None, None, (125, None, "interrupted", None)),
     ],
 )
-def test_status_and_reason(returncode: int | None, error: Exception | None, said: Any) -> None:
+def test_json_has_the_status_and_reason_of_an_end(
+    returncode: int | None, error: Exception | None, said: Any
+) -> None:
     end: Any = {"output": None, "seconds": 1 / 3, "memory": None}
     found = facts(["x"], returncode=returncode, error=error, **end)
     assert tuple(found[name] for name in ("status", "signal", "reason", "error")) == said
@@ -39,7 +41,7 @@ def test_status_and_reason(returncode: int | None, error: Exception | None, said
     assert "stdout" not in found
 
 
-def test_no_byte_is_lost() -> None:
+def test_binary_output_is_base64_in_json() -> None:
     found = facts([b"\xff"], returncode=0, error=None, output=(b"a\xff", b"b"), seconds=0, memory=1)
     assert found["argv_base64"] == ["/w=="]
     assert (found["stdout_base64"], found["stderr"], found["memory"]) == ("Yf8=", "b", 1)
@@ -48,7 +50,7 @@ def test_no_byte_is_lost() -> None:
 @pytest.mark.parametrize(
     ("status", "returncode", "reason"), [(130, None, "interrupted"), (130, 0, "interrupted")]
 )
-def test_a_signal_that_ends_us_is_no_end_of_the_command(
+def test_signal_to_microvm_is_no_end_of_a_command(
     tmp_path: Path, status: int, returncode: int | None, reason: str
 ) -> None:
     with (tmp_path / "file").open("w") as file:
@@ -59,7 +61,7 @@ def test_a_signal_that_ends_us_is_no_end_of_the_command(
     assert (found["status"], found["signal"], found["reason"]) == (status, None, reason)
 
 
-def test_what_fails_before_there_is_a_machine_is_told_too() -> None:
+def test_failure_before_the_start_is_in_the_json() -> None:
     said = CliRunner().invoke(cli, ["run", "--json", "--image", "no/image", "--", "true"])
     found = json.loads(said.stdout)
     assert (found["argv"], found["status"], found["reason"]) == (["true"], 125, "ImageError")

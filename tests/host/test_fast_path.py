@@ -33,7 +33,7 @@ def _nothing_preset(monkeypatch: pytest.MonkeyPatch) -> None:
         "--console FILE --accel tcg --confinement off --disk 1G true",
     ],
 )
-def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
+def test_plain_command_line_is_parsed_like_by_click(line: str) -> None:
     found = fast_path.parse_run(line.split())
     params = run.make_context("run", line.split()).params
     assert found is not None
@@ -54,7 +54,7 @@ def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
         "--max-collect 1 true",
     ],
 )
-def test_whatever_is_not_plain_is_left_to_click(line: str) -> None:
+def test_other_command_lines_are_left_to_click(line: str) -> None:
     assert fast_path.parse_run(line.split()) is None
 
 
@@ -64,7 +64,7 @@ def test_variables_are_left_to_click(variable: str, monkeypatch: pytest.MonkeyPa
     assert fast_path.prepare(["run", "true"]) is None
 
 
-def test_it_needs_neither_click_nor_what_takes_as_long() -> None:
+def test_fast_path_imports_no_slow_module() -> None:
     program = (
         "import sys\nfrom microvm.cli import fast_path, run_command\n"
         "print(*{'asyncio', 'click', 'dataclasses', 'inspect', 'logging'} & {*sys.modules})"

@@ -48,7 +48,7 @@ def test_a_part_that_was_made_of_the_same(pack: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "digest"), [(PROGRAMS, "another"), (KERNEL, "digest")])
-def test_one_of_something_else_or_none(pack: Path, name: str, digest: str) -> None:
+def test_missing_or_other_part_of_a_pack_is_none(pack: Path, name: str, digest: str) -> None:
     assert guest_pack.part(ARCH, name, digest) is None
     assert guest_pack.files(ARCH, name, digest, ["init"]) == {}
 

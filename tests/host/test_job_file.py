@@ -185,7 +185,7 @@ def test_output_before_a_time_out_is_reported() -> None:
     assert (value["stdout"], value["memory"]) == ("so far", 4096)
 
 
-def test_files_go_with_a_job_as_text_or_base64_and_come_back_so() -> None:
+def test_files_of_a_job_are_text_or_base64() -> None:
     given = {
         "argv": ["true"],
         "files": {"/a": "text", "b": {"base64": "/w=="}},

@@ -44,12 +44,12 @@ log.warning("a warning"), log.info("a line"), log.debug("a reason"), log.frame("
 
 
 @pytest.mark.parametrize("before", ["", "import logging"])
-def test_nobody_hears_of_it_who_has_not_asked(before: str) -> None:
+def test_nothing_is_logged_by_default(before: str) -> None:
     done = python(f"{before}{SPEAK}import sys; print('logging' in sys.modules)")
     assert (done.stdout, done.stderr) == (f"{bool(before)}\n", "")
 
 
-def test_who_configures_logging_hears_of_it() -> None:
+def test_configured_logging_gets_all_levels() -> None:
     settings = "format='%(name)s %(levelname)s %(module)s %(message)s', level=5"
     done = python(f"import logging; logging.basicConfig({settings})\n{SPEAK}")
     assert done.stderr.splitlines() == [
@@ -90,7 +90,7 @@ def test_levels_are_those_asked_for(verbosity: int, wanted: str, said: list[str]
 
 
 @pytest.mark.parametrize("wanted", ["loud", "wires=debug", "=debug", "wire=", "qemu.qmp=debug"])
-def test_what_names_no_level_or_no_area_is_refused(wanted: str) -> None:
+def test_unknown_level_or_area_is_refused(wanted: str) -> None:
     command = [sys.executable, "-P", "-m", "microvm", "template", "ls"]
     environment = {**os.environ, "MICROVM_LOG": wanted}
     done = captured(command, env=environment)
@@ -98,7 +98,7 @@ def test_what_names_no_level_or_no_area_is_refused(wanted: str) -> None:
     assert done.stderr.startswith(f"microvm: MICROVM_LOG: {wanted!r} is not [AREA=]LEVEL (areas: ")
 
 
-def test_it_is_said_once_however_often_it_is_asked_for() -> None:
+def test_repeated_listen_logs_each_line_once() -> None:
     done = python("from microvm.cli.log import listen\nlisten(1)\n" + SHOWN.format(1))
     assert done.stderr.count("a line") == 1
 
@@ -110,7 +110,7 @@ def test_a_stderr_that_nobody_reads_is_no_error() -> None:
     assert python(script).returncode == 7
 
 
-def test_what_others_say_cannot_move_the_cursor() -> None:
+def test_logged_text_cannot_move_the_cursor() -> None:
     script = f"""
 from microvm.cli.log import listen
 from microvm.log import Area
@@ -262,7 +262,7 @@ def test_lines_are_logged_one_by_one(caplog: pytest.LogCaptureFixture, said: byt
     assert caplog.messages == texts
 
 
-def test_the_document_lists_what_there_is() -> None:
+def test_document_lists_all_levels_and_areas() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", DOCUMENT.read_text(), re.MULTILINE)
     assert rows == [*LEVELS, *AREAS]
 

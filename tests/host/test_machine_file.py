@@ -44,7 +44,7 @@ def said(path: Path) -> list[str]:
     return caught.value.detail.replace(f"{path}:", "").splitlines()
 
 
-def test_all_that_it_may_say(write: Write) -> None:
+def test_machine_file_with_every_key(write: Write) -> None:
     path = write("""
         from = "debian:trixie"
         package = ["python3", "python3-pip"]
@@ -95,7 +95,7 @@ def test_the_document_shows_one_that_can_be_read(write: Write) -> None:
     assert all(getattr(recipe, name) for name in names)
 
 
-def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:
+def test_misspelt_key_has_a_suggestion(write: Write) -> None:
     assert said(write('form = "alpine"\n')) == [
         "1:8: error: `form` is not a key of this table [unknown-key]",
         '    form = "alpine"',
@@ -131,7 +131,7 @@ def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:
         ("a = \n", "1:5: error: Invalid value [syntax]"),
     ],
 )
-def test_what_is_wrong_is_shown_where_it_is(write: Write, text: str, line: str) -> None:
+def test_error_of_a_machine_file_has_its_position(write: Write, text: str, line: str) -> None:
     assert said(write(text))[0] == line
 
 

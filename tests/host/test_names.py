@@ -76,7 +76,7 @@ def test_no_other_version_stands_in_for_one(typed: str) -> None:
         ("alp", "alpine-3.20.3-"),
     ],
 )
-def test_who_mistypes_an_image_is_told_which_there_are(typed: str, meant: str) -> None:
+def test_mistyped_image_has_a_suggestion(typed: str, meant: str) -> None:
     with pytest.raises(ImageError) as caught:
         names.check_image(typed)
     assert f"did you mean {meant}" in caught.value.hint

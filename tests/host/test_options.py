@@ -59,7 +59,7 @@ def test_every_option_reaches_the_guest_or_binds_the_host() -> None:
         ), name
 
 
-def test_a_request_has_what_was_asked_for() -> None:
+def test_request_contains_the_given_options() -> None:
     assert request_of(["-sh", "x"], exec_options(**GIVEN)) == (
         codec.ExecRequest(
             id=0,
@@ -203,7 +203,7 @@ def test_help_lists_every_option_completely(function: Callable[..., object], kin
 
 
 @pytest.mark.parametrize("option", EVERYWHERE, ids=lambda option: option.name)
-def test_what_an_option_is_read_as_is_read_again(option: Any) -> None:
+def test_checking_an_option_twice_changes_nothing(option: Any) -> None:
     for value in (option.default, GIVEN.get(option.name)):
         if value is not None and (once := option.check(value)) is not None:
             assert option.check(once) == once
@@ -250,7 +250,7 @@ def test_a_console_that_is_no_file_is_refused(console: Any) -> None:
         MicroVM(console=console)
 
 
-def test_what_an_option_needs_is_said_as_it_was_given() -> None:
+def test_error_names_the_option_that_another_needs() -> None:
     with pytest.raises(UsageError, match=r"^grace has no effect without timeout: "):
         exec_options(grace=1)
     with pytest.raises(click.UsageError, match=r"^--grace has no effect without --timeout: "):

@@ -130,11 +130,11 @@ async def use(pool: Pool) -> None:
         await vm.run(["true"])
 
 
-def test_its_options_are_those_of_a_machine() -> None:
+def test_options_of_a_pool_are_those_of_a_machine() -> None:
     assert set(options_of(PoolOptions)) == set(options_of(MachineOptions)) - {"console"}
 
 
-async def test_it_is_filled_within_its_bounds(machine: type[Machine]) -> None:
+async def test_pool_is_filled_within_its_bounds(machine: type[Machine]) -> None:
     async with Pool(8, memory="128M") as pool:
         await settle(100)
         assert (pool.ready, machine.started) == (8, 8)
@@ -272,7 +272,7 @@ async def test_idle_loss_is_replaced(
         assert machine.started == 6
 
 
-async def test_who_is_found_dead_is_not_handed_out(machine: type[Machine]) -> None:
+async def test_dead_machine_is_not_handed_out(machine: type[Machine]) -> None:
     async with Pool(3) as pool:
         await settle()
         for each in machine.alive:
@@ -281,7 +281,7 @@ async def test_who_is_found_dead_is_not_handed_out(machine: type[Machine]) -> No
         assert machine.most_alive == 3
 
 
-async def test_a_closed_pool_refuses_and_wakes_who_waits() -> None:
+async def test_closing_a_pool_fails_waiting_users() -> None:
     pool = Pool(1)
     with pytest.raises(UsageError, match="closed"):
         await use(pool)
@@ -370,7 +370,7 @@ async def test_a_slow_source_holds_up_no_outcome() -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_what_the_source_raises_comes_after_what_was_before_it(ordered: bool) -> None:
+async def test_error_of_a_source_follows_earlier_outcomes(ordered: bool) -> None:
     def source() -> Iterator[list[str]]:
         yield from (["echo", str(number)] for number in range(3))
         raise ZeroDivisionError

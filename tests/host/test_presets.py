@@ -152,7 +152,7 @@ def test_error_of_a_file_has_its_position(user: Path, line: str, says: tuple[str
         assert text in detail
 
 
-def test_what_is_wrong_in_a_variable_is_said_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_a_variable_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"memory": "1Q", "cold": "perhaps", "cpus": "0"}.items():
         monkeypatch.setenv(presets.variable_of(name), value)
         with pytest.raises(UsageError, match=rf"MICROVM_{name.upper()}: .*{value}"):
@@ -161,14 +161,14 @@ def test_what_is_wrong_in_a_variable_is_said_with_its_name(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", [name for name, o in OPTIONS.items() if o.preset_by == "user"])
-def test_a_project_has_no_say_in_what_puts_the_host_at_risk(project: Path, name: str) -> None:
+def test_project_file_cannot_set_risky_options(project: Path, name: str) -> None:
     for table in ("tool.microvm", "tool.microvm.run"):
         detail = _told(project, f'[{table}]\n{name} = "x"\n')
         assert f"{name}: a project's file must not set this option" in detail
         assert presets.variable_of(name) in detail
 
 
-def test_what_a_project_may_say() -> None:
+def test_options_that_a_project_may_set() -> None:
     """Before you add options here, consider a hostile project; see docs/security.md."""
     assert {name for name, o in OPTIONS.items() if o.preset_by == "project"} == {
         *("image", "memory", "cpus", "cold", "workdir", "user", "timeout", "grace"),

@@ -115,7 +115,7 @@ async def test_the_name_of_a_command_is_safe_to_print(guest: Guest, peer: Peer) 
         await process.wait()
 
 
-async def test_communicate_raises_what_wait_raises() -> None:
+async def test_communicate_raises_the_error_of_wait() -> None:
     async with greeted() as (guest, peer):
         process = await peer.started(guest.exec(["nonexistent"]))
         await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))

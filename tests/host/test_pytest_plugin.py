@@ -50,14 +50,14 @@ def lacking(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     return pytester
 
 
-def test_where_no_machine_can_be_had_tests_fail_and_say_why(lacking: pytest.Pytester) -> None:
+def test_tests_without_a_machine_fail_with_the_reason(lacking: pytest.Pytester) -> None:
     result = run(lacking)
     result.assert_outcomes(errors=3, passed=1)
     result.stdout.fnmatch_lines(["no machine for this test: no image absent (*)"] * 3)
     result.stdout.no_fnmatch_line("*Error*")
 
 
-def test_or_they_are_skipped_as_the_user_wants(lacking: pytest.Pytester) -> None:
+def test_tests_are_skipped_if_the_settings_say_so(lacking: pytest.Pytester) -> None:
     lacking.makeini("[pytest]\nmicrovm = skip")
     result = run(lacking, "-rs")
     result.assert_outcomes(skipped=3, passed=1)
@@ -76,7 +76,7 @@ def test_tests_without_a_machine_load_nothing_and_can_be_chosen(pytester: pytest
     result.assert_outcomes(passed=1, deselected=1)
 
 
-def test_a_coroutine_that_nobody_runs_is_told_what_it_lacks(pytester: pytest.Pytester) -> None:
+def test_async_test_without_a_plugin_names_the_plugin(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("async def test_it(microvm): ...")
     strict = "-p no:cacheprovider -p no:hypothesispytest -o asyncio_mode=strict".split()
     scope = ("-o", "asyncio_default_fixture_loop_scope=function")
@@ -169,7 +169,7 @@ def test_a_snapshot_that_a_test_names_is_not_set_up() -> None:
     assert WantedMachine.of([{"snapshot": "it"}, {"image": "it"}], setup).setup is setup
 
 
-def test_what_cannot_set_up_a_machine_is_refused() -> None:
+def test_setup_must_be_a_plain_function() -> None:
     async def setup(vm: sync.MicroVM) -> None: ...
 
     refused: tuple[Any, ...] = (setup, "it")
@@ -178,7 +178,7 @@ def test_what_cannot_set_up_a_machine_is_refused() -> None:
             WantedMachine.of([{}], wrong)
 
 
-def test_what_is_public_is_there() -> None:
+def test_public_names_of_testing_exist() -> None:
     for name in testing.__all__:
         assert inspect.getdoc(getattr(testing, name)) or name == "Setup"
     with pytest.raises(AttributeError):

@@ -63,7 +63,7 @@ def test_quiet_leaves_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "microvm: it failed\n"
 
 
-def test_whatever_says_how_far_it_is_can_be_quiet() -> None:
+def test_verbs_with_progress_have_quiet() -> None:
     quiet = {
         " ".join(verb)
         for verb, command in below(cli)

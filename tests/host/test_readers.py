@@ -62,7 +62,7 @@ OPEN = {"made": 0o755, "written": 0o644, "program": 0o755, "kept": 0o444}
 
 
 @pytest.mark.usefixtures("mask")
-def test_nobody_else_reads_what_is_made(top: Path) -> None:
+def test_files_of_the_cache_are_private(top: Path) -> None:
     for name in readers.FOLDERS:
         assert modes(make(name)) == {name: 0o700, **PRIVATE}
     cache.write(top / "accel-0", b"works")

@@ -37,7 +37,7 @@ async def test_command_killed_by_a_signal_has_its_negative_number(guest: Guest, 
     assert (await answered(run(guest, ["true"]), playing)).returncode == -9
 
 
-async def test_check_raises_what_subprocess_raises(guest: Guest, peer: Peer) -> None:
+async def test_check_raises_called_process_error(guest: Guest, peer: Peer) -> None:
     with pytest.raises(CalledProcessError) as caught:
         await answered(run(guest, ["false"], check=True), peer.play(stdout=b"out", status=1))
     assert (caught.value.returncode, caught.value.stdout) == (1, b"out")

@@ -131,7 +131,7 @@ HEARD: dict[str, tuple[codec.Message, set[SessionState]]] = {
 
 @pytest.mark.parametrize("state", SessionState, ids=lambda state: state.name)
 @pytest.mark.parametrize("name", HEARD)
-def test_what_becomes_of_a_message(state: SessionState, name: str) -> None:
+def test_message_is_accepted_dropped_or_refused_by_state(state: SessionState, name: str) -> None:
     session = STATES[state]()
     message, states = HEARD[name]
     if state in states:
@@ -172,7 +172,7 @@ def test_nothing_is_said_of_input_after_its_end(message: codec.Message) -> None:
     assert hear(session, codec.ExecStdinCredit(1, 5)) == [codec.ExecStdinCredit(1, 5)]
 
 
-def test_what_means_nothing_is_dropped_in_parts() -> None:
+def test_frames_of_an_older_session_are_dropped_in_parts() -> None:
     session = greeting()
     older = codec.Pong(TOKEN).encode() * 10_000
     session.receive_data(older + READY.encode())
@@ -222,7 +222,7 @@ SAYS_OF_COMMAND: list[tuple[Kind, Say]] = [
 
 @pytest.mark.parametrize("state", SessionState, ids=lambda state: state.name)
 @pytest.mark.parametrize(("kind", "say", "states"), SAYS)
-def test_what_can_be_said(
+def test_host_sends_messages_only_in_their_states(
     state: SessionState, kind: Kind, say: Say, states: set[SessionState]
 ) -> None:
     session = STATES[state]()
@@ -236,7 +236,7 @@ def test_what_can_be_said(
 
 @pytest.mark.parametrize("state", SessionState, ids=lambda state: state.name)
 @pytest.mark.parametrize(("kind", "say"), SAYS_OF_COMMAND)
-def test_what_can_be_said_of_a_command(state: SessionState, kind: Kind, say: Say) -> None:
+def test_messages_of_a_command_need_a_command(state: SessionState, kind: Kind, say: Say) -> None:
     messages = said(say(STATES[state]()))
     assert [type(message) for message in messages] == [kind] * (state is SessionState.RUNNING)
 
@@ -244,7 +244,7 @@ def test_what_can_be_said_of_a_command(state: SessionState, kind: Kind, say: Say
 # -- The handshake ------------------------------------------------------------------------------
 
 
-def test_hello_says_what_we_speak() -> None:
+def test_hello_contains_our_version_and_digest() -> None:
     (hello,) = said(new().hello())
     assert isinstance(hello, codec.Hello)
     spoken = (codec.VERSION, codec.DIGEST, codec.MAX_BODY)
@@ -314,7 +314,7 @@ def test_with_a_newer_guest_it_speaks_its_own_version() -> None:
     assert said(session.ping(TOKEN)) == [codec.Ping(TOKEN)]
 
 
-def test_an_older_guest_cannot_be_told_to_keep_what_runs() -> None:
+def test_keep_needs_a_guest_of_a_newer_version() -> None:
     session = greeting()
     hear(session, replace(READY, version=1, digest=codec.DIGESTS[1]))
     with pytest.raises(UsageError, match=r"speaks version 1 .*microvm image build"):
@@ -349,7 +349,7 @@ def test_hello_while_a_command_runs_starts_afresh() -> None:
 
 
 @pytest.mark.parametrize("answer", [codec.Pong(TOKEN), STATUS], ids=["ping", "status"])
-def test_hello_forgets_what_was_asked(answer: codec.Message) -> None:
+def test_hello_forgets_pending_requests(answer: codec.Message) -> None:
     session = idle()
     session.ping(TOKEN)
     session.status_request()
@@ -443,14 +443,14 @@ def test_each_status_request_is_answered_once() -> None:
 # -- Failure ------------------------------------------------------------------------------------
 
 
-def test_an_error_names_what_was_refused() -> None:
+def test_protocol_error_names_the_refused_frame() -> None:
     with pytest.raises(ProtocolError, match="refused a frame of type 20: unknown_value at offset"):
         hear(running(), codec.Error(1, ErrorCode.UNKNOWN_VALUE, 20, 12, 1))
     with pytest.raises(ProtocolError, match="refused a frame of type 20: 999 at offset 0"):
         hear(running(), codec.Error(1, 999, 20, 0, 0))  # of a newer guest
 
 
-def test_what_comes_before_a_malformed_frame_is_let_through() -> None:
+def test_events_before_a_malformed_frame_are_delivered() -> None:
     session = running()
     session.receive_data(OUTPUT.encode() + bytes(12))
     assert session.next_event() == OUTPUT
@@ -504,7 +504,7 @@ def test_each_command_starts_with_a_full_window() -> None:
     assert hear(session, again) == [again]
 
 
-def test_what_is_owed_ends_with_its_command() -> None:
+def test_pending_credit_ends_with_its_command() -> None:
     session = running()
     session.consumed(Stream.STDOUT, WINDOW // 2 - 1)
     hear(session, codec.ExecResponse(1, Ending.EXITED, 0))
@@ -593,9 +593,7 @@ def test_a_request_gets_an_id_and_a_window_for_each_stream() -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_request_that_cannot_be_sent_is_refused(
-    argv: list[str | bytes], options: dict[str, Any]
-) -> None:
+def test_invalid_request_is_refused(argv: list[str | bytes], options: dict[str, Any]) -> None:
     session = idle()
     with pytest.raises(UsageError):
         asked(session, *argv, **options)

@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["main.c", "part/part.h", "Makefile", "part/new.c"])
-def test_it_is_another_when_a_source_is(folder: Path, name: str) -> None:
+def test_digest_changes_with_each_source(folder: Path, name: str) -> None:
     before = source_digest(folder)
     (folder / name).write_text("changed")
     assert source_digest(folder) != before

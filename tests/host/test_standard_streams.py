@@ -11,7 +11,7 @@ from microvm.cli.standard_streams import BlockingStream
 BIG = bytes(range(256)) * 1000  # more than the capacity of a pipe
 
 
-def test_they_are_waited_for() -> None:
+def test_non_blocking_streams_are_waited_for() -> None:
     source, sink = os.pipe()
     for descriptor in (source, sink):
         os.set_blocking(descriptor, False)

@@ -91,6 +91,6 @@ def test_a_strict_checker_knows_text_from_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM])
-def test_a_machine_says_what_it_is(kind: type[MicroVM] | type[sync.MicroVM]) -> None:
+def test_repr_of_a_machine_names_its_image(kind: type[MicroVM] | type[sync.MicroVM]) -> None:
     machine = kind("some-image", accel="tcg")
     assert repr(machine) == "<MicroVM of some-image: new, tcg>"

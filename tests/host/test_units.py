@@ -73,7 +73,7 @@ def test_no_verb_is_forgotten() -> None:
     }
 
 
-def test_a_limit_of_what_an_image_is_made_from_reads_both() -> None:
+def test_limits_of_image_builds_accept_units_and_numbers() -> None:
     limits = _limits(("unpacked=1G", "metadata=1048576", "seconds=2m"))
     assert (limits.unpacked, limits.metadata, limits.seconds) == (1 << 30, 1 << 20, 120)
     assert _limits(("seconds=90",)).seconds == 90
@@ -138,7 +138,7 @@ RESULTS = {"CompletedProcess", "GuestStatus"}
     ],
     ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
-def test_what_is_measured_has_a_type_that_takes_units(kind: type) -> None:
+def test_parameters_with_units_accept_text(kind: type) -> None:
     if issubclass(kind, BaseException):
         return
     for name, function in inspect.getmembers(kind, callable):
@@ -155,7 +155,7 @@ def test_what_is_measured_has_a_type_that_takes_units(kind: type) -> None:
 
 
 @pytest.mark.parametrize("method", ["ping", "status"])
-def test_a_ping_takes_text_and_says_what_is_none(method: str) -> None:
+def test_ping_accepts_and_checks_durations_as_text(method: str) -> None:
     machine = microvm.MicroVM()
     for timeout, says in (("8s", "not running"), (8, "not running"), ("soon", "not a duration")):
         with pytest.raises(UsageError, match=says):

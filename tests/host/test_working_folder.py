@@ -21,14 +21,14 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 @pytest.mark.parametrize("name", ["click", "platformdirs", "signal", "json", "microvm_image"])
-def test_no_module_in_it_is_imported(tmp_path: Path, name: str) -> None:
+def test_no_module_in_the_working_folder_is_imported(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.py").write_text(STRANGE)
     ended = run(tmp_path, "image", "ls")
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("entry", ["", ".", "bin/.."])
-def test_no_tool_in_it_is_executed(tmp_path: Path, entry: str) -> None:
+def test_no_tool_in_the_working_folder_is_executed(tmp_path: Path, entry: str) -> None:
     (tmp_path / "bin").mkdir()
     for name in ("qemu-system-x86_64", "musl-gcc", "make", "mkfs.ext4"):
         (tmp_path / name).write_text(f"#!/bin/sh\n: > {tmp_path}/executed\n")

@@ -46,7 +46,7 @@ def runner(tmp_path: Path, dist: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("from_folder", [True, False], ids=["wheels", "index"])
-def test_they_end_with_a_machine_that_says_hello(
+def test_steps_of_the_action_start_a_machine(
     from_folder: bool, runner: dict[str, str], dist: Path, tmp_path: Path
 ) -> None:
     values = {"inputs.wheels": str(dist) if from_folder else ""}

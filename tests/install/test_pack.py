@@ -81,7 +81,7 @@ def test_a_pack_of_another_protocol_is_refused(host: Host) -> None:
     assert "the guest pack cannot be used" in diagnosed
 
 
-def test_what_was_made_of_other_sources_is_not_used(host: Host) -> None:
+def test_pack_of_other_sources_is_not_used(host: Host) -> None:
     with another(host, MANIFEST, version="0.0.9", parts={}):
         said = host.run(["microvm", "image", "build", "--rootfs", archive()], status=125).stderr
         diagnosed = host.run(["microvm", "doctor"], status=1).stdout

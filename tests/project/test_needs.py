@@ -56,7 +56,7 @@ def wanted(target: str, *settings: str) -> set[str]:
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS - {"help"}))
-def test_a_target_installs_what_it_uses_alone(target: str) -> None:
+def test_target_installs_only_packages_that_it_uses(target: str) -> None:
     assert wanted(target) == NEEDS.get(target, set())
 
 

@@ -13,7 +13,7 @@ def test_the_page_has_the_table_of_layers() -> None:
     assert table() in PAGE.read_text()
 
 
-def test_figures_of_the_confinement() -> None:
+def test_figures_of_the_security_page_are_in_the_code() -> None:
     """The numbers in the text are those in the code."""
     page = " ".join(PAGE.read_text().split())
     for figure in (

@@ -57,7 +57,7 @@ def test_the_workflow_runs_targets_of_the_makefile() -> None:
     assert set(targets) == {"test", "test-host"} <= TARGETS
 
 
-def test_a_release_is_checked_as_it_is_by_hand() -> None:
+def test_release_workflow_runs_make_release_check() -> None:
     commands = [step["run"] for step in RELEASE["jobs"]["build"]["steps"] if "run" in step]
     assert commands == ['make guest-pack release-check TAG="$GITHUB_REF_NAME"']
     assert {"guest-pack", "release-check"} <= TARGETS
@@ -117,7 +117,7 @@ def test_make_checks_and_generates_the_outputs_of_all_schemas() -> None:
         assert re.search(r"(\bmake|\(MAKE\)) .*\bgen-check$", text, re.MULTILINE)
 
 
-def test_what_the_guide_says_of_tests_names_each_folder_of_them() -> None:
+def test_guide_lists_each_folder_of_tests() -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| `(tests/\w+)` \|", guide, re.MULTILINE)
     folders = {path for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}

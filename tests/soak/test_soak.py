@@ -70,7 +70,7 @@ async def test_leak_is_found(image: Image, folders: tuple[Path, Path], tmp_path:
 
 @pytest.mark.alone
 @pytest.mark.deadline(180.0)
-async def test_some_seconds_of_it(image: Image, folders: tuple[Path, Path]) -> None:
+async def test_short_soak_finds_no_leak(image: Image, folders: tuple[Path, Path]) -> None:
     """Each quick start, command and fault once. Random events are left to `make soak`."""
     slow = {"QEMU stopped", "guest fills its memory"}
     plan = [event for event in (*STARTS, *COMMANDS, *FAULTS) if event.name not in slow]

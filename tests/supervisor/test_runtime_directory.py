@@ -134,7 +134,7 @@ def test_another_users_session_is_unused(tmp_path: Path, monkeypatch: pytest.Mon
     [("a", True), ("0", True), ("web-1.old_2", True), ("x" * 64, True), ("x" * 65, False)]
     + [(name, False) for name in ("", ".", "..", ".lock", "-a", "A", "a/b", "a b", "ä", "a\n")],
 )
-def test_names(name: str, is_one: bool) -> None:
+def test_valid_and_invalid_names_of_machines(name: str, is_one: bool) -> None:
     assert is_name(name) is is_one
 
 
