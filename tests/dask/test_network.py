@@ -31,7 +31,7 @@ pytestmark = [
 
 @dataclass
 class Host:
-    """A network namespace, and the process that was started in it."""
+    """A network namespace, and the processes that were started in it."""
 
     name: str
     address: str
@@ -56,7 +56,7 @@ class Host:
         return found
 
     def machines(self) -> list[Process]:
-        """Return the QEMU processes among them."""
+        """Return the QEMU processes on the host."""
         return [Process.of(pid) for pid in self.below() if program(pid).startswith("qemu")]
 
     def kill(self) -> None:

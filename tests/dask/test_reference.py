@@ -65,7 +65,7 @@ async def outcomes(
 
 
 def large_image(image: Image, folder: Path, size: int = 3 << 30) -> Image:
-    """An image with a disk of this size, from which no machine can boot."""
+    """Return an image with a disk of this size. No machine can boot from the image."""
     name = f"large-{image.manifest.arch}-{0:012x}"  # an import refuses names of another form
     path = shutil.copytree(image.path, folder / name)
     random, digest = os.urandom(1 << 20), hashlib.sha256()

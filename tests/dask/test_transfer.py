@@ -38,7 +38,7 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """A reference to data whose export or whose reader may be blocked at its beginning."""
+    """A reference to data. Its export and its reader may block at the beginning."""
 
     writing: Callable[[], object] = nothing
     reading: Callable[[], object] = nothing
@@ -71,7 +71,7 @@ def _impatient(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @asynccontextmanager
 async def sending(client: Client, *references: Held) -> AsyncIterator[dict[int, Receive]]:
-    """Yield a function that sends one of these to a worker, by its process."""
+    """Yield a function for each worker, which sends it a reference, by the worker's process id."""
 
     async def receive(reference: Held, dask_worker: Worker) -> None:
         receiver = Receiver(dask_worker, BATCH)

@@ -310,7 +310,7 @@ def test_there_is_a_valid_vector_for_every_message() -> None:
 
 
 def test_there_is_an_invalid_vector_for_every_fault() -> None:
-    """Except faults of types and checks that this protocol does not use."""
+    """Faults of types and checks that this protocol does not use have no vector."""
     others = {Fault.NOT_UTF8, Fault.NOT_FINITE, Fault.BAD_CHECK, Fault.BAD_STUFFING}
     assert {fault for _, _, (fault, _, _) in INVALID.values()} == set(Fault) - others
 

@@ -263,7 +263,7 @@ def _is_command(text: str) -> bool:
 
 @pytest.mark.parametrize("fault", [*CAUSES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
 def test_fix_of_each_fault_is_a_command(fault: HostFault) -> None:
-    """The commands of the page, with names in place of the variable parts."""
+    """Check the commands of the page, whose variable parts are names in braces."""
     if fault in WITHOUT_A_COMMAND:
         assert (fault.fix, bool(fault.hint)) == ("", fault.status != "skipped")
     else:

@@ -31,13 +31,6 @@ main()
 """
 
 
-def run(number: int, status: int, at_once: bool) -> tuple[int, bytes, bytes]:
-    arguments = map(str, (int(number), status, int(at_once)))
-    command = [sys.executable, "-c", SCRIPT, *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.mark.parametrize(
     ("number", "status", "at_once", "returncode", "says"),
     [
@@ -51,7 +44,9 @@ def run(number: int, status: int, at_once: bool) -> tuple[int, bytes, bytes]:
 def test_process_dies_of_sigint_after_its_clean_up(
     number: int, status: int, at_once: bool, returncode: int, says: bytes
 ) -> None:
-    assert run(number, status, at_once) == (returncode, says, b"")
+    command = [sys.executable, "-c", SCRIPT, *map(str, (int(number), status, int(at_once)))]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (returncode, says, b"")
 
 
 def test_a_ctrl_c_also_ends_the_loop_of_the_shell() -> None:

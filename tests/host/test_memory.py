@@ -1,4 +1,4 @@
-"""Tests that a guest that floods the host uses little of its memory, even if all is read."""
+"""Tests that the host uses little memory when a guest floods it with messages."""
 
 from __future__ import annotations
 

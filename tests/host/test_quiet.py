@@ -1,4 +1,4 @@
-"""Tests of standard error: it contains as much as the user requested, in the form of a terminal."""
+"""Tests of the messages on standard error: quiet, without colors, or on a simple terminal."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Pair = tuple[ClientConnection, socket.socket]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """A peer, and the connection of its client."""
+    """A connection of the supervisor, and the socket of its client."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     peer = ClientConnection(ours)
