@@ -16,10 +16,9 @@
 
 #define UNCOVERED "/run/microvm/proc"
 
-/* PRIORITY is the nice value of the daemon, which gets the highest priority. RESET_ON_FORK is the
- * flag SCHED_RESET_ON_FORK of sched(7): with it, the processes that the daemon starts get the
- * default priority. The flag is passed together with the number of the default scheduling policy,
- * which is 0. */
+/* PRIORITY is the nice value of the daemon: the highest priority. RESET_ON_FORK is the flag
+ * SCHED_RESET_ON_FORK of sched(7), together with the default policy, whose number is 0. With this
+ * flag, the processes that the daemon starts get the default priority. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {
@@ -77,9 +76,8 @@ static bool raise_loopback(void)
 	return raised;
 }
 
-/* Mounts a file over /proc/sys/kernel/random/boot_id. The boot id of the kernel cannot be changed,
- * but each clone of a machine needs a boot id of its own. At first, the file holds a copy of the
- * kernel's boot id. Later, the function `resume` writes a new id into the file. */
+/* Mounts a file over /proc/sys/kernel/random/boot_id. The file holds a copy of the kernel's boot id
+ * until the function `resume` writes a new id into it. */
 static bool cover_boot_id(void)
 {
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
@@ -87,29 +85,25 @@ static bool cover_boot_id(void)
 	int in = open(kernels, O_RDONLY | O_CLOEXEC);
 	ssize_t size = in < 0 ? -1 : read(in, id, sizeof id);
 
-	if (in >= 0)
-		close(in);
+	close(in);
 	if (size < 0)
 		return false;
 	int out = open(BOOT_ID, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
 	bool written = out >= 0 && write(out, id, (size_t)size) == size;
 
-	if (out >= 0)
-		close(out);
+	close(out);
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 
-/* Mounts a second /proc, in which no file is covered by another mount. In the first /proc, a mount
- * covers the file boot_id. If the machine had only that /proc, the kernel would not permit mounts
- * of /proc in user namespaces (mnt_already_visible in fs/namespace.c). */
+/* Mounts a second /proc, in which no mount covers a file. Otherwise the kernel would not permit
+ * mounts of /proc in user namespaces (mnt_already_visible in fs/namespace.c), because a mount covers
+ * boot_id in the first /proc. */
 static bool mount_uncovered(void)
 {
 	return mkdir(UNCOVERED, 0555) == 0 &&
 	       mount("proc", UNCOVERED, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
-/* Raises the priority of this process, which later executes the daemon. The commands that the
- * daemon starts get the default priority again. */
 static bool raise_priority(void)
 {
 	const struct sched_param none = { 0 };

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "exchange.h"
-#include "source.h"
 #include "target.h"
 #include "user.h"
 
@@ -25,33 +24,10 @@ static struct request {
 	char user[FILES_REQUEST_USER_MAX + 1], owner[FILES_REQUEST_OWNER_MAX + 1];
 } request;
 
-static void copy_request(const struct files_request *from)
-{
-	copy_text(request.path, &from->path);
-	copy_text(request.cwd, &from->cwd);
-	copy_text(request.name, &from->name);
-	copy_text(request.user, &from->user);
-	copy_text(request.owner, &from->owner);
-}
-
 static void find(struct user *user, enum files_subject subject, const char *text)
 {
 	if (!user_find(text, user))
 		end_failed(subject, ENOENT, text);
-}
-
-static void become(const struct user *user)
-{
-	if (!user_become(user))
-		end_failed(FILES_SUBJECT_USER, errno, request.user);
-}
-
-/* Changes to the folder in which the daemon would start a command of this user, so that a relative
- * path means the same file for carry as for a command. */
-static void enter_folder(const struct user *user)
-{
-	if (*request.cwd ? chdir(request.cwd) < 0 : !user_enter_home(user))
-		end_failed(FILES_SUBJECT_PATH, errno, *request.cwd ? request.cwd : user->home);
 }
 
 static _Noreturn void serve(const struct files_request *what)
@@ -62,16 +38,23 @@ static _Noreturn void serve(const struct files_request *what)
 
 	target.mode_rule = (enum files_mode_rule)what->mode_rule;
 	target.replace = what->replace != 0;
-	copy_request(what);
+	copy_text(request.path, &what->path);
+	copy_text(request.cwd, &what->cwd);
+	copy_text(request.name, &what->name);
+	copy_text(request.user, &what->user);
+	copy_text(request.owner, &what->owner);
 	if (*request.owner)
 		find(&owner, FILES_SUBJECT_OWNER, request.owner);
 	if (*request.user) {
 		find(&user, FILES_SUBJECT_USER, request.user);
 		user_settle(&user);
-		become(&user);
+		if (!user_become(&user))
+			end_failed(FILES_SUBJECT_USER, errno, request.user);
 	}
-	if (*request.path != '/')
-		enter_folder(&user);
+	/* Change to the folder in which the daemon would start a command of this user, so that a
+	 * relative path means the same file for carry as for a command. */
+	if (*request.path != '/' && !user_enter(&user, request.cwd))
+		end_failed(FILES_SUBJECT_PATH, errno, *request.cwd ? request.cwd : user.home);
 	switch (action) {
 	case FILES_ACTION_STAT:
 	case FILES_ACTION_LSTAT:

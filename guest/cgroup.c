@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "decimal.h"
@@ -272,33 +271,26 @@ static bool visit(const char *name, bool (*what)(int cgroup))
  * of the command may still be in it. Returns true if all calls have returned true. */
 static bool each(bool (*what)(int cgroup))
 {
-	static _Alignas(struct entry) char entries[2048];
+	static struct folder folder;
+	const char *name;
 	bool all = true;
-	long size;
 
 	lseek(root, 0, SEEK_SET);
-	while ((size = syscall(SYS_getdents64, root, entries, sizeof entries)) > 0)
-		for (long at = 0; at < size;) {
-			const struct entry *entry =
-				(const struct entry *)(const void *)(entries + at);
-
-			all &= visit(entry->name, what);
-			at += entry->length;
-		}
+	folder.fd = root;
+	while ((name = folder_next(&folder)))
+		all &= visit(name, what);
 	return all;
 }
 
 void cgroup_freeze(bool freezing)
 {
-	/* If the daemon has frozen no cgroups, thaw none. Cgroups that root in the guest has frozen
-	 * must stay frozen. */
+	/* Thaw only cgroups that the daemon has frozen, and not those that root has frozen. */
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* Processes are frozen through the old cgroups. The current cgroup is not frozen, because
-	 * the next command starts in it. So before a freeze, replace the current cgroup by a new
-	 * one if it contains processes, so that they are frozen, too. Before a thaw, keep the
-	 * current cgroup, because the daemon may have to kill a running command through it. */
+	/* The current cgroup is not frozen, because the next command starts in it. So if it contains
+	 * processes, replace it by a new one before a freeze. Keep it before a thaw, because the
+	 * daemon may have to kill a running command through it. */
 	if (freezing)
 		cgroup_renew();
 	each(freeze);

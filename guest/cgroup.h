@@ -1,5 +1,5 @@
-/* The cgroup in which a command runs: the daemon uses it to limit the command, and to kill it with
- * every process that it started. */
+/* The cgroup in which a command runs. With it, the daemon limits the command, and kills the command
+ * with every process that it started. */
 #ifndef CGROUP_H
 #define CGROUP_H
 
@@ -29,8 +29,7 @@ bool cgroup_out_of_memory(void);
  * bytes. Returns 0 if the peak is unknown. */
 uint64_t cgroup_memory(void);
 
-/* Kills every process of the current command through its cgroup. Does nothing if the guest cannot
- * use cgroups. */
+/* Kills every process of the current command, if the guest can use cgroups. */
 void cgroup_kill(void);
 
 /* Prepares a cgroup for the next command. The last command's cgroup is used again if it left no

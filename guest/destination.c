@@ -1,6 +1,6 @@
+/* Finds or creates the folder into which `carry`, the guest's program that copies files, writes a
+ * tree from the host. */
 #define _GNU_SOURCE /* declares O_PATH */
-#include "destination.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,9 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Gives a folder that was just created to the owner that the host has requested. Opens the folder
- * without following links, and then checks its owner, because a user who may write to its parent
- * folder may have replaced it. */
+#include "target.h"
+
+/* Gives a new folder to the owner that the host has requested. Checks first that this process owns
+ * the folder, because another user may have replaced it. */
 static bool give(const struct target *target, int parent, const char *name)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -40,10 +41,9 @@ static int enter(const struct target *target, int parent, const char *name)
 }
 
 /* Creates the missing parent folders of a path, as `mkdir -p` does, and returns a descriptor of the
- * last one. Opens each folder relative to the descriptor of its parent. So if another user replaces
- * a folder of the path by a link meanwhile, the later folders are still created in the folder that
- * was opened. After a failure, returns -1, and `path` is cut off behind the folder that could not
- * be created or opened. */
+ * last one. Opens each folder relative to its parent's descriptor, so that another user cannot
+ * divert the path by a link meanwhile. After a failure, returns -1, and `path` is cut off behind the
+ * folder that could not be created or opened. */
 static int make_folders(const struct target *target, char *path)
 {
 	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -5,9 +5,8 @@
 
 #include <stdbool.h>
 
-/* Maximum number of open file descriptors of the daemon, which raises its own limit to this number
- * if the kernel allows that. This is enough for the pipes of all background processes, because the
- * memory of a machine cannot hold so many processes. */
+/* Maximum number of open file descriptors of the daemon. This is enough for the pipes of all
+ * background processes, because the memory of a machine cannot hold so many processes. */
 enum { DRAIN_FILES = 65536 };
 
 /* Creates the epoll set, with which the daemon waits for output in the pipes of finished commands.
@@ -28,9 +27,8 @@ void drain_run(void);
 /* Closes all pipes of finished commands, without reading their output. */
 void drain_clear(void);
 
-/* Returns the highest descriptor number of all pipes that drain_add has kept so far, or 0 if there
- * was none. The other descriptors of the daemon have low numbers. So to count its open descriptors,
- * the daemon tests only the numbers up to a little above this one. */
+/* Returns the highest descriptor number of all pipes that drain_add has kept so far; 0 for none. The
+ * other descriptors of the daemon have low numbers. */
 int drain_highest(void);
 
 #endif

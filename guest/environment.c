@@ -1,6 +1,7 @@
-#include "environment.h"
-
+/* The arguments and the environment of a command, in the form that execve takes. */
 #include <string.h>
+
+#include "spawn.h"
 
 enum { PATH, HOME, USER, LOGNAME, SHELL, TERM, DEFAULTS };
 static char *const defaults[DEFAULTS] = {

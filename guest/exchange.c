@@ -115,11 +115,6 @@ static void flush(void)
 	gathered = 0;
 }
 
-static uint8_t *frame_room(void)
-{
-	return out + gathered;
-}
-
 /* Sends a frame of `size` bytes, which was just encoded behind the frames that wait in `out`. When
  * `out` holds at least GATHERED bytes, writes all its frames to standard output. `size` is 0 if the
  * encoder found a value that is too long for a frame. Linux allows no path or name of that length,
@@ -133,6 +128,9 @@ static void send_out(size_t size)
 		flush();
 }
 
+#define SEND(message, ...) \
+	send_out(files_encode_##message(out + gathered, sizeof out - gathered, __VA_ARGS__))
+
 static struct files_slice slice_of(const char *text)
 {
 	return (struct files_slice){ (const uint8_t *)text, (uint32_t)strlen(text) };
@@ -140,14 +138,14 @@ static struct files_slice slice_of(const char *text)
 
 void *data_room(void)
 {
-	return frame_room() + FILES_HEADER_SIZE;
+	return out + gathered + FILES_HEADER_SIZE;
 }
 
 void send_data(size_t size)
 {
 	const struct files_data data = { .data = { data_room(), (uint32_t)size } };
 
-	send_out(files_encode_data(frame_room(), sizeof out - gathered, FILES_VERSION, &data));
+	SEND(data, FILES_VERSION, &data);
 }
 
 void send_entry(const struct stat *status, const char *name, const char *target)
@@ -162,17 +160,17 @@ void send_entry(const struct stat *status, const char *name, const char *target)
 		.target = slice_of(target),
 	};
 
-	send_out(files_encode_entry(frame_room(), sizeof out - gathered, FILES_VERSION, &entry));
+	SEND(entry, FILES_VERSION, &entry);
 }
 
 void send_whole(void)
 {
-	send_out(files_encode_whole(frame_room(), sizeof out - gathered, FILES_VERSION));
+	SEND(whole, FILES_VERSION);
 }
 
 _Noreturn void end_done(void)
 {
-	send_out(files_encode_done(frame_room(), sizeof out - gathered, FILES_VERSION));
+	SEND(done, FILES_VERSION);
 	flush();
 	exit(EXIT_SUCCESS);
 }
@@ -185,8 +183,7 @@ _Noreturn void end_failed(enum files_subject subject, int error, const char *pat
 		.path = slice_of(path),
 	};
 
-	send_out(
-		files_encode_failure(frame_room(), sizeof out - gathered, FILES_VERSION, &failure));
+	SEND(failure, FILES_VERSION, &failure);
 	flush();
 	exit(EXIT_SUCCESS);
 }

@@ -7,18 +7,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "cgroup.h"
 #include "drain.h"
-#include "environment.h"
-#include "terminal.h"
 
 /* CHUNK is the maximum number of bytes of output in a frame. The driver virtio_console sends at
- * most 32 KiB for each write (port_fops_write in drivers/char/virtio_console.c), and each write
- * costs an exit to the host. So the largest frame fills exactly two writes, because a slightly
- * larger one would cost a third exit. A command that fills a whole frame gets a larger pipe,
- * LARGE_PIPE, so that it can go on writing while the daemon lets its output collect. */
+ * most 32 KiB at a time (port_fops_write in drivers/char/virtio_console.c), and each time costs an
+ * exit to the host. So the largest frame has exactly twice this size. A command that fills a frame
+ * gets a pipe of LARGE_PIPE bytes, so that it can continue to write while its output collects. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
@@ -35,6 +33,12 @@ _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits i
  * (pty_common_install in drivers/tty/pty.c), up to one page by which the queue may exceed this
  * limit, and 4096 in the buffer behind the queue (N_TTY_BUF_SIZE in n_tty.c). */
 enum { TERMINAL_HOLDS = 16384 };
+
+/* The ioctl that opens the slave of a pseudo-terminal without a path (ioctl_tty(2)). musl lacks
+ * this constant. */
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER 0x5441
+#endif
 
 /* The descriptors of a command's standard streams: first the ends that the command gets, then the
  * ends that the daemon keeps. */
@@ -70,10 +74,26 @@ static bool make_pipe(int *ours, int *theirs, bool we_read)
 	return fcntl(*ours, F_SETFL, O_NONBLOCK) == 0;
 }
 
+static void resize(int master, uint16_t rows, uint16_t columns)
+{
+	const struct winsize size = { .ws_row = rows, .ws_col = columns };
+
+	ioctl(master, TIOCSWINSZ, &size);
+}
+
+/* Opens a new pseudo-terminal. The command gets its slave, and the daemon keeps its master, which is
+ * non-blocking. */
 static bool make_terminal(struct ends *ends, const struct sandboxd_exec_request *request)
 {
-	if (!terminal_open(&ends->ours[1], &ends->theirs[1], request->rows, request->columns))
+	int unlocked = 0, master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+
+	ends->ours[1] = master;
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0)
 		return false;
+	ends->theirs[1] = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (ends->theirs[1] < 0)
+		return false;
+	resize(master, request->rows, request->columns);
 	ends->ours[0] = fcntl(ends->ours[1], F_DUPFD_CLOEXEC, 0);
 	ends->theirs[0] = fcntl(ends->theirs[1], F_DUPFD_CLOEXEC, 0);
 	ends->theirs[2] = fcntl(ends->theirs[1], F_DUPFD_CLOEXEC, 0);
@@ -95,13 +115,6 @@ static bool make_ends(struct ends *ends, const struct sandboxd_exec_request *req
 	}
 	return make_pipe(&ends->ours[1], &ends->theirs[1], true) &&
 	       make_pipe(&ends->ours[2], &ends->theirs[2], true);
-}
-
-static struct exec_stream stream_of(const struct ends *ends, int fd, uint32_t credit)
-{
-	return (struct exec_stream){ .fd = ends->ours[fd],
-				     .theirs = ends->theirs[fd],
-				     .credit = credit };
 }
 
 static struct spawn_failure spawn_limited(struct spawn *what, pid_t *pid,
@@ -148,9 +161,9 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 		failure = start(&ends, &pid, request, frame);
 	else
 		failure.error = errno;
-	/* After a successful start, keep the daemon's copies of the write ends of the command's
-	 * output pipes. So when the command closes its own write ends, the pipes do not reach end
-	 * of file, and poll does not wake the daemon. */
+	/* Keep the write ends of the output pipes open after a successful start. Otherwise the pipes
+	 * would reach end of file when the command closes its streams, and poll would always return
+	 * at once. */
 	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
 		close_first(3, ends.ours);
@@ -158,12 +171,16 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 	}
 	*exec = (struct exec){
 		.id = id,
+		.terminal = request->rows > 0,
 		.pid = pid,
 		.group = pid,
-		.terminal = request->rows > 0,
-		.streams = { stream_of(&ends, 1, request->stdout_credit),
-			     stream_of(&ends, 2, request->stderr_credit) },
 	};
+	for (int i = 0; i < EXEC_STREAMS; i++)
+		exec->streams[i] = (struct exec_stream){
+			.fd = ends.ours[1 + i],
+			.theirs = ends.theirs[1 + i],
+			.credit = i ? request->stderr_credit : request->stdout_credit,
+		};
 	input_open(&exec->input, ends.ours[0], exec->terminal);
 	return failure;
 }
@@ -185,10 +202,9 @@ static void kill_all(const struct exec *exec)
 	siginfo_t member;
 
 	/* Kill both the cgroup and the process group, because processes of root can leave the
-	 * cgroup, and any process can leave the process group. Kill the process group only if one
-	 * of the daemon's children is in it, because otherwise its number may belong to another
-	 * group by now. Each process of the command whose parent has exited is a child of the
-	 * daemon. */
+	 * cgroup, and any process can leave the process group. Kill the process group only if it
+	 * contains a child of the daemon, because otherwise its number may belong to another group
+	 * by now. */
 	cgroup_kill();
 	if (waitid(P_PGID, (id_t)exec->group, &member, WEXITED | WNOHANG | WNOWAIT) == 0)
 		kill(-exec->group, SIGKILL);
@@ -207,7 +223,7 @@ void exec_kill(struct exec *exec)
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns)
 {
 	if (exec->terminal && exec->streams[0].fd >= 0)
-		terminal_resize(exec->streams[0].fd, rows, columns);
+		resize(exec->streams[0].fd, rows, columns);
 }
 
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount)
@@ -289,10 +305,9 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	};
 
 	if (output.data.size == 0) {
-		/* The stream is empty. If the command has exited, a pipe gets no more output of the
-		 * command, so no byte is left to send. `left` may still count some bytes, which
-		 * another process has read. In a terminal, however, more output may arrive from the
-		 * kernel's queue. */
+		/* After the exit of the command, an empty pipe gets no more of its output. `left`
+		 * may still count bytes that another process has read. A terminal can get more
+		 * output from the kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;

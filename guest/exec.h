@@ -12,11 +12,9 @@
 #include "spawn.h"
 
 /* EXEC_STREAMS is the number of output streams: standard output and standard error.
- * EXEC_COALESCE_MS is the length of a pause in milliseconds. After a read that has emptied a pipe,
- * the daemon pauses before it reads the pipes again, while further output collects in them. Without
- * the pause, a command that writes little at a time would wake the daemon for each write, and each
- * write would cost a frame and an exit to the host. Output that follows a longer silence is not
- * delayed. */
+ * EXEC_COALESCE_MS is the time in milliseconds that the daemon waits after a read that has emptied
+ * a pipe, so that further output collects. Otherwise each small write of a command would cost a
+ * frame and an exit to the host. Output that follows a longer silence is not delayed. */
 enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
 
 /* An output stream of the command: the read end of a pipe, or the master of its terminal. */
@@ -37,9 +35,8 @@ struct exec {
 	bool coalescing; /* true during EXEC_COALESCE_MS, while output collects in the pipes */
 	bool terminal;
 	bool terminated; /* true if processes that the command leaves behind must be killed */
-	/* True after exec_kill. The daemon then sends the result of the command without delay: it
-	 * neither waits until the host lets it send more output, nor until a terminal has had no
-	 * output for some time. */
+	/* True after exec_kill. The daemon then sends the result of the command without waiting for
+	 * credit from the host, or for more output of a terminal. */
 	bool killed;
 	/* Time at which the terminal's output counts as complete, unless more output arrives. */
 	uint64_t silent_ns;
@@ -80,8 +77,8 @@ bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns
  * the daemon continues to read these pipes and discards the output. */
 void exec_clear(struct exec *exec);
 
-/* Kills the command and every process that it started. Output that the host
- * has not yet allowed the daemon to send is then discarded. */
+/* Kills the command and every process that it started. Output beyond the host's credit is then
+ * discarded. */
 void exec_kill(struct exec *exec);
 
 /* Changes the size of the command's terminal, if it has one. */

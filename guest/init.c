@@ -23,10 +23,9 @@
 
 #define MERGED "/run/root"
 
-/* Numbers of the descriptors that sandboxd inherits and keeps open. PACK_FD is the program that
- * archives changed files, UPPER_FD is the overlay's upper layer, which holds these files, and
- * CARRY_FD is the program that copies files. They have no path in the root file system, so the host
- * refers to them by these numbers. */
+/* Numbers of the descriptors that sandboxd inherits and keeps open: of the program that archives
+ * changed files, of the overlay's upper layer, which holds these files, and of the program that
+ * copies files. They have no path in the root file system, so the host uses these numbers. */
 enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
 
 const char console_name[] = "init: ";
@@ -63,9 +62,8 @@ static void load_modules(char *path)
 	}
 }
 
-/* Returns whether a disk is read-only. Only the disk with the root file system is read-only, so
- * init recognises it in this way. To look for a file system on the disk would take longer than all
- * other steps of init. */
+/* Returns whether a disk is read-only, as only the disk with the root file system is. To look for a
+ * file system on the disk would take longer than all other steps of init. */
 static bool is_read_only(const char *disk)
 {
 	int value = 0, fd = open(disk, O_RDONLY | O_CLOEXEC);
@@ -75,42 +73,29 @@ static bool is_read_only(const char *disk)
 	return is;
 }
 
-/* Returns the path of the read-only disk if `read_only` is true, otherwise of the writable one. The
- * path of each disk varies, because the kernel names disks in the order in which it finds them. */
-static const char *find_disk(bool read_only)
+/* Mounts a disk: the read-only one if `flags` has MS_RDONLY, otherwise the writable one. The path of
+ * each disk varies, because the kernel names disks in the order in which it finds them. */
+static void mount_disk(const char *target, const char *type, unsigned long flags,
+		       const char *options)
 {
-	return is_read_only("/dev/vda") == read_only ? "/dev/vda" : "/dev/vdb";
+	bool is_first = is_read_only("/dev/vda") == (flags == MS_RDONLY);
+	const char *disk = is_first ? "/dev/vda" : "/dev/vdb";
+
+	need(mount(disk, target, type, flags, options) == 0, "mount ", disk);
 }
 
-static void mount_lower(void)
-{
-	const char *disk = find_disk(true);
-
-	mkdir("/lower", 0755);
-	need(mount(disk, "/lower", "erofs", MS_RDONLY, NULL) == 0, "mount ", disk);
-}
-
-static void mount_scratch(void)
-{
-	const char *disk = find_disk(false);
-
-	/* Mount the scratch disk without write barriers. Its content is not used after this boot,
-	 * so it need not be consistent after a loss of power. */
-	need(mount(disk, "/run", "ext4", MS_NOATIME, "nobarrier,noinit_itable,discard") == 0,
-	     "mount ", disk);
-}
-
-/* Mounts the overlay that becomes the root file system. This is done even without a disk, because
- * df and other programs do not report the file system into which the kernel unpacks the
- * initramfs. */
+/* Mounts the overlay that becomes the root file system, even without a disk, because df and other
+ * programs do not report the file system into which the kernel unpacks the initramfs. */
 static bool mount_overlay(bool disk, bool scratch)
 {
 	static const char from_disk[] = "lowerdir=/lower,upperdir=/run/upper,workdir=/run/work";
 	static const char from_memory[] = "lowerdir=/,upperdir=/run/upper,workdir=/run/work";
 
 	mkdir("/run", 0755);
+	/* Mount the scratch disk without write barriers, because its content is not used after this
+	 * boot. So it need not be consistent after a loss of power. */
 	if (scratch)
-		mount_scratch();
+		mount_disk("/run", "ext4", MS_NOATIME, "nobarrier,noinit_itable,discard");
 	else if (mount("tmpfs", "/run", "tmpfs", 0, "mode=700") < 0)
 		return false;
 	mkdir("/run/upper", 0755);
@@ -160,14 +145,15 @@ int main(int argc, char **argv)
 		load_modules(disk_modules);
 		need(mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) == 0, "mount ", "/dev");
 	}
-	if (disk)
-		mount_lower();
+	if (disk) {
+		mkdir("/lower", 0755);
+		mount_disk("/lower", "erofs", MS_RDONLY, NULL);
+	}
 	bool covered = mount_overlay(disk, scratch);
 
-	/* With a disk, reset the machine if the overlay cannot be mounted, because the image's
-	 * files, or the space for changes to them, are only on the disk. Without a disk, only
-	 * report the failure, for example of a kernel without overlays. The machine then uses the
-	 * file system into which the kernel has unpacked the image's files. */
+	/* If the overlay cannot be mounted, for example because the kernel lacks overlays, use the
+	 * file system into which the kernel has unpacked the image's files. With a disk, reset the
+	 * machine, because the files or the space for changes are only on the disk. */
 	(disk || scratch ? need : console_expect)(covered, "cover ", "/");
 	keep(open("/pack", O_RDONLY), PACK_FD);
 	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);

@@ -42,9 +42,8 @@ void input_close(struct input *input)
 static void refuse(struct input *input)
 {
 	input->refused = true;
-	/* Close a pipe that no process reads any more, but no terminal. A command can close its
-	 * descriptors of the terminal and continue to run. If the daemon closed its descriptor of
-	 * the terminal, too, the kernel would send SIGHUP to the command. */
+	/* Close a pipe that no process reads any more, but no terminal. Otherwise the kernel would
+	 * send SIGHUP to a command that has closed its descriptors of the terminal. */
 	if (!input->is_terminal)
 		input_close(input);
 	input->ended = true;
@@ -62,9 +61,9 @@ static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 	return n < 0 ? 0 : (uint32_t)n;
 }
 
-/* Copies input that the command cannot take yet to the buffer `waiting`. The buffer has room for
- * the input, because the host may only send as many bytes as the daemon has allowed. The daemon
- * never allows the last two bytes of the buffer, which are for a terminal's end of file. */
+/* Copies input that the command cannot take yet to the buffer `waiting`. The buffer has room,
+ * because the host may only send as many bytes as the daemon has allowed. The daemon never allows
+ * the last two bytes of the buffer, which are for a terminal's end of file. */
 static void keep(struct input *input, const uint8_t *data, uint32_t size)
 {
 	memcpy(waiting + input->start + input->size, data, size);
@@ -91,9 +90,8 @@ void input_add(struct input *input, struct sandboxd_slice data)
 
 struct pollfd input_poll(const struct input *input)
 {
-	/* Poll the descriptor even if there is nothing to write, because poll also reports that the
-	 * command has closed its input. Poll it no longer when the host has sent end of file and
-	 * all input was written, because the host then need not be notified. */
+	/* Poll the descriptor even if no input waits, because poll also reports that the command has
+	 * closed its input. After the end of all input, the host need not be notified of that. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
 				.events = input->size || input->full ? POLLOUT : 0 };
 }

@@ -9,8 +9,7 @@
 
 /* INPUT_SIZE is the maximum number of bytes of input that the host may send before the daemon has
  * written them to the command's pipe. INPUT_PIPE is the capacity of this pipe, if the kernel allows
- * it. The pipe is twice as large as INPUT_SIZE, so that the daemon can write input as it arrives,
- * without a copy, and the command has input to read while more is on its way. */
+ * it: twice as large, so that the command has input to read while more is on its way. */
 enum { INPUT_SIZE = 16 * SANDBOXD_EXEC_STDIN_DATA_MAX, INPUT_PIPE = 2 * INPUT_SIZE };
 
 struct input {
@@ -22,10 +21,7 @@ struct input {
 	uint32_t size;	/* number of bytes of input that wait to be written */
 	uint32_t pipe;	/* capacity of the pipe in bytes, as last looked up */
 	bool full;	/* true if the pipe has no free space */
-	/* True while a credit is held back. A credit is a number of bytes that the host may send.
-	 * If it is too small to be worth a message, it is held back for some time, so that it can
-	 * grow. */
-	bool withheld;
+	bool withheld;	/* true while a credit that is not worth a message is held back */
 };
 
 /* Takes ownership of a non-blocking descriptor, to which the command's input is written; -1 means
@@ -45,9 +41,8 @@ struct pollfd input_poll(const struct input *input);
 void input_run(struct input *input, short events);
 
 /* Returns the credit to grant to the host: the number of bytes of input that it may send in
- * addition to the `allowed` bytes that it may send already; 0 for none. A credit that is too small
- * to be worth a message is held back, so that it can grow until poll times out. `waited` is true if
- * poll has timed out. The credit is then granted even if it is still small. */
+ * addition to the `allowed` bytes that it may send already. A credit that is too small to be worth a
+ * message is held back until poll has timed out, which `waited` tells, so that it can grow. */
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited);
 
 #endif

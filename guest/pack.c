@@ -15,36 +15,29 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "console.h"
 #include "entry.h"
-#include "links.h"
 #include "tar.h"
 
 #define WHITEOUT ".wh."
 #define OPAQUE ".wh..wh..opq"
 #define OVERLAY "trusted.overlay."
-#define TOO_MUCH "there is too much of it\n"
+#define TOO_MUCH "its path and attributes are too long\n"
 
-/* DEPTH_MAX limits how deep folders may be nested, because all folders on the path of the current
- * file are open at the same time. */
-enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
+/* DEPTH_MAX limits the nesting of folders, because all folders on the current path are open. */
+enum { DEPTH_MAX = 1000, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
 
-/* A message shows a long path without its middle: only its first SHOWN bytes, and its last SHOWN
- * bytes. */
-enum { SHOWN = 100 };
+enum { SHOWN = 100 }; /* a message shows only this many bytes from each end of a long path */
 
 enum { ATTRIBUTE_NAME_MAX = 255 }; /* the value of XATTR_NAME_MAX in linux/limits.h */
 
 /* A folder on the path of the current file. Its entries are being packed. */
 struct level {
-	int fd;
 	size_t path_size;
-	size_t at, end; /* the part of `entries` that is not packed yet */
-	_Alignas(struct entry) char entries[ENTRIES_SIZE];
+	struct folder folder;
 };
 
 const char console_name[] = "pack: ";
@@ -55,7 +48,6 @@ static char path[PATH_MAX]; /* path of the current file, relative to FOLDER */
 static dev_t device;
 static uint64_t room; /* number of bytes that may still be packed until LIMIT is reached */
 
-/* Returns a path for a message. A long path is shown without its middle. */
 static const char *shown(const char *whole)
 {
 	static char text[2 * SHOWN + sizeof "..."];
@@ -94,8 +86,8 @@ static void set_path(size_t size, const char *prefix, const char *name)
 	size_t prefix_size = strlen(prefix), name_size = strlen(name) + 1;
 
 	path[size] = 0;
-	need_room(size + 1 + prefix_size + name_size <= sizeof path, "name what is in ",
-		  "its path is too long\n");
+	need_room(size + 1 + prefix_size + name_size <= sizeof path, "store the files of ",
+		  "a path is too long\n");
 	if (size > 0)
 		path[size++] = '/';
 	memcpy(path + size, prefix, prefix_size);
@@ -104,7 +96,7 @@ static void set_path(size_t size, const char *prefix, const char *name)
 
 static void write_member(char type, const struct stat *status, uint64_t size, const char *target)
 {
-	need_room(tar_member(path, type, status, size, target), "write all about ", TOO_MUCH);
+	need_room(tar_member(path, type, status, size, target), "describe ", TOO_MUCH);
 }
 
 static void write_mark(const struct stat *status)
@@ -142,10 +134,9 @@ static void add_attributes(int fd)
 		need(length >= 0, "read an attribute of ", path);
 		/* Refuse an attribute with "=" in its name, because the name is put into the key of
 		 * a pax record, and the key ends at its first "=". */
-		need_room(!strchr(name, '='), "write all about ",
-			  "an attribute has \"=\" in its name\n");
+		need_room(!strchr(name, '='), "describe ", "an attribute has \"=\" in its name\n");
 		memcpy(key + strlen("SCHILY.xattr."), name, strlen(name) + 1);
-		need_room(tar_record(key, value, (size_t)length), "write all about ", TOO_MUCH);
+		need_room(tar_record(key, value, (size_t)length), "describe ", TOO_MUCH);
 	}
 }
 
@@ -170,6 +161,40 @@ static void write_data(int fd, uint64_t size)
 	tar_pad(size);
 }
 
+/* Sizes of the arrays `slots` and `paths`, and the maximum number of files. Large arrays cost
+ * nothing, because the kernel provides a page of memory only when the program writes to the
+ * page. */
+enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
+
+/* The files with several hard links that were written to the archive: a hash table by inode. */
+static struct {
+	uint64_t inode;
+	const char *path; /* first path of the file; NULL if the slot is free */
+} slots[SLOTS];
+static char paths[PATHS_SIZE];
+static size_t paths_size, files;
+
+/* Sets `first` to the first path of the file with this inode, if the file was packed before. If
+ * not, sets `first` to NULL and records `path` as its first path. Returns false if there is no room
+ * for more files. */
+static bool meet(uint64_t inode, const char **first)
+{
+	size_t size = strlen(path) + 1, at = (size_t)(inode % SLOTS);
+
+	while (slots[at].path && slots[at].inode != inode)
+		at = (at + 1) % SLOTS;
+	*first = slots[at].path;
+	if (*first)
+		return true;
+	if (files == FILES_MAX || size > PATHS_SIZE - paths_size)
+		return false;
+	slots[at].inode = inode;
+	slots[at].path = memcpy(paths + paths_size, path, size);
+	paths_size += size;
+	files++;
+	return true;
+}
+
 /* Writes a hard link and returns true if the file was packed under another path before. Otherwise
  * returns false. */
 static bool write_link(const struct stat *status)
@@ -177,8 +202,8 @@ static bool write_link(const struct stat *status)
 	const char *first = NULL;
 
 	if (status->st_nlink > 1)
-		need_room(links_meet(status->st_ino, path, &first), "remember all names of ",
-			  "too many files have several\n");
+		need_room(meet(status->st_ino, &first), "find the links of ",
+			  "too many files have several names\n");
 	if (first)
 		write_member(TAR_LINK, status, 0, first);
 	return first != NULL;
@@ -189,7 +214,8 @@ static void pack_file(int fd, const struct stat *status)
 	uint64_t size = (uint64_t)status->st_size;
 
 	if (!write_link(status)) {
-		need_room(size <= room, "write ", "with it, there is more than the limit\n");
+		need_room(size <= room, "write ",
+			  "with this file, the changes are larger than the limit\n");
 		room -= size;
 		add_attributes(fd);
 		write_member(TAR_FILE, status, size, NULL);
@@ -200,10 +226,10 @@ static void pack_file(int fd, const struct stat *status)
 
 static void enter(int fd)
 {
-	need_room(depth < DEPTH_MAX, "enter ", "it is in too many folders\n");
-	levels[depth].fd = fd;
+	need_room(depth < DEPTH_MAX, "enter ", "it is nested in too many folders\n");
 	levels[depth].path_size = strlen(path);
-	levels[depth].at = levels[depth].end = 0;
+	levels[depth].folder.fd = fd;
+	levels[depth].folder.at = levels[depth].folder.end = 0;
 	depth++;
 }
 
@@ -268,7 +294,7 @@ static void pack_entry(const struct level *level, const char *name)
 	struct stat status;
 
 	set_path(level->path_size, "", name);
-	if (fstatat(level->fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
+	if (fstatat(level->folder.fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
 		need(errno == ENOENT, "look at ", path);
 		return;
 	}
@@ -280,48 +306,28 @@ static void pack_entry(const struct level *level, const char *name)
 		write_mark(&status);
 		return;
 	}
-	need_room(strncmp(name, WHITEOUT, strlen(WHITEOUT)) != 0, "say in a layer ",
-		  "there, that name says that something is gone\n");
+	need_room(strncmp(name, WHITEOUT, strlen(WHITEOUT)) != 0, "store ",
+		  "in a layer, this name marks a removed file\n");
 	if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
-		pack_open(level->fd, name);
+		pack_open(level->folder.fd, name);
 	else if (!S_ISLNK(status.st_mode))
 		pack_special(&status);
 	else if (!write_link(&status))
-		pack_symlink(level->fd, name, &status);
-}
-
-/* Returns the name of the next entry of a folder, or NULL if there are no more. */
-static const char *next_name(struct level *level)
-{
-	if (level->at == level->end) {
-		long size = syscall(SYS_getdents64, level->fd, level->entries, ENTRIES_SIZE);
-
-		if (size < 0 && errno == ENOENT) /* the folder was removed in the meantime */
-			size = 0;
-		need(size >= 0, "list ", path);
-		level->at = 0;
-		level->end = (size_t)size;
-	}
-	if (level->end == 0)
-		return NULL;
-	const struct entry *entry =
-		(const struct entry *)(const void *)(level->entries + level->at);
-
-	level->at += entry->length;
-	return entry->name;
+		pack_symlink(level->folder.fd, name, &status);
 }
 
 static void pack_levels(void)
 {
 	while (depth > 0) {
 		struct level *level = &levels[depth - 1];
-		const char *name = next_name(level);
+		const char *name = folder_next(&level->folder);
 
-		if (!name) {
-			close(level->fd);
-			depth--;
-		} else if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+		if (name) {
 			pack_entry(level, name);
+		} else {
+			need(errno == ENOENT, "list ", path);
+			close(level->folder.fd);
+			depth--;
 		}
 	}
 }

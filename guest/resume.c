@@ -1,5 +1,5 @@
-#include "resume.h"
-
+/* Gives a machine that starts or resumes the current time, fresh entropy, and ids that no other
+ * clone has. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "boot.h"
+#include "serve.h"
 
 /* Definitions of linux/random.h, which musl lacks. */
 #define RNDADDENTROPY _IOW('R', 0x03, int[2])

@@ -20,7 +20,6 @@
 #include "cgroup.h"
 #include "console.h"
 #include "drain.h"
-#include "resume.h"
 #include "serve.h"
 
 /* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which musl lacks. */
@@ -32,9 +31,9 @@ enum { CLOEXEC_RANGE = 4 };
 enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
 /* When no host has had the port open for CUT_NS, the daemon discards an incomplete frame. After
- * ABANDONED_NS, the machine resets itself, because no host controls it any more. The daemon
- * measures these times as a sum of the times between its checks of the port. Each of them counts
- * only up to STEP_NS, because the clock jumps when a machine has been stopped or saved. */
+ * ABANDONED_NS, the machine resets itself, because no host controls it any more. The time between
+ * two checks of the port counts only up to STEP_NS, because the clock jumps when a machine has been
+ * stopped, saved or moved, and no host could connect meanwhile. */
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL
@@ -75,9 +74,8 @@ static void block_signals(void)
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
-/* Opens /dev/null as each standard stream that is missing, because a kernel without a console
- * starts PID 1 without streams. Otherwise a pipe could get the number of a standard stream, and
- * would be closed when a command is executed. */
+/* Opens /dev/null as each standard stream that is missing, as in PID 1 of a kernel without a
+ * console. Otherwise a pipe could get the number of a standard stream. */
 static void occupy_streams(void)
 {
 	int fd;
@@ -119,8 +117,7 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	else
 		exec_kill(&server.exec);
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
-		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port), PORT_SMALL_SIZE,
-							   server.session.version, &goodbye);
+		SERVE_SEND(&server, goodbye, &goodbye);
 	/* Stop if poll reports anything but POLLOUT. If no host has the virtio port open, poll
 	 * always returns POLLHUP at once, so otherwise this loop would not end. */
 	while (port_flush(&server.port) && !port_idle(&server.port) &&
@@ -131,9 +128,7 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	_exit(0);
 }
 
-/* Records that no host has the port open. The time since the last call counts only up to STEP_NS,
- * because the clock jumps when a machine has been stopped, saved or moved, and no host could
- * connect meanwhile. */
+/* Records that no host has the port open. */
 static void miss_host(void)
 {
 	uint64_t now = serve_clock(), step = server.missed_ns ? now - server.missed_ns : 0;
@@ -150,9 +145,8 @@ static void miss_host(void)
 }
 
 /* Reads from the port, and returns whether a host is connected. While no host has a virtio port
- * open, each read returns end of file, and poll always reports the port as ready. Another host may
- * open the port later, so the daemon continues. In tests, the port is a socket, which nobody can
- * open again after end of file, so the daemon exits. */
+ * open, each read returns end of file. Another host may open the port later, so the daemon
+ * continues. In tests, the port is a socket, so the daemon exits at end of file. */
 static bool read_port(void)
 {
 	struct stream *in = &server.session.in;
@@ -230,9 +224,8 @@ static _Noreturn void loop(int signals)
 							  (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
-		/* serve_input may have left frames unhandled, for example because the queue had no
-		 * room for an answer. No event announces that it can continue. So if it can handle
-		 * them by now, do not wait in poll. */
+		/* No event announces that serve_input can handle the frames that it has left, for
+		 * example because the queue had no room. So do not wait in poll if it can. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
 

@@ -5,8 +5,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "resume.h"
-#include "status.h"
 #include "cgroup.h"
 #include "drain.h"
 
@@ -51,9 +49,8 @@ bool serve_wants_output(const struct server *server)
 }
 
 /* Handles a `keep` message, which the host sends before it saves the machine. Freezes the processes
- * of commands. A clone thaws them only after its clock, entropy and ids were set. The daemon
- * handles the next frame only when all processes are frozen, so its answer to that frame tells the
- * host that they are. */
+ * of commands. The daemon handles the next frame only when all processes are frozen, so its answer
+ * to that frame tells the host that they are. */
 static void keep(struct server *server)
 {
 	server->keep = true;
@@ -63,9 +60,8 @@ static void keep(struct server *server)
 }
 
 /* Handles a `resume` message, which the host sends to a machine after saving it, and to each clone.
- * A clone gets new ids, and the machine that was saved keeps its ids. The flag `keep` tells the two
- * apart. It is still true in the machine that was saved. In a clone it is false, because each clone
- * has received a `hello` message before, which sets it to false. */
+ * A clone gets new ids. The flag `keep` is false in a clone, because each clone has received a
+ * `hello` message before, and still true in the machine that was saved. */
 static void go_on(struct server *server, const struct sandboxd_resume *given)
 {
 	if (server->is_init)
@@ -116,8 +112,7 @@ static void finish_renewal(struct server *server)
 		drain_clear();
 	server->keep = false;
 	server->renewing = false;
-	server->port.end += sandboxd_encode_ready(port_tail(&server->port), PORT_SMALL_SIZE,
-						  server->session.version, &ready);
+	SERVE_SEND(server, ready, &ready);
 }
 
 static void answer_status(struct server *server)
@@ -127,8 +122,7 @@ static void answer_status(struct server *server)
 	server->counters.frames_refused = server->session.frames_refused;
 	server->counters.bytes_dropped = server->session.in.dropped;
 	status_fill(&server->counters);
-	server->port.end += sandboxd_encode_status(port_tail(&server->port), PORT_SMALL_SIZE,
-						   server->session.version, &server->counters);
+	SERVE_SEND(server, status, &server->counters);
 }
 
 static void begin_exec(struct server *server, const struct frame *frame)
@@ -149,16 +143,14 @@ static void begin_exec(struct server *server, const struct frame *frame)
 	if (server->session.version >= 2)
 		failed.missing = spawn_missing();
 	session_end(&server->session);
-	server->port.end += sandboxd_encode_exec_failed(port_tail(&server->port), PORT_SMALL_SIZE,
-							server->session.version, id, &failed);
+	SERVE_SEND(server, exec_failed, id, &failed);
 }
 
 static void answer_ping(struct server *server, const struct sandboxd_ping *ping)
 {
 	const struct sandboxd_pong pong = { ping->token };
 
-	server->port.end += sandboxd_encode_pong(port_tail(&server->port), PORT_SMALL_SIZE,
-						 server->session.version, &pong);
+	SERVE_SEND(server, pong, &pong);
 }
 
 /* Handles a frame that the session has accepted. A frame about a command is always about the one
@@ -220,9 +212,7 @@ bool serve_input(struct server *server)
 		case SESSION_MORE:
 			return true;
 		case SESSION_REFUSAL:
-			server->port.end += sandboxd_encode_error(
-				port_tail(&server->port), PORT_SMALL_SIZE, server->session.version,
-				frame.header.id, &refusal);
+			SERVE_SEND(server, error, frame.header.id, &refusal);
 			break;
 		case SESSION_FRAME:
 			handle(server, &frame);
@@ -265,9 +255,7 @@ static void end_exec(struct server *server)
 		.memory = server->session.version >= 3 ? cgroup_memory() : 0,
 	};
 
-	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port), PORT_SMALL_SIZE,
-							  server->session.version, server->exec.id,
-							  &response);
+	SERVE_SEND(server, exec_response, server->exec.id, &response);
 	/* Write the response before the cleanup, so that the host gets it early. Ignore a failure,
 	 * because the main loop notices that the port is broken. */
 	(void)port_flush(&server->port);
@@ -300,12 +288,8 @@ void serve_stdin(struct server *server, short events, bool waited)
 
 	session_allow(&server->session, credit.amount);
 	if (credit.amount)
-		server->port.end += sandboxd_encode_exec_stdin_credit(
-			port_tail(&server->port), PORT_SMALL_SIZE, server->session.version,
-			server->exec.id, &credit);
+		SERVE_SEND(server, exec_stdin_credit, server->exec.id, &credit);
 	if (input->refused)
-		server->port.end +=
-			sandboxd_encode_exec_stdin_closed(port_tail(&server->port), PORT_SMALL_SIZE,
-							  server->session.version, server->exec.id);
+		SERVE_SEND(server, exec_stdin_closed, server->exec.id);
 	input->refused = false;
 }

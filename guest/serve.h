@@ -28,25 +28,29 @@ struct server {
 	struct port port;
 };
 
+/* Queues a small frame to be sent to the host. `message` is the name of its message, and the other
+ * arguments are the command's id, if the message has one, and the message itself. The caller must
+ * have checked that the queue has room. */
+#define SERVE_SEND(server, message, ...)                                             \
+	((server)->port.end += sandboxd_encode_##message(port_tail(&(server)->port), \
+							 PORT_SMALL_SIZE,            \
+							 (server)->session.version, __VA_ARGS__))
+
 void serve_init(struct server *server, bool is_init);
 
-/* Handles the frames that have arrived. Returns false if it stops before the last one. That happens
- * if the answers do not fit into the queue, while a `hello` message waits until killed processes
- * are reaped, and while a `keep` message waits until processes are frozen. */
+/* Handles the frames that have arrived. Returns false if it stops before the last one, because the
+ * answers do not fit into the queue, or because a `hello` or `keep` message waits for processes. */
 bool serve_input(struct server *server);
 
-/* Reaps every child that has exited. Then checks whether the daemon must still wait for processes:
- * after a `hello` message, until all killed processes are reaped, and after a `keep` message, until
- * all processes are frozen. */
+/* Reaps every child that has exited, and updates the result of serve_waits. */
 void serve_children(struct server *server);
 
 /* Queues output of the command to be sent to the host and, after the last output, the result of the
  * command. `fds` are the entries that exec_poll has set, after poll has returned. */
 void serve_output(struct server *server, const struct pollfd *fds);
 
-/* Writes standard input to the command, and grants the host credit, which lets it send more input.
- * `events` are the events that poll has returned for the input's descriptor, or 0. `waited` is true
- * if poll has timed out. */
+/* Writes standard input to the command, and lets the host send more input. `events` are the events
+ * that poll has returned for the input's descriptor, or 0. `waited` is true if poll has timed out. */
 void serve_stdin(struct server *server, short events, bool waited);
 
 /* Returns whether the next frame from the host must wait until the processes that a `hello` message
@@ -65,5 +69,15 @@ bool serve_wants_stdin(const struct server *server);
 bool serve_wants_output(const struct server *server);
 
 uint64_t serve_clock(void);
+
+/* Opens the files that `resume` writes to. Must be called once, before `resume`. */
+void resume_init(void);
+
+/* Sets the clock, and adds entropy from the host to the pool of the kernel. If `renewed` is true,
+ * replaces the boot id and the machine id, too. */
+void resume(const struct sandboxd_resume *given, bool renewed);
+
+/* Counts the resources that the daemon holds, so that the host can check it for leaks (status.c). */
+void status_fill(struct sandboxd_status *status);
 
 #endif

@@ -1,24 +1,17 @@
-#include "source.h"
-
+/* Sends files to the host: the status of a file, the entries of a folder, or a whole tree. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "entry.h"
 #include "exchange.h"
 
-enum { ENTRIES_SIZE = 4096 };
-
 /* A folder on the path of the current file. Its entries are being sent. */
 struct level {
-	int fd;
 	size_t trail; /* length of the folder's path */
-	size_t at, end;
-	_Alignas(struct entry) char entries[ENTRIES_SIZE];
+	struct folder folder;
 };
 
 static struct level levels[FILES_MAX_DEPTH];
@@ -31,52 +24,26 @@ static void need(bool done)
 		end_failed(FILES_SUBJECT_PATH, errno, trail.path);
 }
 
-/* Returns whether the last call failed because the file does not exist. The callers leave such a
- * file out, because it was removed while its folder was read. */
-static bool is_gone(void)
-{
-	return errno == ENOENT;
-}
-
 static void enter(int fd)
 {
 	if (depth == FILES_MAX_DEPTH)
 		errno = ENAMETOOLONG;
 	need(depth < FILES_MAX_DEPTH);
-	levels[depth].fd = fd;
 	levels[depth].trail = trail.size;
-	levels[depth].at = levels[depth].end = 0;
+	levels[depth].folder.fd = fd;
+	levels[depth].folder.at = levels[depth].folder.end = 0;
 	depth++;
-}
-
-static void leave(void)
-{
-	close(levels[--depth].fd);
 }
 
 /* Returns the name of the next entry of the innermost folder, or NULL if there are no more. */
 static const char *next_name(void)
 {
 	struct level *level = &levels[depth - 1];
-	const struct entry *entry;
+	const char *name = folder_next(&level->folder);
 
-	do {
-		if (level->at == level->end) {
-			long size = syscall(SYS_getdents64, level->fd, level->entries,
-					    ENTRIES_SIZE);
-
-			trail_set(&trail, level->trail, "");
-			need(size >= 0 || is_gone());
-			if (size <= 0)
-				return NULL;
-			level->at = 0;
-			level->end = (size_t)size;
-		}
-		entry = (const struct entry *)(const void *)(level->entries + level->at);
-		level->at += entry->length;
-	} while (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0);
-	trail_set(&trail, level->trail, entry->name);
-	return entry->name;
+	trail_set(&trail, level->trail, name ? name : "");
+	need(name || errno == ENOENT);
+	return name;
 }
 
 /* Sends an `entry` frame with the status of a file, or with the target of a symbolic link. Does not
@@ -88,7 +55,7 @@ static void send_bare(int folder, const char *path, const char *name, const stru
 
 	if (S_ISLNK(status->st_mode)) {
 		size = readlinkat(folder, path, target, sizeof target - 1);
-		if (size < 0 && (is_gone() || errno == EINVAL))
+		if (size < 0 && (errno == ENOENT || errno == EINVAL))
 			return;
 		need(size >= 0);
 	}
@@ -143,7 +110,7 @@ static void send_member(int folder, const char *name)
 	int fd;
 
 	if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
-		need(is_gone());
+		need(errno == ENOENT);
 		return;
 	}
 	if (S_ISLNK(status.st_mode))
@@ -153,7 +120,7 @@ static void send_member(int folder, const char *name)
 	/* Open with O_NONBLOCK, because the file may have been replaced by now, for example by a
 	 * FIFO, on which open would block. */
 	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 && (is_gone() || errno == ELOOP || errno == ENXIO))
+	if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
 		return;
 	need(fd >= 0 && fstat(fd, &status) == 0);
 	if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
@@ -185,7 +152,7 @@ _Noreturn void source_list(const char *path)
 		if (fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0)
 			send_bare(fd, name, name, &status);
 		else
-			need(is_gone());
+			need(errno == ENOENT);
 	end_done();
 }
 
@@ -209,9 +176,9 @@ _Noreturn void source_get(const char *path, bool folders)
 	send_open(fd, &status, "");
 	while (depth > 0) {
 		if ((name = next_name())) {
-			send_member(levels[depth - 1].fd, name);
+			send_member(levels[depth - 1].folder.fd, name);
 		} else {
-			leave();
+			close(levels[--depth].folder.fd);
 			send_whole();
 		}
 	}

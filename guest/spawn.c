@@ -17,9 +17,8 @@
 
 #include "drain.h"
 
-/* Maximum time that the daemon waits until a child process executes its program. Without this
- * limit, the daemon would wait for ever if another process of the same user stops the child, or if
- * root freezes it. */
+/* Maximum time until a child process executes its program. Without this limit, the daemon would
+ * wait for ever if another process of the same user stops the child, or if root freezes it. */
 enum { EXEC_TIMEOUT_MS = 5000 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */
@@ -198,12 +197,6 @@ static struct spawn_failure look_up(const struct environment *environment,
 	}
 }
 
-static void enter_folder(const char *cwd, const struct user *user)
-{
-	if (*cwd ? chdir(cwd) < 0 : !user_enter_home(user))
-		fail(SANDBOXD_STAGE_CHDIR, errno);
-}
-
 static void take_streams(const struct spawn *what)
 {
 	/* A command without input reads from /dev/null. If the guest lacks /dev/null, the command's
@@ -217,8 +210,8 @@ static void take_streams(const struct spawn *what)
 		fail(SANDBOXD_STAGE_SETUP, errno);
 }
 
-/* Changes to the user of the command. The user becomes the owner of the command's pipes, because
- * opening /dev/stdout, which reopens a pipe, requires that. */
+/* Changes to the user of the command, and makes this user the owner of the command's pipes, which
+ * opening /dev/stdout requires. */
 static void become(const struct spawn *what, struct environment *environment, struct user *user)
 {
 	*user = (struct user){ .home = "/root" };
@@ -247,7 +240,8 @@ static _Noreturn void child(const struct spawn *what)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	become(what, &environment, &user);
-	enter_folder(environment.cwd, &user);
+	if (!user_enter(&user, environment.cwd))
+		fail(SANDBOXD_STAGE_CHDIR, errno);
 	if (!*environment.command)
 		fail(SANDBOXD_STAGE_LOOKUP, ENOENT);
 	struct spawn_failure failed;
@@ -255,9 +249,8 @@ static _Noreturn void child(const struct spawn *what)
 	if (strchr(environment.command, '/')) {
 		failed = explain(environment.command, &environment);
 	} else {
-		/* First search PATH with `execute`, which finds and executes most commands and then
-		 * does not return. If it returns, search again with `explain`, which takes longer,
-		 * but finds out why the command could not be executed. */
+		/* If no command can be executed by `execute`, search again with `explain`, which
+		 * takes longer, but finds out the reason. */
 		look_up(&environment, execute);
 		failed = look_up(&environment, explain);
 	}
@@ -267,9 +260,8 @@ static _Noreturn void child(const struct spawn *what)
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 enum { CLONE_VM_FLAG = 0x100 };
 
-/* Clones a child that shares the daemon's memory, as vfork does, because copying the page tables
- * takes time. Unlike after vfork, the child has a stack of its own, so the daemon can wait for it
- * with a deadline. */
+/* Clones a child that shares the daemon's memory, because copying the page tables takes time. Unlike
+ * after vfork, the child has its own stack, so the daemon can wait for it with a deadline. */
 static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *what)
 {
 	static _Alignas(16) uint8_t stack[65536];
@@ -317,18 +309,8 @@ static pid_t clone_child(const struct spawn *what)
 	return clone_into(&arguments, what);
 }
 
-/* Waits until the child has executed its program or has exited. Both close the child's end of the
- * pipe, so the other end, `fd`, becomes ready. Returns false if this takes too long. */
-static bool await_exec(int fd)
-{
-	struct pollfd closed = { .fd = fd };
-
-	return poll(&closed, 1, EXEC_TIMEOUT_MS) > 0;
-}
-
-/* Kills a child that has taken too long to execute its program. Waits for the child's exit, because
- * the child uses the daemon's memory until then. A process cannot block SIGKILL, so this wait is
- * short. */
+/* Kills a child that has taken too long to execute its program. Waits for its exit, because it uses
+ * the daemon's memory until then. This is short, because a process cannot block SIGKILL. */
 static void give_up(pid_t pid)
 {
 	kill(pid, SIGKILL);
@@ -338,6 +320,7 @@ static void give_up(pid_t pid)
 
 struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 {
+	struct pollfd read_end;
 	int ends[2];
 
 	*failure = (struct spawn_failure){ 0 };
@@ -348,7 +331,10 @@ struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 	if (*pid < 0)
 		*failure = (struct spawn_failure){ SANDBOXD_STAGE_FORK, errno };
 	close(ends[1]);
-	if (*pid >= 0 && !await_exec(ends[0]))
+	/* The child's copy of the write end is closed when the child executes its program or exits.
+	 * The read end then becomes ready. */
+	read_end = (struct pollfd){ .fd = ends[0] };
+	if (*pid >= 0 && poll(&read_end, 1, EXEC_TIMEOUT_MS) <= 0)
 		give_up(*pid);
 	close(ends[0]);
 	return *failure;

@@ -1,45 +1,26 @@
-#include "status.h"
-
+/* Counts the resources that the daemon holds, so that the host can check it for leaks. */
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/auxv.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "decimal.h"
 #include "drain.h"
+#include "serve.h"
 
-/* DESCRIPTORS is more than the number of descriptors that the daemon has open besides the pipes of
- * finished commands (drain.h). AT_ONCE is the number of descriptors that one call of poll checks.
- * poll fails if it gets more entries than the limit of open files. So AT_ONCE is small: with a
- * limit below it, the daemon could not even have started. */
-enum { DESCRIPTORS = 64, AT_ONCE = 4 };
+/* More than the number of descriptors that the daemon has open besides the pipes of finished
+ * commands (drain.h). */
+enum { DESCRIPTORS = 64 };
 
-/* Counts the open descriptors among AT_ONCE numbers, by calling poll, which reports POLLNVAL for a
- * number that is not open. /proc would list the open descriptors, but may be unmounted. */
-static uint32_t count_from(int first)
-{
-	struct pollfd fds[AT_ONCE];
-	uint32_t open = 0;
-
-	for (int i = 0; i < AT_ONCE; i++)
-		fds[i] = (struct pollfd){ .fd = first + i };
-	if (poll(fds, AT_ONCE, 0) < 0)
-		return 0;
-	for (int i = 0; i < AT_ONCE; i++)
-		open += !(fds[i].revents & POLLNVAL);
-	return open;
-}
-
+/* Counts the open descriptors. The kernel assigns the lowest free number to each new descriptor, so
+ * only the numbers up to drain_highest() plus DESCRIPTORS are checked. /proc would list the open
+ * descriptors, but may be unmounted. */
 static uint32_t count_descriptors(void)
 {
 	uint32_t open = 0;
 
-	/* No open descriptor has a higher number than drain_highest() plus DESCRIPTORS, because the
-	 * kernel assigns the lowest free number to each new descriptor. So check only the numbers
-	 * up to this sum. */
-	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += AT_ONCE)
-		open += count_from(first);
+	for (int fd = 0; fd <= drain_highest() + DESCRIPTORS; fd++)
+		open += fcntl(fd, F_GETFD) >= 0;
 	return open;
 }
 

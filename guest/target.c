@@ -11,15 +11,14 @@
 #include <unistd.h>
 
 #include "decimal.h"
-#include "destination.h"
+#include "entry.h"
 #include "exchange.h"
-#include "removal.h"
 
 #define PREFIX ".microvm-"
 
 enum { TEMPORARY_SIZE = sizeof PREFIX + DIGITS, TEMPORARIES_MAX = 1000 };
 
-/* A folder on the path of the current file. Its entries are being written. */
+/* A folder on the path of the current file. */
 struct level {
 	int fd;
 	size_t trail; /* length of the folder's path */
@@ -36,8 +35,7 @@ struct part {
 };
 
 static const struct target *target;
-/* The folders on the path of the current file. The first one exists already, and will contain the
- * file or the outermost folder that the host sends. */
+/* The first one exists already, and will contain the file or folder that the host sends. */
 static struct level levels[FILES_MAX_DEPTH + 1];
 static size_t depth;
 static struct trail trail;
@@ -54,6 +52,22 @@ static struct {
 static struct level *innermost(void)
 {
 	return &levels[depth - 1];
+}
+
+/* Removes the folder `name` in the folder `parent`, with everything in it. If a file cannot be
+ * removed, it remains with the folders that contain it, and all others are removed. Follows no
+ * symbolic links. */
+static void remove_tree(int parent, const char *name)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct folder folder = { .fd = fd };
+	const char *member;
+
+	while (fd >= 0 && (member = folder_next(&folder)))
+		if (unlinkat(fd, member, 0) < 0 && errno == EISDIR)
+			remove_tree(fd, member);
+	close(fd);
+	unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 /* Removes the incomplete file and the incomplete folder that have temporary names. */
@@ -135,8 +149,7 @@ static void open_new(const char *name)
 	file.is_new = true;
 }
 
-/* Creates a file under a temporary name, which is later changed to `name`. Returns false if no file
- * can be created. */
+/* Creates a file under a temporary name, which is later changed to `name`. */
 static bool open_beside(const char *name)
 {
 	for (int i = 0; i < TEMPORARIES_MAX; i++) {
@@ -186,8 +199,7 @@ static bool is_link(const char *name)
 	       S_ISLNK(status.st_mode);
 }
 
-/* Opens the file `name` of the current folder for writing: a new file, or the existing one. Inside
- * a folder that the host sends, a symbolic link is replaced, never followed. */
+/* Opens the file `name` of the current folder for writing: a new file, or the existing one. */
 static void open_named(const char *name)
 {
 	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
@@ -263,35 +275,24 @@ static void put_symlink(const char *name, const struct files_entry *entry)
 	done = (!target->owned || fchownat(folder, link.temporary, target->uid, target->gid,
 					   AT_SYMLINK_NOFOLLOW) == 0) &&
 	       renameat(folder, link.temporary, folder, name) == 0;
-	if (!done) {
-		int error = errno;
-
+	if (!done)
 		unlinkat(folder, link.temporary, 0);
-		errno = error;
-	}
 	need(done);
-}
-
-static const char *make_temporary_folder(int parent)
-{
-	struct part part;
-
-	next_temporary(&part);
-	need(mkdirat(parent, part.temporary, 0700) == 0);
-	return strcpy(folder_part.temporary, part.temporary);
 }
 
 static void begin_folder(const char *name, const struct files_entry *entry)
 {
-	int parent = innermost()->fd;
 	struct level *level = &levels[depth];
-
+	int parent = innermost()->fd;
+	struct part part;
 	bool fresh = depth == 1 && faccessat(parent, name, F_OK, 0) < 0;
 
 	need_not(depth > FILES_MAX_DEPTH, ENAMETOOLONG);
 	if (fresh) {
+		next_temporary(&part);
+		need(mkdirat(parent, part.temporary, 0700) == 0);
 		strcpy(folder_part.name, name);
-		name = make_temporary_folder(parent);
+		name = strcpy(folder_part.temporary, part.temporary);
 	}
 	level->made = fresh || mkdirat(parent, name, 0700) == 0;
 	need(level->made || errno == EEXIST);

@@ -9,9 +9,9 @@
 
 #include "decimal.h"
 
-/* MACHINE is a folder that init creates. It exists only inside machines, so it tells whether this
- * process runs in one. HOMES is the folder in which homes are created for users that have none.
- * TEMPORARY is the start of the temporary path of such a home. */
+/* MACHINE is a folder that init creates, so it exists only inside machines. HOMES is the folder in
+ * which homes are created for users that have none. TEMPORARY is the start of the temporary path of
+ * such a home. */
 #define MACHINE "/run/microvm"
 #define HOMES "/home/"
 #define TEMPORARY HOMES "."
@@ -238,9 +238,8 @@ static char *home_of(uid_t uid)
 }
 
 /* Creates a home for the user, if nothing exists at the path. The folder has a temporary path until
- * it belongs to the user, because another process of the user may look for its home at the same
- * time. Before the user becomes its owner, checks that the owner is root, because another user with
- * write access to the parent folder may have replaced the folder. */
+ * it belongs to the user, because another process of the user may look for its home meanwhile.
+ * Checks first that root owns it, because another user may have replaced it. */
 static void make_home(const char *path, const struct user *user)
 {
 	char room[sizeof TEMPORARY + DIGITS];
@@ -287,7 +286,7 @@ bool user_become(const struct user *user)
 	       syscall(SYS_setgid, user->gid) == 0 && syscall(SYS_setuid, user->uid) == 0;
 }
 
-bool user_enter_home(const struct user *user)
+bool user_enter(const struct user *user, const char *cwd)
 {
-	return chdir(*user->home ? user->home : "/") == 0 || chdir("/") == 0;
+	return *cwd ? chdir(cwd) == 0 : chdir(user->home) == 0 || chdir("/") == 0;
 }

@@ -31,7 +31,8 @@ void user_settle(struct user *user);
 /* Changes the user and the groups of this process. Returns false if the kernel refuses. */
 bool user_become(const struct user *user);
 
-/* Changes to the user's home folder, or to `/` if that fails. Returns false if both fail. */
-bool user_enter_home(const struct user *user);
+/* Changes to the folder `cwd`. If it is empty, changes to the user's home, or to `/` if that fails.
+ * Returns false, with errno, on failure. */
+bool user_enter(const struct user *user, const char *cwd);
 
 #endif

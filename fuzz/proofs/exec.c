@@ -1,10 +1,10 @@
 /* Sends the output of a command: within the credit, and completely if the command has exited.
  *
  * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_timeout_ms exec_clear
- *	exec_kill exec_resize pump read_stream wanted is_empty has_output_left is_unpaid is_silent stream_of
+ *	exec_kill exec_resize pump read_stream wanted is_empty has_output_left is_unpaid is_silent
  * Bound: every state of a command and its two streams, every credit, every answer of the kernel
  * Assumes: the clock never decreases, and is below 2^63 ns; the encoder behaves as encoding.c proves
- * Idle: fcntl input_close cgroup_kill cgroup_renew terminal_resize
+ * Idle: fcntl input_close cgroup_kill cgroup_renew resize
  * Unwind: 3 */
 #include "proof.h"
 

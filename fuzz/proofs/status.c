@@ -1,9 +1,9 @@
 /* Counts the daemon's resources from /proc, on which a command may have mounted another file system.
  *
- * Functions: status_fill count_descriptors count_from resident_pages decimal_value
- * Bound: every content of the file, every result of poll; pipes of finished commands below 160
+ * Functions: status_fill count_descriptors resident_pages decimal_value
+ * Bound: every content of the file, every result of fcntl; pipes of finished commands below 160
  * Assumes: nothing; an impossible number of pages may wrap around, because it is only reported
- * Unwind: 66
+ * Unwind: 226
  * Wraps: unsigned-overflow */
 #include "proof.h"
 

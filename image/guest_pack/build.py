@@ -79,10 +79,10 @@ def _write(
 ) -> None:
     name, module = guest_pack.distribution(arch), guest_pack.module(arch)
     facts = {"name": name, "module": module, "arch": arch.name, "version": __version__}
-    for name_in_pack, data in _files(parts):
-        path = folder / module / name_in_pack
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    for each, part in parts.items():
+        (folder / module / each).mkdir(parents=True)
+        for file, data in part.files.items():
+            (folder / module / each / file).write_bytes(data)
     (folder / module / "__init__.py").write_text(
         f'"""The compiled files of guests of microvm for {arch.name}, which microvm reads."""\n'
     )
@@ -101,17 +101,11 @@ def _write(
     (folder / sbom.NAME).write_text(sbom.write(name, __version__, components))
     licenses = folder / "licenses"
     licenses.mkdir()
-    for each in (_LICENSE, *sorted((_HERE / "licenses").iterdir())):
-        (licenses / each.name).write_bytes(each.read_bytes())
+    for license_file in (_LICENSE, *sorted((_HERE / "licenses").iterdir())):
+        (licenses / license_file.name).write_bytes(license_file.read_bytes())
     (folder / "README.md").write_text(_README.format(rows=_rows(components), **facts))
     project = _PROJECT.format(license=_license(components), sbom=sbom.NAME, **facts)
     (folder / "pyproject.toml").write_text(project)
-
-
-def _files(parts: Mapping[str, BuiltPart]) -> Iterable[tuple[Path, bytes]]:
-    for name, part in parts.items():
-        for file, data in part.files.items():
-            yield Path(name, file), data
 
 
 def _license(components: Iterable[Component]) -> str:

@@ -41,7 +41,6 @@ def alpine(installed: str, release: str) -> Iterator[Component]:
     """Yield the components for the Alpine packages in the archive of the root file system.
 
     :param installed: The text of the archive's lib/apk/db/installed (apk-package(5)).
-    :param release: The version of Alpine.
     """
     for entry in installed.strip().split("\n\n"):
         fields = {line[0]: line[2:] for line in entry.splitlines() if line[1:2] == ":"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.qemu import launcher
+from microvm.sha256 import sha256
 from microvm.system import compiler
 from microvm.system.tools import run
 from microvm_image import programs, rootfs
@@ -26,11 +26,7 @@ from microvm_image.sources import alpine
 
 
 class BuiltPart(NamedTuple):
-    """A compiled part of a guest pack, such as the kernel.
-
-    :ivar files: The content of its files, by name.
-    :ivar components: The software components in these files.
-    """
+    """A compiled part of a guest pack, such as the kernel: files by name, and their components."""
 
     files: Mapping[str, bytes]
     components: tuple[Component, ...]
@@ -52,8 +48,7 @@ def parts(
     """Compile the parts of a guest pack, and return them by their names.
 
     :param kernel: True to include a kernel, whose compilation takes minutes.
-    :param pinned: True to compile the kernel from the source in `PINNED`, False to compile it from
-        Debian's newest source.
+    :param pinned: True to compile the kernel in `PINNED`, False for Debian's newest kernel.
     :raises ImageError: A part cannot be built.
     """
     found = {
@@ -76,7 +71,7 @@ def _launcher(arch: Arch) -> BuiltPart:
 
 
 def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
-    return tuple(component.ours(name, _sha256(data)) for name, data in files.items())
+    return tuple(component.ours(name, sha256(data).hexdigest()) for name, data in files.items())
 
 
 def _libc(arch: Arch) -> Component:
@@ -89,10 +84,8 @@ def _libc(arch: Arch) -> Component:
         source = f"Debian's musl {version}; the programs were compiled by gcc {gcc}"
     else:
         version = metadata.version("ziglang")
-        purl, source = (
-            f"pkg:pypi/ziglang@{version}",
-            f"ziglang {version}, by which they were compiled",
-        )
+        purl = f"pkg:pypi/ziglang@{version}"
+        source = f"ziglang {version}, by which they were compiled"
     return Component("musl", version, "MIT", purl, source, website="https://musl.libc.org")
 
 
@@ -135,7 +128,3 @@ def _root(arch: Arch, report: Reporter) -> BuiltPart:
             raise ImageError(f"{path}: names no packages")
         packages = component.alpine(member.read().decode(), alpine.VERSION)
         return BuiltPart({alpine.archive_name(arch): data}, tuple(packages))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -30,11 +30,7 @@ _EPOCH = datetime(1980, 1, 1, tzinfo=UTC)
 
 
 def write(name: str, version: str, components: Sequence[Component]) -> str:
-    """Return the bill of materials of a guest pack, as JSON text.
-
-    :param name: The name of the distribution.
-    :param version: The version of the distribution.
-    """
+    """Return the bill of materials of a guest pack, as JSON text, given the pack's distribution."""
     pack = cyclonedx.Component(
         name=name,
         version=version,

@@ -99,13 +99,7 @@ class AddedFiles:
         tree.add(self)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the added file, or the content of the added folder, within the limits `budget`.
-
-        The added folder itself is not yielded.
-
-        :param files: Unused, because each file is opened when it is read.
-        :param budget: The limits, from which the sizes of the files are subtracted.
-        """
+        """Yield the added file, or the content of the added folder without the folder itself."""
         del files  # this method opens no file, because each file is opened when it is read
         for path, member in self._members:
             if isinstance(member, FileNode):

@@ -48,10 +48,7 @@ _HASHES = re.compile(r"Hashes of (expected|received) file:(?:\n +- .*)*?\n +- SH
 
 
 def refusal(output: str) -> str:
-    """Return the line of apt's output that says which file apt refused, and why; "" if none does.
-
-    :param output: The text that apt has written to its standard error.
-    """
+    """Return the line of apt's messages that says which file apt refused, and why; "" if none."""
     for pattern in (_FETCHED, _UNSIGNED, _NO_RELEASE):
         if found := pattern.search(output):
             parts = found.groupdict()
@@ -62,10 +59,7 @@ def refusal(output: str) -> str:
 
 
 def dates(lists: Path) -> str:
-    """Return the lines with the dates of all release files in a folder, for `check_dates`.
-
-    :param lists: The folder in which apt stores release files, such as /var/lib/apt/lists.
-    """
+    """Return the lines with the dates of all release files in a folder, for `check_dates`."""
     return "\n".join(
         f"{path.name}:{line}"
         for path in lists.glob("*Release")

@@ -46,16 +46,13 @@ def build(
     ready-made image, that image is built first.
 
     :param recipe: The recipe; by default the recipe of the default image.
-    :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
     :param rootfs: The path of the Alpine archive, or of its folder; see `rootfs.find` for the
         default.
     :param kernel: The path of a kernel, `small` or `debian`; see `selection.given` for the default.
     :param mirror: The address from which the Alpine archive is downloaded if this host lacks it.
     :param output: The folder that becomes the image; by default a folder in the cache.
     :param tag: A tag for an image in the cache.
-    :param limits: The limits of the source and of the steps.
     :param run: A function that runs the commands of the recipe. It is required if there are any.
-    :param report: The receiver of progress reports; none by default.
     :raises ImageError: A file is missing or invalid, a step failed, or the guest pack has another
         version of the protocol. Incomplete files are removed.
     :raises CacheError: The cache cannot be used, for example because the disk is full.
@@ -115,10 +112,7 @@ def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
 
 
 def _check_output(path: Path) -> None:
-    """Check that no other user can replace the folder to which an image will be written.
-
-    :raises ImageError: Another user can replace it.
-    """
+    """Check that no other user can replace the folder to which an image will be written."""
     with cache.disk_errors():
         found = private.exposure(str(path.parent))
     if found:
@@ -132,8 +126,6 @@ def _check_output(path: Path) -> None:
 def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | None:
     """Return the image at a path; None if it is missing, damaged, imported or not called `name`.
 
-    :param name: The name of the wanted image.
-    :param report: The receiver of a notice if an existing image is damaged.
     :raises ImageError: The path exists, but is not an image.
     """
     try:

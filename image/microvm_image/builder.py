@@ -45,8 +45,8 @@ class CommandRunner(Protocol):
     ) -> None:
         """Run a command in a machine of an image, and write the files that it changes to `layer`.
 
-        :param show: A function that is called with each line of the command's output.
-        :param layer: The file to which the tar archive is written.
+        `layer` gets a tar archive. `show` is called with each line of the command's output.
+
         :raises MicroVMError: The command failed; `detail` has the last lines of its output.
         """
 
@@ -112,12 +112,9 @@ class ImageBuilder:
 
     @contextmanager
     def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
-        """Context manager that yields a temporary image with the files built so far.
+        """Context manager that yields a temporary image with the files of `tree`.
 
-        The next command of the recipe runs in this image.
-
-        :param tree: The files built so far.
-        :param digest: The digest of the command's step. The name of the image contains it.
+        The next command of the recipe runs in this image, whose name contains the digest.
         """
         name = self._plan.name(digest)
         manifest = self._plan.manifest(name)
@@ -167,12 +164,9 @@ class ImageBuilder:
 
 
 def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
-    """Add the result of an earlier run of a command, which the cache has, to an image's tree.
+    """Add the files that a command changed in an earlier run to an image's tree.
 
-    The result is the files that the command changed. Return False if the cache lacks them, or if
-    they are damaged.
-
-    :param path: The folder in the cache that has the result of the step.
+    `path` is their folder in the cache. Return False if they are missing or damaged.
     """
     with ExitStack() as files:
         try:

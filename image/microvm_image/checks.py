@@ -25,7 +25,6 @@ def check(
     """Check a recipe, and that this host has all files and tools that the build needs.
 
     :param kernel: The kernel that the user wants, in the form for `selection.given`.
-    :param limits: The limits of each file or folder that the recipe adds.
     :return: The files of each step that adds files, in the order of the steps.
     :raises ImageError: A file or tool is missing, or a file cannot be read. The message names all
         faults that were found.

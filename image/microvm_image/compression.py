@@ -79,10 +79,7 @@ def unpacked(
 
     A layer that is not compressed is returned unchanged.
 
-    :param packed: The layer as it is stored.
-    :param name: The name of the layer, for messages.
     :param files: The exit stack that closes the temporary file.
-    :param budget: The limits of the image's source, from which the layer's size is subtracted.
     :param key: The digest of the layer, or "" if it is unknown. The stored size of a layer that is
         used twice counts once in the budget.
     :param any_ratio: True if the layer may be any number of times as large as its compressed form.
@@ -115,8 +112,6 @@ def spooled(chunks: Iterator[bytes], files: ExitStack) -> FileRange:
 
     The file is in the cache's folder, because /tmp may be in memory. Chunks of zeros take no space
     on the disk.
-
-    :param files: The exit stack that closes the file.
     """
     folder = cache.root()
     with cache.disk_errors():

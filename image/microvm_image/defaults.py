@@ -59,7 +59,7 @@ def remember(arch: Arch, image: Image) -> None:
             with cache.staging(note) as temporary:
                 temporary.write_text(image.name)
             for other in note.parent.glob("[!.]*"):
-                if not _is_there(_named_in(other)):
+                if not exists(_named_in(other)):
                     cache.clear(other)
 
 
@@ -92,9 +92,10 @@ def _named_in(note: Path) -> str:
         return ""
 
 
-def _is_there(image: str) -> bool:
+def exists(image: str) -> bool:
+    """Return True if the cache has a folder for the image of this name. It may be damaged."""
     try:
-        return folder_of(image).exists()
+        return folder_of(image).is_dir()
     except ImageError:
         return False
 

@@ -80,7 +80,7 @@ def _feed(maker: subprocess.Popen[bytes], tree: RootfsTree) -> int:
     if maker.stdin:
         # if mkfs.erofs has exited early, its exit status tells why
         with suppress(BrokenPipeError), maker.stdin as pipe:
-            tree.write_tar(pipe)
+            tree.write_tar(pipe.write)
         maker.stdin = None
     finish(maker)
     return maker.returncode

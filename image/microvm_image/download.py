@@ -83,7 +83,6 @@ def _next(events: Events, until: float) -> int | bytes | str:
 
 
 def _receive(url: str, events: Events) -> None:
-
     try:
         with urllib.request.urlopen(url, timeout=STALL_TIMEOUT) as answer:  # noqa: S310 -- checked
             events.put(int(answer.headers.get("Content-Length") or 0))

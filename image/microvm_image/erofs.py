@@ -22,7 +22,7 @@ from microvm.errors import ImageError
 from microvm_image.file_range import FileRange
 from microvm_image.layer import Member
 from microvm_image.limits import MTIME_END, PATH_MAX, Budget
-from microvm_image.node import FileNode, Folder, HardLink
+from microvm_image.node import FileNode, Folder, HardLink, Way, joined
 
 _MAGIC = 0xE0F5E1E2
 _SUPER = struct.Struct("<I8xBxHQQI4xII32xI")
@@ -59,31 +59,9 @@ class _Split:
         yield from self.tail.chunks()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Way:
-    """The path of a folder: its name, and its parent's path. It takes less memory than text."""
-
-    name: str
-    above: _Way | None
-
-    def prefix(self) -> str:
-        """Return the path of the folder and a slash: the beginning of the paths of its files."""
-        names = [""]
-        way: _Way | None = self
-        while way is not None:
-            names.append(way.name)
-            way = way.above
-        return "/".join(reversed(names)).lstrip("/")
-
-
 @dataclass(frozen=True, slots=True)
 class ErofsLayer:
-    """A layer with the files of an image of microvm, read from the image's EROFS disk.
-
-    The disk was written by `disk.write`.
-
-    :ivar open: A function that opens the disk.
-    """
+    """A layer with the files of an image of microvm, read from the EROFS disk that `open` opens."""
 
     name: str
     open: Callable[[ExitStack], FileRange]
@@ -121,11 +99,9 @@ class _ErofsReader:
         self._shared: dict[int, tuple[str, bytes]] = {}
 
     def _take(self, size: int) -> None:
-        """Add `size` to the sum of all sizes on the disk, which may not exceed the disk's size.
+        """Add `size` to the sum of all sizes on the disk, and check the sum.
 
-        A larger sum shows that the disk is damaged: its files, folders or attributes overlap.
-
-        :raises ValueError: The sum exceeds the size of the disk.
+        If the sum exceeds the disk's size, files, folders or attributes of the disk overlap.
         """
         self._left -= size
         if self._left < 0:
@@ -133,43 +109,39 @@ class _ErofsReader:
 
     def members(self) -> Iterator[Member]:
         """Yield the files and folders. Only one block of each open folder is in memory."""
-        seen: dict[int, tuple[_Way, str]] = {}  # the first path of each file with hard links
+        seen: dict[int, Way] = {}  # the first path of each file with hard links
         folders = {self._root}
         root, data, _ = self._inode(self._root)
         if not isinstance(root, Folder):
             raise ValueError("its root is no folder")
         yield ".", root
-        stack = [(_Way("", None), "", self._names(data))]
+        stack: list[tuple[Way, str, Iterator[tuple[str, int]]]] = [(None, "", self._names(data))]
         while stack:
-            way, prefix, names = stack[-1]
+            above, prefix, names = stack[-1]
             if (found := next(names, None)) is None:
                 stack.pop()
                 continue
             name, number = found
-            path = prefix + name
+            path, way = prefix + name, (above, name)
             if len(path) >= PATH_MAX:
                 raise ValueError(f"a path is too long: {path[:64]}...")
             if number in seen:
-                above, first = seen[number]
-                yield path, HardLink(above.prefix() + first)
+                yield path, HardLink(joined(seen[number]))
                 continue
             node, data, links = self._inode(number)
             if isinstance(node, Folder):
                 if number in folders:
                     raise ValueError(f"a folder has two names, one of which is {path!r}")
                 folders.add(number)
-                stack.append((_Way(name, way), f"{path}/", self._names(data)))
+                stack.append((way, f"{path}/", self._names(data)))
             else:
                 self._take(data.size)
                 if links > 1:
-                    seen[number] = way, name
+                    seen[number] = way
             yield path, node
 
     def _inode(self, number: int) -> tuple[FileNode, FileRange | _Split, int]:
-        """Return the file that an inode describes, its data, and its number of hard links.
-
-        :param number: The number of the inode.
-        """
+        """Return the file that inode `number` describes, its data, and its number of hard links."""
         self._take(_COMPACT.size)
         offset = self._meta + number * _SLOT
         head = self._disk.read(offset, _EXTENDED.size)

@@ -17,12 +17,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """A range of bytes in an open file. The owner of the file keeps it open.
-
-    :ivar descriptor: The descriptor of the file.
-    :ivar start: The offset of the first byte in the file.
-    :ivar size: The number of bytes.
-    """
+    """A range of bytes in an open file. The owner of the file keeps it open."""
 
     descriptor: int
     start: int
@@ -32,7 +27,6 @@ class FileRange:
     def of(cls, path: Path, files: ExitStack) -> FileRange:
         """Open a file, which `files` closes later, and return a range with all of its bytes.
 
-        :param files: The exit stack that closes the file.
         :raises OSError: The file cannot be opened, or is no regular file.
         """
         descriptor = cache.open_plain(path)

@@ -27,7 +27,6 @@ Needs = Callable[[], Mapping[str, Sequence[str]]]
 class Removed:
     """The result of a removal: the tags that were removed, and the image if it was removed, too.
 
-    :ivar tags: The tags that were removed.
     :ivar image: The name of the removed image; "" if no image was removed, because it has other
         tags.
     """
@@ -52,7 +51,6 @@ def remove(
     :param text: A tag, or the name or digest of an image, as `microvm.images.find` accepts it.
     :param force: True to remove also an image that is needed, or that has several tags none of
         which is `text`.
-    :param needs: A function that returns what needs each image.
     :raises ImageError: The image does not exist, has several tags, or is needed.
     """
     image = find(text)
@@ -93,7 +91,6 @@ def prune(
 
     :param everything: True to remove also the default image, if it has no tag. It is built again
         when it is needed.
-    :param needs: A function that returns what needs each image.
     :raises CacheError: The cache cannot be written.
     """
     report = report or NullReporter()
@@ -117,7 +114,7 @@ def prune(
             with tags.changing(report):
                 if not _is_used(path, kept):
                     removed.append(_remove(path, tags.of(path.name), keep=False))
-    dangling = {tag: name for tag, name in tags.all_tags().items() if not _is_there(name)}
+    dangling = {tag: name for tag, name in tags.all_tags().items() if not defaults.exists(name)}
     if dangling:
         with tags.changing(report):
             removed_tags = [tag for tag, name in dangling.items() if tags.image_of(tag) == name]
@@ -150,13 +147,6 @@ def _is_used(path: Path, kept: set[str]) -> bool:
     except ImageError:
         return False
     return path.name in kept or bool(tags.of(path.name))
-
-
-def _is_there(image: str) -> bool:
-    try:
-        return folder_of(image).is_dir()
-    except ImageError:
-        return False
 
 
 def _defaults() -> set[str]:

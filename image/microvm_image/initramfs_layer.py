@@ -42,11 +42,7 @@ class InitramfsLayer:
 
 
 def _members(archive: FileRange, name: str) -> Iterator[tuple[str, FileNode]]:
-    """Yield each file in an initramfs with its path. The content of the files is not read yet.
-
-    :param name: The name of the archive, for messages.
-    :raises ImageError: The archive is damaged.
-    """
+    """Yield each file in an initramfs with its path. The content of the files is not read yet."""
     offset = 0
     while True:
         header = archive.read(offset, HEADER)

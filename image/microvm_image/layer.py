@@ -49,11 +49,9 @@ class Layer(Protocol):
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the files and links within the limits `budget`; `files` later closes the layer.
 
-        Folders and hard links are also yielded, all in the layer's order.
+        Folders and hard links are also yielded, all in the layer's order. Their number and sizes
+        are subtracted from `budget`. Contents are read later, while `files` keeps the layer open.
 
-        Their number and sizes are subtracted from `budget`, the rest of the limits.
-
-        :param files: The exit stack that keeps the files open from which contents are read later.
         :raises ImageError: The layer is damaged or too large, or differs from its digest.
         """
 

@@ -84,10 +84,7 @@ class Budget:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """Context manager that counts the processor time of its `with` block, which reads a layer.
-
-        :param name: The layer's name, for messages.
-        """
+        """Context manager that counts the processor time of a `with` block that reads a layer."""
         self._name, self._since = name, time.thread_time()
         try:
             yield
@@ -96,9 +93,7 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Count the stored size of a layer, once for each digest `key`. Other limits grow with it.
-
-        These are the limits of decompressed size and of time.
+        """Count the stored size of a layer. The limits of decompressed size and time grow with it.
 
         :param key: The layer's digest; "" if it is unknown. A layer that is used twice counts once.
         """
@@ -135,10 +130,9 @@ class Budget:
             )
 
     def check_depth(self, depth: int) -> None:
-        """Check that a folder is not nested too deeply: in at most `Limits.depth` other folders.
+        """Check that a folder is nested in at most `Limits.depth` other folders.
 
-        :param depth: The number of the other folders.
-        :raises ImageError: The number is too large.
+        :raises ImageError: It is nested too deeply.
         """
         if depth > self.limits.depth:
             raise self._beyond("depth", f"folders are nested more than {self.limits.depth} deep")

@@ -7,6 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+Way = tuple["Way", str] | None
+"""A path, as the path of its parent folder and a name; None for the root. It takes less memory than
+a text of up to 4 KiB."""
+
+
+def joined(way: Way) -> str:
+    """Convert a path to text, with slashes between the names."""
+    names: list[str] = []
+    while way is not None:
+        way, name = way
+        names.append(name)
+    return "/".join(reversed(names))
+
 
 class FileData(Protocol):
     """The content of a file in an image. It is read when it is needed."""

@@ -38,7 +38,6 @@ def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None =
     """Upload the file that `write` produces to a registry, unless the registry has it already.
 
     :param text: `docker://HOST/REPOSITORY:TAG`, with a tag that identifies the content of the file.
-    :param write: A function that writes the file.
     :raises ImageError: The registry cannot be reached, refuses the artifact, or has something else
         under that tag.
     :raises CacheError: The disk is full.
@@ -82,11 +81,9 @@ def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[Bina
 
 
 def _lay_out(folder: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write the files of an artifact to a folder, from which skopeo uploads them.
+    """Write the files of an artifact to a folder in skopeo's format `dir:`.
 
-    The folder has skopeo's format `dir:`.
-
-    :param write: A function that writes the artifact's only layer: the exported file.
+    `write` writes the exported file, which is the artifact's only layer.
     """
     made = folder / "layer"
     with made.open("w+b") as out:
@@ -113,10 +110,7 @@ def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
 
 
 def _only_layer(manifest: Any, name: str) -> oci.BlobDescriptor:
-    """Return the only layer in an artifact's manifest, after checking the manifest.
-
-    :raises ImageError: The manifest is no manifest of an artifact of microvm.
-    """
+    """Return the only layer in an artifact's manifest, after checking the manifest."""
     layers = oci.member(manifest, "layers", list, name)
     types = [oci.member(layer, "mediaType", str, name) for layer in layers]
     if manifest.get("artifactType") != TYPE or types != [LAYER_TYPE]:

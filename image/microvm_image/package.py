@@ -26,7 +26,6 @@ from microvm_image.download_speed import DownloadSpeed, size_of, too_slow
 class WantedPackage:
     """The name of a Debian package, and patterns for the files that are needed from it.
 
-    :ivar package: The name of the package.
     :ivar member: A pattern for the path of the file in the package, such as `boot/vmlinuz-.*`.
     :ivar companions: A pattern for the paths of further files, which the package may lack.
     :ivar stands_for: The beginning of another package's name, if the package itself is empty and
@@ -56,10 +55,7 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _Package:
-    """A package that apt's package lists offer: its name, version and dependencies.
-
-    :ivar depends: The packages on which the package depends, as Debian writes them.
-    """
+    """A package that apt's package lists offer: its name, version and dependencies."""
 
     name: str
     version: str
@@ -142,7 +138,6 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
 
     apt's own time-outs do not suffice, because they start again with each byte.
 
-    :param what: The task of the command, such as "fetching the package lists", for messages.
     :param into: The folder to which everything is downloaded; None to allow any speed.
     :raises ImageError: The tool failed, and the message says which file apt refused; or the mirror
         is too slow.

@@ -23,7 +23,6 @@ class PlannedStep:
     """A step of a build: a command to run, or files to add, with a digest of its result.
 
     :ivar command: The command; empty if the step adds files.
-    :ivar text: The step as the user wrote it.
     :ivar added: The files that the step adds; None if it runs a command.
     :ivar digest: A digest of everything that is in the image after the step.
     """

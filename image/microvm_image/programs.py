@@ -51,9 +51,7 @@ class Programs(NamedTuple):
 
 
 def sources() -> Path:
-    """Return the folder with the source code of the guest's programs.
-
-    It is in the installed wheel, or else in the repository.
+    """Return the folder with the source code of the guest's programs, in the wheel or repository.
 
     :raises ImageError: The sources are missing.
     """

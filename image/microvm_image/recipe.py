@@ -32,7 +32,6 @@ def shown(command: tuple[str, ...]) -> str:
 class AddStep:
     """A build step that copies a file or folder of the host, with everything in it, into the image.
 
-    :ivar source: The path on the host.
     :ivar target: The path in the image, from the root. If it ends with a slash, it is a folder in
         which the file gets its own name.
     """
@@ -81,7 +80,6 @@ class Recipe:
 
     :ivar source: The source in the form for `--from`; empty for the source of the default image.
     :ivar packages: The packages to install, if the source is a distribution.
-    :ivar steps: The steps of the build, in their order.
     :ivar warm: The commands that run before a guest is saved as a template.
     :ivar env: Environment variables of commands as `NAME=VALUE`, which replace the variables of the
         source. The commands of steps also get them.
@@ -120,7 +118,6 @@ class Recipe:
 
         As in docker, a recipe that sets an entrypoint disables the default command of the source.
 
-        :param source: The default options of the source.
         """
         cmd = self.cmd
         if cmd is None:

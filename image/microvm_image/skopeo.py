@@ -80,7 +80,6 @@ class Found:
 
     :ivar repository: The repository, as HOST/REPOSITORY.
     :ivar digest: The SHA-256 of the manifest, in hex.
-    :ivar manifest: The manifest, as a JSON object.
     """
 
     repository: str
@@ -127,7 +126,6 @@ def push(folder: Path, text: str, seconds: int) -> None:
 
     :param folder: A folder in skopeo's format `dir:`.
     :param text: `docker://` and a reference, as docker writes it.
-    :param seconds: Maximum duration of the upload.
     :raises ImageError: The registry cannot be reached, or refuses the upload.
     """
     options = ["--quiet", "--preserve-digests", *_tls("--dest-tls-verify", text)]
@@ -141,7 +139,7 @@ class Pull:
 
     :ivar pinned: The reference of the manifest, with its digest.
     :ivar size: The total size of the blobs, in bytes.
-    :ivar seconds: Maximum number of seconds for the download.
+    :ivar seconds: Maximum duration of the download.
     :ivar files: The exit stack that removes the downloaded blobs.
     """
 
@@ -154,8 +152,6 @@ class Pull:
 
     def open(self, blob: oci.BlobDescriptor, files: ExitStack) -> FileRange:
         """Open a blob, after downloading all blobs at the first call.
-
-        :param files: The exit stack that closes the blob.
 
         :raises ImageError: The blobs cannot be downloaded, or the blob does not exist.
         """
@@ -232,7 +228,6 @@ def _run(
 ) -> bytes:
     """Run skopeo with the arguments `command`, and return its output.
 
-    :param name: The name of the image, for messages.
     :param watch: A function that waits until skopeo exits, or returns the reason to kill skopeo.
     :param temporary: The folder for the temporary files of skopeo; by default $TMPDIR.
     """

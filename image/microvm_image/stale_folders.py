@@ -120,10 +120,7 @@ def _claimed(path: Path) -> Iterator[bool]:
 
 
 def _unmount_all(path: Path) -> None:
-    """Unmount every file system that is mounted below a folder.
-
-    :raises OSError: A file system cannot be unmounted, or is still mounted there.
-    """
+    """Unmount every file system that is mounted below a folder."""
     for point in mounts_below(str(path)):
         unmount(point)
     if points := mounts_below(str(path)):

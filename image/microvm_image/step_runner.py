@@ -70,30 +70,23 @@ class StepRunner:
         """Run a command in a new machine, and write the changed files to `layer` as a tar archive.
 
         :param show: A function that is called with each line of the output.
-        :param layer: The file to which a tar archive is written.
         :raises ImageError: The command failed; `detail` has the last lines of its output.
         :raises MicroVMError: The machine did not start, or died.
         """
+
+        async def run() -> None:
+            machine = await _started(image, {**self._options, "cold": True}, show)
+            try:
+                await _command(machine, command, show)
+                await _pack(machine, layer, self._limit, show)
+            finally:
+                await machine.stop()
+
         loop = BackgroundLoop(_nothing, str)
         try:
-            loop.run(self._run(image, command, show, layer))
+            loop.run(run())
         finally:
             loop.close()
-
-    async def _run(
-        self,
-        image: Image,
-        command: Sequence[str],
-        show: Callable[[str], None],
-        layer: BinaryIO,
-    ) -> None:
-        options: MachineOptions = {**self._options, "cold": True}
-        machine = await _started(image, options, show)
-        try:
-            await _command(machine, command, show)
-            await _pack(machine, layer, self._limit, show)
-        finally:
-            await machine.stop()
 
 
 async def _started(image: Image, options: MachineOptions, show: Callable[[str], None]) -> MicroVM:

@@ -11,17 +11,17 @@ from __future__ import annotations
 import posixpath
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from microvm import cache
 from microvm.cpio import HEADER, CpioEntry, encoded
 from microvm.errors import ImageError
 from microvm_image.layer import Layer
 from microvm_image.limits import ATTRIBUTE, NAME_MAX, PATH_MAX, Budget, Limits
-from microvm_image.node import FileData, FileNode, Folder, HardLink
+from microvm_image.node import FileData, FileNode, Folder, HardLink, Way, joined
 
 SMALL = 16 << 20
 """Maximum size in bytes of a root file system that is put into the initramfs. A larger root file
@@ -32,13 +32,6 @@ _OPAQUE = ".wh..wh..opq"
 # names with this prefix are files of the file system aufs, which old layers of docker contain
 _AUFS = ".wh..wh."
 _LINKS = 40  # maximum number of symbolic links in one path, as in Linux
-
-
-class ByteWriter(Protocol):
-    """An object with the method `write`, such as an open file."""
-
-    def write(self, data: bytes, /) -> object:
-        """Write all bytes of `data`."""
 
 
 class RootfsTree:
@@ -115,7 +108,6 @@ class RootfsTree:
         """Return the folder at a path, following links. With `make`, create it if it is missing.
 
         :param path: The path from the root, with or without a leading slash.
-        :param make: True to create the folder and its parents, if they do not exist.
         :return: The folder; None if it does not exist and `make` is false.
         :raises ImageError: The path is invalid, or leads to something else.
         """
@@ -146,17 +138,17 @@ class RootfsTree:
         for way, node in self._walk():
             yield _path(way), node
 
-    def _walk(self) -> Iterator[tuple[_Way, FileNode]]:
+    def _walk(self) -> Iterator[tuple[Way, FileNode]]:
         """Yield each file and folder with its path, as nested tuples to save memory."""
         yield None, self._root
-        stack: list[tuple[_Way, Iterator[tuple[str, FileNode]]]] = [(None, _sorted(self._root))]
+        stack: list[tuple[Way, Iterator[tuple[str, FileNode]]]] = [(None, _sorted(self._root))]
         while stack:
             above, children = stack[-1]
             if (child := next(children, None)) is None:
                 stack.pop()
                 continue
             name, node = child
-            way: _Way = above, name
+            way: Way = above, name
             yield way, node
             if isinstance(node, Folder):
                 stack.append((way, _sorted(node)))
@@ -186,13 +178,13 @@ class RootfsTree:
             data = b"".join(node.data.chunks()) if node.data else encoded(node.target)
             yield CpioEntry(path or ".", node.mode, data, node.uid, node.gid)
 
-    def write_tar(self, out: ByteWriter) -> None:
-        """Write the tree as a tar archive. The same tree always gives the same bytes.
+    def write_tar(self, write: Callable[[bytes], object]) -> None:
+        """Pass the tree as a tar archive to `write`, in pieces. The same tree gives the same bytes.
 
         :raises ImageError: A file of the host has changed.
         """
         # the first path of each file, by the id of its object; later paths are hard links to it
-        first: dict[int, _Way] = {}
+        first: dict[int, Way] = {}
         for way, node in self._walk():
             info = _info(_path(way), node)
             data = node.data
@@ -201,12 +193,12 @@ class RootfsTree:
                 if known is not way:
                     info.type, info.linkname, info.size = tarfile.LNKTYPE, _path(known), 0
                     info.pax_headers, data = {}, None
-            out.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+            write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
             if data:
                 for chunk in data.chunks():
-                    out.write(chunk)
-                out.write(bytes(-data.size % tarfile.BLOCKSIZE))
-        out.write(bytes(2 * tarfile.BLOCKSIZE))
+                    write(chunk)
+                write(bytes(-data.size % tarfile.BLOCKSIZE))
+        write(bytes(2 * tarfile.BLOCKSIZE))
 
     def _place(self, path: str, member: FileNode | HardLink) -> None:
         target = member.target
@@ -254,8 +246,6 @@ class RootfsTree:
         """Return the folder at a path, following links as the guest would. With `make`, create it.
 
         :param parts: The names in the path.
-        :param make: True to create the folder and its parents, if they do not exist.
-        :return: The folder; None if it does not exist and `make` is false.
         """
         way = [self._root]
         remaining = [*reversed(parts)]
@@ -337,21 +327,9 @@ class _NotThereError(Exception):
     """Raised if no file exists at a path."""
 
 
-_Way = tuple["_Way", str] | None
-"""A path, as the path of its parent folder and a name. This saves memory: the text of a path can
-take 4 KiB."""
-
-
-def _path(way: _Way) -> str:
-    """Convert a path to text, with slashes between the names.
-
-    :raises ImageError: The path is too long.
-    """
-    names: list[str] = []
-    while way is not None:
-        way, name = way
-        names.append(name)
-    path = "/".join(reversed(names))
+def _path(way: Way) -> str:
+    """Convert a path to text, and check its length."""
+    path = joined(way)
     if len(encoded(path)) >= PATH_MAX:
         raise ImageError(f"a path is too long: {path[:64]}...")
     return path

@@ -171,7 +171,7 @@ def test_layer_above_the_limit_is_an_error_at_once(pack: Pack, tmp_path: Path) -
         done = pack(tmp_path)
         assert done.returncode == 1
         assert b"pack: write " in done.stderr
-        assert done.stderr.endswith(b": with it, there is more than the limit\n")
+        assert done.stderr.endswith(b": with this file, the changes are larger than the limit\n")
         assert len(done.stdout) <= UNPACKED
         if size > UNPACKED:
             assert done.stderr.startswith(b"pack: write huge: ")
@@ -217,8 +217,8 @@ def test_folders_too_deep_are_an_error(
 ) -> None:
     done = pack(deepen(depth, name))
     assert done.returncode == 1
-    told = b"pack: enter d/d/d", b"pack: name what is in ddd"
-    why = b"d: it is in too many folders\n", b"d: its path is too long\n"
+    told = b"pack: enter d/d/d", b"pack: store the files of ddd"
+    why = b"d: it is nested in too many folders\n", b"d: a path is too long\n"
     assert done.stderr.startswith(told)
     assert done.stderr.endswith(why)
     assert b"..." in done.stderr
@@ -232,9 +232,9 @@ def test_file_with_the_name_of_a_whiteout_is_an_error(
     (tmp_path / name).touch()
     done = pack(tmp_path)
     assert done.returncode == 1
-    assert done.stderr == b"pack: say in a layer %b: %b\n" % (
+    assert done.stderr == b"pack: store %b: %b\n" % (
         name.encode(),
-        b"there, that name says that something is gone",
+        b"in a layer, this name marks a removed file",
     )
 
 
@@ -243,7 +243,7 @@ def test_attribute_with_an_equals_sign_in_its_name_is_an_error(pack: Pack, tmp_p
     (tmp_path / "file").touch()
     os.setxattr(tmp_path / "file", "user.a=b", b"c")
     why = b'an attribute has "=" in its name'
-    assert pack(tmp_path).stderr == b"pack: write all about file: %b\n" % why
+    assert pack(tmp_path).stderr == b"pack: describe file: %b\n" % why
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere", "file"])
@@ -321,4 +321,4 @@ def test_more_hard_links_than_the_table_holds(pack: Pack, tmp_path: Path) -> Non
         os.link(tmp_path / f"{number}", tmp_path / f"{number} again")
     done = pack(tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(b"pack: remember all names of ")
+    assert done.stderr.startswith(b"pack: find the links of ")

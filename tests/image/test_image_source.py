@@ -54,7 +54,7 @@ def archive(one: Layer) -> bytes:
     out = io.BytesIO()
     with RootfsTree() as tree:
         tree.add(one)
-        tree.write_tar(out)
+        tree.write_tar(out.write)
     return out.getvalue()
 
 

@@ -119,7 +119,7 @@ def test_a_folder(tmp_path: Path) -> None:
         assert (nodes["bin/a"].uid, nodes["bin/a"].gid) == (0, 0)
         (top / "bin/a").write_text("TEXT")
         with pytest.raises(ImageError, match="has changed while"):
-            tree.write_tar(io.BytesIO())
+            tree.write_tar(io.BytesIO().write)
     assert found(top)[0].digest != source.digest
 
 

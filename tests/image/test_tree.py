@@ -23,7 +23,7 @@ from microvm_image.tree import RootfsTree
 
 def written(tree: RootfsTree) -> bytes:
     out = io.BytesIO()
-    tree.write_tar(out)
+    tree.write_tar(out.write)
     return out.getvalue()
 
 
@@ -290,7 +290,7 @@ def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
         tree.add(layer(data))
         tracemalloc.start()
         with path.open("wb") as out:
-            tree.write_tar(out)
+            tree.write_tar(out.write)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 8 << 20

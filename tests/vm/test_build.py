@@ -57,7 +57,7 @@ def lower() -> bytes:
     """A layer with the root file system of the default image, and files for whiteouts."""
     out = io.BytesIO()
     with rootfs.find(arches.find(), None, None, NullReporter()).tree() as tree:
-        tree.write_tar(out)
+        tree.write_tar(out.write)
     end = tar(folder("opt"), file("opt/lower"), file("etc/lower"))
     return out.getvalue()[:-1024] + end  # without the zeros that end a tar archive
 
@@ -100,7 +100,7 @@ async def test_guest_resolves_its_own_host_name(
         ):
             for name, text in (("etc/hosts", b"10.9.8.7 db\n"), ("etc/hostname", b"web1\n")):
                 tree.put(name, FileNode(stat.S_IFREG | 0o644, data=BytesData(text)))
-            tree.write_tar(archive)
+            tree.write_tar(archive.write)
         image = build(Recipe(source=str(tmp_path / "root.tar")))
     async with MicroVM(image) as vm:
         seen = await vm.run(["sh", "-c", SHOW_NAME], text=True)
@@ -245,7 +245,10 @@ async def test_changes_of_a_step_are_in_the_image() -> None:
 def test_changes_above_the_limit_are_refused_at_once() -> None:
     with pytest.raises(ImageError, match="pack exited with status 1") as caught:
         build(Recipe(steps=(run("truncate -s 200G /huge"),)), run=machine())
-    assert caught.value.detail == "pack: write huge: with it, there is more than the limit"
+    assert (
+        caught.value.detail
+        == "pack: write huge: with this file, the changes are larger than the limit"
+    )
     assert "--limit unpacked=" in caught.value.hint
     with pytest.raises(ImageError, match="wrote more than 4K") as caught:
         build(Recipe(steps=(run("mkdir -p /a/b/c/d/e/f/g/h"),)), run=machine(limit=4096))

@@ -57,7 +57,7 @@ async def test_hostile_files_are_packed_or_refused(image: Image) -> None:
         refused = await vm.run([*argv, str(Limits().unpacked)], command=command)
         assert (refused.returncode, refused.stderr) == (
             1,
-            b"pack: say in a layer var/.wh.hosts: there, that name says that something is gone\n",
+            b"pack: store var/.wh.hosts: in a layer, this name marks a removed file\n",
         )
 
 

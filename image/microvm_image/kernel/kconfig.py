@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from microvm.arches import Arch
@@ -59,18 +59,12 @@ def check(wanted: Options, made: Options) -> None:
 
     Kconfig silently ignores an option if the options on which it depends are not set.
 
-    :param wanted: The options that we want.
     :param made: The options in the configuration that Kconfig has made.
     :raises ImageError: At least one option differs; the message names all that differ.
     """
-    if wrong := list(_differences(wanted, made)):
+    different = (name for name, value in wanted.items() if made.get(name) != value)
+    if wrong := [f"{name}={wanted[name] or 'n'}" for name in different]:
         raise ImageError(
             f"this kernel source does not accept {', '.join(wrong)}",
             hint="their dependencies have changed: change the fragments of the configuration",
         )
-
-
-def _differences(wanted: Options, made: Options) -> Iterator[str]:
-    for name, value in wanted.items():
-        if made.get(name) != value:
-            yield f"{name}={value or 'n'}"

@@ -183,11 +183,7 @@ def wanted(arch: Arch) -> package.WantedPackage:
 
 
 def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
-    """Return the kernel in a file, or in its content `data`, after checking its format.
-
-    :param data: The content of the file, if it has been read already.
-    :raises ImageError: The file cannot be read, or QEMU cannot start it.
-    """
+    """Return the kernel in a file, or in its content `data`, after checking its format."""
     import hashlib
 
     try:
@@ -208,11 +204,7 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
 
 
 def _modules(kernel: Path, version: str) -> dict[str, bytes]:
-    """Read a kernel's modules from the folder lib/modules, where distributions install them.
-
-    :param kernel: The path of the kernel, such as /boot/vmlinuz.
-    :param version: The version of the kernel.
-    """
+    """Read the modules of a kernel, such as /boot/vmlinuz, from the folder lib/modules near it."""
     root = kernel.resolve().parent.parent
     lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
     found: dict[str, bytes] = {}

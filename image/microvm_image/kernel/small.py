@@ -55,7 +55,6 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
     A kernel in the cache is used if it is from the same source and compiler. A compilation takes
     some minutes, and temporarily 1 GB of the cache's disk.
 
-    :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
     :param pinned: True to compile the source in `PINNED`; by default Debian's newest source.
     :return: The path of a vmlinux or an Image, without symbols.
     :raises ImageError: A tool is missing, the source is not available or lacks one of our options,
@@ -101,8 +100,9 @@ def check_tools(arch: Arch) -> None:
 
     :raises ImageError: A tool is missing; the hint is the command that installs it.
     """
-    compiler = _prefix(arch) + "gcc"
-    programs = {compiler: _package_of(arch), "gcc": "gcc", **_PROGRAMS}
+    prefix = _prefix(arch)
+    package = f"gcc-{prefix}".rstrip("-").replace("_", "-")
+    programs = {f"{prefix}gcc": package, "gcc": "gcc", **_PROGRAMS}
     missing = {name: owner for name, owner in programs.items() if not shutil.which(name)}
     if "gcc" not in missing:
         missing |= {name: owner for name, owner in _HEADERS.items() if not _has_header(name)}
@@ -123,11 +123,6 @@ def _has_header(name: str) -> bool:
 
 def _prefix(arch: Arch) -> str:
     return "" if arch is arches.find() else f"{arch.name}-linux-gnu-"
-
-
-def _package_of(arch: Arch) -> str:
-    name = arch.name.replace("_", "-")
-    return "gcc" if arch is arches.find() else f"gcc-{name}-linux-gnu"
 
 
 def _name(arch: Arch, version: str) -> str:
@@ -203,11 +198,7 @@ def _environment(source: Path) -> dict[str, str]:
 def _watch(
     command: Sequence[str], environment: dict[str, str], temporary: Path, report: Reporter
 ) -> None:
-    """Run a `make` that takes minutes, and report progress after each line of its output.
-
-    :param command: The call of `make`.
-    :param temporary: The folder for the temporary files of the compiler.
-    """
+    """Run a `make` that takes minutes, and report progress after each line of its output."""
     last: deque[str] = deque(maxlen=20)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with started(command, temporary=temporary, env=environment, **pipes) as process:

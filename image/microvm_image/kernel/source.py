@@ -19,8 +19,6 @@ _WANTED = package.WantedPackage(
 class Pinned:
     """A fixed version of Debian's package with the kernel's source code.
 
-    :ivar package: The name of the package.
-    :ivar version: The version, as Debian writes it.
     :ivar sha256: The SHA-256 of the package, as in Debian's lists.
     :ivar archive_sha256: The SHA-256 of the archive in the package.
     """

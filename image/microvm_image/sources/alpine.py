@@ -30,7 +30,6 @@ def url(arch: Arch, mirror: str) -> str:
 def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
     """Check the digest of an Alpine archive, and return it as a source for a new image.
 
-    :param data: The content of the archive.
     :param origin: The origin of the archive, for messages.
     :raises ImageError: The archive is incomplete, damaged, or another version.
     """

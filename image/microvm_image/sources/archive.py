@@ -37,7 +37,6 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 
     The archive contains one stored image, or a root file system.
 
-    :param path: The path of the archive; `-` for standard input.
     :param files: The exit stack that closes the archive.
     :raises ImageError: The file is no tar archive, is empty or damaged, or exceeds the limits.
     """
@@ -54,9 +53,7 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
 ) -> ImageSource:
-    """Return the image `tag` that another tool has stored at `path`, in the format `kind`.
-
-    It is returned as a source for a new image of microvm.
+    """Return the image `tag` that another tool has stored at `path` as a source for a new image.
 
     :param kind: The format, one of `KINDS`.
     :param tag: The name of the image; "" if the archive contains only one image.
@@ -97,10 +94,7 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
 
 
 def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | None:
-    """Return the files of the stored image in an archive; None if it is a root file system.
-
-    :raises ImageError: The archive is empty.
-    """
+    """Return the files of the stored image in an archive; None if it is a root file system."""
     if not _is_stored_image(layer, limits):
         return None
     tree = files.enter_context(RootfsTree(limits))

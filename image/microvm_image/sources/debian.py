@@ -96,10 +96,7 @@ def check(text: str, packages: Sequence[str], arch: Arch) -> None:
 
 
 def _check_names(text: str, packages: Sequence[str]) -> None:
-    """Check the form of the suite `text`, such as `debian:trixie`, and of the packages' names.
-
-    :raises ImageError: A name is invalid.
-    """
+    """Check the form of the suite `text`, such as `debian:trixie`, and of the packages' names."""
     if not _SUITE.fullmatch(text.removeprefix(SCHEME)):
         raise ImageError(f"{text}: not the name of a suite", hint="such as debian:trixie")
     for package in packages:
@@ -160,10 +157,7 @@ def _kept(stem: Path) -> list[Path]:
 
 
 def _mirrors(suite: str) -> list[str]:
-    """Return the lines of a sources.list for a suite. They name the mirrors of the host's apt.
-
-    :raises ImageError: apt-get cannot be started, such as if $TMPDIR cannot be used.
-    """
+    """Return the lines of a sources.list for a suite. They name the mirrors of the host's apt."""
     form = "$(SITE)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)|$(ORIGIN)"
     try:
         text = run(
@@ -192,24 +186,17 @@ def _debian(suite: str) -> str:
 
 
 def _release(mirrors: Sequence[str], report: Reporter) -> str:
-    """Return a digest of the mirrors' current release files; "" if a mirror does not answer.
-
-    :raises TooSlowError: A mirror is too slow.
-    """
+    """Return a digest of the mirrors' current release files; "" if a mirror does not answer."""
     digest = hashlib.sha256()
     for line in mirrors:
+        *_, site, suite, _ = line.split()
         try:
-            digest.update(fetch(_release_address(line), report))
+            digest.update(fetch(f"{site.rstrip('/')}/dists/{suite}/InRelease", report))
         except TooSlowError:
             raise
         except DownloadError:
             return ""
     return digest.hexdigest()[:12]
-
-
-def _release_address(line: str) -> str:
-    *_, site, suite, _ = line.split()
-    return f"{site.rstrip('/')}/dists/{suite}/InRelease"
 
 
 def _make(

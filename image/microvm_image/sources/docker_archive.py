@@ -13,7 +13,6 @@ from typing import Any
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
-from microvm_image.file_range import FileRange
 from microvm_image.layer import TarLayer, sha256
 from microvm_image.source import ImageSource
 from microvm_image.sources import oci
@@ -23,9 +22,7 @@ INDEX = "manifest.json"
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image `tag` of the archive `stored`, which messages call `name`, as a source.
-
-    The archive was written by `docker save`, and the source is for a new image.
+    """Return the image `tag` of an archive of `docker save` as a source for a new image.
 
     :param stored: The files of the archive.
     :param name: The name of the archive, for messages.
@@ -48,13 +45,10 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
             f"{name}: damaged: {INDEX} has {len(paths)} layers, its config {len(diff_ids)}"
         )
 
-    def opened(path: str, files: ExitStack) -> FileRange:
-        return stored.open(path, files)
-
     layers = tuple(
         TarLayer(
             f"{name}, layer {number} of {len(paths)}",
-            lambda files, path=path: opened(path, files),  # type: ignore[misc]
+            lambda files, path=path: stored.open(path, files),  # type: ignore[misc]
             diff_id=diff_id,
         )
         for number, (path, diff_id) in enumerate(zip(paths, diff_ids, strict=True), start=1)

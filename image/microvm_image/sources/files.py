@@ -88,7 +88,6 @@ def read_json(stored: Files, name: str, digest: str = "") -> Any:
 def parse_json(data: bytes, name: str) -> Any:
     """Parse the JSON text from the file `name`, and return its value.
 
-    :param name: The name of the file, for messages.
     :raises ImageError: The text is not JSON.
     """
     try:

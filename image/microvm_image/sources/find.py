@@ -62,7 +62,6 @@ def _found(
     report: Reporter,
     files: ExitStack,
 ) -> ImageSource:
-
     if packages and not text.startswith(debian.SCHEME):
         raise ImageError(f"packages cannot be installed in {text}", hint="use debian:SUITE")
     if text == SCRATCH:
@@ -105,7 +104,6 @@ def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str
     Both may contain colons. PATH is the longest path that exists. If NAME is missing, it is "".
 
     :param kind: The prefix of the text in the value of `--from`, such as `oci`, for messages.
-    :param locate: A function that returns the path of a file or folder that the text names.
     :raises ImageError: The file or folder does not exist.
     :raises UsageError: `locate` refuses the path.
     """

@@ -12,20 +12,6 @@ from microvm_image.source import ImageSource
 from microvm_image.tree import RootfsTree
 
 
-class _Digest:
-    """A file object that stores nothing, but computes a digest of everything written to it."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self._sha256.update(data)
-        return len(data)
-
-    def hexdigest(self) -> str:
-        return self._sha256.hexdigest()
-
-
 def find(path: Path, limits: Limits) -> ImageSource:
     """Return a folder of the host as a source for a new image.
 
@@ -34,10 +20,10 @@ def find(path: Path, limits: Limits) -> ImageSource:
     :raises ImageError: A file cannot be read, or the folder exceeds the limits.
     """
     layer = HostLayer(path)
-    digest = _Digest()
+    digest = hashlib.sha256()
     name = path.resolve().name or "/"
     with RootfsTree(limits) as tree:
         tree.add(layer)
-        tree.write_tar(digest)
+        tree.write_tar(digest.update)
     sha256 = digest.hexdigest()
     return ImageSource(name, f"{name}@sha256:{sha256}", sha256, ImageConfig(), (layer,))

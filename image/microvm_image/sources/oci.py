@@ -77,7 +77,7 @@ def descriptor(value: Any, name: str) -> BlobDescriptor:
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image `tag` of the OCI layout `stored`, which messages call `name`, as a source.
+    """Return the image `tag` of an OCI layout as a source for a new image.
 
     :param stored: The files of the layout.
     :param name: The name of the layout, for messages.
@@ -101,12 +101,10 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
 
     digest, manifest = select(index | {"manifests": entries}, read, name, arch)
     config = read(descriptor(member(manifest, "config", dict, name), name).digest)
-
-    def opened(blob: BlobDescriptor, files: ExitStack) -> FileRange:
-        return stored.open(blob.path, files)
-
     called = f"{name}:{tag}" if tag else name
-    return source(called, digest, manifest, config, opened, arch)
+    return source(
+        called, digest, manifest, config, lambda blob, files: stored.open(blob.path, files), arch
+    )
 
 
 def listed(names: Iterable[str]) -> str:
@@ -140,12 +138,9 @@ def _is_called(entry: Any, tag: str) -> bool:
 
 
 def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
-    """Return the digest and value of the manifest for `arch`, which `index` lists and `read` reads.
+    """Return the digest and the parsed JSON of the manifest for `arch` that an index lists.
 
-    The value of a manifest is its parsed JSON.
-
-    :param index: An index, or a manifest with the digest "".
-    :param read: A function that reads the JSON file with a digest.
+    :param index: An index; or a manifest, which is returned with the digest "".
     :raises ImageError: There is no image for the architecture, or indexes are nested too deeply.
     """
     digest = ""
@@ -189,7 +184,6 @@ def source(
 ) -> ImageSource:
     """Return an OCI image, given its manifest and config, as a source for a new image.
 
-    :param digest: The digest of the manifest.
     :param opened: A function that opens the blob of a layer.
     :raises ImageError: The manifest and the config contradict each other, or the image has another
         architecture.

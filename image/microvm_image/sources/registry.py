@@ -38,11 +38,10 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
     digest, manifest = oci.select(top.manifest, read, text, arch)
     digest = digest or top.digest
     pinned = top.pinned(digest)
-    config = _checked(
-        skopeo.inspect(pinned, "--config", "--raw"),
-        oci.descriptor(oci.member(manifest, "config", dict, text), text).digest,
-        text,
-    )
+    config = skopeo.inspect(pinned, "--config", "--raw")
+    expected = oci.descriptor(oci.member(manifest, "config", dict, text), text).digest
+    if (actual := hashlib.sha256(config).hexdigest()) != expected:
+        raise ImageError(f"{text}: wrong digest: the registry sent sha256:{actual} for {expected}")
     blobs = [oci.descriptor(entry, text) for entry in oci.member(manifest, "layers", list, text)]
     size = sum(blob.size for blob in blobs)
     if size > limits.unpacked:
@@ -58,11 +57,4 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
             require(text, disk.TOOLS)
         return pull.open(blob, files)
 
-    return oci.source(text, digest, manifest, config, fetched, arch)
-
-
-def _checked(data: bytes, digest: str, name: str) -> Any:
-    actual = hashlib.sha256(data).hexdigest()
-    if actual != digest:
-        raise ImageError(f"{name}: wrong digest: the registry sent sha256:{actual} for {digest}")
-    return parse_json(data, name)
+    return oci.source(text, digest, manifest, parse_json(config, text), fetched, arch)
