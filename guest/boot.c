@@ -96,8 +96,8 @@ static bool cover_boot_id(void)
 }
 
 /* Mounts a second /proc, in which no mount covers a file. Otherwise the kernel would not permit
- * mounts of /proc in user namespaces (mnt_already_visible in fs/namespace.c), because a mount covers
- * boot_id in the first /proc. */
+ * mounts of /proc in user namespaces (mnt_already_visible in fs/namespace.c), because a mount
+ * covers boot_id in the first /proc. */
 static bool mount_uncovered(void)
 {
 	return mkdir(UNCOVERED, 0555) == 0 &&

@@ -42,8 +42,8 @@ static int enter(const struct target *target, int parent, const char *name)
 
 /* Creates the missing parent folders of a path, as `mkdir -p` does, and returns a descriptor of the
  * last one. Opens each folder relative to its parent's descriptor, so that another user cannot
- * divert the path by a link meanwhile. After a failure, returns -1, and `path` is cut off behind the
- * folder that could not be created or opened. */
+ * divert the path by a link meanwhile. After a failure, returns -1, and `path` is cut off behind
+ * the folder that could not be created or opened. */
 static int make_folders(const struct target *target, char *path)
 {
 	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -27,8 +27,8 @@ void drain_run(void);
 /* Closes all pipes of finished commands, without reading their output. */
 void drain_clear(void);
 
-/* Returns the highest descriptor number of all pipes that drain_add has kept so far; 0 for none. The
- * other descriptors of the daemon have low numbers. */
+/* Returns the highest descriptor number of all pipes that drain_add has kept so far; 0 for none.
+ * The other descriptors of the daemon have low numbers. */
 int drain_highest(void);
 
 #endif

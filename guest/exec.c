@@ -81,8 +81,8 @@ static void resize(int master, uint16_t rows, uint16_t columns)
 	ioctl(master, TIOCSWINSZ, &size);
 }
 
-/* Opens a new pseudo-terminal. The command gets its slave, and the daemon keeps its master, which is
- * non-blocking. */
+/* Opens a new pseudo-terminal. The command gets its slave, and the daemon keeps its master, which
+ * is non-blocking. */
 static bool make_terminal(struct ends *ends, const struct sandboxd_exec_request *request)
 {
 	int unlocked = 0, master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -161,9 +161,9 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 		failure = start(&ends, &pid, request, frame);
 	else
 		failure.error = errno;
-	/* Keep the write ends of the output pipes open after a successful start. Otherwise the pipes
-	 * would reach end of file when the command closes its streams, and poll would always return
-	 * at once. */
+	/* Keep the write ends of the output pipes open after a successful start. Otherwise the
+	 * pipes would reach end of file when the command closes its streams, and poll would always
+	 * return at once. */
 	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
 		close_first(3, ends.ours);

@@ -62,7 +62,7 @@ static void load_modules(char *path)
 	}
 }
 
-/* Returns whether a disk is read-only, as only the disk with the root file system is. To look for a
+/* Returns whether a disk is read-only, which shows that it has the root file system. To look for a
  * file system on the disk would take longer than all other steps of init. */
 static bool is_read_only(const char *disk)
 {
@@ -73,8 +73,8 @@ static bool is_read_only(const char *disk)
 	return is;
 }
 
-/* Mounts a disk: the read-only one if `flags` has MS_RDONLY, otherwise the writable one. The path of
- * each disk varies, because the kernel names disks in the order in which it finds them. */
+/* Mounts a disk: the read-only one if `flags` has MS_RDONLY, otherwise the writable one. The path
+ * of each disk varies, because the kernel names disks in the order in which it finds them. */
 static void mount_disk(const char *target, const char *type, unsigned long flags,
 		       const char *options)
 {

@@ -90,8 +90,9 @@ void input_add(struct input *input, struct sandboxd_slice data)
 
 struct pollfd input_poll(const struct input *input)
 {
-	/* Poll the descriptor even if no input waits, because poll also reports that the command has
-	 * closed its input. After the end of all input, the host need not be notified of that. */
+	/* Poll the descriptor even if no input waits, because poll also reports that the command
+	 * has closed its input. Stop when the host has sent end of file and all input was
+	 * written. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
 				.events = input->size || input->full ? POLLOUT : 0 };
 }

@@ -224,8 +224,8 @@ static _Noreturn void loop(int signals)
 							  (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
-		/* No event announces that serve_input can handle the frames that it has left, for
-		 * example because the queue had no room. So do not wait in poll if it can. */
+		/* Do not wait in poll if serve_input can continue by now. It may have left frames
+		 * unhandled because the queue had no room, and no event announces new room. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
 

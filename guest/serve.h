@@ -42,7 +42,8 @@ void serve_init(struct server *server, bool is_init);
  * answers do not fit into the queue, or because a `hello` or `keep` message waits for processes. */
 bool serve_input(struct server *server);
 
-/* Reaps every child that has exited, and updates the result of serve_waits. */
+/* Reaps every child that has exited. Then checks whether the daemon must still wait for processes,
+ * as serve_waits tells. */
 void serve_children(struct server *server);
 
 /* Queues output of the command to be sent to the host and, after the last output, the result of the
@@ -50,7 +51,8 @@ void serve_children(struct server *server);
 void serve_output(struct server *server, const struct pollfd *fds);
 
 /* Writes standard input to the command, and lets the host send more input. `events` are the events
- * that poll has returned for the input's descriptor, or 0. `waited` is true if poll has timed out. */
+ * that poll has returned for the input's descriptor, or 0. `waited` is true if poll has timed
+ * out. */
 void serve_stdin(struct server *server, short events, bool waited);
 
 /* Returns whether the next frame from the host must wait until the processes that a `hello` message
@@ -77,7 +79,8 @@ void resume_init(void);
  * replaces the boot id and the machine id, too. */
 void resume(const struct sandboxd_resume *given, bool renewed);
 
-/* Counts the resources that the daemon holds, so that the host can check it for leaks (status.c). */
+/* Counts the resources that the daemon holds, so that the host can check it for leaks
+ * (status.c). */
 void status_fill(struct sandboxd_status *status);
 
 #endif

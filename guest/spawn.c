@@ -260,8 +260,9 @@ static _Noreturn void child(const struct spawn *what)
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 enum { CLONE_VM_FLAG = 0x100 };
 
-/* Clones a child that shares the daemon's memory, because copying the page tables takes time. Unlike
- * after vfork, the child has its own stack, so the daemon can wait for it with a deadline. */
+/* Clones a child that shares the daemon's memory, because copying the page tables takes time.
+ * Unlike after vfork, the child has its own stack, so the daemon can wait for it with a
+ * deadline. */
 static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *what)
 {
 	static _Alignas(16) uint8_t stack[65536];
@@ -310,7 +311,7 @@ static pid_t clone_child(const struct spawn *what)
 }
 
 /* Kills a child that has taken too long to execute its program. Waits for its exit, because it uses
- * the daemon's memory until then. This is short, because a process cannot block SIGKILL. */
+ * the daemon's memory until then. This wait is short, because a process cannot block SIGKILL. */
 static void give_up(pid_t pid)
 {
 	kill(pid, SIGKILL);

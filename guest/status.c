@@ -8,8 +8,8 @@
 #include "drain.h"
 #include "serve.h"
 
-/* More than the number of descriptors that the daemon has open besides the pipes of finished
- * commands (drain.h). */
+/* DESCRIPTORS is more than the number of descriptors that the daemon has open besides the pipes of
+ * finished commands (drain.h). */
 enum { DESCRIPTORS = 64 };
 
 /* Counts the open descriptors. The kernel assigns the lowest free number to each new descriptor, so

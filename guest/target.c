@@ -35,7 +35,7 @@ struct part {
 };
 
 static const struct target *target;
-/* The first one exists already, and will contain the file or folder that the host sends. */
+/* The folders on the path of the current file. The first one existed before. */
 static struct level levels[FILES_MAX_DEPTH + 1];
 static size_t depth;
 static struct trail trail;

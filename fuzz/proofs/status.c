@@ -1,15 +1,15 @@
 /* Counts the daemon's resources from /proc, on which a command may have mounted another file system.
  *
  * Functions: status_fill count_descriptors resident_pages decimal_value
- * Bound: every content of the file, every result of fcntl; pipes of finished commands below 160
+ * Bound: every content of the file, every result of fcntl; pipes of finished commands below 32
  * Assumes: nothing; an impossible number of pages may wrap around, because it is only reported
- * Unwind: 226
+ * Unwind: 98
  * Wraps: unsigned-overflow */
 #include "proof.h"
 
 #include <status.c>
 
-int drain_highest(void) { return (int)nondet_upto(159); }
+int drain_highest(void) { return (int)nondet_upto(31); }
 
 int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {

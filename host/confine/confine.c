@@ -111,12 +111,11 @@ static _Noreturn void attend(const struct options *options, pid_t child, int lin
 	_exit(0);
 }
 
-/* Fails unless `told` is true. It is true if a message between the launcher's two processes was
- * transferred, and false if one of them was killed before. The error message says that the launcher
- * was killed, so that nobody blames the program. */
-static void expect(bool told)
+/* Fails if a message between the launcher's two processes was not transferred, because one of them
+ * was killed. The error says so, because otherwise the program would be blamed. */
+static void expect(bool transferred)
 {
-	if (!told)
+	if (!transferred)
 		status_fail("cannot confine QEMU", "",
 			    "the launcher's first process was killed; start the machine again");
 }

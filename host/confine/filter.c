@@ -50,8 +50,8 @@ enum { SET_MODE_FILTER = 1, GET_NOTIF_SIZES = 3, FLAG_NEW_LISTENER = 1 << 3 };
 #define MACHINE 0xc00000b7u
 #endif
 
-/* IOCTL_TYPE is the mask of the bits of an ioctl's number that are its type. KVM_TYPE is the type
- * of KVM's ioctls. */
+/* IOCTL_TYPE masks the bits of an ioctl's number that contain its type, which is KVM_TYPE for
+ * KVM. */
 enum { IOCTL_TYPE = 0xff00, KVM_TYPE = 0xae00 };
 
 enum { LENGTH_MAX = 512 };
@@ -169,8 +169,8 @@ static void check_ioctl(void)
 
 static void check_fcntl(void)
 {
-	/* Refuse all other commands of fcntl. Some of them lock files, and other processes would
-	 * wait for the locks. Others make the kernel send signals. */
+	/* Allow only these commands of fcntl. Others lock files, for which other processes would
+	 * wait, or make the kernel send signals. */
 	enum { DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC = 1030, GET_SEALS = 1034 };
 	static const uint32_t commands[] = {
 		DUPFD, GETFD, SETFD, GETFL, DUPFD_CLOEXEC, GET_SEALS,
@@ -229,9 +229,9 @@ static void check_execve(void)
 	refuse_unless((uint32_t)(password >> 32));
 }
 
-/* Flags that open a path for writing. They are refused unless an option of the launcher permits QEMU
- * to write to a file or a device. The read-only mounts do not suffice, because /dev/fd/N leads to
- * the user's own files, outside these mounts. */
+/* Flags that open a path for writing. They are refused unless an option of the launcher permits
+ * QEMU to write to a file or a device. The read-only mounts do not suffice, because /dev/fd/N leads
+ * to the user's own files, outside these mounts. */
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
 
 /* System calls that are allowed only with certain arguments. `check` adds instructions that answer

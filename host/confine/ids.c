@@ -42,9 +42,9 @@ static bool become(const struct options *options, uid_t id)
 	       setresgid(id, id, id) == 0 && setresuid(id, id, id) == 0;
 }
 
-/* Empties and locks the capability sets from which an executed program could gain capabilities. The
- * kernel refuses some of that to an ordinary user, and the failure is ignored. QEMU cannot gain
- * privileges anyway, because it runs with no_new_privs. */
+/* Empties and locks the capability sets from which an executed program could gain capabilities.
+ * Failures are ignored, because the kernel refuses some of these calls to an ordinary user. QEMU
+ * cannot gain privileges anyway, because it runs with no_new_privs. */
 static void narrow(void)
 {
 	for (unsigned long each = 0; prctl(PR_CAPBSET_DROP, each, 0, 0, 0) == 0; each++)

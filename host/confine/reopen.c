@@ -62,7 +62,7 @@ static bool is_open_to_all(int file)
 	return fstat(file, &status) == 0 && (status.st_mode & S_IROTH);
 }
 
-/* A path of an open file, which other files can be opened with. */
+/* The path in /proc by which an open file can be opened again. */
 struct link {
 	char path[32];
 };
@@ -75,8 +75,7 @@ static struct link link_of(int fd)
 	return link;
 }
 
-/* Opens a file again for reading, given a descriptor that was opened with O_PATH, such as of a
- * copied mount. Closes this descriptor. */
+/* Opens the file of a descriptor again, for reading, and closes the descriptor. */
 static int reopen(int fd)
 {
 	int opened = open(link_of(fd).path, O_RDONLY | O_CLOEXEC);

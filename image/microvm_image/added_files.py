@@ -99,7 +99,7 @@ class AddedFiles:
         tree.add(self)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the added file, or the content of the added folder without the folder itself."""
+        """Yield the added file, or everything in the added folder, within the limits `budget`."""
         del files  # this method opens no file, because each file is opened when it is read
         for path, member in self._members:
             if isinstance(member, FileNode):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 
@@ -79,7 +79,10 @@ def check_dates(output: str, report: Reporter) -> None:
     """
     path = cache.folder("downloads") / RELEASES
     with lock.held(path, report):
-        newest = dict(_newest(path))
+        newest: dict[str, int] = {}
+        with suppress(OSError, ValueError):
+            found = record.read(path, _LIMIT)
+            newest = {name: date for name, date in found.items() if isinstance(date, int)}
         for name, text in _DATE.findall(output):
             date = _seconds(text)
             if date < newest.get(name, 0) - SLACK:
@@ -92,16 +95,6 @@ def check_dates(output: str, report: Reporter) -> None:
             newest[name] = max(date, newest.get(name, 0))
         with cache.staging(path) as temporary:
             temporary.write_text(json.dumps(newest))
-
-
-def _newest(path: Path) -> Iterator[tuple[str, int]]:
-    try:
-        found = record.read(path, _LIMIT)
-    except (OSError, ValueError):
-        return
-    for name, date in found.items():
-        if isinstance(date, int):
-            yield name, date
 
 
 def _seconds(text: str) -> int:

@@ -112,9 +112,9 @@ class ImageBuilder:
 
     @contextmanager
     def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
-        """Context manager that yields a temporary image with the files of `tree`.
+        """Context manager that yields a temporary image, named after `digest`, with a tree's files.
 
-        The next command of the recipe runs in this image, whose name contains the digest.
+        The next command of the recipe runs in this image.
         """
         name = self._plan.name(digest)
         manifest = self._plan.manifest(name)
@@ -164,9 +164,9 @@ class ImageBuilder:
 
 
 def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
-    """Add the files that a command changed in an earlier run to an image's tree.
+    """Add the files that a command changed in an earlier run, from the cache at `path`, to a tree.
 
-    `path` is their folder in the cache. Return False if they are missing or damaged.
+    Return False if the files are missing or damaged.
     """
     with ExitStack() as files:
         try:

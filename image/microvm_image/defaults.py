@@ -36,9 +36,10 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
     :param report: The receiver of progress reports; none by default.
     :raises ImageError: The image does not exist and cannot be built.
     """
-    if image := _recall(arches.find(arch)):
-        return image
-    _logger.info("the default image does not exist: building it")
+    try:
+        return load(noted(arches.find(arch)))
+    except ImageError:
+        _logger.info("the default image does not exist: building it")
     from microvm_image.build import build
 
     return build(arch=arch, report=report)
@@ -69,13 +70,6 @@ def noted(arch: Arch) -> str:
     :raises ImageError: The source files of the guest's programs are missing.
     """
     return _named_in(_note(arch))
-
-
-def _recall(arch: Arch) -> Image | None:
-    try:
-        return load(noted(arch))
-    except ImageError:
-        return None
 
 
 def _named_in(note: Path) -> str:

@@ -21,7 +21,7 @@ class DownloadSpeed:
     """A meter of the speed of one download."""
 
     def __init__(self) -> None:
-        """Begin the first window of time. The bytes that arrive in each window are counted."""
+        """Start to count the bytes that arrive in each window of `WINDOW` seconds."""
         self._begun = time.monotonic()
         self._before = 0
 

@@ -41,7 +41,7 @@ def settle(tree: RootfsTree) -> None:
 def _content(tree: RootfsTree, path: str) -> bytes | None:
     """Return the content of a file in the tree; b"" if it is missing, None if it is too long."""
     data = None
-    # the file cannot be read, for example because links in its path form a loop
+    # ignore a file that cannot be read, for example because links in its path form a loop
     with suppress(ImageError):
         data = tree.file(path)
     if data is None:

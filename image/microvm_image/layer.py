@@ -351,12 +351,9 @@ def unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield the path of each entry of a host's folder, and its path in the image, sorted.
+    """Yield up to `most` + 1 entries of a host's folder, each with its path in the image, sorted.
 
-    At most `most` + 1 entries are yielded. The caller refuses the folder if it receives more than
-    `most`.
-
-    :param inside: The path of the folder in the image.
+    The caller refuses a folder with more than `most` entries. `inside` is its path in the image.
     """
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)

@@ -97,7 +97,7 @@ class _Apt:
         """
         command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
         try:
-            _run(command, what="fetching the package lists", into=self._state)
+            _run(command, task="fetching the package lists", into=self._state)
         except ImageError as error:
             self._trouble = error
         if self._state:
@@ -129,11 +129,11 @@ class _Apt:
     def download(self, package: _Package, folder: Path) -> Path:
         exact = f"{package.name}:{self._arch.debian}={package.version}"
         command = ["apt-get", *self._options, "download", exact]
-        _run(command, what=f"downloading {package.name}", into=folder, cwd=folder)
+        _run(command, task=f"downloading {package.name}", into=folder, cwd=folder)
         return next(folder.glob("*.deb"))
 
 
-def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | None = None) -> None:
+def _run(command: Sequence[str], *, task: str, into: Path | None, cwd: Path | None = None) -> None:
     """Run a tool of apt that downloads files to `into`, and kill it if the mirror is too slow.
 
     apt's own time-outs do not suffice, because they start again with each byte.
@@ -146,16 +146,16 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
 
     def watch() -> None:
         if into and pace.is_too_slow(size_of(into)):
-            message = f"{what} failed: the mirror is {too_slow()}"
+            message = f"{task} failed: the mirror is {too_slow()}"
             raise ImageError(
                 message, hint="name another mirror in apt's sources, or try again later"
             )
 
     try:
-        run(command, what=what, cwd=cwd, temporary=into, watch=watch)
+        run(command, what=task, cwd=cwd, temporary=into, watch=watch)
     except ImageError as error:
         if why := refusal(error.detail):
-            raise ImageError(f"{what} failed: {why}", detail=error.detail) from error
+            raise ImageError(f"{task} failed: {why}", detail=error.detail) from error
         raise
 
 
@@ -246,7 +246,7 @@ def _unpack(archive: Path, wanted: WantedPackage, folder: Path) -> None:
                 for member in members:
                     name = member.name.removeprefix("./")
                     content = members.extractfile(member) if patterns.fullmatch(name) else None
-                    # this file of the package is not needed, or is not a regular file
+                    # skip a file that is not needed, or is not a regular file
                     if content is None:
                         continue
                     path = folder / name

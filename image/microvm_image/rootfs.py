@@ -28,7 +28,7 @@ def given(arch: Arch) -> Path | None:
 
 def archive_at(path: Path, arch: Arch) -> Path:
     """Return the path of the Alpine archive, given this path or the path of its folder."""
-    # Path.is_dir() would raise an error if this user may not read the folder above.
+    # Do not use Path.is_dir(), which raises an error if this user may not read the folder above.
     return path / alpine.archive_name(arch) if os.path.isdir(path) else path  # noqa: PTH112
 
 

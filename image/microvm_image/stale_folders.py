@@ -47,7 +47,10 @@ def remove(report: Reporter) -> None:
         try:
             with _claimed(path) as is_unused:
                 if is_unused:
-                    _unmount_all(path)
+                    for point in mounts_below(str(path)):
+                        unmount(point)
+                    if points := mounts_below(str(path)):
+                        raise OSError(f"{points[0]} is mounted")
                     cache.clear(path)
                     report.notice(f"removed {path}, which a killed build had left")
         except FileNotFoundError:
@@ -117,11 +120,3 @@ def _claimed(path: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
-
-
-def _unmount_all(path: Path) -> None:
-    """Unmount every file system that is mounted below a folder."""
-    for point in mounts_below(str(path)):
-        unmount(point)
-    if points := mounts_below(str(path)):
-        raise OSError(f"{points[0]} is mounted")

@@ -29,7 +29,7 @@ system is put into a disk."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-# names with this prefix are files of the file system aufs, which old layers of docker contain
+# prefix of the files of the file system aufs in old layers of docker, which are ignored
 _AUFS = ".wh..wh."
 _LINKS = 40  # maximum number of symbolic links in one path, as in Linux
 

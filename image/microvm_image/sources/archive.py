@@ -1,10 +1,10 @@
-"""The sources of images that are tar archives: a root file system, or a stored image."""
+"""The sources of images that are tar archives: of a root file system, or from `docker save`."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -41,11 +41,8 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
     :raises ImageError: The file is no tar archive, is empty or damaged, or exceeds the limits.
     """
     packed, layer = _layer(path, limits, files)
-    if stored := _stored(layer, limits, files):
-        if _has_layout(stored):
-            return oci.find(stored, layer.name, "", arch)
-        if stored.has(docker_archive.INDEX):
-            return docker_archive.find(stored, layer.name, "", arch)
+    if found := _stored_image(layer, set(KINDS), "", arch, limits, files):
+        return found
     digest = sha256(packed)
     return ImageSource(layer.name, f"{layer.name}@sha256:{digest}", digest, ImageConfig(), (layer,))
 
@@ -66,11 +63,8 @@ def find_stored(
             return find_layout(path, tag, arch)
     else:
         _, layer = _layer(str(path), limits, files)
-        if stored := _stored(layer, limits, files):
-            if kind == "oci" and _has_layout(stored):
-                return oci.find(stored, layer.name, tag, arch)
-            if kind == "docker-archive" and stored.has(docker_archive.INDEX):
-                return docker_archive.find(stored, layer.name, tag, arch)
+        if found := _stored_image(layer, {kind}, tag, arch, limits, files):
+            return found
     raise ImageError(
         f"{path}: is no {KINDS[kind]}",
         hint="a path without a prefix can be a stored image or a root file system",
@@ -93,15 +87,22 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
     return packed, TarLayer(name, lambda _: plain)
 
 
-def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | None:
-    """Return the files of the stored image in an archive; None if it is a root file system."""
-    if not _is_stored_image(layer, limits):
+def _stored_image(
+    layer: TarLayer, kinds: Set[str], tag: str, arch: Arch, limits: Limits, files: ExitStack
+) -> ImageSource | None:
+    """Return the image `tag` in an archive; None if the archive has none of the formats `kinds`."""
+    if not _has_stored_names(layer, limits):
         return None
     tree = files.enter_context(RootfsTree(limits))
     tree.add(layer)
     if not any(path for path, _ in tree.walk()):
         raise ImageError(f"{layer.name}: the archive is empty", hint="scratch is an empty image")
-    return TarFiles(tree, layer.name)
+    stored = TarFiles(tree, layer.name)
+    if "oci" in kinds and _has_layout(stored):
+        return oci.find(stored, layer.name, tag, arch)
+    if "docker-archive" in kinds and stored.has(docker_archive.INDEX):
+        return docker_archive.find(stored, layer.name, tag, arch)
+    return None
 
 
 def _has_layout(stored: Files) -> bool:
@@ -139,7 +140,7 @@ def _input(budget: Budget) -> Iterator[bytes]:
         yield chunk
 
 
-def _is_stored_image(layer: TarLayer, limits: Limits) -> bool:
+def _has_stored_names(layer: TarLayer, limits: Limits) -> bool:
     """Return True if an archive has only names that archives of stored images have."""
     with ExitStack() as files:
         budget = Budget(limits)

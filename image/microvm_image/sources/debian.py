@@ -83,7 +83,7 @@ def find(
 
 
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:
-    """Check the suite `text`, such as `debian:trixie`, the packages, and the tool mmdebstrap.
+    """Check that the suite `text` and the packages have valid names, and mmdebstrap is installed.
 
     If the cache has the root file system of this suite, mmdebstrap may be missing.
 
@@ -258,8 +258,7 @@ def _failure(suite: str, output: str, command: str) -> ImageError:
     unknown = re.search(r"Unable to locate package (\S+)", output)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    # `is_full` does not know apt's own message about a full disk, which contains "enough free
-    # space"
+    # look also for apt's own message about a full disk, which `is_full` does not know
     if is_full(output) or "enough free space" in output:
         why = "disk full"
         hint = cache.HINT_FULL
