@@ -290,25 +290,18 @@ async def _progress(
     if not STDERR.moves:
         yield lambda line, _: write(1, line)
         return
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
 
     description = "{task.fields[failed]} failed, {task.fields[rate]:.1f}/s, {task.fields[about]}"
     columns = (
-        SpinnerColumn(),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=24),
-        TextColumn(description),
-        TimeElapsedColumn(),
+        bars.SpinnerColumn(),
+        bars.MofNCompleteColumn(),
+        bars.BarColumn(bar_width=24),
+        bars.TextColumn(description),
+        bars.TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=total, failed=0, rate=0.0, about="")
         same = os.path.samestat(os.fstat(1), os.fstat(2))
 
