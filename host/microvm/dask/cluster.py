@@ -7,14 +7,14 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 from dask import config
 from distributed import Client, LocalCluster, Security
 from distributed.versions import get_versions
 
 from microvm._version import DISTRIBUTION
-from microvm.concurrency.tasks import cancel
+from microvm.dask.transfer import ask
 from microvm.dask.worker import RESOURCE
 from microvm.errors import MicroVMError, UsageError
 from microvm.system import private
@@ -43,7 +43,6 @@ _SETTINGS: dict[str, object] = {
 _FEW = {"distributed.admin.low-level-log-length": 100}
 
 _ANSWER_TIMEOUT = 10.0  # maximum time for the answer of a scheduler or a worker, in seconds
-_QUESTIONS = 64  # maximum number of workers that are asked for their versions at the same time
 
 
 @asynccontextmanager
@@ -112,35 +111,20 @@ async def check_versions(client: Client, notify: Callable[[str], None]) -> None:
         in time.
     :raises MicroVMError: If a worker has another version.
     """
-    scheduler = client.scheduler
-    assert scheduler is not None  # noqa: S101 - the client is connected
+    assert client.scheduler is not None  # noqa: S101 - the client is connected
+    workers = (await client.scheduler.identity())["workers"]
     question = {"op": "versions", "packages": [DISTRIBUTION]}
-    turn = asyncio.Semaphore(_QUESTIONS)
-
     # A single broadcast to all workers would return no answer until the slowest worker has
     # answered. So ask each worker separately.
-    async def ask(address: str) -> dict[str, Any] | None:
-        async with turn:
-            given = await scheduler.broadcast(msg=question, workers=[address], on_error="ignore")
-        return cast("dict[str, dict[str, Any]]", given).get(address)
-
-    workers = (await scheduler.identity())["workers"]
-    asked = {address: asyncio.create_task(ask(address)) for address in workers}
-    if not asked:
-        return
-    try:
-        answered, _ = await asyncio.wait(asked.values(), timeout=_ANSWER_TIMEOUT)
-    finally:
-        await cancel(asked.values())
-    found = {
-        address: theirs["packages"][DISTRIBUTION]
-        for address, task in asked.items()
-        if task in answered and not task.exception() and (theirs := task.result())
-    }
-    if silent := [address for address in asked if address not in found]:
+    answers = await asyncio.gather(
+        *(ask(client, address, question, _ANSWER_TIMEOUT) for address in workers)
+    )
+    found = dict(zip(workers, answers, strict=True))
+    if silent := [address for address, answer in found.items() if answer is None]:
         notify(f"no answer from {', '.join(silent)}: the version of microvm there is unknown")
     ours = get_versions(packages=[DISTRIBUTION])["packages"][DISTRIBUTION]
-    for address, version in found.items():
+    for address, answer in found.items():
+        version = answer and answer["packages"][DISTRIBUTION]
         if ours and version and ours != version:
             said = f"worker {address} has microvm {version}, but this process has {ours}"
             raise MicroVMError(said, hint=EVERYWHERE)

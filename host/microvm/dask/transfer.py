@@ -151,15 +151,8 @@ class Sender:
 
     async def _tell_one(self, request: _Request, timeout: float, **message: Any) -> bool:
         """Send a message to the worker of `request`. Return True if the worker has accepted it."""
-        assert self._client.scheduler is not None  # noqa: S101 - it is connected
         said = {"op": self._operation, "key": request.key, **message}
-        answers: dict[str, object] = {}
-        with suppress(Exception):  # every error means that the worker has not received the message
-            async with asyncio.timeout(timeout):
-                answers = await self._client.scheduler.broadcast(
-                    msg=said, workers=[request.worker], on_error="ignore"
-                )
-        return answers.get(request.worker) is True
+        return await ask(self._client, request.worker, said, timeout) is True
 
 
 class Receiver:
@@ -283,6 +276,18 @@ class _Outgoing(io.RawIOBase):
         piece = bytes(memoryview(data)[:_PIECE])
         self._send(piece)
         return len(piece)
+
+
+async def ask(client: Client, worker: str, message: dict[str, Any], timeout: float) -> Any:
+    """Send a message to a worker through the scheduler. Return the answer; None if none arrives."""
+    assert client.scheduler is not None  # noqa: S101 - it is connected
+    with suppress(Exception):  # every error means that the worker has not answered
+        async with asyncio.timeout(timeout):
+            answers: dict[str, object] = await client.scheduler.broadcast(
+                msg=message, workers=[worker], on_error="ignore"
+            )
+            return answers.get(worker)
+    return None
 
 
 def _wait(call: Future[None]) -> None:
