@@ -13,31 +13,16 @@ import pytest
 
 from microvm import errors
 from microvm.cache import trust
-from microvm.errors import (
-    CacheError,
-    ExecKilled,
-    ExecTimeout,
-    FileError,
-    GuestDied,
-    MachineError,
-    MemoryLimit,
-    MicroVMError,
-    NotRun,
-    OutputLimit,
-    QemuError,
-    QemuExit,
-    StartError,
-    VersionMismatch,
-)
+from microvm.errors import GuestDied, MicroVMError
 from microvm.supervisor.error_json import from_json, to_json
 
 MADE: dict[type[MicroVMError], tuple[Any, ...]] = {
-    VersionMismatch: ((3, 1 << 63), (2, 5)),
-    StartError: ("chdir", errno.ENOENT, "make", "/src"),
-    ExecTimeout: ("sleep", 1.5),
-    OutputLimit: ("yes", 7),
-    MemoryLimit: ("tail", 7),
-    NotRun: (GuestDied("the guest died", hint="start another"),),
+    errors.VersionMismatch: ((3, 1 << 63), (2, 5)),
+    errors.StartError: ("chdir", errno.ENOENT, "make", "/src"),
+    errors.ExecTimeout: ("sleep", 1.5),
+    errors.OutputLimit: ("yes", 7),
+    errors.MemoryLimit: ("tail", 7),
+    errors.NotRun: (GuestDied("the guest died", hint="start another"),),
 }
 
 
@@ -47,16 +32,16 @@ def examples() -> Iterator[MicroVMError]:
         if not isinstance(kind, type) or not issubclass(kind, MicroVMError):
             continue
         error: MicroVMError
-        if issubclass(kind, FileError):
+        if issubclass(kind, errors.FileError):
             error = kind(errno.EXDEV, "/a\udcff", hint="b")
         elif kind in MADE:
             error = kind(*MADE[kind])
         else:
             error = kind("what", hint="what to do")
         error.detail = "one line\nanother \udcff"
-        if isinstance(error, QemuError | MachineError):
-            error.qemu_exit = QemuExit("killed", "it was killed", -9, "why?")
-        if isinstance(error, ExecKilled):
+        if isinstance(error, errors.QemuError | errors.MachineError):
+            error.qemu_exit = errors.QemuExit("killed", "it was killed", -9, "why?")
+        if isinstance(error, errors.ExecKilled):
             error.stdout, error.stderr = b"\xff\0", "text"
             error.returncode = -9
         yield error
@@ -82,7 +67,7 @@ def test_an_error_survives_the_conversion(error: MicroVMError) -> None:
 
 def test_a_missing_file_is_also_a_python_file_not_found_error() -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        raise crossed(FileError.of(errno.ENOENT, "/none"))
+        raise crossed(errors.FileError.of(errno.ENOENT, "/none"))
     assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, "/none")
 
 
@@ -138,4 +123,4 @@ def test_an_internal_error_class_arrives_as_its_public_base() -> None:
     error = trust.Untrusted("it cannot be trusted", hint="chmod")
     error.path, error.by = Path("/x"), "mode"
     told = crossed(error)
-    assert (type(told), told.message, told.hint) == (CacheError, error.message, error.hint)
+    assert (type(told), told.message, told.hint) == (errors.CacheError, error.message, error.hint)

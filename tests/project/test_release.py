@@ -8,19 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.project.release import (
-    CHANGELOG,
-    DAEMON_LIMIT,
-    FIELDS,
-    INSTALL,
-    LICENSES,
-    ROOT,
-    UNPUBLISHED,
-    changelog,
-    index,
-    pack,
-    wheel,
-)
+from tests.project import release
 
 from guest_pack.parts import digests
 from microvm import arches
@@ -32,7 +20,7 @@ NEW = "## 0.2.0 - 2026-12-01\n"
 
 
 def test_version_and_changelog_match() -> None:
-    assert [*changelog(CHANGELOG.read_text(), __version__)] == []
+    assert [*release.changelog(release.CHANGELOG.read_text(), __version__)] == []
 
 
 @pytest.mark.parametrize(
@@ -53,23 +41,24 @@ def test_version_and_changelog_match() -> None:
     ],
 )
 def test_version_needs_a_changelog(text: str, version: str, tag: str | None, fault: str) -> None:
-    faults = [*changelog(text, version, tag)]
+    faults = [*release.changelog(text, version, tag)]
     assert len(faults) == bool(fault)
     assert not faults or fault in faults[0]
 
 
 def test_one_page_says_that_no_index_has_the_wheels_yet() -> None:
-    is_released = bool(re.search(r"^## [0-9]", CHANGELOG.read_text(), re.MULTILINE))
-    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")]
+    is_released = bool(re.search(r"^## [0-9]", release.CHANGELOG.read_text(), re.MULTILINE))
+    root = release.ROOT
+    pages = [root / "README.md", *root.glob("docs/*.md"), *root.glob("examples/*/README.md")]
     said = [page for page in pages if re.search(r"\bno (package )?index\b", page.read_text())]
-    assert said == ([] if is_released else [INSTALL])
+    assert said == ([] if is_released else [release.INSTALL])
 
 
 def test_release_is_refused_while_wheels_are_on_no_index() -> None:
-    text = f"`microvm-proto` {UNPUBLISHED}."
-    assert [*index(text)] == []
-    assert "docs/install.md" in next(index(text, "v0.1.0"))
-    assert [*index("`microvm-proto` is on an index.", "v0.1.0")] == []
+    text = f"`microvm-proto` {release.UNPUBLISHED}."
+    assert [*release.index(text)] == []
+    assert "docs/install.md" in next(release.index(text, "v0.1.0"))
+    assert [*release.index("`microvm-proto` is on an index.", "v0.1.0")] == []
 
 
 def packed(path: Path, metadata: str, pure: str, *more: str) -> Path:
@@ -83,7 +72,7 @@ def packed(path: Path, metadata: str, pure: str, *more: str) -> Path:
 
 
 GOOD = f"Name: {DISTRIBUTION}\nVersion: 1.0.0\n"
-GOOD += "".join(f"{name}: x\n" for name in FIELDS[2:]) + "\nx"
+GOOD += "".join(f"{name}: x\n" for name in release.FIELDS[2:]) + "\nx"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +92,7 @@ def test_wheel_with_foreign_files_is_refused(
     metadata: str, pure: str, more: list[str], fault: str, tmp_path: Path
 ) -> None:
     path = packed(tmp_path / "a.whl", metadata, pure, *more)
-    faults = [*wheel(path, DISTRIBUTION, "1.0.0", 5000)]
+    faults = [*release.wheel(path, DISTRIBUTION, "1.0.0", 5000)]
     assert len(faults) == bool(fault)
     assert not faults or fault in faults[0]
 
@@ -115,12 +104,12 @@ def test_an_incomplete_or_foreign_pack_is_refused(tmp_path: Path) -> None:
     manifest = {"version": "1.0.0", "schema": "0" * 16, "parts": parts}
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
         archive.writestr(f"{module(arch)}/{MANIFEST}", json.dumps(manifest))
-        archive.writestr(f"{module(arch)}/programs/sandboxd", bytes(DAEMON_LIMIT + 1))
+        archive.writestr(f"{module(arch)}/programs/sandboxd", bytes(release.DAEMON_LIMIT + 1))
         archive.writestr("a-1.dist-info/sboms/guest.cdx.json", "{}")
         archive.writestr("a-1.dist-info/licenses/licenses/LICENSE", "")
-    faults = "\n".join(pack(tmp_path / "a.whl", arch, "a-1.dist-info"))
+    faults = "\n".join(release.pack(tmp_path / "a.whl", arch, "a-1.dist-info"))
     for fault in ("protocol 0000000000000000, not", "no kernel", "rootfs is not made of what is"):
         assert fault in faults
     assert "sandboxd has 32769 bytes" in faults
     assert "GPL-2.0.txt is missing" in faults
-    assert faults.count("\n") == 4 + len(LICENSES) - 2
+    assert faults.count("\n") == 4 + len(release.LICENSES) - 2
