@@ -69,7 +69,7 @@ def quiet() -> dict[str, Any]:
     return {"memory": MEMORY, "accel": "tcg", "notify": lambda _: None}
 
 
-Happens = Callable[[World], Awaitable[None]]
+Happens = Callable[[World], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,6 @@ async def pool(world: World) -> None:
     assert [each.result().stdout for each in outcomes] == [b"0\n", b"1\n", b"2\n"]
 
 
-async def small(world: World) -> None:
-    await _hello(world.witness)
-
-
 async def output(world: World) -> None:
     size = world.chance.randrange(4 << 20)
     found = await world.witness.run(["head", "-c", str(size), "/dev/zero"])
@@ -160,14 +156,6 @@ async def files(world: World) -> None:
         sent.unlink()
         got.unlink(missing_ok=True)
         await world.witness.run(["rm", "-f", "/tmp/soak"])
-
-
-async def absent(world: World) -> None:
-    await world.witness.read_file("/nowhere")
-
-
-async def command_not_there(world: World) -> None:
-    await world.witness.run(["/nowhere"])
 
 
 async def too_long(world: World) -> None:
@@ -267,14 +255,14 @@ STARTS = (
     Event("pool", pool, 2),
 )
 COMMANDS = (
-    Event("small", small),
+    Event("small", lambda world: _hello(world.witness)),
     Event("output", output),
     Event("input", sends),
     Event("files", files),
     Event("terminal", terminal),
     Event("background", background, 2),
-    Event("no such file", absent, 2, (FileNotFound,)),
-    Event("no such command", command_not_there, 2, (StartError,)),
+    Event("no such file", lambda world: world.witness.read_file("/nowhere"), 2, (FileNotFound,)),
+    Event("no such command", lambda world: world.witness.run(["/nowhere"]), 2, (StartError,)),
     Event("timeout", too_long, 2, (ExecTimeout,)),
     Event("output limit", too_much, 2, (OutputLimit,)),
 )
