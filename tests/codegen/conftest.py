@@ -19,7 +19,7 @@ from microvm_proto.cli import main
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import ROOT, Generated, Load, Read, Run
+from .common import ROOT, SANDBOXD, Generated, Load, Read, Run
 
 FRAMED = """
 [protocol]
@@ -70,6 +70,12 @@ def run() -> Run:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    """The schema of the daemon."""
+    return read_schema(SANDBOXD)
 
 
 @pytest.fixture

@@ -21,11 +21,10 @@ from microvm_proto.conversation import explain_capture
 from microvm_proto.dump import Unreadable
 from microvm_proto.explain import BrokenStream
 from microvm_proto.frame import write
-from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.segments import MAX_FLOWS, MAX_WAITING
 
-from .common import SANDBOXD, Read, Run
+from .common import Read, Run
 
 pytestmark = pytest.mark.usefixtures("in_project")
 
@@ -36,11 +35,6 @@ OUTPUT = codec.ExecOutput(3, codec.Stream.STDOUT, bytes(range(256))).encode()
 FOREIGN = b"GET / HTTP/1.1\r\n\r\n"
 NO_FRAME = bytes(12) + b"\xff" * 8
 SYN, ACK = 0x02, 0x10
-
-
-@pytest.fixture(scope="module")
-def schema() -> Schema:
-    return read_schema(SANDBOXD)
 
 
 def tcp(

@@ -20,7 +20,7 @@ from microvm_proto.frame import write
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Read, Run, failure
+from .common import ROOT, SHORT_PREFIX, TYPES, Generated, Read, Run, failure
 
 pytestmark = pytest.mark.usefixtures("in_project")
 
@@ -31,11 +31,6 @@ NAMES = {fault.number: fault for fault in FAULTS}
 PRINTABLE = set(string.printable) - set("\t\r\v\f")
 Tested = tuple[Schema, list[vectors.Vector]]
 ROW = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*)")
-
-
-@pytest.fixture(scope="module")
-def schema() -> Schema:
-    return read_schema(SANDBOXD)
 
 
 @pytest.fixture(params=["protocol/sandboxd.toml", "tests/codegen/schemas/types.toml"])

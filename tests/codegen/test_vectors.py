@@ -31,11 +31,6 @@ from .common import CODES, EVERYTHING, SANDBOXD, SCHEMAS, SHORT_PREFIX, TYPES, G
 
 
 @pytest.fixture(scope="module")
-def schema() -> Schema:
-    return read_schema(SANDBOXD)
-
-
-@pytest.fixture(scope="module")
 def committed() -> list[Vector]:
     return vectors.load(vectors.COMMITTED)
 
