@@ -31,7 +31,7 @@ def test_released_form_has_the_same_meaning(schema: Path, read: Read) -> None:
 
 def test_the_released_form_has_neither_documentation_nor_outputs() -> None:
     data = tomllib.loads(canonical(read_schema(ROOT / SCHEMA)))
-    assert data.keys() == {"protocol", "constant", "enum", "message"}
+    assert data.keys() == {"protocol", "constant", "enum", "message", "conversation"}
     assert "doc" not in str(data)
 
 
@@ -60,7 +60,9 @@ def test_a_newer_version_is_released(run: Run, project: Path) -> None:
     schema = project / SCHEMA
     edit(schema, f"version = {VERSION}\n", f"version = {NEXT}\n")
     message = '[[message]]\nname = "nap"\nnumber = 40_000\nsender = "host"\nid = "none"\n'
-    schema.write_text(f"{schema.read_text()}\n{message}since = {NEXT}\n")
+    step = '{ message = "shutdown" },'
+    text = schema.read_text().replace(step, f'{step} {{ message = "nap" }},', 1)
+    schema.write_text(f"{text}\n{message}since = {NEXT}\n")
     verdict = f"version {NEXT} is newer than the released version {VERSION}\n"
     assert run("breaking").stdout == verdict
     assert run("release").stdout == f"{verdict}wrote {RELEASED}\n"
