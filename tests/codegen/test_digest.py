@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from microvm_proto.released import canonical
 from .common import EVERYTHING, GROWN, SANDBOXD, TYPES, Read
 
 TEXTS = {
-    "sandboxd": SANDBOXD.read_text(),
+    # No digest of the wire depends on conversations, which restrict the senders of messages.
+    "sandboxd": re.sub(r"(?ms)^\[\[conversation.*?(?=^\[\[constant)", "", SANDBOXD.read_text()),
     "everything": EVERYTHING.read_text(),
     "types": TYPES.read_text(),
 }

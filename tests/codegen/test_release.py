@@ -59,6 +59,7 @@ def test_a_newer_version_is_released(run: Run, project: Path) -> None:
     run("release")
     schema = project / SCHEMA
     edit(schema, f"version = {VERSION}\n", f"version = {NEXT}\n")
+    edit(schema, '{ message = "keep" },', '{ message = "keep" }, { message = "nap" },')
     message = '[[message]]\nname = "nap"\nnumber = 40_000\nsender = "host"\nid = "none"\n'
     step = '{ message = "shutdown" },'
     text = schema.read_text().replace(step, f'{step} {{ message = "nap" }},', 1)

@@ -51,6 +51,12 @@ class Older(NamedTuple):
     folder: Path
 
 
+def tables(text: str) -> list[str]:
+    """Return the tables of a schema that determine the frames: all except conversations."""
+    found = re.split(r"^(?=\[)", text, flags=re.M)
+    return [table for table in found if not table.startswith("[[conversation")]
+
+
 @pytest.fixture(scope="module")
 def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a possible next version: its schema, codec and daemon."""
@@ -60,7 +66,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for old, new in {**version, TAIL: FIELD + TAIL}.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
-    (folder / "sandboxd.toml").write_text(text + MESSAGE)
+    (folder / "sandboxd.toml").write_text("".join(tables(text)) + MESSAGE)
     schema = read_schema(folder / "sandboxd.toml")
     shutil.copytree(ROOT / "guest", folder / "guest")
     (folder / "guest/protocol.h").write_text(emitted("c", schema, "file", "inline")["file"])
@@ -74,8 +80,7 @@ def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Each older version: its schema, codec and daemon."""
     version, folder = request.param, tmp_path_factory.mktemp("older")
     text = (ROOT / "protocol/sandboxd.toml").read_text()
-    tables = re.split(r"^(?=\[)", text, flags=re.M)
-    kept = [table for table in tables if int((SINCE.findall(table) or "1")[0]) <= version]
+    kept = [table for table in tables(text) if int((SINCE.findall(table) or "1")[0]) <= version]
     text = "".join(kept).replace(f"version = {codec.VERSION}\n", f"version = {version}\n")
     (folder / "sandboxd.toml").write_text(text)
     schema = read_schema(folder / "sandboxd.toml")
