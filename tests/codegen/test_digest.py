@@ -90,6 +90,8 @@ Edits = Callable[[dict[str, Any]], Iterator[tuple[Place, int | str]]]
 @pytest.mark.parametrize("edits", [numbers, words])
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_numbers_types_senders_and_ids_change_digest(text: str, edits: Edits, read: Read) -> None:
+    # A conversation refuses other senders of its messages.
+    text = re.sub(r"\[\[conversation\]\].*?(?=\[\[constant\]\])", "", text, flags=re.DOTALL)
     before = read(text).digest
     changes = list(edits(tomllib.loads(text)))
     assert len(changes) > 30
