@@ -184,11 +184,6 @@ def test_failed_starts_do_not_change_the_daemon(sandboxd: Daemon) -> None:
 class TestPath:
     """Tests of the folders in which a command without a slash is looked up."""
 
-    def test_path_of_the_request_is_searched(self, sandboxd: Daemon, tmp_path: Path) -> None:
-        script(tmp_path / "mycommand")
-        result = sandboxd.run(b"mycommand", env=[b"PATH=/nowhere:" + bytes(tmp_path)])
-        assert result.stdout == b"ran %s/mycommand\n" % bytes(tmp_path)
-
     def test_path_of_the_daemon_is_not_searched(
         self, launch: Callable[..., Daemon], tmp_path: Path
     ) -> None:

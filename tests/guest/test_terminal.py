@@ -297,7 +297,7 @@ class TestTheEnd:
         wait_for(sandboxd, b"ready")
         assert sandboxd.kill(id_).stderr == b""
 
-    def test_output_after_a_kill_is_limited_to_what_is_there(
+    def test_output_after_a_kill_ends_with_the_buffered_data(
         self, sandboxd: Daemon, fifo: Fifo
     ) -> None:
         paid, more = 50_000, 1 << 20

@@ -150,7 +150,7 @@ class TestEnvironment:
         entries = [key + b"=" + value for key, value in own.items()]
         assert seen_env(sandboxd, b"nobody", *entries).items() >= own.items()
 
-    def test_a_variable_that_only_begins_alike_is_left_alone(self, sandboxd: Daemon) -> None:
+    def test_variable_with_a_similar_name_is_not_replaced(self, sandboxd: Daemon) -> None:
         env = seen_env(sandboxd, b"nobody", b"HOMER=x", b"USER_=y")
         assert (env[b"HOMER"], env[b"USER_"], env[b"USER"]) == (b"x", b"y", b"nobody")
 

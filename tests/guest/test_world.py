@@ -44,7 +44,7 @@ def filled(own: int = 0) -> list[bytes]:
 
 
 class TestArguments:
-    """Tests of its argv."""
+    """Tests of the arguments of a command."""
 
     @pytest.mark.parametrize(
         "argv",
@@ -103,7 +103,7 @@ class TestArguments:
 
 
 class TestEnvironment:
-    """Tests of its environ."""
+    """Tests of the environment of a command."""
 
     def test_environment_has_only_the_defaults(self, launch: Callable[..., Daemon]) -> None:
         daemon = launch(env={"SECRET": "x", "HOME": "/elsewhere", "PATH": "/nowhere"})
@@ -138,7 +138,7 @@ class TestEnvironment:
 
 
 class TestFolder:
-    """Tests of its working folder."""
+    """Tests of the working folder of a command."""
 
     def test_working_folder_is_the_home_of_root_by_default(self, sandboxd: Daemon) -> None:
         expected = "/root" if os.access("/root", os.X_OK) else "/"
@@ -158,7 +158,7 @@ class TestFolder:
 
 
 class TestProcess:
-    """Tests of other attributes that it inherits, or must not inherit."""
+    """Tests of the other attributes of a command, which it inherits or must not inherit."""
 
     def test_input_is_empty(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(b"readlink", b"/proc/self/fd/0").stdout == b"/dev/null\n"

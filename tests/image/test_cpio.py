@@ -73,7 +73,7 @@ def test_modes_and_owners_are_kept() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("cpio"), reason="cpio is not installed")
-def test_cpio_reads_it(tmp_path: Path) -> None:
+def test_cpio_reads_the_archive(tmp_path: Path) -> None:
     data = archive(
         CpioEntry.folder("a"), CpioEntry.file("a/b", b"12345"), CpioEntry.link("c", "a/b")
     )

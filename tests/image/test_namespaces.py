@@ -242,7 +242,7 @@ def test_an_unusable_tmpdir_does_not_hide_the_mirrors(
 
 
 @only_root
-def test_the_log_says_that_namespaces_are_refused(folder: Path) -> None:
+def test_refused_namespaces_are_logged(folder: Path) -> None:
     command = [*WITHOUT, sys.executable, "-c", RUN]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     assert done.stderr == "sh ran without namespaces: Operation not permitted\n"
@@ -308,7 +308,7 @@ def test_a_tool_sees_when_its_reader_is_gone() -> None:
 
 
 @only_root
-def test_the_host_does_not_see_what_a_tool_mounts(folder: Path) -> None:
+def test_mounts_of_a_tool_are_invisible_to_the_host(folder: Path) -> None:
     script = 'mount -t tmpfs microvm-test "$0" && cat /proc/self/mountinfo'
     seen = tools.run(["sh", "-c", script, str(folder / "staging")], what="x")
     assert f"{folder}/staging" in seen

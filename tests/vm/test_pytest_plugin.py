@@ -41,7 +41,7 @@ SUITE = """
     DATA = "/srv/data"
 
     @pytest.mark.parametrize("n", range(3))
-    def test_each_has_it_as_it_was(microvm, n):
+    def test_each_test_gets_the_prepared_machine(microvm, n):
         assert microvm.read_file(DATA) == b"prepared"
         microvm.run(["rm", DATA], check=True)
 
@@ -52,7 +52,7 @@ SUITE = """
         assert await microvm.read_file(DATA) == b"prepared"
 
     @pytest.mark.asyncio(loop_scope="module")
-    async def test_so_have_those_that_share_a_loop(microvm):
+    async def test_coroutines_with_a_shared_loop_have_a_machine(microvm):
         assert await microvm.read_file(DATA) == b"prepared"
 
     def test_one_is_shared(microvm_session):
