@@ -110,7 +110,7 @@ static void send_member(int folder, const char *name)
 	int fd;
 
 	if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
-		need(errno == ENOENT);
+		need(errno == ENOENT); /* the file was removed while its folder was read */
 		return;
 	}
 	if (S_ISLNK(status.st_mode))
