@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +79,38 @@ def give_to_user(folder: Path) -> None:
             os.chown(each, USER, USER)
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that owns tools, and the other children of the test's process."""
+
+    process: subprocess.Popen[bytes]
+    others: frozenset[int]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def end(self) -> None:
+        """Kill the owner, and wait for its tools, which are now children of this process."""
+        self.process.kill()
+        self.process.wait()
+        eventually(lambda: all(os.waitpid(pid, os.WNOHANG)[0] for pid in self._orphans()))
+
+    def _orphans(self) -> set[int]:
+        return {*children(os.getpid())} - self.others
+
+
 @contextmanager
-def owning(prefix: list[str], folder: Path, script: str) -> Iterator[subprocess.Popen[bytes]]:
+def owning(prefix: list[str], folder: Path, script: str) -> Iterator[Owner]:
     """Start an owner of tools, whose orphans this process adopts."""
     command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), script]
+    others = frozenset(children(os.getpid()))
     with adopting():
         owner = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
         assert owner.stdout
         with owner.stdout:
             assert owner.stdout.readline() == b"ready\n"
-            yield owner
-
-
-def end(owner: subprocess.Popen[bytes]) -> None:
-    """Kill an owner, and wait for its tools, which are now children of this process."""
-    owner.kill()
-    owner.wait()
-    eventually(lambda: not children(os.getpid()) or not os.waitpid(-1, os.WNOHANG))
+            yield Owner(owner, others)
 
 
 def kill_at_random(prefix: list[str], folder: Path, tries: int) -> None:
@@ -103,8 +119,8 @@ def kill_at_random(prefix: list[str], folder: Path, tries: int) -> None:
     for _ in range(tries):
         with owning(prefix, folder, TOOL) as owner:
             time.sleep(random_time.uniform(0, 0.3))
-            assert owner.poll() is None
-            end(owner)
+            assert owner.process.poll() is None
+            owner.end()
         assert not namespaces.mounts_below(str(folder))
         assert not [*folder.glob("*/*")]
 
@@ -175,7 +191,7 @@ def test_a_kill_of_the_keeper_kills_the_tool(folder: Path, prefix: list[str]) ->
         keeper = children(owner.pid)[0]
         os.kill(owner.pid, signal.SIGSTOP)
         os.kill(keeper, signal.SIGKILL)
-        end(owner)
+        owner.end()
     assert [*folder.glob("staging/microvm-*")], "the keeper was killed before its cleanup"
 
 
