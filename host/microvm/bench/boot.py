@@ -71,7 +71,7 @@ async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
 
 
 async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
-    """Return when the guest's daemon started, and when it opened its port, by the host's clock.
+    """Return when the daemon started and opened its port to the host, both by the host's clock.
 
     The guest reads its clock between the host's request and its own answer. The attempt with the
     shortest round trip gives the most exact offset between the two clocks, as in NTP.
@@ -82,7 +82,7 @@ async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
 
 
 async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """Ask the guest for its time once, to compare the guest's clock with the host's clock.
+    """Request the guest's time, and compare the guest's clock with the host's clock.
 
     Return four numbers of seconds: the duration of the request, the host's time minus the guest's
     time, and the times at which the daemon started and opened its port, by the guest's clock.

@@ -24,7 +24,7 @@ _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 async def measure_density(
     clone: Callable[[], Awaitable[MeasuredMachine]], count: int, advance: Callable[[int], None]
 ) -> Density:
-    """Start `count` clones, and measure how long that takes and how much memory they use.
+    """Start `count` clones, report each to `advance`, and measure the duration and their memory.
 
     As many clones start at the same time as there are CPUs. No clone stops before all have started.
     All clones must answer a ping. The memory is measured afterwards, while the clones are stopped

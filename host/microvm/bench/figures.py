@@ -75,14 +75,14 @@ class Figure:
 
     @property
     def default_ratio(self) -> float | None:
-        """Median of microvm's values divided by the default image's median; None without it."""
+        """Median of microvm divided by that of the default image; None if that is not measured."""
         return self._beside(self.default)
 
     def _beside(self, samples: Sequence[float]) -> float | None:
         return percentile(self.samples, 50) / percentile(samples, 50) if samples else None
 
     def tail(self, percent: float) -> float:
-        """Return the worst of the best `percent` % of samples, such as the slowest of 95 %."""
+        """Return a percentile of microvm's values, counted from the best: 100 gives the worst."""
         return percentile(self.samples, percent, descending=self.metric.more_is_better)
 
 

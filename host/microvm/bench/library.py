@@ -28,7 +28,7 @@ _FILE = "/tmp/measured"  # noqa: S108 - in the guest
 
 
 class Library:
-    """The contender that starts machines with the library microvm.
+    """One of the contenders that the benchmark compares: machines of the library microvm.
 
     :ivar options: Options of `PoolOptions` for the machines.
     """
@@ -112,7 +112,7 @@ class LibraryMachine:
         await self.vm.put(file, _FILE)
 
     async def get_file(self, file: Path) -> None:
-        """Copy the file of `put_file` back to the host, and empty it in the guest."""
+        """Copy the file of `put_file` back to the host. In the guest, empty it to free memory."""
         await self.vm.get(_FILE, file)
         await self.vm.write_file(_FILE, b"")
 

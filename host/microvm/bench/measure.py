@@ -222,7 +222,7 @@ class _Measurement:
             self._add(self._library, "warm_run_ms", elapsed * 1e3)
 
     async def python(self) -> None:
-        """Measure Python in clones, one after another, if the image contains Python."""
+        """Measure how soon clones have run Python, one after another, if the image contains it."""
         contenders = [contender for contender in self._contenders if contender.name != _DEFAULT]
         for number in range(self._plan.clones if self._has_python else 0):
             self._step("Python in clones", number, self._plan.clones)
@@ -236,7 +236,7 @@ class _Measurement:
                     await machine.stop()
 
     async def pool(self) -> None:
-        """Measure commands on machines from a pool that is full and idle before each command."""
+        """Measure how long a command takes on a machine of a pool whose machines are all ready."""
         async with Pool._from_options(None, self._library.image, self._library.options) as pool:
             for number in range(self._plan.clones):
                 self._step("machines from a pool", number, self._plan.clones)

@@ -32,8 +32,8 @@ _STARTS = ("warm_ready_ms", "warm_true_ms", "warm_run_ms", "pool_echo_ms")
 _ROUND_TRIPS = ("ping_ms", "exec_ms")
 
 
-# With a fixed salt, the ids in an SVG are the same each time. Text is stored as text, not as
-# shapes.
+# With a fixed salt, matplotlib gives the elements of an SVG the same ids each time. Text is stored
+# as text, not as shapes.
 _STYLE: Any = {
     "svg.hashsalt": "microvm",
     "svg.fonttype": "none",
@@ -161,7 +161,7 @@ def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], titl
 
 
 def _percents(samples: tuple[float, ...]) -> list[float]:
-    """Return every second percentile of the samples; the picture could not show more."""
+    """Return every second percentile of the samples; the picture is too small to show more."""
     return [percentile(samples, percent) for percent in range(2, 101, 2)]
 
 

@@ -100,7 +100,7 @@ def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: floa
 
 
 def _cpu_model() -> str:
-    """Return the model name of the CPU if Linux reports it, as on x86, or the architecture."""
+    """Return the CPU's model name, or its architecture if Linux does not report the name."""
     with suppress(OSError):
         if match := _MODEL.search(_CPUINFO.read_text()):
             return match[1].strip()

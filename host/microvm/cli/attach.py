@@ -126,7 +126,8 @@ class AttachedRun:
             fed = bool(self.options.get("tty")) or not os.isatty(0)
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
-            # Pass TERM, the type of the user's terminal, to the command, so that it can control it.
+            # Pass TERM, the type of the user's terminal, because the command needs it to control
+            # the terminal.
             given = cast(Mapping[bytes, bytes], options.get("env", {}))
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
@@ -142,7 +143,7 @@ class AttachedRun:
                 raise
 
     def _image_hint(self, error: StartError) -> str:
-        """Return a hint if the missing command in `error` may be the name of an image, else ""."""
+        """Return a hint if the command was not found and may be the name of an image, else ""."""
         first, *rest = self.command
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
@@ -157,8 +158,8 @@ class AttachedRun:
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
-            # With `-t`, the command always has a standard input. This process does not forward its
-            # own standard input, so close that of the command, which then reads the end of file.
+            # With `-t`, the command always has a standard input. No input is forwarded to it here,
+            # so close it. The command then reads the end of file.
             process.stdin.close()
         try:
             returncode = await attach(process, feed, self._write(1), self._write(2))

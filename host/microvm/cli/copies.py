@@ -81,7 +81,7 @@ def notify_left_out(received: Received) -> None:
 
 
 def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
-    """Print "`what`: `names` and N more" about `count` files. Print nothing without names."""
+    """Print the notice `what` about `count` files, with the first of their `names`, if any."""
     if not names:
         return
     shown = names[:_SHOWN]
@@ -91,7 +91,7 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 @contextmanager
 def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Context manager: convert errors of its block, which copies files, to errors for the user.
+    """Context manager: reword errors of its block, which copies files, for the command line.
 
     A file of the host that cannot be used raises a MicroVMError with the description `what`. An
     ExecTimeout becomes a MicroVMError, because no command timed out. In the hint of a FileError,

@@ -43,7 +43,7 @@ def read(path: str) -> dict[str, str]:
 
 
 def _fault_of_line(name: str, equals: str) -> str:
-    """Return why a line is invalid, else "". If it contains no "=", `equals` is empty.
+    """Return why a line is invalid, else "". If the line contains no "=", `equals` is empty.
 
     The reason does not contain the value of the variable, because it may be a secret.
     """

@@ -50,8 +50,8 @@ def report(error: Exception) -> NoReturn:
             hint = SHORTAGES.get(error.errno or 0, "")
             shown = MicroVMError(f"{name}{error.strerror or error}", hint=hint)
         case RuntimeError() if is_out_of_threads(error):
-            # No thread could be started. microvm itself raises a MicroVMError in this case, but
-            # asyncio raises this RuntimeError, for example when it shuts its executor down.
+            # asyncio could not start a thread, for example to shut its executor down. In microvm's
+            # own code, a thread that cannot be started raises a MicroVMError instead.
             shown = thread_error()
         case _:
             raise error

@@ -132,7 +132,7 @@ def _split(
 
 
 def _values(declared: Mapping[str, Option], texts: Mapping[str, list[str]]) -> Any:
-    """Return the options' values, parsed from `texts`; skip options that `declared` lacks."""
+    """Parse the `texts` of those options that `declared` contains, and return their values."""
     return {name: _value(declared[name], each) for name, each in texts.items() if name in declared}
 
 

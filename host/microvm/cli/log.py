@@ -89,7 +89,7 @@ def _line_end() -> str:
 
 
 def _explained(frame: bytes, sender: str) -> Iterator[str]:
-    """Yield lines that explain the bytes of a frame, as `microvm-proto explain` prints them."""
+    """Yield lines that explain a frame that `sender` has sent, as `microvm-proto explain` does."""
     from microvm_proto.explain import BrokenStream, explain
 
     # `explain` raises BrokenStream after its last line. Ignore this error, because the yielded

@@ -70,7 +70,7 @@ def _recipe(table: Table, allowed: Recipe) -> Recipe:
 
 
 def _check_source(table: Table, allowed: Recipe, source: str) -> None:
-    """Record an error in `table` if `source` is a path that the recipe `allowed` forbids."""
+    """Record an error in `table` if `source` is a path that the recipe `allowed` may not use."""
     kind, colon, rest = source.partition(":")
     if not (colon and kind in KINDS):
         _allowed_path(table, "from", allowed, source)
@@ -102,7 +102,7 @@ def _steps(table: Table, allowed: Recipe) -> Iterator[Step]:
 
 
 def _allowed_path(table: Table, key: str, allowed: Recipe, path: str | Path) -> Path | None:
-    """Return `path` as an absolute path. If `allowed` forbids it, record an error; return None."""
+    """Return the absolute path; None, after recording an error, if the recipe may not use it."""
     try:
         return allowed.path(path)
     except UsageError as error:

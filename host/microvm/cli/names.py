@@ -60,16 +60,15 @@ def check_image(text: str) -> str:
         find(text)
     except ImageError as error:
         if text and (hint := did_you_mean(text, _with_ready_made())):
-            # A user who types a version needs exactly this version, and not only an image with a
-            # similar name. So add the suggestion to the error's own hint, which says how to get an
-            # image, instead of replacing that hint.
+            # The error's own hint says how to get the image. If the user has typed a version, an
+            # image with a similar name is no substitute, so show this hint after the suggestion.
             error.hint = f"{hint} {error.hint}" if ":" in text else hint
         raise
     return text
 
 
 def expand_snapshot(text: str) -> str:
-    """Return the name of the only snapshot whose name begins with `text`; `text` if none does."""
+    """Return the snapshot name that begins with `text`, or `text` if none does; refuse several."""
     if not text or STORE.path(text).exists():
         return text
     begun = {name: name for name in STORE.names() if name.startswith(text)}
@@ -84,7 +83,7 @@ def may_be_image(word: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return a key of `begun`, the names that begin with `text`; check that all mean one object.
+    """Return a name in `begun`; raise an error of class `kind` if its names mean several objects.
 
     :param begun: Names that begin with `text`, each with the name of its object. Several tags of
         an image, for example, mean the same object.
@@ -97,7 +96,7 @@ def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMErro
 
 
 def _images() -> dict[str, str]:
-    """Return a mapping from all tags and names of images to the names of these images."""
+    """Return a mapping from each tag and each name of an image to the name of the image."""
     return {**tags.all_tags(), **{name: name for name in images.names()}}
 
 

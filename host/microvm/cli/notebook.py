@@ -244,7 +244,7 @@ class Notebook:
 
 
 def _given_options(context: click.Context, kind: Any) -> list[str]:
-    """Return the names of those options that the user's line contains and `kind` declares."""
+    """Return the names of the options of the class `kind` that the user has typed."""
     line = ParameterSource.COMMANDLINE
     return [name for name in options_of(kind) if context.get_parameter_source(name) is line]
 

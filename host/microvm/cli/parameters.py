@@ -86,7 +86,7 @@ def complete_files(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _word_completer(metavar: str) -> Complete | None:
-    """Return a callback that completes option values that the help shows as `metavar`, or None.
+    """Return a callback that completes values shown as `metavar` in the help; None if impossible.
 
     :param metavar: Value as the help shows it, such as `FILE`, or a choice such as `[ONE|OTHER]`.
     """
@@ -105,7 +105,7 @@ def count(least: int) -> Callback:
 
 
 def option(spec: str, text: str, **more: Any) -> Callable[[F], F]:
-    """Return a decorator that adds an option with a value to a verb.
+    """Return a decorator that adds an option with the names `spec` and the help `text` to a verb.
 
     :param spec: Names of the option and the placeholder of its value, such as `-f --file FILE`.
     :param text: Help of the option.
@@ -282,7 +282,7 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
 
 
 def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
-    """Return the preset that applies to an option, or None if there is none or if it is ignored.
+    """Return the preset of an option; None if there is none, or if another option overrides it.
 
     A preset is ignored if the user has typed the option, or if another option makes the preset
     meaningless: `--from`, for example, determines the image.

@@ -220,7 +220,7 @@ class _PresetReader:
         self._source = source
 
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
-        """Collect the presets in `table`, which the configuration file has under the keys `at`.
+        """Collect the presets in `table`. The keys `at` lead to this table in the file.
 
         :param verb: Verb whose presets the table contains. If it is empty, the table is the
             top-level one, which contains the presets for all verbs and the tables of single verbs.

@@ -107,7 +107,7 @@ class Sender:
             self._receiving.clear()
 
     async def _send(self, key: str, number: Iterator[int]) -> str:
-        """Send the image or snapshot `key` to all workers in `_receiving`, as numbered pieces.
+        """Send the image or snapshot with the digest `key` to the workers that wait for it.
 
         Return the text of an error, or "" if all pieces were sent.
         """
@@ -132,7 +132,7 @@ class Sender:
         return ""
 
     async def _tell(self, **message: Any) -> None:
-        """Send a message to all workers in `_receiving`, and remove those that do not accept it."""
+        """Send a message to all receiving workers, and forget those that do not accept it."""
         self._telling = {
             request: asyncio.create_task(self._tell_one(request, _SENT_TIMEOUT, **message))
             for request in self._receiving
@@ -172,8 +172,8 @@ class Receiver:
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
-            # If `close` was called before, it has not aborted this transfer. So abort the transfer
-            # here.
+            # `close` aborts only the transfers that have begun before it is called. So if it was
+            # called already, abort this transfer here.
             if self._closed:
                 incoming.fail(MicroVMError(_ENDED))
             event = {"wanted": reference.key, "worker": self._worker.address}
@@ -214,8 +214,8 @@ class _Incoming(io.RawIOBase):
         :param last: True for the end of the export, which has no data.
         """
         if number is None:
-            # An empty piece shows a waiting reader that the client still runs. If the queue is
-            # full, the reader does not wait, so the empty piece is not necessary.
+            # The message only shows that the client still runs. An empty piece tells a waiting
+            # reader so. If the queue is full, no reader waits, so drop the empty piece.
             with suppress(queue.Full):
                 self._queue.put_nowait(b"")
             return True

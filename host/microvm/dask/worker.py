@@ -203,7 +203,7 @@ class Machines(WorkerPlugin):
         return max(1, size)
 
     def _find(self) -> Image | Snapshot:
-        """Return the batch's image or snapshot; a snapshot's image if this host cannot use that."""
+        """Return the batch's image or snapshot; a snapshot's image if the snapshot is unusable."""
         reference = self._reference
         if isinstance(reference, ImageReference):
             return self._have(reference)

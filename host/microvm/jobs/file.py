@@ -20,8 +20,8 @@ _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
 }
 
-# A mapping from types in the type hints of options to the Python types that a value of such an
-# option may have after it is read from JSON.
+# For each type in the type hint of an option: the types that Python's json module returns for valid
+# values of the option.
 _JSON: dict[object, tuple[type, ...]] = {
     str: (str,),
     Path: (str,),
@@ -99,7 +99,7 @@ class LineJob(Job):
 async def parse(
     lines: AsyncIterable[bytes], env: Mapping[str, str] | Mapping[bytes, bytes] | None = None
 ) -> AsyncIterator[LineJob]:
-    """Yield the jobs that lines of text describe, one job for each line.
+    """Yield the jobs that `lines` describe, with the environment variables `env` for all jobs.
 
     A line that begins with `[` is a JSON array with the arguments, and one that begins with `{` is
     a JSON object with `argv` and options. Any other line is a command for `sh -c`. Empty lines and

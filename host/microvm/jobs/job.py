@@ -114,7 +114,7 @@ class Outcome(Generic[O_co]):
 
 
 async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome[Any]:
-    """Run a job in a machine: write the job's files, run its command, and collect files.
+    """Write a job's files, run its command with the `common` options, and collect files.
 
     :param common: Checked options of all jobs. The options of the job take precedence.
     """
@@ -140,19 +140,21 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
 
 
 async def _collect(
-    vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]
+    vm: MicroVM, job: Job, options: ExecOptions, files: dict[str, bytes]
 ) -> Exception | None:
     """Read the guest's files in `job.collect` into `files`; return the first error, or None.
 
     If a file cannot be read, continue with the next one.
 
-    :param how: Options of the command, for its user and working directory.
+    :param options: Options of the command, for its user and working directory.
     """
     failed: Exception | None = None
-    left = parse_size(how.get("max_output") or MAX_COLLECT)
+    left = parse_size(options.get("max_output") or MAX_COLLECT)
     for path in job.collect:
         try:
-            files[path] = await vm.read_file(in_folder(path, how), max_size=left, **collected(how))
+            files[path] = await vm.read_file(
+                in_folder(path, options), max_size=left, **collected(options)
+            )
             left -= len(files[path])
         except Exception as error:
             if isinstance(error, FileError):

@@ -329,7 +329,7 @@ class Pool:
             await lease.vm.stop()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
-        """Handle `error`, with which the start of a machine failed: start another after a pause.
+        """Handle `error`, which ended an attempt to start a machine: try again after a pause.
 
         If another attempt would be useless, pass the error to all waiting users instead.
         """

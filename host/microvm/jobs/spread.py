@@ -22,7 +22,7 @@ async def spread(
     ordered: bool,
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
 ) -> AsyncGenerator[Outcome[Any], None]:
-    """Run the jobs of `source` in tasks, at most `room()` at a time, and yield their outcomes.
+    """Run the jobs of `source` in tasks from `spawn`, at most `room()` at once; yield outcomes.
 
     If `run` raises an error, the error is the outcome of that job. Later jobs are not run, and
     their outcome is `NotRun`. This generator itself raises a UsageError of `run` at once, and an

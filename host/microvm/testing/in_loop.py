@@ -23,7 +23,7 @@ _Scope = Literal["function", "class", "module", "package", "session"]
 
 
 def _define(scope: _Scope) -> None:
-    """Define the fixtures for tests that share an event loop in this scope, such as `module`."""
+    """Define the fixtures for tests that share one event loop per `scope`, such as `module`."""
 
     async def factory(
         request: pytest.FixtureRequest, microvm_options: MicroVMOptions, microvm_setup: Setup | None

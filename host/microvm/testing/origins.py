@@ -76,7 +76,7 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Context manager whose block starts a machine of this `kind`. A failure may skip the test.
+        """Context manager: skip or fail the test if its block cannot start a machine of `kind`.
 
         If the host lacks something that machines need, such as QEMU, the context manager skips or
         fails the test. It does so at once if the start of an equal machine has failed in an earlier
@@ -112,7 +112,7 @@ class Origins:
             raise pytest.fail.Exception(said, pytrace=False) from None
 
     def _again(self, kind: str) -> None:
-        """Skip or fail the test if an earlier one could not start or prepare a machine of `kind`.
+        """Skip or fail the test if an earlier test could not start or prepare such a machine.
 
         Machines with equal images, options and set-up functions have the same `kind`.
         """
@@ -178,7 +178,7 @@ class Origins:
 
 
 def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
-    """Record that an attempt failed with `error`. Return True if later tests must not try again."""
+    """Record a failed attempt in `retries`. Return True if later tests must not try again."""
     try:
         retries.fail(attempt, error)
     except BaseException:

@@ -34,8 +34,8 @@ _NOT_MARKED = (
     'set `asyncio_mode = "auto"` in the configuration of pytest'
 )
 
-# `_OURS`: packages whose frames are removed from tracebacks. `_RUNNERS`: packages that run tests.
-# Frames of these packages do not count as code of the user.
+# `_OURS`: this library's packages, whose frames are removed from tracebacks. `_RUNNERS`: packages
+# that run tests. The frames of `_RUNNERS` stay, but do not count as the user's code.
 _OURS = frozenset({"microvm", "microvm_image"})
 _RUNNERS = frozenset({"_pytest", "pluggy", "pytest_asyncio", *sys.stdlib_module_names})
 
@@ -238,7 +238,7 @@ def factory_arguments(
 
 
 def _without_ours(whole: TracebackType) -> TracebackType | None:
-    """Return the traceback `whole` without frames of this library, or of library code it calls.
+    """Return the traceback `whole` without frames of microvm and of modules that microvm calls.
 
     :return: The shorter traceback, or None if it contains no code of the user.
     """

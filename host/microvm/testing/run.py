@@ -99,7 +99,7 @@ def _remove(wanted: re.Pattern[str]) -> None:
                 continue
             with lock.attempt(snapshots.STORE.path(match[1])) as ours:
                 if ours:
-                    # no error: another process has removed the snapshot meanwhile
+                    # ignore the error: another process may have removed the snapshot meanwhile
                     with suppress(SnapshotError):
                         snapshots.STORE.remove(path.name)
                     rmtree(Path(gettempdir()) / f"{_FOLDER}{match[1]}", ignore_errors=True)

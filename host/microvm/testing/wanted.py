@@ -86,7 +86,7 @@ class WantedMachine:
     def of(
         cls, layers: Sequence[MicroVMOptions], setup: Setup | None, variant: str = ""
     ) -> WantedMachine:
-        """Return the description of a machine. Later `layers` of options take precedence.
+        """Return the description of a machine with the options in `layers`; the later ones win.
 
         :param layers: Options from several places. Later ones take precedence; the first ones are
             those of the session.

@@ -37,8 +37,8 @@ _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
 _DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
 _DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=disk"}
 
-# Number of commands that run in the guest before it is saved, so that its kernel has finished all
-# delayed work.
+# Number of commands that the guest runs before its state is saved for clones. By then, its kernel
+# has finished the work that it delays after a boot.
 _WARM_UP = 100
 
 SOURCE = Path(__file__).with_name("guest.c")
@@ -47,7 +47,7 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 
 
 class Baseline:
-    """The contender that measures the baseline, plain QEMU. Create it with `opened`."""
+    """One of the contenders that the benchmark compares: plain QEMU. Create it with `opened`."""
 
     name = "baseline"
 
@@ -161,8 +161,8 @@ def _build(image: Image) -> bytes:
     # An initramfs may consist of several archives. If two of them contain the same file, the kernel
     # uses the later one, so appending an archive replaces a file.
     archive.write(image.initramfs.read_bytes())
-    # If the root file system is on a disk, the `init` of the image mounts it, and then executes
-    # `sandboxd`. So replace `sandboxd`.
+    # The baseline's program replaces `init`. But if the root file system is on a disk, `init` must
+    # mount it and then executes `sandboxd`, so the baseline's program replaces `sandboxd`.
     name = "sandboxd" if image.disk else "init"
     cpio.write([cpio.CpioEntry.file(name, _compile(image), 0o755)], archive)
     return archive.getvalue()

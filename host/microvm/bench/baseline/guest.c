@@ -107,7 +107,8 @@ int main(void)
 	setenv("HOME", "/root", 1);
 	mkdir("/dev", 0755);
 	mount("dev", "/dev", "devtmpfs", 0, 0);
-	/* If the guest has a disk, the disk is device 0, so the port is vport1p1. */
+	/* The name of a port contains the number of its virtio device. This is 0, or 1 if the guest has a
+	 * disk, which is then device 0. */
 	while ((port = open("/dev/vport0p1", O_RDWR)) < 0 &&
 	       (port = open("/dev/vport1p1", O_RDWR)) < 0)
 		usleep(POLL_US);

@@ -107,7 +107,7 @@ class BaselineMachine:
             left -= received
 
     def save(self, state: int) -> None:
-        """Save the guest's state, without its memory, to the open file `state`; then stop QEMU.
+        """Save the state of the guest's CPUs and devices to the open file `state`, and stop QEMU.
 
         The guest's memory need not be saved, because QEMU keeps it in a file.
         """

@@ -60,7 +60,10 @@ class HostFault:
         hint: str = "",
         **values: object,
     ) -> CheckResult:
-        """Return the result of a check that found this fault; `values` replace its placeholders."""
+        """Return the result of a check for this fault, with `values` instead of placeholders.
+
+        The other arguments replace fields of the fault.
+        """
         if fix is None:
             quoted = {name: shlex.quote(str(value)) for name, value in values.items()}
             fix = self.fix.format(**quoted)
@@ -72,7 +75,7 @@ class HostFault:
 
     def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:
         if os.geteuid() == 0:
-            # remove sudo from the command: root does not need it, and a container may lack it
+            # remove sudo from the command if the user is root, who does not need it and may lack it
             fix = re.sub(r"\bsudo ", "", fix)
         shown = (printable(each) for each in (text, fix, hint or self.hint))
         return CheckResult(status or self.status, *shown)

@@ -129,7 +129,7 @@ def check_limits(_: EarlierResults) -> CheckResult:
         status: Severity = "failed" if files < _FILES_AT_LEAST else "note"
         fix = _raise_command("-Sn", "nofile", 1024)
         return FEW_FILES.result(status=status, limit=files, fix=fix)
-    # do not check the limit for root, to whom the kernel does not apply it
+    # RLIMIT_NPROC, the limit of processes, does not apply to root, so do not check it for root
     processes = _limit("NPROC") if os.geteuid() != 0 else None
     if processes is not None and (left := processes - _threads_of_user()) < _PROCESSES:
         fix = _raise_command("-Su", "nproc", 4096)
@@ -144,7 +144,7 @@ def _limit(name: str) -> int | None:
 
 
 def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
-    """Return the shell command that raises a resource limit to `wanted`, or removes it for None.
+    """Return the shell command that raises a resource limit to `wanted`; None means unlimited.
 
     `flag` is the limit's option of `ulimit`, such as `-Sn`; `name` is its name for prlimit(1).
     """

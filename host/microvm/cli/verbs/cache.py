@@ -37,7 +37,7 @@ def cache(context: click.Context) -> None:
 
 @cache.command()
 def path() -> None:
-    """Print the path of the cache. The first start creates it."""
+    """Print the path of the cache. The first start of a machine creates it."""
     click.echo(caches.root())
 
 

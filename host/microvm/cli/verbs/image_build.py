@@ -176,8 +176,8 @@ def build(
             run=StepRunner(limit=bounds.unpacked, **machine),
             report=report,
         )
-        # Compile the launcher, the program that confines QEMU, too. Then the first start of a
-        # machine has to build nothing.
+        # Also compile the launcher, the program that confines QEMU, so that the first start of a
+        # machine need not compile it.
         if not launcher.is_ready():
             launcher.find()
     click.echo(made.path)
