@@ -288,9 +288,9 @@ void cgroup_freeze(bool freezing)
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* The current cgroup is not frozen, because the next command starts in it. So if it
-	 * contains processes, replace it by a new one before a freeze. Keep it before a thaw,
-	 * because the daemon may have to kill a running command through it. */
+	/* The next command starts in the current cgroup, which is therefore never frozen. So before
+	 * a freeze, replace the current cgroup if it contains processes. Do not replace it before a
+	 * thaw, because the daemon may have to kill a running command through it. */
 	if (freezing)
 		cgroup_renew();
 	each(freeze);

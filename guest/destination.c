@@ -1,6 +1,6 @@
 /* Finds or creates the folder into which `carry`, the guest's program that copies files, writes a
  * tree from the host. */
-#define _GNU_SOURCE /* declares O_PATH */
+#define _GNU_SOURCE /* makes the headers declare O_PATH */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -27,8 +27,9 @@ void drain_run(void);
 /* Closes all pipes of finished commands, without reading their output. */
 void drain_clear(void);
 
-/* Returns the highest descriptor number of all pipes that drain_add has kept so far; 0 for none.
- * The other descriptors of the daemon have low numbers. */
+/* Returns the highest number that the descriptor of any pipe has had so far, even if the pipe is
+ * closed by now; 0 if there was no pipe. All other descriptors of the daemon have low numbers, so
+ * status.c need not look for open descriptors far above this number. */
 int drain_highest(void);
 
 #endif

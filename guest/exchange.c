@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* declares splice */
+#define _GNU_SOURCE /* makes the headers declare splice */
 #include "exchange.h"
 
 #include <errno.h>

@@ -48,9 +48,10 @@ void send_whole(void);
 _Noreturn void end_done(void);
 _Noreturn void end_failed(enum files_subject subject, int error, const char *path);
 
-/* Sends the status of a file, the status of each entry of a folder, or the content of a file, a
- * device or a FIFO (source.c). If `folders` is true, the path of source_get may also be that of a
- * folder, whose whole tree is sent, and devices and FIFOs are sent without their content. */
+/* Each of these functions answers one request. source_stat sends the status of a file, source_list
+ * the status of each entry of a folder, and source_get the content of a file, a device or a FIFO.
+ * If `folders` is true, source_get can also send a folder with its whole tree, and it sends devices
+ * and FIFOs without their content. */
 _Noreturn void source_stat(const char *path, bool follow);
 _Noreturn void source_list(const char *path);
 _Noreturn void source_get(const char *path, bool folders);

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* declares pipe2 and F_SETPIPE_SZ */
+#define _GNU_SOURCE /* makes the headers declare pipe2 and F_SETPIPE_SZ */
 #include "exec.h"
 
 #include <errno.h>
@@ -13,10 +13,11 @@
 #include "cgroup.h"
 #include "drain.h"
 
-/* CHUNK is the maximum number of bytes of output in a frame. The driver virtio_console sends at
- * most 32 KiB at a time (port_fops_write in drivers/char/virtio_console.c), and each time costs an
- * exit to the host. So the largest frame has exactly twice this size. A command that fills a frame
- * gets a pipe of LARGE_PIPE bytes, so that it can continue to write while its output collects. */
+/* CHUNK is the maximum number of bytes of output in a frame, and PREFIX the size of the rest of the
+ * frame. The driver virtio_console sends at most 32 KiB at a time (port_fops_write in
+ * drivers/char/virtio_console.c), and each time costs an exit to the host. So the largest frame has
+ * exactly 64 KiB, for two such exits. A command that fills a frame gets a pipe of LARGE_PIPE bytes,
+ * so that it can continue to write while its output collects. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
@@ -305,9 +306,9 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	};
 
 	if (output.data.size == 0) {
-		/* After the exit of the command, an empty pipe gets no more of its output. `left`
-		 * may still count bytes that another process has read. A terminal can get more
-		 * output from the kernel's queue. */
+		/* If the command has exited, an empty pipe gets no more of its output, so set
+		 * `left` to 0. It may still be higher, if another process has read from the pipe. A
+		 * terminal can get more output, from the kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;
@@ -322,8 +323,8 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	return true;
 }
 
-/* Returns whether poll has found that an output stream of a running command is empty. Returns false
- * after the command has exited, because its streams are then read without poll. */
+/* Returns whether poll has found that an output stream has no data. The result is always false
+ * after the exit of the command, because its streams are then read without poll. */
 static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
 {
 	return !stream->last && polled.fd >= 0 && !polled.revents;

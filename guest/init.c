@@ -23,9 +23,10 @@
 
 #define MERGED "/run/root"
 
-/* Numbers of the descriptors that sandboxd inherits and keeps open: of the program that archives
- * changed files, of the overlay's upper layer, which holds these files, and of the program that
- * copies files. They have no path in the root file system, so the host uses these numbers. */
+/* Numbers of the descriptors that sandboxd inherits and keeps open. PACK_FD is the program that
+ * archives changed files, UPPER_FD the overlay's upper layer, which holds these files, and CARRY_FD
+ * the program that copies files. The root file system has no path for them, so the host uses paths
+ * such as /proc/1/fd/3. */
 enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
 
 const char console_name[] = "init: ";
@@ -151,9 +152,10 @@ int main(int argc, char **argv)
 	}
 	bool covered = mount_overlay(disk, scratch);
 
-	/* If the overlay cannot be mounted, for example because the kernel lacks overlays, use the
-	 * file system into which the kernel has unpacked the image's files. With a disk, reset the
-	 * machine, because the files or the space for changes are only on the disk. */
+	/* If the overlay cannot be mounted, for example because the kernel lacks overlays, a
+	 * machine without a disk uses the file system into which the kernel has unpacked the
+	 * image's files. A machine with a disk is reset, because its files, or its space for
+	 * changes, are only on the disk. */
 	(disk || scratch ? need : console_expect)(covered, "cover ", "/");
 	keep(open("/pack", O_RDONLY), PACK_FD);
 	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* declares F_GETPIPE_SZ */
+#define _GNU_SOURCE /* makes the headers declare F_GETPIPE_SZ */
 #include "input.h"
 
 #include <errno.h>
@@ -42,8 +42,8 @@ void input_close(struct input *input)
 static void refuse(struct input *input)
 {
 	input->refused = true;
-	/* Close a pipe that no process reads any more, but no terminal. Otherwise the kernel would
-	 * send SIGHUP to a command that has closed its descriptors of the terminal. */
+	/* Close a pipe that no process reads any more. Do not close a terminal, because the kernel
+	 * would then send SIGHUP to a command that has only closed its descriptors of the terminal. */
 	if (!input->is_terminal)
 		input_close(input);
 	input->ended = true;

@@ -21,7 +21,7 @@ struct input {
 	uint32_t size;	/* number of bytes of input that wait to be written */
 	uint32_t pipe;	/* capacity of the pipe in bytes, as last looked up */
 	bool full;	/* true if the pipe has no free space */
-	bool withheld;	/* true while input_room holds back a credit, so that it can grow */
+	bool withheld;	/* true while input_room holds back a small credit until it has grown */
 };
 
 /* Takes ownership of a non-blocking descriptor, to which the command's input is written; -1 means
@@ -42,7 +42,8 @@ void input_run(struct input *input, short events);
 
 /* Returns the credit to grant to the host: the number of bytes of input that it may send in
  * addition to the `allowed` bytes that it may send already. A credit that is too small to be worth
- * a message is held back until poll has timed out, which `waited` tells, so that it can grow. */
+ * a message is held back, so that it can grow, until poll has timed out. `waited` is true after
+ * this timeout. */
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited);
 
 #endif

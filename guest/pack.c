@@ -161,9 +161,9 @@ static void write_data(int fd, uint64_t size)
 	tar_pad(size);
 }
 
-/* Sizes of the arrays `slots` and `paths`, and the maximum number of files. Large arrays cost
- * nothing, because the kernel provides a page of memory only when the program writes to the
- * page. */
+/* SLOTS and PATHS_SIZE are the sizes of the arrays `slots` and `paths`. FILES_MAX is the maximum
+ * number of files with several hard links. Large arrays cost nothing, because the kernel provides a
+ * page of memory only when the program writes to the page. */
 enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
 
 /* The files with several hard links that were written to the archive: a hash table by inode. */

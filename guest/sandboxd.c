@@ -30,10 +30,10 @@ enum { CLOEXEC_RANGE = 4 };
  * announces that they are frozen. */
 enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
-/* When no host has had the port open for CUT_NS, the daemon discards an incomplete frame. After
- * ABANDONED_NS, the machine resets itself, because no host controls it any more. The time between
- * two checks of the port counts only up to STEP_NS, because the clock jumps when a machine has been
- * stopped, saved or moved, and no host could connect meanwhile. */
+/* If no host has the port open for CUT_NS, the daemon discards an incomplete frame. After
+ * ABANDONED_NS without a host, the machine resets itself, because no host controls it any more. The
+ * time between two checks of the port counts only up to STEP_NS, because the clock jumps when a
+ * machine has been stopped, saved or moved, and no host could connect meanwhile. */
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL

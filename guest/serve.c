@@ -59,9 +59,9 @@ static void keep(struct server *server)
 	cgroup_freeze(true);
 }
 
-/* Handles a `resume` message, which the host sends to a machine after saving it, and to each clone.
- * A clone gets new ids. The flag `keep` is false in a clone, because each clone has received a
- * `hello` message before, and still true in the machine that was saved. */
+/* Handles a `resume` message, which the host sends to a machine that it has saved, and to each
+ * clone of it. Only a clone gets new ids. The flag `keep` tells them apart: a clone has received a
+ * `hello` message before, which has cleared the flag. */
 static void go_on(struct server *server, const struct sandboxd_resume *given)
 {
 	if (server->is_init)

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* declares pipe2 and prlimit */
+#define _GNU_SOURCE /* makes the headers declare pipe2 and prlimit */
 #include "spawn.h"
 
 #include <elf.h>
@@ -169,10 +169,10 @@ static bool join(char out[static PATH_MAX], const char *folder, size_t length, c
 	return true;
 }
 
-/* Looks for the command in each folder of PATH, as execvp does, and executes it with `try`, which
- * returns a failure if it cannot. If a file was found but could not be executed, this function
- * returns that failure instead of "not found". The search ends at any error other than EACCES,
- * ENOENT and ENOTDIR. */
+/* Looks for the command in each folder of PATH, as execvp does, and calls `try`, which executes the
+ * file and returns only on failure. If a file was found but could not be executed, returns the
+ * failure of this file instead of "not found". Any error other than EACCES, ENOENT and ENOTDIR ends
+ * the search. */
 static struct spawn_failure look_up(const struct environment *environment,
 				    struct spawn_failure (*try)(const char *file,
 								const struct environment *))
@@ -249,8 +249,9 @@ static _Noreturn void child(const struct spawn *what)
 	if (strchr(environment.command, '/')) {
 		failed = explain(environment.command, &environment);
 	} else {
-		/* If no command can be executed by `execute`, search again with `explain`, which
-		 * takes longer, but finds out the reason. */
+		/* Search with the fast function `execute` first. It returns only if no command was
+		 * executed. Then search again with `explain`, which is slower, but finds out the
+		 * reason. */
 		look_up(&environment, execute);
 		failed = look_up(&environment, explain);
 	}
@@ -332,8 +333,8 @@ struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 	if (*pid < 0)
 		*failure = (struct spawn_failure){ SANDBOXD_STAGE_FORK, errno };
 	close(ends[1]);
-	/* The child's copy of the write end is closed when the child executes its program or exits.
-	 * The read end then becomes ready. */
+	/* Wait for the end of file at the read end. It arrives when the child has executed its
+	 * program or exited, because that closes the child's copy of the write end. */
 	read_end = (struct pollfd){ .fd = ends[0] };
 	if (*pid >= 0 && poll(&read_end, 1, EXEC_TIMEOUT_MS) <= 0)
 		give_up(*pid);

@@ -8,8 +8,10 @@
 enum { STREAM_SIZE = SANDBOXD_HEADER_SIZE + SANDBOXD_MAX_BODY_FROM_HOST };
 
 struct stream {
-	uint64_t dropped; /* number of bytes that were skipped or discarded */
-	size_t start;	  /* offset of the first byte that is not consumed yet */
+	/* Number of bytes that were skipped up to a `hello` message, or discarded because the host
+	 * has disconnected. */
+	uint64_t dropped;
+	size_t start; /* offset of the first byte that is not consumed yet */
 	size_t end;
 	bool seeking; /* true while bytes are skipped up to the next `hello`, as in a new stream */
 	uint8_t data[STREAM_SIZE];

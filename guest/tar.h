@@ -28,9 +28,9 @@ bool tar_record(const char *key, const void *value, size_t size);
 bool tar_member(const char *path, char type, const struct stat *status, uint64_t size,
 		const char *target);
 
-/* tar_data writes some of the data of a member of the archive. A tar archive consists of blocks of
- * 512 bytes. So after the last call of tar_data for a member, tar_pad must be called with the
- * `size` of all its data, and fills the last block with zeros. */
+/* To write the data of a member of the archive, call tar_data for each piece of it, and then
+ * tar_pad once with the `size` of all pieces. tar_pad fills the last block with zeros, because a
+ * tar archive consists of blocks of 512 bytes. */
 void tar_data(const void *data, size_t size);
 void tar_pad(uint64_t size);
 

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* declares O_PATH */
+#define _GNU_SOURCE /* makes the headers declare O_PATH */
 #include "target.h"
 
 #include <errno.h>
@@ -42,9 +42,9 @@ static struct trail trail;
 static struct part file_part, folder_part;
 static struct {
 	int fd;		    /* descriptor of the file; -1 if no file is being written */
-	bool is_new;	    /* false if an existing file is overwritten in place */
-	bool was_there;	    /* true if a regular file existed under the name before */
-	struct stat before; /* status of the regular file that existed under the name */
+	bool is_new;	    /* true for a new file, false if an existing one is overwritten */
+	bool was_there;	    /* true if a regular file of the same name existed before */
+	struct stat before; /* status of this regular file */
 	uint32_t mode;
 	int64_t mtime;
 } file = { .fd = -1 };
@@ -199,7 +199,8 @@ static bool is_link(const char *name)
 	       S_ISLNK(status.st_mode);
 }
 
-/* Opens the file `name` of the current folder for writing: a new file, or the existing one. */
+/* Opens the file `name` of the current folder for writing: the existing file, to overwrite it in
+ * place, or a new file if none exists or the existing one is to be replaced. */
 static void open_named(const char *name)
 {
 	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;

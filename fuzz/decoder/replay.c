@@ -1,5 +1,5 @@
-/* Runs the daemon's decoders on bytes that arrive in pieces, and logs the results. libFuzzer calls
- * it. */
+/* A target for the fuzzer libFuzzer. Decodes each input with the daemon's code, as a whole and in
+ * pieces, logs the results, and checks that they are the same. */
 #include <assert.h>
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ size_t again(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_
 	     const union sandboxd_body *body);
 
 static struct session session;
-static uint32_t frames_left; /* number of frames until the running exec ends */
+static uint32_t frames_left; /* number of frames after which the running command ends */
 
 static void put(struct log *log, uint64_t value, unsigned size)
 {
@@ -47,9 +47,9 @@ static void put_event(struct log *log, const struct frame *frame,
 	log->size += size;
 }
 
-/* Does with a frame what the rest of the daemon would do, as far as the session depends on it. The
- * result only depends on the frames, and not on how they are split: an exec ends after id % 5 more
- * frames, and gets credit for id % 8 * 16 bytes of input. */
+/* Updates the session after an accepted frame, as the rest of the daemon would. No command runs: an
+ * exec_request gets credit for id % 8 * 16 bytes of input, and its command ends after id % 5 more
+ * frames. So the result depends only on the frames, and not on how the bytes are split. */
 static void carry_out(const struct frame *frame)
 {
 	if (frame->header.type == SANDBOXD_TYPE_HELLO)
@@ -77,7 +77,8 @@ static void take(struct log *log)
 	assert(session.in.start <= session.in.end && session.in.end < STREAM_SIZE);
 }
 
-/* Receives bytes as the daemon does. AddressSanitizer reports reads beyond the received bytes. */
+/* Appends bytes to the stream, as the daemon does when it receives them, and decodes them. The rest
+ * of the buffer is poisoned, so that AddressSanitizer reports each read beyond the bytes. */
 static void feed(const uint8_t *data, size_t size, struct log *log)
 {
 	struct stream *in = &session.in;
@@ -98,8 +99,9 @@ static void feed(const uint8_t *data, size_t size, struct log *log)
 	}
 }
 
-/* Logs how the daemon decodes the bytes of a host. Each of the ascending `cuts` is the start of
- * another read. Returns the number of accepted and refused frames. */
+/* Logs how the daemon decodes the bytes of a host, which arrive in several reads. `cuts` are the
+ * offsets, in ascending order, at which another read begins. Returns the number of accepted and
+ * refused frames. */
 size_t replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_t count,
 		   struct log *log)
 {
@@ -152,8 +154,9 @@ size_t replay_guest(const uint8_t *data, size_t size, struct log *log)
 	return frames;
 }
 
-/* Calls each decoder directly, even if an earlier check would refuse the frame: the header in each
- * version, and the rest as the body of its type. */
+/* Decodes the first bytes as a header, in each version, and all other bytes as a body of the
+ * header's type. Calls the decoders directly, so that they also get bytes that an earlier check
+ * would refuse. */
 static void replay_parts(const uint8_t *data, size_t size)
 {
 	static union sandboxd_body body;
@@ -170,7 +173,7 @@ static void replay_parts(const uint8_t *data, size_t size)
 }
 
 static struct log whole, cut;
-static size_t frames; /* number of frames; an input that is decoded several times counts once */
+static size_t frames; /* number of decoded frames, without those that `compare` decodes again */
 
 __attribute__((destructor)) static void report(void)
 {
@@ -178,7 +181,8 @@ __attribute__((destructor)) static void report(void)
 		fprintf(stderr, "frames: %zu\n", frames);
 }
 
-/* Checks that the log is the same if the first bytes arrive in pieces of `step` bytes. */
+/* Decodes an input again, in pieces of `step` bytes, and checks that the log equals that of the
+ * whole input. After CUTS pieces, the rest of the input is one piece. */
 static void compare(const uint8_t *data, size_t size, size_t step)
 {
 	static uint32_t cuts[CUTS];

@@ -1,6 +1,7 @@
-/* Reads cases from standard input: the number of bytes, the number of cuts, the cuts and the bytes.
- * For each case, decodes the bytes as those of a host, and then as those of a guest. Each time,
- * writes the number of accepted and refused frames, the size of the log, and the log. */
+/* Decodes cases from standard input, and writes the logs. A case is the number of its bytes, the
+ * number of cuts, the cuts and the bytes. A cut is an offset at which another read begins. Each
+ * case is decoded as bytes of a host, and then as bytes of a guest. Each time, the output is the
+ * number of accepted and refused frames, the size of the log, and the log. */
 #include <stdlib.h>
 
 #include "../decoder/replay.c"

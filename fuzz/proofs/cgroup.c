@@ -5,8 +5,8 @@
  *	is_frozen visit
  * Bound: every number of 64 bits; every number of cgroups in the table; every content of the files,
  *	and every name of up to 21 bytes
- * Assumes: all names in the table are 0; a file of events has 24 bytes instead of 256; numbers of
- *	bytes have at most 19 digits
+ * Assumes: each cgroup in the table has the name 0; a file of events has 24 bytes instead
+ *	of 256; numbers of bytes have at most 19 digits
  * Unwind: 23 sweep.0:65
  * Wraps: conversion */
 #include "proof.h"

@@ -32,12 +32,13 @@ static void look(size_t size, size_t limit)
 	      limit <= SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST);
 	PROVE(sandboxd_decode_header(out, SANDBOXD_GUEST, version, &header, &fault));
 	PROVE(header.body_length == size - SANDBOXD_HEADER_SIZE);
-	/* In the first version, exec_failed never reaches its maximum length. */
+	/* In the first version, exec_failed never reaches its maximum length, so this is not demanded. */
 	WITNESS(size == SANDBOXD_HEADER_SIZE + limit || limit == SANDBOXD_EXEC_FAILED_MAX_BODY);
 }
 
-/* Encodes a message of a kind, and decodes the result as a host. If encoding fails, because the message
- * is invalid or the room is too small, the encoder writes nothing, so its output may be NULL. */
+/* Encodes a message of the kind `kind`, such as `pong`, and proves that a host can decode the result.
+ * If encoding fails, because the message is invalid or the room is too small, proves that the encoder
+ * needs no output, so it can be NULL. */
 #define ENCODE(KIND, kind, ...)                                                                    \
 	do {                                                                                       \
 		id = nondet_u32();                                                                 \
@@ -54,7 +55,8 @@ static void look(size_t size, size_t limit)
 					     &fault));                                             \
 	} while (0)
 
-/* Proves that each message of a kind is encoded so that a host can decode it. */
+/* Defines the proof for a kind of message, such as `pong`: each message that is encoded can be
+ * decoded by a host. */
 #define PROVE_ENCODING(KIND, kind, ...)          \
 	void prove_##kind(void)                  \
 	{                                        \

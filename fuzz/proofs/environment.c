@@ -46,7 +46,8 @@ static void move(uint8_t *to, const uint8_t *from, size_t size)
 
 enum { ITEM = 2, ITEMS = 3, SIZE = 7 + 4 * 11 + 4 };
 
-/* `compare` may say that any string begins with any key, so the longest key must fit behind each. */
+/* The model of `compare` may say that any string begins with any key. So `frame` has room for the
+ * longest key behind each string. */
 static uint8_t frame[SIZE + 16], was[SIZE];
 static size_t end = SANDBOXD_HEADER_SIZE - 8;
 

@@ -12,7 +12,8 @@
 
 #include <input.c>
 
-/* `allowed` is the credit of the host in session.c. */
+/* Returns whether the daemon can reach this state. `allowed` is the number of bytes of input that
+ * the host may still send, which session.c counts. */
 static bool valid(const struct input *input, uint32_t allowed)
 {
 	uint64_t end = (uint64_t)input->start + input->size;
@@ -73,7 +74,8 @@ void prove(void)
 	uint32_t room = input_room(&input, allowed, waited);
 	PROVE(room == 0 || input.size == 0);
 	PROVE(valid(&input, allowed + room));
-	/* If the host has no credit, some event will follow that gives it credit. */
+	/* If the host may send no input, poll waits for room in the pipe, or for a timeout, after
+	 * which the host gets new credit. */
 	bool awaited = input.withheld || (input_poll(&input).events & POLLOUT);
 	PROVE(allowed + room > 0 || awaited || input.ended || input.fd < 0);
 	PROVE(!(waited && input.withheld));

@@ -27,7 +27,7 @@ ssize_t write(int fd, const void *from, size_t size)
 }
 
 static const uint8_t *room; /* buffer for reading */
-static size_t asked;	    /* number of bytes of it that may be filled */
+static size_t asked;	    /* number of bytes that readv may write to `room` */
 
 /* Proves that the pieces in `parts` are adjacent, and begin at the start of the buffer. */
 ssize_t readv(int fd, const struct iovec *parts, int count)

@@ -1,4 +1,5 @@
-/* Definitions for all harnesses. A witness must fail, which shows that the assumptions allow the case. */
+/* Definitions for all harnesses. WITNESS claims that a condition is never true. CBMC must refute
+ * this claim, which shows that the assumptions of the proof allow the case. */
 #ifndef PROOF_H
 #define PROOF_H
 

@@ -1,7 +1,7 @@
 /* Receives one byte of a serial line, in any state of the receiver.
  *
- * Bound: any number of bytes, from either side of examples/serial; every frame up to the longest,
- *	also if it is stuffed in place
+ * Bound: any number of bytes, from either side of the protocol in examples/serial; every frame
+ *	that the encoder makes, up to the longest
  * Assumes: fewer than 2^64 bytes between two zeros
  * Wraps: unsigned-overflow conversion
  * Unwind: 50 */

@@ -72,7 +72,8 @@ void prove(void)
 		} else if (type == SANDBOXD_TYPE_HELLO) {
 			PROVE(session.current == 0 && session.last_id == 0);
 		} else {
-			/* Other messages have no id or the id of the running exec, and do not end that exec. */
+			/* Other messages have no id, or the id of the running command, and do not end
+			 * this command. */
 			PROVE(id == 0 || id == before.current);
 			PROVE(session.current == before.current);
 			PROVE(session.last_id == before.last_id);

@@ -81,7 +81,8 @@ void prove(void)
 		PROVE(stream.start == 0 && stream.end == end - (start + dropped));
 	else
 		PROVE(stream.start == start + dropped + taken && stream.end == end);
-	/* There is always room for another byte, and each frame consumes at least one. */
+	/* Decoding never gets stuck: STREAM_MORE leaves room for more bytes, and STREAM_FRAME
+	 * consumes at least one byte. */
 	PROVE(result != STREAM_MORE || stream.end < STREAM_SIZE);
 	PROVE(result != STREAM_FRAME || (taken > 0 && !stream.seeking));
 	PROVE(result != STREAM_FAULT || stream.seeking);

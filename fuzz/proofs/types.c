@@ -1,4 +1,5 @@
-/* Decodes and encodes the types that the messages of sandboxd do not use, in a separate schema.
+/* Decodes and encodes the messages of types.toml. This schema, which only proofs use, has the types
+ * that no message of sandboxd uses.
  *
  * Bound: every body up to two bytes longer than the longest, any message, with text of up to 7 bytes
  *	and items of up to 12, every room up to the length of the longest frame, every version

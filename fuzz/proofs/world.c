@@ -1,8 +1,9 @@
-/* A model of the kernel's functions that a harness does not define itself. A call fails, or does any part
- * of its work. The memory of its arguments must be accessible. The fourth write would block.
+/* Models of the kernel's functions that a harness does not define itself. A model fails, or does any
+ * part of its work, and proves that the memory of its arguments is accessible. The fourth write fails
+ * with EAGAIN.
  *
- * If two files define the same function, CBMC uses the file whose name sorts first. So the names of
- * all harnesses sort before this name, which a test checks. */
+ * If two files define the same function, CBMC uses the file whose name sorts first. So world.c must
+ * sort behind all harnesses, which a test checks. */
 #include "proof.h"
 
 #include <poll.h>
@@ -54,7 +55,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
 	return nondet_int();
 }
 
-/* Each request stores a number at the address that the caller gives. */
+/* In this model, each ioctl stores a number at the address that the caller gives. */
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list arguments;

@@ -111,8 +111,8 @@ static _Noreturn void attend(const struct options *options, pid_t child, int lin
 	_exit(0);
 }
 
-/* Fails if a message between the launcher's two processes was not transferred, because one of them
- * was killed. The error says so, because otherwise the program would be blamed. */
+/* Fails if a message between the launcher's two processes was not transferred. The error says that
+ * the first process was killed, so that the user does not suspect QEMU. */
 static void expect(bool transferred)
 {
 	if (!transferred)

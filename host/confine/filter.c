@@ -197,12 +197,12 @@ static void check_getsockopt(void)
 	allow_only(2, options, sizeof options / sizeof *options);
 }
 
-/* Refuses to let the kernel merge pages with equal pages of other processes (MADV_MERGEABLE),
- * because the time that a write takes would tell whether another process holds the same data.
- * Refuses unknown advice, too. */
+/* Refuses madvise with the advice to merge pages with equal pages of other processes
+ * (MADV_MERGEABLE), because the time that a write takes would tell whether another process holds
+ * the same data. Refuses madvise with unknown advice, too. */
 static void check_madvise(void)
 {
-	enum { GUARD_REMOVE = 103 }; /* the newest advice that was known when this was written */
+	enum { GUARD_REMOVE = 103 }; /* the newest advice to madvise when this was written */
 
 	load_low(2);
 	answer_if(MADV_MERGEABLE, FAIL(EPERM));
@@ -234,9 +234,9 @@ static void check_execve(void)
  * to the user's own files, outside these mounts. */
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
 
-/* System calls that are allowed only with certain arguments. `check` adds instructions that answer
- * the call with an error if an argument is not allowed. If `check` is NULL, the call is refused if
- * the argument with this number contains one of the flags.
+/* System calls that are allowed only with certain arguments. If `check` is set, it adds
+ * instructions that refuse the call with any other argument. Otherwise, the call is refused if the
+ * argument with the number `argument` contains one of `flags`.
  *
  * Out-of-band data of sockets (MSG_OOB) are refused, because they make the kernel send signals, and
  * because programs have escaped from their confinement through a bug in the kernel's code for them

@@ -159,8 +159,8 @@ const char *mounts_replace(const struct options *options, char detail[static DET
 	 * the host, and all processes there would see them. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return strerror(errno);
-	/* If a file that QEMU receives for reading only stays writable, change to the new root
-	 * anyway, but report that the layer "mount" is missing. */
+	/* reopen_read_only fails if QEMU could still write to a file that it may only read. Change
+	 * to the new root anyway, but report that the layer "mount" is missing. */
 	unprotected = reopen_read_only(&options->files) && reopen_read_only(&options->disks) ?
 			      NULL :
 			      strerror(errno);

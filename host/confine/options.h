@@ -38,12 +38,12 @@ struct options {
 	int cgroup;	  /* descriptor of a cgroup.procs file; -1 for none */
 	bool left_out[LAYERS];
 	struct limits limits;
-	uid_t uid;   /* QEMU's own uid, without QEMU's pid, which is added later; 0 for none */
-	gid_t group; /* the only group that QEMU keeps; NO_GROUP for none */
+	uid_t uid;	      /* base of QEMU's own uid, to which QEMU's pid is added; 0 for none */
+	gid_t group;	      /* the only group that QEMU keeps; NO_GROUP for none */
 	struct paths read;    /* files and whole folders that QEMU may read and execute */
 	struct paths devices; /* devices that QEMU may read, write and control */
-	struct files files;   /* open files that QEMU may reopen for reading */
-	struct files disks;   /* open files that QEMU may read, and need not reopen */
+	struct files files;   /* open files that QEMU may open again for reading */
+	struct files disks;   /* open files that QEMU may read, but need not open again */
 	struct files writable;
 	unsigned copied; /* number of files that reopen_files has copied to memory */
 	char **program;	 /* path and arguments of the program to execute; NULL if missing */

@@ -12,15 +12,15 @@
  * the pid namespace, which ends when its first process exits. */
 void reopen_prepare(void);
 
-/* Reopens each file that only root may read, by the same descriptor number, so that QEMU's uid can
- * open it through /dev/fd/N. Reopens it in a mount in which this uid owns the file, or else as a
- * copy in memory. The rights of other users do not change. Returns false, with errno, if neither is
+/* Makes the descriptor of each file that only root may read refer to a file that QEMU's uid can
+ * open through /dev/fd/N: the same file in a mount in which this uid owns it, or else a copy in
+ * memory. The rights of other users do not change. Returns false, with errno, if neither is
  * possible. */
 bool reopen_files(struct options *options);
 
-/* Reopens each file in a read-only mount, by the same descriptor number. Otherwise QEMU could open
- * it for writing through /dev/fd/N, because this path leads to the mount of the descriptor. Returns
- * false, with errno, if any file remains writable. */
+/* Makes each descriptor refer to the same file in a read-only mount. Otherwise QEMU could open the
+ * file for writing through /dev/fd/N, because this path leads to the mount of the descriptor.
+ * Returns false, with errno, if any file remains writable. */
 bool reopen_read_only(const struct files *files);
 
 #endif
