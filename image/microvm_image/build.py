@@ -102,7 +102,7 @@ def build(
 
 
 def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
-    """Build the source of the recipe if it is an image of microvm that does not exist yet."""
+    """Build the source of a recipe if it is a ready-made image, such as `python`, not yet built."""
     if arch != arches.find() or recipe.packages or not readymade.is_missing(recipe.source):
         return
     # if a file or folder has the same name as a ready-made image, the recipe means the file or

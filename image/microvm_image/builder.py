@@ -43,7 +43,7 @@ class CommandRunner(Protocol):
     def __call__(
         self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
     ) -> None:
-        """Run a command in a machine of an image, and write the files that it changes to `layer`.
+        """Run a command in a machine. Its output goes to `show`, and the changed files to `layer`.
 
         `layer` gets a tar archive. `show` is called with each line of the command's output.
 

@@ -108,7 +108,7 @@ def _counted(chunks: Iterator[bytes], budget: Budget, *, any_ratio: bool) -> Ite
 
 
 def spooled(chunks: Iterator[bytes], files: ExitStack) -> FileRange:
-    """Write chunks to an unnamed temporary file, which `files` closes later, and return it.
+    """Write chunks to an unnamed temporary file, open until `files` closes it, and return it.
 
     The file is in the cache's folder, because /tmp may be in memory. Chunks of zeros take no space
     on the disk.

@@ -52,16 +52,16 @@ def expire() -> None:
 
 
 def prune(*, unused: float = 0.0, everything: bool = False) -> list[Path] | None:
-    """Remove downloads that were not used for `unused` seconds, and return their paths.
+    """Remove downloads not used for `unused` seconds; those of default images if `everything`.
 
-    During a build, nothing is removed, and None is returned.
+    Return the paths of the removed downloads. During a build, remove nothing, and return None.
 
     The dates of Debian's release files are never removed, because a check compares them with the
     files that mirrors send; see `apt`.
 
     :param unused: Minimum number of seconds since the last use of a download.
-    :param everything: True to remove also the archives of default images, so that the default image
-        is built again.
+    :param everything: True to remove also the archives of which default images are built. The
+        default image is then built again.
     :raises CacheError: A download cannot be removed.
     """
     top = folder()

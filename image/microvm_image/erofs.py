@@ -67,7 +67,7 @@ class ErofsLayer:
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the disk's files within the limits `budget`; `files` later closes the disk.
+        """Open the disk until `files` closes it, and yield its files within the limits `budget`.
 
         Each folder is yielded before its content.
         """
@@ -99,9 +99,9 @@ class _ErofsReader:
         self._shared: dict[int, tuple[str, bytes]] = {}
 
     def _take(self, size: int) -> None:
-        """Add `size` to the sum of all sizes on the disk, and check the sum.
+        """Add `size` to the sum of sizes. Raise ValueError if the sum exceeds the disk's size.
 
-        If the sum exceeds the disk's size, files, folders or attributes of the disk overlap.
+        The files, folders or attributes of the disk then overlap.
         """
         self._left -= size
         if self._left < 0:

@@ -25,7 +25,7 @@ class FileRange:
 
     @classmethod
     def of(cls, path: Path, files: ExitStack) -> FileRange:
-        """Open a file, which `files` closes later, and return a range with all of its bytes.
+        """Open a file until `files` closes it, and return a range with all bytes of the file.
 
         :raises OSError: The file cannot be opened, or is no regular file.
         """

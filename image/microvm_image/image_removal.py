@@ -51,6 +51,7 @@ def remove(
     :param text: A tag, or the name or digest of an image, as `microvm.images.find` accepts it.
     :param force: True to remove also an image that is needed, or that has several tags none of
         which is `text`.
+    :param needs: A function that returns what needs each image; None if nothing does.
     :raises ImageError: The image does not exist, has several tags, or is needed.
     """
     image = find(text)
@@ -86,8 +87,9 @@ def prune(
     """Remove the images that nothing needs, tags of missing images, and files of killed builds.
 
     An image is removed if it is damaged, if another version of microvm built it, or if it has no
-    tag and is neither the default image nor needed. The results of build steps are removed, too.
-    `stale_folders` removes the folders that killed builds have left in $TMPDIR.
+    tag and is neither the default image nor needed, as `needs` says. The results of build
+    steps are removed, too. `stale_folders` removes the folders that killed builds have left in
+    $TMPDIR.
 
     :param everything: True to remove also the default image, if it has no tag. It is built again
         when it is needed.

@@ -29,7 +29,7 @@ class InitramfsLayer:
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files of the initramfs within the limits `budget`; `files` later closes it.
+        """Open the initramfs until `files` closes it; yield its files within the limits `budget`.
 
         Programs and kernel modules that microvm has added are skipped.
         """

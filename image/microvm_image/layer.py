@@ -47,9 +47,9 @@ class Layer(Protocol):
         """Name of the layer, for messages."""
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files and links within the limits `budget`; `files` later closes the layer.
+        """Open the layer until `files` closes it, and yield its files within the limits `budget`.
 
-        Folders and hard links are also yielded, all in the layer's order. Their number and sizes
+        Folders and links are also yielded, all in the layer's order. Their number and sizes
         are subtracted from `budget`. Contents are read later, while `files` keeps the layer open.
 
         :raises ImageError: The layer is damaged or too large, or differs from its digest.
@@ -75,7 +75,7 @@ class TarLayer:
     is_packed_here: bool = False
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the archive's files within the limits `budget`; `files` later closes the archive.
+        """Open the archive until `files` closes it, and yield its files within the limits `budget`.
 
         The contents of the files are not read yet.
         """
@@ -350,14 +350,14 @@ def unreadable(path: Path, error: OSError) -> ImageError:
     )
 
 
-def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield up to `most` + 1 entries of a host's folder, each with its path in the image, sorted.
+def _children(path: Path, destination: str, most: int) -> Iterator[tuple[Path, str]]:
+    """Yield up to `most` + 1 entries of the host's folder `path`, sorted, with their destinations.
 
-    The caller refuses a folder with more than `most` entries. `inside` is its path in the image.
+    A destination is a path in the image. The caller refuses a folder with more than `most` entries.
     """
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)
-    return ((path / name, f"{inside}/{name}".lstrip("/")) for name in names)
+    return ((path / name, f"{destination}/{name}".lstrip("/")) for name in names)
 
 
 def _host_node(path: Path, status: os.stat_result) -> FileNode:

@@ -93,7 +93,9 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Count the stored size of a layer. The limits of decompressed size and time grow with it.
+        """Count the stored size of the layer with the digest `key`, which raises the other limits.
+
+        The decompressed size and the processor time may grow with the stored size.
 
         :param key: The layer's digest; "" if it is unknown. A layer that is used twice counts once.
         """

@@ -35,7 +35,7 @@ _SECONDS = 3600  # maximum time for the transfer of an artifact, in seconds
 
 
 def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None = None) -> None:
-    """Upload the file that `write` produces to a registry, unless the registry has it already.
+    """Upload the file that `write` produces to a registry as `text`, unless it exists there.
 
     :param text: `docker://HOST/REPOSITORY:TAG`, with a tag that identifies the content of the file.
     :raises ImageError: The registry cannot be reached, refuses the artifact, or has something else
@@ -58,7 +58,7 @@ def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None =
 
 @contextmanager
 def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[BinaryIO]:
-    """Context manager that downloads a file that `push` has stored in a registry, and yields it.
+    """Context manager that yields a file that `push` has uploaded as `text`, after downloading it.
 
     The file is removed at the end of the block.
 
@@ -110,7 +110,7 @@ def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
 
 
 def _only_layer(manifest: Any, name: str) -> oci.BlobDescriptor:
-    """Return the only layer in an artifact's manifest, after checking the manifest."""
+    """Check the manifest of the artifact `name`, and return the only layer in the manifest."""
     layers = oci.member(manifest, "layers", list, name)
     types = [oci.member(layer, "mediaType", str, name) for layer in layers]
     if manifest.get("artifactType") != TYPE or types != [LAYER_TYPE]:

@@ -134,7 +134,7 @@ class _Apt:
 
 
 def _run(command: Sequence[str], *, task: str, into: Path | None, cwd: Path | None = None) -> None:
-    """Run a tool of apt that downloads files to `into`, and kill it if the mirror is too slow.
+    """Run a tool of apt, and kill it if it downloads to `into` too slowly. Errors name the `task`.
 
     apt's own time-outs do not suffice, because they start again with each byte.
 

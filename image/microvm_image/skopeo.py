@@ -122,10 +122,11 @@ def inspect(text: str, *options: str) -> bytes:
 
 
 def push(folder: Path, text: str, seconds: int) -> None:
-    """Upload the image or artifact in a folder to a registry, unchanged, within `seconds`.
+    """Upload the image or artifact in `folder` to a registry as `text`, unchanged.
 
     :param folder: A folder in skopeo's format `dir:`.
     :param text: `docker://` and a reference, as docker writes it.
+    :param seconds: Maximum duration of the upload.
     :raises ImageError: The registry cannot be reached, or refuses the upload.
     """
     options = ["--quiet", "--preserve-digests", *_tls("--dest-tls-verify", text)]
@@ -226,7 +227,7 @@ def _run(
     *,
     temporary: Path | None = None,
 ) -> bytes:
-    """Run skopeo with the arguments `command`, and return its output.
+    """Run skopeo with the arguments `command`, and return its output. Errors name the image `name`.
 
     :param watch: A function that waits until skopeo exits, or returns the reason to kill skopeo.
     :param temporary: The folder for the temporary files of skopeo; by default $TMPDIR.

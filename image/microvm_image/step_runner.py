@@ -67,9 +67,9 @@ class StepRunner:
         show: Callable[[str], None],
         layer: BinaryIO,
     ) -> None:
-        """Run a command in a new machine, and write the changed files to `layer` as a tar archive.
+        """Run a command in a new machine, and write a tar archive of the changed files to `layer`.
 
-        :param show: A function that is called with each line of the output.
+        :param show: A function that is called with each line of the command's output.
         :raises ImageError: The command failed; `detail` has the last lines of its output.
         :raises MicroVMError: The machine did not start, or died.
         """
@@ -90,7 +90,7 @@ class StepRunner:
 
 
 async def _started(image: Image, options: MachineOptions, show: Callable[[str], None]) -> MicroVM:
-    """Start a machine for a command. If the start fails, try again with another machine."""
+    """Start a machine for a command. If a start fails, tell `show`, and start another machine."""
     retries = Retries()
     while True:
         machine, attempt = MicroVM(image, **options), retries.begin()

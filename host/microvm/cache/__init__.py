@@ -140,7 +140,7 @@ def has(path: Path) -> bool:
 
 
 def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
-    """Open a regular file of any owner, with `flags` as in open(2). Fail at once for a FIFO."""
+    """Open a regular file of any owner by open(2) with `flags`. Raise OSError for other files."""
     descriptor = os.open(path, flags, FILE_MODE)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -190,7 +190,7 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Context manager that yields a path for temporary files, beside `path`; it removes them later.
+    """Context manager that yields a path for a temporary file beside `path`, and removes the file.
 
     The name is that of `path`. The folder is a private folder beside `path`: with a umask of 0,
     every user could otherwise read and write the files.
@@ -241,7 +241,7 @@ def _clear_all_ids(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path | None = None) -> Iterator[None]:
-    """Context manager that turns an `OSError` into an error with a hint, which names the file.
+    """Context manager that turns an `OSError` into an error that names the file and gives a hint.
 
     :param path: the file or folder that the message names if the OSError names none.
     :raises CacheError: the disk is full, or a file of the cache cannot be read or written.
@@ -269,7 +269,7 @@ def _is_in_cache(path: str | Path) -> bool:
 
 
 def _remedy(error: OSError) -> str:
-    """Return the hint for an error in the cache, such as a missing permission for its folder."""
+    """Return the hint for an error in the cache, such as a cache that we may not read."""
     with suppress(OSError, NoHome):
         top = _top()
         closed = error.errno == errno.EACCES and 0 == top.stat().st_uid != os.geteuid()

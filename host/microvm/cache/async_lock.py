@@ -19,16 +19,16 @@ HEARTBEAT = 0.5
 
 @asynccontextmanager
 async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
-    """Context manager: wait for the lock of `path` and hold it; `notify` is called if that is long.
+    """Context manager: wait for the lock of `path`, and hold it. Report a long wait to `notify`.
 
     While this process holds the lock, it sends heartbeats, which show others its progress.
 
     :param purpose: The work of the holder, for messages: a verb and its object, such as "saves a
         guest".
     """
-    # Limit the number of checks without a new heartbeat, and not the seconds. If a signal such as
-    # SIGSTOP stops both this process and the holder of the lock, the clock continues. So by the
-    # clock, the holder would seem to have sent no heartbeat for too long.
+    # Limit the number of checks without a new heartbeat, and not the seconds. While a signal, such
+    # as SIGSTOP, stops this process and the holder of the lock, the clock continues. So when both
+    # continue, a limit in seconds could be exceeded already.
     max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
     heartbeat, checks, silent = None, 0, 0
     while True:

@@ -87,8 +87,8 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
                 yield UNFINISHED if item.name.startswith(".") else kind, item
         elif path.name.startswith(RECORDS) or path.name == MARK:
             yield "records", path
-        # The files in the folder `scratch` have no names, so the folder is normally empty. Only
-        # files with names are reported.
+        # The folder `scratch` is for open files without names, so it is normally empty. Report the
+        # folder only if it contains files with names.
         elif path.name != "scratch" or any(_entries(path)):
             yield OTHER, path
 
@@ -101,7 +101,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
-    """Return the size on the disk, without files in `seen`, and the newest modification time.
+    """Return the size on the disk, without inodes in `seen`, and the newest modification time.
 
     :param seen: Device and inode of each file that was counted before. The size omits these files,
         so a file with several hard links counts once.
@@ -114,8 +114,8 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
-            # Ignore the record of compared digests, because it is also written when an item is only
-            # verified, and not used.
+            # Ignore the file with the record of verified digests, because it is also written when
+            # an item is only verified, and not used.
             if current.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):

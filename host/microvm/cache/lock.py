@@ -40,16 +40,16 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
                 return
 
 
-def _attempts(path: Path, report: Reporter, holder_does: str) -> Iterator[None]:
-    """Yield before each attempt to take the lock of `path`, and wait between the attempts.
+def _attempts(path: Path, report: Reporter, verb: str) -> Iterator[None]:
+    """Yield before each attempt to lock `path`; show who holds the lock, and what it does (`verb`).
 
-    Notices tell the user repeatedly who holds the lock, and what the `holder_does` with the path.
+    Wait between the attempts. An example of a notice: "waiting for process 7, which makes PATH".
     """
     reminder = 0.0
     while True:
         yield
         if time.monotonic() >= reminder:
-            report.notice(f"waiting for {holder(path)}, which {holder_does} {path}")
+            report.notice(f"waiting for {holder(path)}, which {verb} {path}")
             reminder = time.monotonic() + REMINDER
         check_stopped()
         time.sleep(INTERVAL)
@@ -122,9 +122,9 @@ def _open_shared(name: Path) -> int | None:
 
 
 def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock `fd` by flock(2) with `kind`; return False if it is in use, or `name` is a new file now.
+    """Lock the open lock file `fd` by flock(2). Return False if it is in use, or was replaced.
 
-    Another process may have removed the lock file `name`, and created a new one.
+    It was replaced if another process has removed it, and created a new file called `name`.
     """
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, kind | fcntl.LOCK_NB)

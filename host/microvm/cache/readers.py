@@ -50,7 +50,7 @@ def is_shared(top: Path, name: str = "") -> bool:
 
 
 def mode(owner: int, *, shared: bool) -> int:
-    """Return a mode: the owner has the rights `owner`, and all users may read if `shared`."""
+    """Return a file mode: the bits `owner`, such as 0o700; if `shared`, all users may read, too."""
     return owner | ((owner >> 3 | owner >> 6) & _READ if shared else 0)
 
 

@@ -41,7 +41,7 @@ def sha256(file: int) -> str:
 
 
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
-    """Return True if `path`, open as `file`, has the digest `expected`, recorded or computed.
+    """Return True if `path`, open as `file`, has the digest `expected`, which `digest` computes.
 
     If a record says that the file has this digest, the file is not read.
     """

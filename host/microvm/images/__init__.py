@@ -304,7 +304,7 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> ImageManifest:
 
 
 def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
-    """Check the `members` of a JSON object, and return them as a manifest. Errors name `where`.
+    """Check the `members` of a JSON object, and return the manifest; `where` is for messages.
 
     :param where: The origin of the manifest, for messages.
     :raises ImageError: Another version of microvm wrote the manifest.

@@ -50,7 +50,7 @@ class ImageConfig(NamedTuple):
         }
 
     def argv(self, command: Sequence[str], entrypoint: str | None = None) -> tuple[str, ...]:
-        """Return the command to run: the entrypoint, and `command` or else the default command.
+        """Return the command to run: `entrypoint` and `command`, or the defaults of the image.
 
         :param command: The user's command, which replaces `cmd`.
         :param entrypoint: A replacement of the image's entrypoint, which also disables `cmd`; ""

@@ -99,12 +99,13 @@ def read(
     expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
-    """Import an image of at most `limit` bytes from the file `name`; return it and its new tags.
+    """Import an image from `file`, which messages call `name`; return the image and its new tags.
 
     By default, the image gets those tags in the file that no other image has.
 
     :param tag: The only tag that the image gets, even if another image has it; None for the tags in
         the file.
+    :param limit: Maximum size of the image, in bytes.
     :param expected: The manifest that the image must have; None for any. If it is given, the image
         gets no tags.
     :raises ImageError: The file is no exported image, or is damaged, incomplete or too large; or

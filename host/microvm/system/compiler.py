@@ -17,7 +17,7 @@ from microvm.sha256 import sha256
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
-    """Return `packed` or else `checkout`: the folder that has the sources of the program `what`."""
+    """Return `packed`, or else `checkout`, whichever has the sources of the program `what`."""
     for folder in (packed, checkout):
         if (folder / "Makefile").is_file():
             return folder
@@ -92,6 +92,8 @@ def make(
 ) -> None:
     """Compile the source code in `folder` to the files `names` in the new folder `out`.
 
+    :param command: the compiler, with its first arguments.
+    :param what: the name of the program, for error messages.
     :param out: the folder to create; the compiler's temporary files are beside it.
     """
     from microvm.system.tools import run
@@ -105,7 +107,7 @@ def make(
 def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:
     """Compile the program `name` in `folder` with the compiler `command`; return its content.
 
-    The compiler's files are removed.
+    The compiler's files are removed. Error messages call the program `what`.
     """
     from microvm.system.tools import output
 

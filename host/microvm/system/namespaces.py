@@ -150,9 +150,8 @@ def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
         try:
             _unshare_processes()
         except OSError as error:
-            # The child process, which has tried all steps before, has already written the same uid
-            # and gid maps, so the kernel does not refuse the maps here. But it can refuse a further
-            # namespace, because the number of namespaces is limited.
+            # The child process above has written the same uid and gid maps without an error, so
+            # only the creation of the namespace can fail here: the number of namespaces is limited.
             reason = str(error.strerror)
         else:
             return True
@@ -161,7 +160,7 @@ def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
 
 
 def _try_namespaces(temporary: _Temporary) -> NoReturn:
-    """Try to enter a tool's namespaces, in a child process. Exit with 0 or the error number."""
+    """In a child process: try to enter a tool's namespaces, and exit with 0 or the errno."""
     status = 1
     try:
         _unshare_processes()
@@ -192,7 +191,7 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 
 
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
-    """Create a tool's temporary folder in `parent`. The tool sees it at a mount point in `shown`.
+    """Create a tool's temporary folder in `parent`, and a mount point for it in the folder `shown`.
 
     If `shown` is "", create no mount point. This process holds a lock on both folders until it
     exits. So no other process takes them for the folders of a killed tool and removes them.
@@ -203,8 +202,9 @@ def _create(parent: str, shown: str, mode: int) -> _Temporary:
         os.mkdir(real, 0o700)
         if not _lock(real):
             continue
-        # If the folder is mounted in `shown`, processes of other user ids have to enter it, so its
-        # mode is 0755. That is safe, because other users cannot enter `parent`.
+        # The tool's processes of other user ids enter the folder by its mount point in `shown`, so
+        # its mode is 0755. The tool's namespace alone has this mount, and other users cannot enter
+        # `parent`. So nobody else can enter the folder.
         os.chmod(real, 0o755 if shown else mode)
         if path != real:
             try:
@@ -228,7 +228,7 @@ def _lock(folder: str) -> bool:
 
 
 def _without_mount(temporary: _Temporary) -> _Temporary:
-    """Remove the mount point of a temporary folder, for a tool without a mount namespace.
+    """Remove the mount point of a temporary folder, because the tool gets no mount namespace.
 
     Return the temporary folder, whose path is then `real` for the tool, too.
     """

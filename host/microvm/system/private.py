@@ -52,7 +52,7 @@ class Exposure:
 
 
 def exposure(path: str) -> Exposure | None:
-    """Return how another user could change or replace a folder; None if nobody can.
+    """Return the reason why another user can change or replace a folder; None if nobody else can.
 
     :param path: an absolute path. It need not exist: a missing folder does no harm. Links on the
         way are followed and checked.
@@ -80,9 +80,10 @@ def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
 
 
 def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
-    """Create a folder in `parent` with exactly this mode, despite the umask. Return its descriptor.
+    """Create a folder in the open folder `parent`, and return the descriptor of the new folder.
 
-    The descriptor belongs to our folder, even if another user renames files in the parent.
+    The folder gets exactly this mode, whatever the umask is. The descriptor belongs to our folder,
+    even if another user renames files in the parent.
     """
     os.mkdir(name, mode, dir_fd=parent)
     # The umask may have removed our right to read the folder. So first open it with O_PATH, which

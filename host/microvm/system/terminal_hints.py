@@ -31,7 +31,7 @@ def suggest_terminal(argv: Sequence[str]) -> None:
 
 
 def explain_interrupt(command: str, purpose: str) -> None:
-    """Print that `command` continues after one Ctrl-C, and that two have the effect `purpose`.
+    """Print that `command` continues after one Ctrl-C, and for which `purpose` to press it twice.
 
     :param purpose: the effect, such as "to end the machine".
     """

@@ -46,7 +46,7 @@ def find(program: str) -> str | None:
 
 
 def require(what: str, programs: Mapping[str, str]) -> None:
-    """Check that `programs` are installed. The error names those missing, and the work `what`.
+    """Check that `programs` are installed. The error says that `what` needs the missing programs.
 
     :param programs: the name of each program, and the Debian package that contains it.
     """

@@ -91,7 +91,7 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport, through which bytes are written. asyncio calls this method."""
-        # uvloop's transport has the interface of `asyncio.Transport`, but is not a subclass of it.
+        # uvloop's transport is no subclass of `asyncio.Transport`, but has its methods, so cast it.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:

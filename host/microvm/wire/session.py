@@ -35,9 +35,9 @@ _HINT = "its daemon may be compromised: start another machine, from an image tha
 
 _ENTROPY_SIZE = 64
 
-# Maximum number of bytes that may arrive before `Ready`. They belong to an older session, of which
-# at most `WINDOW` bytes of output can be left for each of the two output streams. If each byte is
-# in a frame of its own, which has 14 bytes, the output alone has 28 times `WINDOW` bytes.
+# Maximum number of bytes that may arrive before `Ready`. These bytes belong to an older session, of
+# which up to `WINDOW` bytes of stdout and of stderr can be left. If each of these is in its own
+# frame of 14 bytes, the frames have 28 times `WINDOW` bytes. The rest is for other messages.
 _STALE_LIMIT = 32 * WINDOW
 
 # One call of `next_event` drops at most this many messages of an older session before it returns.

@@ -204,7 +204,7 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
 
 
 def _modules(kernel: Path, version: str) -> dict[str, bytes]:
-    """Read the modules of a kernel, such as /boot/vmlinuz, from the folder lib/modules near it."""
+    """Read the modules that a guest needs: for the kernel /boot/vmlinuz, those in /lib/modules."""
     root = kernel.resolve().parent.parent
     lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
     found: dict[str, bytes] = {}

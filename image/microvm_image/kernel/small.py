@@ -23,9 +23,9 @@ from microvm_image import downloads
 from microvm_image.kernel import cached, kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
 
-# Patterns for about half of the files of the kernel's source. They are not unpacked, because our
-# kernels do not need them. The Kconfig files in the same folders are unpacked, because every
-# configuration reads them.
+# Patterns for the source files of Linux, about half, that are not unpacked, because our kernels do
+# not need them. The Kconfig files in the same folders are unpacked, because every configuration
+# reads them.
 _NOT_UNPACKED = (
     "*/Documentation/*.[rty]*",
     "*/drivers/gpu/*.[ch]",
@@ -50,9 +50,9 @@ _STEPS = 1450
 
 
 def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | None = None) -> Path:
-    """Compile the small kernel, unless the cache has it, and return its path.
+    """Compile the small kernel from the newest source, or the `pinned` one, and return its path.
 
-    A kernel in the cache is used if it is from the same source and compiler. A compilation takes
+    A kernel in the cache is used if it is from the same source and compiler. Compilation takes
     some minutes, and temporarily 1 GB of the cache's disk.
 
     :param pinned: True to compile the source in `PINNED`; by default Debian's newest source.

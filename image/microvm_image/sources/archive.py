@@ -50,9 +50,9 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
 ) -> ImageSource:
-    """Return the image `tag` that another tool has stored at `path` as a source for a new image.
+    """Return the image `tag` at `path`, stored in the format `kind`, as a source for a new image.
 
-    :param kind: The format, one of `KINDS`.
+    :param kind: The format in which another tool has stored the image, one of `KINDS`.
     :param tag: The name of the image; "" if the archive contains only one image.
     :param files: The exit stack that closes the archive.
     :raises ImageError: The file has another format, lacks the image, is damaged, or exceeds the

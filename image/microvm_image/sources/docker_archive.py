@@ -22,7 +22,7 @@ INDEX = "manifest.json"
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image `tag` of an archive of `docker save` as a source for a new image.
+    """Return the image `tag` of the `docker save` archive `name` as a source for a new image.
 
     :param stored: The files of the archive.
     :param name: The name of the archive, for messages.

@@ -49,7 +49,7 @@ class BlobDescriptor:
 
 
 def member(value: Any, key: str, kind: type, name: str) -> Any:
-    """Return a JSON object's member `key`; if it is missing or null, the empty value of `kind`.
+    """Return the member `key` of an object in the JSON file `name`; if missing or null, `kind()`.
 
     :raises ImageError: The member has another type, or `value` is no object.
     """
@@ -77,7 +77,7 @@ def descriptor(value: Any, name: str) -> BlobDescriptor:
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image `tag` of an OCI layout as a source for a new image.
+    """Return the image `tag` of the OCI layout `name` as a source for a new image.
 
     :param stored: The files of the layout.
     :param name: The name of the layout, for messages.
@@ -138,9 +138,10 @@ def _is_called(entry: Any, tag: str) -> bool:
 
 
 def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
-    """Return the digest and the parsed JSON of the manifest for `arch` that an index lists.
+    """Choose the manifest for `arch` from an index of the image `name`; return its digest and JSON.
 
     :param index: An index; or a manifest, which is returned with the digest "".
+    :param read: A function that reads the manifest with a digest.
     :raises ImageError: There is no image for the architecture, or indexes are nested too deeply.
     """
     digest = ""
@@ -182,7 +183,7 @@ def source(
     opened: Callable[[BlobDescriptor, ExitStack], FileRange],
     arch: Arch,
 ) -> ImageSource:
-    """Return an OCI image, given its manifest and config, as a source for a new image.
+    """Return the OCI image with this manifest and config as a source for a new image.
 
     :param opened: A function that opens the blob of a layer.
     :raises ImageError: The manifest and the config contradict each other, or the image has another
@@ -222,7 +223,7 @@ def pinned(name: str, digest: str) -> str:
 
 
 def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
-    """Check the config of an image, and return the digests of the decompressed layers, in hex.
+    """Check the config of the image `name`; return the digests of its decompressed layers, in hex.
 
     :raises ImageError: The value is no config, or the image has another architecture.
     """
@@ -244,7 +245,7 @@ def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
 
 
 def run_config(config: Any, name: str) -> ImageConfig:
-    """Return the default options of commands, from the config of an OCI image.
+    """Return the default options of commands from `config`, that of the OCI image `name`.
 
     :raises ImageError: An option is invalid.
     """
