@@ -85,13 +85,15 @@ static bool cover_boot_id(void)
 	int in = open(kernels, O_RDONLY | O_CLOEXEC);
 	ssize_t size = in < 0 ? -1 : read(in, id, sizeof id);
 
-	close(in);
+	if (in >= 0)
+		close(in);
 	if (size < 0)
 		return false;
 	int out = open(BOOT_ID, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
 	bool written = out >= 0 && write(out, id, (size_t)size) == size;
 
-	close(out);
+	if (out >= 0)
+		close(out);
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 

@@ -268,6 +268,7 @@ static void put_symlink(const char *name, const struct files_entry *entry)
 	static char leads_to[FILES_ENTRY_TARGET_MAX + 1];
 	int folder = innermost()->fd;
 	struct part link;
+	int error;
 	bool done;
 
 	copy_text(leads_to, &entry->target);
@@ -276,8 +277,10 @@ static void put_symlink(const char *name, const struct files_entry *entry)
 	done = (!target->owned || fchownat(folder, link.temporary, target->uid, target->gid,
 					   AT_SYMLINK_NOFOLLOW) == 0) &&
 	       renameat(folder, link.temporary, folder, name) == 0;
+	error = errno;
 	if (!done)
 		unlinkat(folder, link.temporary, 0);
+	errno = error;
 	need(done);
 }
 

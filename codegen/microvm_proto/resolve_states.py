@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 
 from microvm_proto.load import Document, Table
@@ -195,18 +196,20 @@ class _Check:
         for at, name in enumerate(request.answers):
             known &= self._known((*path, "answers", at), "message", name, self._messages)
         steps = {state.name: state.steps for state in self._conversation.states}
-        for step in (step for state in self._conversation.states for step in state.steps):
-            if known and step.message == request.message:
-                after = self._conversation.reachable(step.following) & {*steps}
-                later = {
-                    (each.message, each.sender != step.sender)
-                    for name in after
-                    for each in steps[name]
-                }
-                if not any((name, True) in later for name in request.answers):
-                    text = f"after `{request.message}`, no state accepts one of its answers"
-                    hint = "add a step with an answer to the state that follows the request"
-                    self._document.error("request-without-answer", (*path, "message"), text, hint)
+        for step in itertools.chain.from_iterable(steps.values()):
+            if not known or step.message != request.message:
+                continue
+            later = [
+                each
+                for name in self._conversation.reachable(step.following)
+                for each in steps.get(name, ())
+            ]
+            answers = [each for each in later if each.message in request.answers]
+            if all(each.sender == step.sender for each in answers):
+                text = f"after `{request.message}`, no state accepts one of its answers"
+                hint = "add a step with an answer to the state that follows the request"
+                self._document.error("request-without-answer", (*path, "message"), text, hint)
+                return
 
     def _counter(self, path: Path, counter: Counter) -> None:
         for key, amounts in (("add", counter.adds), ("take", counter.takes)):

@@ -195,8 +195,12 @@ static int copy_of(int fd)
 	char path[PATH_MAX];
 	ssize_t length = readlink(link_of(fd).path, path, sizeof path);
 
-	if (length < 0 || (size_t)length == sizeof path)
+	if (length < 0)
 		return -1;
+	if ((size_t)length == sizeof path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
 	path[length] = 0;
 	return tree_copy(path, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION);
 }
@@ -229,10 +233,13 @@ static bool protect(int fd)
 bool reopen_read_only(const struct files *files)
 {
 	int error = 0;
+	bool all = true;
 
 	for (unsigned i = 0; i < files->count; i++)
-		if (!files->read_only[i] && !protect(files->at[i]))
+		if (!files->read_only[i] && !protect(files->at[i])) {
 			error = errno;
+			all = false;
+		}
 	errno = error;
-	return !error;
+	return all;
 }

@@ -147,25 +147,34 @@ def _defaults(kind: Any) -> dict[str, Any]:
     }
 
 
-def read_options(kind: Any, given: Mapping[str, object], function: str) -> dict[str, Any]:
+def read_options(
+    kind: Any, given: Mapping[str, object], function: str, *parameters: str
+) -> dict[str, Any]:
     """Check the arguments `given` to a function as options of `kind`; return all that are not None.
 
     The returned values are in the form that the library uses.
 
     :param function: Name of the function, for error messages.
+    :param parameters: Names of the function's other parameters, for suggestions.
     :raises UsageError: Raised if a value is invalid.
     :raises TypeError: Raised if an option does not exist.
     """
     options = options_of(kind)
     for name in given:
         if name not in options:
-            raise unknown_option(name, options, function)
+            raise unknown_option(name, options, function, *parameters)
     return {name: options[name].check(value) for name, value in given.items() if value is not None}
 
 
-def unknown_option(name: str, known: Collection[str], function: str) -> TypeError:
-    """Return the error for an option `name` that a function lacks. It suggests a `known` option."""
-    hint = did_you_mean(name, known, quoted=True) or f"its options are {', '.join(known)}"
+def unknown_option(name: str, known: Collection[str], function: str, *parameters: str) -> TypeError:
+    """Return the error for an option `name` that a function lacks.
+
+    The error suggests one of the `known` options, or one of the function's other `parameters`.
+    """
+    hint = (
+        did_you_mean(name, [*known, *parameters], quoted=True)
+        or f"its options are {', '.join(known)}"
+    )
     return TypeError(f"{function}() has no option {name!r}; {hint}")
 
 
@@ -175,9 +184,11 @@ def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
     return ParsedOptions({**_defaults(kind), **checked}, frozenset(checked))
 
 
-def parse_options(kind: Any, given: Mapping[str, object], function: str) -> ParsedOptions:
+def parse_options(
+    kind: Any, given: Mapping[str, object], function: str, *parameters: str
+) -> ParsedOptions:
     """Check arguments of a function as options of `kind`, and add the defaults of all others."""
-    return complete_options(kind, read_options(kind, given, function))
+    return complete_options(kind, read_options(kind, given, function, *parameters))
 
 
 def flag(name: str) -> str:

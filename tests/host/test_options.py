@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, Literal, cast
@@ -263,6 +264,21 @@ def test_unknown_machine_option_raises_type_error(kind: Any) -> None:
     says = rf"^{name}\(\) has no option 'cpu'; did you mean 'cpus'\?$"
     with pytest.raises(TypeError, match=says):
         kind(cpu=2)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "right"),
+    [(MicroVM, "imge", "image"), (Pool, "sze", "size"), (partial(Job, ["a"]), "fils", "files")],
+    ids=["MicroVM", "Pool", "Job"],
+)
+def test_a_named_parameter_is_suggested(make: Any, wrong: str, right: str) -> None:
+    with pytest.raises(TypeError, match=f"has no option '{wrong}'; did you mean '{right}'"):
+        make(**{wrong: 2})
+
+
+def test_the_image_is_not_known_before_the_start() -> None:
+    with pytest.raises(UsageError, match="is known once it has started"):
+        _ = MicroVM().image
 
 
 def test_an_unknown_option_of_a_job_is_refused() -> None:

@@ -25,6 +25,11 @@ from microvm.images import Image
 from microvm.wire.session import WINDOW
 
 
+async def test_signal_9_is_not_exit_status_137(vm: MicroVM) -> None:
+    assert (await vm.run(["sh", "-c", "kill -9 $$"])).returncode == -9
+    assert (await vm.run(["sh", "-c", "exit 137"])).returncode == 137
+
+
 async def test_bytes_that_are_not_utf_8_pass_unchanged(vm: MicroVM) -> None:
     odd = bytes(range(1, 256))
     result = await vm.run(["printf", "%s|%s", odd, os.fsdecode(odd)])

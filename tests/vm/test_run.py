@@ -161,7 +161,7 @@ def test_tar_archive_in_a_pipe_is_read_completely(microvm: Command, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "script", "status", "out", "says"),
     [
-        (["--timeout", "1"], "echo so far; sleep 60", 124, b"so far\n", "timed out after 1 s\n"),
+        (["--timeout", "1"], "echo so far; sleep 60", 124, b"so far\n", "timed out after 1 s"),
         (["--timeout", "700ms", "--grace", "100ms"], "sleep 60", 124, b"", "timed out after 0.7 s"),
         (["--max-output", "1K", "--timeout", "1m"], ZEROS, 125, bytes(1024), "wrote more than 1K"),
         (
@@ -169,7 +169,7 @@ def test_tar_archive_in_a_pipe_is_read_completely(microvm: Command, tmp_path: Pa
             "head -c 60m /dev/zero | tail -c 60m",
             137,
             b"",
-            "took more than 20M of memory, and was killed (--max-memory",
+            "took more than 20M of memory, and was killed",
         ),
     ],
 )
@@ -178,7 +178,8 @@ def test_command_that_exceeds_a_limit_is_killed(
 ) -> None:
     result = microvm("run", *options, "--", "sh", "-c", script)
     assert (result.returncode, result.stdout) == (status, out)
-    assert result.stderr.decode().startswith(f"microvm: sh: {says}")
+    message, _, _ = result.stderr.decode().partition(" (")  # a hint may follow
+    assert message.rstrip("\n") == f"microvm: sh: {says}"
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,12 @@ async def check_versions(client: Client, notify: Callable[[str], None]) -> None:
     :raises MicroVMError: If a worker has another version.
     """
     assert client.scheduler is not None  # noqa: S101 - the client is connected
-    workers = (await client.scheduler.identity())["workers"]
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT):
+            workers = (await client.scheduler.identity())["workers"]
+    except TimeoutError:
+        notify("no answer from the scheduler: the versions of microvm on the workers are unknown")
+        return
     question = {"op": "versions", "packages": [DISTRIBUTION]}
     # A single broadcast to all workers would return no answer until the slowest worker has
     # answered. So ask each worker separately.

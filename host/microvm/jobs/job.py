@@ -59,7 +59,12 @@ class Job:
         :raises UsageError: If the value of an option is invalid.
         :raises TypeError: If an option does not exist.
         """
-        self._set(argv, files, collect, read_options(RunOptions, options, "Job"))
+        self._set(
+            argv,
+            files,
+            collect,
+            read_options(RunOptions, options, "Job", "argv", "files", "collect"),
+        )
 
     def _set(
         self,

@@ -83,7 +83,7 @@ class Pool:
         :raises UsageError: If an option is invalid.
         :raises TypeError: If an option does not exist.
         """
-        self._configure(size, image, parse_options(PoolOptions, options, "Pool"))
+        self._configure(size, image, parse_options(PoolOptions, options, "Pool", "size", "image"))
 
     @classmethod
     def _from_options(

@@ -68,7 +68,7 @@ class MicroVM(Machine):
         :raises UsageError: If an option is invalid, or this host cannot provide its value.
         :raises TypeError: If an option does not exist.
         """
-        self._configure(image, parse_options(MachineOptions, options, "MicroVM"))
+        self._configure(image, parse_options(MachineOptions, options, "MicroVM", "image"))
 
     @classmethod
     def _from_options(
@@ -126,8 +126,14 @@ class MicroVM(Machine):
 
     @property
     def image(self) -> Image:
-        """The image of the machine. It is known once the machine has started."""
-        return self._image
+        """The image of the machine.
+
+        :raises UsageError: the machine has not been started.
+        """
+        try:
+            return self._image
+        except AttributeError:
+            raise UsageError("the image of a machine is known once it has started") from None
 
     def _launch_early(self) -> None:
         """Start the QEMU process before `start`, unless a template has to be saved first.

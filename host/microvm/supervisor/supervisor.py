@@ -357,7 +357,7 @@ async def _listen(request: ClientRequest) -> int | None:
     """
     async for line in request.client.lines():
         match line:
-            case {"signal": int(number)} if not request.on_line:
+            case {"signal": int(number)} if not request.on_line and 0 < number < signal.NSIG:
                 return number
         for function in request.on_line:
             function(line)
