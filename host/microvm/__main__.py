@@ -54,7 +54,8 @@ def main() -> None:
     try:
         if signal.getsignal(signal.SIGINT) is _exit_at_once:
             signal.signal(signal.SIGINT, _interrupt)
-        # imported here, so that Ctrl-C is handled during the import
+        # Import this module only after the handler of Ctrl-C is set, so that Ctrl-C can interrupt
+        # the import.
         from microvm.cli import fast_path
 
         _take_absolute_paths_only()
@@ -73,7 +74,7 @@ def main() -> None:
 
 def _run_click(error: Exception | None = None) -> None:
     """Run the command line with click. If `error` is given, only print that error."""
-    # imported here, because it imports click, which a simple command line does not need
+    # Import this module only here, because it imports click, which simple commands do not need.
     from microvm.cli import root
 
     root.main(error)

@@ -43,8 +43,8 @@ from typing import Any, Literal, NamedTuple
 from microvm._version import DISTRIBUTION
 from microvm.printable import printable
 
-# Characters that names of programs rarely contain. If a program is not found whose name contains
-# one of them, the user has probably given a command line for a shell as its name.
+# Characters that are rare in names of programs, but common in command lines. If a program whose
+# name contains one of them is not found, the user has probably given a command line for a shell.
 _SHELL_CHARACTERS = " \t|&;<>$`"
 _EMPTY_NAME = "''"  # text that messages show for an empty name
 _ERRNO_END = 4096  # largest error number of Linux (MAX_ERRNO in include/linux/err.h)

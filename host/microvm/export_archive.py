@@ -61,9 +61,9 @@ class ExportReader:
 
     @contextmanager
     def member(self, name: str, limit: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Context manager: reads the next member, `name`, which may have at most `limit` bytes.
+        """Context manager that yields the size and the content of the next member, `name`.
 
-        It yields the size of the member, and an iterator over its content in chunks.
+        The content is an iterator over chunks. The member may have at most `limit` bytes.
 
         :raises DamagedError: The member has another name, is larger, or is incomplete.
         """
@@ -109,7 +109,7 @@ def writing(out: BinaryIO) -> Iterator[ExportWriter]:
 
 @contextmanager
 def reading(file: BinaryIO) -> Iterator[ExportReader]:
-    """Context manager that yields a reader of an exported image or snapshot, an archive in `file`.
+    """Context manager that yields a reader of an archive (exported image or snapshot) in `file`.
 
     :raises ForeignError: The file is no such archive.
     :raises DamagedError: The archive is incomplete.
@@ -126,8 +126,8 @@ def reading(file: BinaryIO) -> Iterator[ExportReader]:
 
 def bound(size: int) -> int:
     """Return an upper bound of a compressed archive's size, given the total size of its members."""
-    # zstd enlarges large data that cannot be compressed by at most 1/256 (see ZSTD_COMPRESSBOUND).
-    # So a size that is larger by 1/128 and 2 MiB is an upper bound.
+    # zstd enlarges data that it cannot compress by at most 1/256 (see ZSTD_COMPRESSBOUND), and tar
+    # adds a header to each member. Adding twice that fraction and 2 MiB is more than enough.
     return size + (size >> 7) + (2 << 20)
 
 

@@ -33,7 +33,7 @@ _LIMIT = 1 << 14
 
 
 class PackPart(NamedTuple):
-    """A component of a guest pack, such as the kernel: the digests of its sources and its files.
+    """A guest pack's component, such as the kernel: one digest of its sources, one of each file.
 
     :ivar files: SHA-256 of each file of the component, in hexadecimal, by the file's name.
     """
@@ -94,9 +94,9 @@ def installed(arch: Arch) -> PackManifest | None:
 
 
 def part(arch: Arch, name: str, digest: str) -> Path | None:
-    """Return the guest pack's folder of the component `name`, if `digest` matches its sources.
+    """Return the folder of a guest pack's component `name` if its sources have `digest`, else None.
 
-    Return None if no pack is installed, or if its component was built from other sources.
+    The result is also None if no pack is installed.
 
     :raises ImageError: If the pack is damaged.
     """
@@ -107,7 +107,7 @@ def part(arch: Arch, name: str, digest: str) -> Path | None:
 
 
 def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Read the files `names` of the component `name`, such as the kernel, of the guest pack.
+    """Read the files `names` of a guest pack's component `name` if its sources have `digest`.
 
     The result contains the content of each file by its name. If no pack is installed, or if
     `digest` is not the digest of the sources of its component, the result is empty.
@@ -129,7 +129,7 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
 
 
 def check(arch: Arch, schema: str) -> None:
-    """Check that the installed guest pack, if any, uses the protocol whose digest is `schema`."""
+    """Raise ImageError if an installed guest pack's protocol has a digest other than `schema`."""
     found, name = installed(arch), distribution(arch)
     if found and found.schema != schema:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""The log of the library, which uses Python's module `logging`, with a logger for each area.
+"""The log of the library: Python's `logging`, with a logger for each area, such as the cache.
 
 Nothing is shown by default. Users of the library can add a handler to a logger. The command line
 does this if `-v` or MICROVM_LOG is given; see docs/logging.md.

@@ -77,7 +77,7 @@ class Option(NamedTuple):
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the text of the default that `verb` has instead of the usual one, or else None."""
+        """Return the text of the default that only the subcommand `verb` has, or else None."""
         return dict(self.verb_defaults).get(verb)
 
     @property
@@ -132,7 +132,7 @@ class ParsedOptions(Mapping[str, Any]):
 
 @cache
 def options_of(kind: Any) -> dict[str, Option]:
-    """Return the options that a class of :mod:`microvm.options` declares, by name."""
+    """Return, by name, the options that `kind`, a class of :mod:`microvm.options`, declares."""
     return {
         name: annotation.__metadata__[0]._replace(name=name, type=annotation.__origin__)
         for name, annotation in kind.__annotations__.items()
@@ -150,9 +150,9 @@ def _defaults(kind: Any) -> dict[str, Any]:
 def read_options(
     kind: Any, given: Mapping[str, object], function: str, *parameters: str
 ) -> dict[str, Any]:
-    """Check the arguments `given` to a function as options of `kind`; return all that are not None.
+    """Check the arguments `given` to `function` as options that the class `kind` declares.
 
-    The returned values are in the form that the library uses.
+    Return the values that are not None, in the form that the library uses.
 
     :param function: Name of the function, for error messages.
     :param parameters: Names of the function's other parameters, for suggestions.
@@ -179,7 +179,10 @@ def unknown_option(name: str, known: Collection[str], function: str, *parameters
 
 
 def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
-    """Add the defaults of all other options to `checked` values, after the check `check_needs`."""
+    """Add the defaults of all other options of the class `kind` to the `checked` values.
+
+    :raises UsageError: Raised if an option lacks another option that it needs.
+    """
     check_needs(options_of(kind), checked)
     return ParsedOptions({**_defaults(kind), **checked}, frozenset(checked))
 
@@ -187,7 +190,7 @@ def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
 def parse_options(
     kind: Any, given: Mapping[str, object], function: str, *parameters: str
 ) -> ParsedOptions:
-    """Check arguments of a function as options of `kind`, and add the defaults of all others."""
+    """Check arguments `given` to `function` as options of class `kind`, and add all defaults."""
     return complete_options(kind, read_options(kind, given, function, *parameters))
 
 
@@ -199,7 +202,7 @@ def flag(name: str) -> str:
 def check_needs(
     options: Mapping[str, Option], given: Mapping[str, object], spell: Callable[[str], str] = str
 ) -> None:
-    """Check that each given option has the other option that it needs; an error names both.
+    """Raise UsageError if a given option lacks the one that it needs; `spell` writes their names.
 
     :param given: Values by name. An option whose value is None is not given.
     :param spell: Function that converts a name to the form in which the user knows it.
@@ -211,11 +214,11 @@ def check_needs(
 
 
 def document_options(kind: Any) -> Callable[[F], F]:
-    """Return a decorator that appends the options of a class to a docstring, for `help()`."""
+    """Return a decorator that appends options of the class `kind` to a docstring, for `help()`."""
 
     def decorate(function: F) -> F:
         if text := function.__doc__:  # with `python -OO`, the function has no docstring
-            # Before Python 3.13, a docstring contains the indentation of the source code.
+            # Indent the options like the docstring, which keeps its indentation before Python 3.13.
             indent = text[len(text.rstrip(" ")) :]
             options = options_of(kind).items()
             lines = [f"{indent}:param {name}: {option.about()}" for name, option in options]

@@ -169,15 +169,15 @@ def _ignore(_: str) -> None:
     pass
 
 
-def _chosen(kind: Any) -> partial[Option]:
-    """Return a function that creates an `Option` for a type such as `Literal["on", "off"]`."""
-    names = get_args(kind)
+def _chosen(literal: Any) -> partial[Option]:
+    """Return a function that creates an `Option` whose values are strings of a `Literal` type."""
+    names = get_args(literal)
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
 _COMMAND = ("run", "map", "exec", "shell")
 
-# Functions that create similar options, for example all options whose value is a duration.
+# Functions that create options of one kind: only for Python, with a duration, or with a size.
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(
     Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"

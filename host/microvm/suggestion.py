@@ -8,7 +8,7 @@ _MAX_NAMES = 3
 
 
 def did_you_mean(name: str, names: Iterable[str], *, quoted: bool = False) -> str:
-    """Return the question "did you mean …?" with those `names` that are similar to `name`, or "".
+    """Return "did you mean …?" with `names` similar to `name`, in quotes if `quoted`; "" if none.
 
     Names that begin with `name` are preferred.
 

@@ -39,7 +39,7 @@ _DURATION = re.compile(
     _NUMBER + "|(?=.)" + "".join(rf"(?:{_NUMBER}{unit}(?!s))?" for unit in _UNITS), re.ASCII
 )
 _DURATIONS = "write 5s, 500ms or 1h30m; a number alone is seconds"
-# number of seconds in the unit of each group of `_DURATION`: days, hours and so on
+# seconds in one unit, for each group of `_DURATION`: a number without a unit, days, and so on
 _SECONDS = (1, 86400, 3600, 60, 1, 1e-3)
 
 
@@ -105,7 +105,11 @@ def parse_memory_limit(value: Size) -> int:
 def _sufficient(
     value: Size, least: int, purpose: str, *, or_none: bool = False, in_mebibytes: bool = False
 ) -> int:
-    """Convert a size of at least `least` bytes; if `or_none`, also accept 0."""
+    """Convert a size to bytes, and check that it is at least `least`, or 0 if `or_none` is True.
+
+    :param purpose: Use of the size, for error messages.
+    :param in_mebibytes: True to accept only a whole number of MiB.
+    """
     size = parse_size(value)
     if size < least and not (or_none and size == 0):
         hint = f"at least {format_size(least)}; a number alone is bytes"

@@ -98,7 +98,7 @@ def zstd_module() -> ModuleType:
 
 
 def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterator[bytes]:
-    """Decompress all streams of a file with decoders from `new`, and yield the content in pieces.
+    """Decompress all streams of a file, and yield its content; `new` creates a stream's decoder.
 
     Some zeros after a stream are ignored, as gzip(1) does.
 

@@ -97,7 +97,7 @@ class BackgroundLoop:
             self._thread.post(function)
 
     def close(self) -> None:
-        """Run the given function `end` in the loop, stop the loop, and wait; idempotent."""
+        """Run the constructor's argument `end` in the loop, stop the loop, and wait; idempotent."""
         if os.getpid() != self._process:
             return
         with self._lock:
@@ -110,7 +110,7 @@ class BackgroundLoop:
 
 
 class _PendingCall(Generic[T]):
-    """A coroutine that a thread waits for, its result, and the loop that runs it."""
+    """A coroutine for whose result a thread waits, and the event loop that runs the coroutine."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], kind: str) -> None:
         self.done: Future[T] = Future()
@@ -129,7 +129,7 @@ class _PendingCall(Generic[T]):
         if self.loop is None:
             self._coroutine.close()
         elif not self.done.done():
-            # If the loop was closed, ignore the RuntimeError, because the coroutine has ended then.
+            # A closed loop raises RuntimeError. Ignore it, because the coroutine has already ended.
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self._cancel)
             wait([self.done])
@@ -178,7 +178,7 @@ class _LoopThread:
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
-        """Ask the loop to run the given function `end` and then to stop; idempotent."""
+        """Ask the loop to run the constructor's argument `end`, and then to stop; idempotent."""
         if self._thread.is_alive() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stop.set)
 

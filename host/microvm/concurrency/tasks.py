@@ -35,7 +35,7 @@ async def wait_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 def running_loop(kind: str) -> asyncio.AbstractEventLoop:
-    """Return the asyncio event loop of this thread. `kind` names the object that needs a loop.
+    """Return this thread's asyncio event loop. An error names the `kind` of object that needs it.
 
     :raises UsageError: If no asyncio loop runs in this thread, such as under trio.
     """
@@ -49,7 +49,7 @@ def running_loop(kind: str) -> asyncio.AbstractEventLoop:
 
 
 def check_loop(kind: str, loop: asyncio.AbstractEventLoop) -> None:
-    """Check that the running event loop is `loop`, in which an object of this `kind` was created.
+    """Raise an error about an object of this `kind`, unless its event `loop` runs in this thread.
 
     A task that waits for the object in another loop would wait forever.
     """

@@ -63,10 +63,10 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function, which calls `check_stopped` repeatedly, in a new thread; return its result.
+    """Run a function in a new thread, return its result, and stop it if the task is cancelled.
 
-    If the task is cancelled, the next call of `check_stopped` stops the function. The task waits
-    for that at most 10 s.
+    The function calls `check_stopped` repeatedly. After the cancellation, the next call raises an
+    error, which stops the function. The task waits at most 10 s for that.
     """
     import asyncio
 

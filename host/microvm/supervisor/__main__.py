@@ -1,9 +1,9 @@
-"""The supervisor process, `python -m microvm.supervisor`, which only the class `Start` runs.
+"""The supervisor process, `python -m microvm.supervisor`, which starts and owns one machine.
 
-Its arguments are the name of the machine and two inherited descriptors: the socket to the process
-that starts the machine (the starter), and the locked folder of the machine. The order, which
-describes the machine, arrives over the socket, as a line of `wire`. Notices and the reply are sent
-back. If the starter exits before it has the reply, the machine ends.
+Only the class `Start`, in a client process (the starter), runs it. Its arguments are the name of
+the machine and two inherited descriptors: the socket to the starter, and the locked folder of the
+machine. The order, which describes the machine, arrives over the socket, as a line of `wire`.
+Notices and the reply are sent back. If the starter exits before it has the reply, the machine ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from microvm.supervisor.supervisor import Supervisor
 
 
 def main() -> None:
-    """Run the supervisor in a forked process, which is no child of the process that started it."""
+    """Fork, exit in the parent process at once, and run the supervisor in the child process."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -50,7 +50,8 @@ async def _serve(
     starter: ClientConnection, runtime: RuntimeDirectory, directory: MachineDirectory
 ) -> None:
     try:
-        # Do not limit this wait, because the starter may first have to build an image.
+        # Wait without a time limit, because the client may have to build an image before it sends
+        # the order to start the machine.
         order = (await starter.request(timed=False))["order"]
     except EOFError:
         return runtime.remove(directory)
@@ -74,7 +75,7 @@ async def _serve(
 async def _machine(
     starter: ClientConnection, directory: MachineDirectory, order: dict[str, Any]
 ) -> MicroVM:
-    """Start the machine that `order` describes, and send notices about the start to `starter`.
+    """Start the machine that `order` describes; send notices to `starter`, the client that sent it.
 
     The working folder is still that of the starter, so relative paths refer to it.
     """
@@ -103,7 +104,7 @@ async def _machine(
 
 
 async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
-    """Await `start`, which starts a machine; cancel it if the machine's `starter` disconnects."""
+    """Await `start`, which starts a machine; cancel it if `starter`, its client, disconnects."""
     starting = asyncio.create_task(start)
     attending = asyncio.create_task(_disconnected(starter))
     try:

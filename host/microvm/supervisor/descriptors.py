@@ -19,7 +19,7 @@ from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
 _INTERVAL = 0.2  # seconds between two checks whether the descriptor was closed
-# Device number of /dev/ptmx, which is not opened again, because that creates another terminal.
+# Device number of /dev/ptmx. Do not open it again, because that would create another terminal.
 _PTMX = os.makedev(5, 2)
 
 PAUSE = 0.05
@@ -38,8 +38,8 @@ class ClientDescriptor:
         self._polls = True  # True if poll(2) shows whether the descriptor is ready
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            # The client has opened the descriptor for the opposite direction only, so each read or
-            # write will fail. Opening its file again could open the other end of a pipe.
+            # The client has opened the descriptor for the opposite direction only, so let each read
+            # or write fail. Do not open the file again: that could open the other end of a pipe.
             return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
@@ -48,8 +48,8 @@ class ClientDescriptor:
         ):
             self._reopen()
         else:
-            # Regular files and folders do not block. Everything else may block, such as an
-            # eventfd(2), a timerfd or a signalfd, all of which have no file type.
+            # Regular files and folders never block. Any other descriptor may block, also one whose
+            # mode contains no file type, such as an eventfd(2).
             self._blocks = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
             self._polls = stat.S_ISCHR(status.st_mode)
 
@@ -120,7 +120,7 @@ class ClientDescriptor:
         return os.write(self._descriptor, view)
 
     def _write_duplicate(self, descriptor: int, view: memoryview) -> None:
-        """Write data to a duplicate of the descriptor, in a thread; stop when `close` is called."""
+        """Write data, in a thread, to `descriptor`, a duplicate, until `close` is called."""
         try:
             while view and self._descriptor >= 0:
                 if not self._polls or wait_ready({descriptor: POLLOUT}, _INTERVAL):

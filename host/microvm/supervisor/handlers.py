@@ -82,7 +82,7 @@ async def _fed(source: ClientDescriptor, stream: InputStream) -> None:
 
 
 def _control(process: Process, line: dict[str, Any], sized: asyncio.Event) -> None:
-    """Handle a client's line: a signal, a terminal size (also set the event `sized`), or `abandon`.
+    """Handle a client's line for its command: signal, terminal size (also sets `sized`) or kill.
 
     A command with a terminal waits for `sized`. The line `abandon` kills the command.
     """
@@ -121,7 +121,7 @@ async def _status(supervisor: Supervisor, request: ClientRequest) -> dict[str, A
 
 
 async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Take a snapshot and save it as `name`. Without a name, send its open files to the client."""
+    """Take a snapshot. Save it as `name`, or without a name, send its files to the client."""
     name = request.fields.get("name")
     if not isinstance(name, str | None):
         raise UsageError(f"{name!r} is not a valid name of a snapshot")

@@ -38,7 +38,7 @@ class _Bounded(io.FileIO):
 
 
 def open_log() -> None:
-    """Let `sys.stderr` write at most `LIMIT` bytes to its file, which is the supervisor's log."""
+    """Limit what `sys.stderr` writes to the supervisor's log file to `LIMIT` bytes."""
     buffered = io.BufferedWriter(_Bounded(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
 

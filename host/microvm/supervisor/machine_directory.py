@@ -44,7 +44,7 @@ class MachineDirectory:
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
-        """Use an open `descriptor` of the folder, which `close` closes. If `held`, it is locked."""
+        """Use `descriptor`, the open folder; `close` closes it. If `held`, the folder is locked."""
         self.name = name
         self.descriptor = descriptor
         self.held = held
@@ -93,7 +93,7 @@ class MachineDirectory:
         return any(map(self.has, (LOG, FACTS, ENDED))) or self.is_alive()
 
     def lock(self) -> None:
-        """Lock the folder of the machine, as its supervisor does until it exits.
+        """Lock the folder of the machine, which shows that its supervisor is running or starting.
 
         Other processes hold this lock only for a moment, in `is_alive`.
         """

@@ -32,7 +32,7 @@ class CommandQueue:
 
     @asynccontextmanager
     async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
-        """Context manager that reserves the guest. If the guest is busy, wait or raise `Busy`."""
+        """Context manager: reserve the guest for a `purpose`; if it is busy, wait or raise Busy."""
         if self.runs:
             if not wait:
                 hint = "--wait, or wait=True, waits until it is idle"
@@ -63,7 +63,7 @@ class CommandQueue:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                # Do not clear `runs`, or a new request could use the guest before the next one.
+                # Keep `runs` set, so that no new request uses the guest before this waiting one.
                 turn.set_result(None)
                 return
         self.runs = ""

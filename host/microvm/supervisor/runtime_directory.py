@@ -205,7 +205,7 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a machine that is dead for `kept` seconds; return True if it was."""
+        """Remove the folder of a machine dead for `kept` seconds; return True if it was removed."""
         if directory.is_alive() or (kept and time.time() - directory.ended()["at"] < kept):
             return False
         with self.locked():
@@ -286,7 +286,7 @@ def is_name(name: str) -> bool:
 
 
 def location() -> tuple[str, str]:
-    """Return the path of the runtime directory, and why $XDG_RUNTIME_DIR is not used.
+    """Return the path of the runtime directory and, if not in $XDG_RUNTIME_DIR, the reason.
 
     The reason is empty if that variable is used or not set.
     """
@@ -298,7 +298,7 @@ def location() -> tuple[str, str]:
 
 
 def _unfit(given: str) -> str:
-    """Return the reason why the runtime directory cannot be in a folder; empty if it can."""
+    """Return why the runtime directory cannot be in the folder `given`; empty if it can."""
     if not given.startswith("/"):
         return "it is no absolute path"
     try:

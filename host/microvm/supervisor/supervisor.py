@@ -28,8 +28,8 @@ from microvm.units import format_duration
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
-# Maximum number of simultaneous requests without a time limit, such as commands. It is lower if
-# this process may not open enough files: `_FILES` for each, and `_OTHER_FILES` for the rest.
+# Maximum number of simultaneous requests without a time limit, such as commands. Each request needs
+# `_FILES` open files, and the supervisor `_OTHER_FILES`. A limit of open files lowers the maximum.
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
@@ -114,7 +114,7 @@ class Supervisor:
     async def supervise(
         self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
     ) -> None:
-        """Call `start`, and handle requests until the machine ends. `order` may limit its age.
+        """Start the machine, and handle requests until it ends. `order` may limit its age.
 
         :param start: starts the machine, sets `machine`, and sends the reply to the starter.
         :param order: the starter's description of the machine, with its maximum age and idle time.
@@ -222,8 +222,8 @@ class Supervisor:
         while True:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
-            # This process may have too many open files, for example. So refuse a client that has
-            # sent no request, and try again after a pause.
+            # The connection could not be accepted, for example because of too many open files. So
+            # disconnect the oldest client without a request, and accept again after a pause.
             except OSError:
                 self._hurry()
                 await asyncio.sleep(_ACCEPT_PAUSE)
@@ -290,7 +290,7 @@ class Supervisor:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 # The client has disconnected, has sent a signal before its command started, or has
-                # sent an invalid line (this raises an error). In each case, cancel the request.
+                # sent an invalid line, for which `listening` raises an error. Cancel the request.
                 number = await listening
                 await cancel([work])
                 if number is not None:
@@ -306,7 +306,7 @@ class Supervisor:
             await request.client.send(reply, request.client.passed)
 
     def _explained(self, error: BaseException) -> BaseException:
-        """Return `error` as it is sent to a client: with the reason if the machine has ended."""
+        """Return the error to send to a client: `error`, or if the machine failed, why it ended."""
         if not isinstance(error, MachineError):
             return error
         if self.ending is None:
@@ -317,7 +317,7 @@ class Supervisor:
         return explained
 
     def describe(self, order: dict[str, Any]) -> None:
-        """Write the file `machine.json`, which describes the machine that has started."""
+        """Write `machine.json`, which describes the started machine and options in its `order`."""
         machine = self.machine
         self.facts |= {
             "image": machine.image.name,

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 
-# Do not import this constant from the module `typing`, because that import takes longer than a
-# command in a machine.
+# Do not import TYPE_CHECKING from the module `typing`, because that import takes longer than
+# running a short command in a machine.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

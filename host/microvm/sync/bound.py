@@ -29,7 +29,7 @@ class LoopBound:
 def blocking(
     method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Any, P], T]:
-    """Return a method of a `LoopBound` that runs the coroutine `method` of its original, and waits.
+    """Return a method that calls `method` of the asynchronous object, and waits for its result.
 
     The returned method has the same parameters, type hints and docstring.
     """
@@ -43,7 +43,7 @@ def blocking(
 
 
 def in_loop(method: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
-    """Return a method that calls the ordinary `method` of its original in the event loop's thread.
+    """Return a method that calls `method`, not a coroutine, of the asynchronous object in its loop.
 
     The returned method has the same parameters, type hints and docstring.
     """

@@ -140,7 +140,7 @@ class Pool(LoopBound):
 
 
 class _Leased(MicroVM):
-    """A machine that a pool gives to its user. It runs in the event loop of the pool."""
+    """A machine that a pool gives to its user, and that uses the event loop of the pool."""
 
     def __init__(self, loop: BackgroundLoop, vm: machine.MicroVM) -> None:
         LoopBound.__init__(self, loop, vm)
