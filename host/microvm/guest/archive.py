@@ -32,8 +32,8 @@ _NEW_FOLDER = 0o755
 
 # maximum number of bytes that are read at once, which also limits the header of an archive's member
 _PIECE = 1 << 20
-# An unpacked archive may be as large as the content of its files may be, plus _OVERHEAD bytes, plus
-# _MEMBER_OVERHEAD bytes for each file that it may have.
+# Maximum size of an unpacked archive: the limit of its files' content, plus _OVERHEAD bytes, plus
+# _MEMBER_OVERHEAD bytes for each file that the limits allow.
 _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12
 
 _GLOBALS = 4 << 10  # maximum number of bytes in the global headers of an archive
@@ -203,7 +203,7 @@ class ArchiveTree:
 
 
 class _ArchiveReader:
-    """A forward-only reader of an archive, which tarfile uses; it limits the number of bytes."""
+    """A forward-only reader of an archive, for tarfile. It limits the archive's unpacked size."""
 
     def __init__(self, archive: BinaryIO, limit: int) -> None:
         """Create a reader for an archive that may have at most `limit` bytes after unpacking."""
@@ -247,7 +247,7 @@ def _check_globals(archive: tarfile.TarFile) -> None:
 
 
 class _Prefixed:
-    """A file some of whose first bytes were read already. It returns these bytes once more."""
+    """A reader that repeats bytes which were already read from a file, and then reads its rest."""
 
     def __init__(self, first: bytes, rest: BinaryIO) -> None:
         self._first = first

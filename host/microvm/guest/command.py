@@ -84,7 +84,7 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Let the command wait for no reader: discard each stream after the next `keep` bytes."""
+        """Accept all further output without a reader; store only `keep` more bytes per stream."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 

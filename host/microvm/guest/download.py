@@ -235,7 +235,7 @@ class Download:
 
     @contextmanager
     def _host_errors(self, name: str) -> Iterator[None]:
-        """Context manager for writing the file `name`: an `OSError` names the folder on the host.
+        """Context manager for writing the file `name`; its `OSError` names the folder on the host.
 
         If `name` exists, the guest sent it twice, which is a `FileError`.
         """
@@ -265,7 +265,7 @@ def _hostile(path: str, reason: str) -> FileError:
 
 
 def _stays_inside(target: bytes, depth: int) -> bool:
-    """Return True if the target of a link, `depth` folders deep, is inside the downloaded tree.
+    """Return True if the target of a link, `depth` folders below a tree's top, is in the tree.
 
     A `..` is accepted only at the beginning of the target, because a name before a `..` may be a
     link to an unknown folder.

@@ -111,7 +111,7 @@ class Exchange:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send the messages that were kept to be sent together."""
+        """Send the messages that `send` has collected."""
         assert self.process.stdin is not None  # noqa: S101 - for the type checker
         data, self._gathered = bytes(self._gathered), bytearray()
         try:
@@ -122,7 +122,7 @@ class Exchange:
             raise self.misplaced() from None
 
     async def receive(self) -> Answer:
-        """Send all kept messages, and return the next message of the guest.
+        """Send the messages that `send` has collected, and return the guest's next message.
 
         :raises FileError: If the guest reports a failure, sends an invalid message, or `carry`
             exits.
@@ -171,7 +171,7 @@ class Exchange:
         return message
 
     async def end(self) -> None:
-        """Wait until `carry` exits, and check that it sends no other message before."""
+        """Wait until `carry` exits, and check that it sends no further message."""
         if self._decoder.next_message() is not None or await self.process.stdout.next_chunk():
             raise self.misplaced()
         if await self.process.wait() != 0:

@@ -86,7 +86,7 @@ class FileStatus:
 
 
 def _with_options(*others: str) -> Callable[[F], F]:
-    """Return a decorator for functions whose errors suggest an option for an unknown keyword.
+    """Return a decorator that refuses unknown keywords; its error suggests known ones or `others`.
 
     :param others: Options of the public method that it does not pass on as keyword arguments.
     """
@@ -289,9 +289,10 @@ async def _sending(
     timeout: Duration,
     **fields: Any,
 ) -> AsyncIterator[Exchange]:
-    """Context manager whose block sends files to the guest. After the block, wait for the result.
+    """Context manager that requests an upload with `fields`, and whose block sends the files.
 
-    If the block fails, cancel the transfer. `fields` are those of the request to the guest.
+    After the block, wait until the guest has written the files. If the block fails, cancel the
+    transfer. `fields` are fields of the request to the guest.
     """
     fields["owner"] = _user(owner)
     async with _requested(guest, Action.PUT, path, user, timeout, **fields) as transfer:

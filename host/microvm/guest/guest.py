@@ -195,23 +195,22 @@ class Guest:
             self._free.set()
 
     async def wait_idle(self) -> None:
-        """Wait until the command has exited, if it was killed or nobody refers to its `Process`.
+        """Wait for the exit of a command that was killed, or to whose `Process` nobody refers.
 
-        Do not wait for a command to whose `Process` somebody refers.
+        Do not wait for any other command.
         """
         command = self._command
         if command is None:
             return
         if not command.abandoned:
-            # The caller may have dropped the command's `Process`, although a reference cycle, or
-            # the traceback of an error that was just handled, still refers to it. So let the event
-            # loop run once, and collect cycles. The command of a `Process` that was dropped is
-            # killed then.
+            # The caller may have dropped the `Process`, while a reference cycle, or the traceback
+            # of an error that was just handled, still refers to it. So let the event loop run
+            # once, and collect cycles. If nothing else refers to it, this kills the command.
             await asyncio.sleep(0)
             gc.collect()
         if command.abandoned:
-            # Waiting until the command has ended cannot take forever, because if the guest does not
-            # kill it in time, the guest counts as lost, which ends the command, too.
+            # This wait always ends: if the guest does not kill the command in time, the guest
+            # counts as lost, which also ends the command.
             await command.ended.wait()
 
     def _abandon(self, command: Command) -> None:
@@ -294,7 +293,7 @@ class Guest:
             self.fail(error)
 
     def fail(self, error: MachineError) -> MachineError:
-        """Mark the guest as lost because of `error`; if it was lost before, return that error."""
+        """Mark the guest as lost; return the reason: `error`, or the error of an earlier loss."""
         if self.error is not None:
             return self.error
         self.error = error

@@ -42,7 +42,10 @@ class TransferLimits:
                 self.count(path, names=len(message.name) + len(message.target), files=1)
 
     def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
-        """Subtract bytes of content, files, and bytes of names. See `take` for the errors."""
+        """Subtract numbers of content bytes, files and name bytes from what may still arrive.
+
+        For the errors, see `take`.
+        """
         self.size -= size
         self.files -= files
         self.names -= names

@@ -79,8 +79,9 @@ class Process:
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> None:
-        """Create the user's object for `command`. Its methods call the functions that are passed.
+        """Create a `Process`, whose methods control `command` by calling the given functions.
 
+        :param abandon: Function that kills the command and discards its output.
         :param dropped: Function that is called in any thread when the last reference to this object
             and its output streams is dropped.
         """
@@ -104,8 +105,8 @@ class Process:
     async def __aexit__(self, *_: object) -> None:
         if not self._command.ended.is_set():
             self.abandon()
-            # Waiting until the command has ended cannot take forever, because if the guest does not
-            # kill it in time, the guest counts as lost, which ends the command, too.
+            # This wait always ends: if the guest does not kill the command in time, the guest
+            # counts as lost, which also ends the command.
             await self._command.ended.wait()
 
     @property

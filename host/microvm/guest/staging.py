@@ -93,9 +93,9 @@ def _empty(top: int) -> None:
 
 
 def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -> None:
-    """Remove the files of `folder`. Move its subfolders to `top`, under new names, into `moved`.
+    """Remove the files of `folder`; move its subfolders to `top`, and list their names in `moved`.
 
-    This flattens a deep tree. The iterator `fresh` yields the new names.
+    This flattens a deep tree. The iterator `fresh` yields new names for the subfolders.
     """
     for name in os.listdir(folder):
         if S_ISDIR(_mode(name, folder)):
@@ -106,7 +106,10 @@ def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -
 
 
 def _merge(source: int, destination: int, path: Path, *, move: bool) -> None:
-    """Move the content of a folder into the folder `path`; if `move` is False, find conflicts."""
+    """Merge the open folder `source` into `destination`; if `move` is False, find conflicts only.
+
+    `path` is the path of `destination`, for errors.
+    """
     for name in os.listdir(source):
         check_stopped()
         target = path / name

@@ -74,7 +74,7 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Let the command wait for no reader: discard its output after the next `keep` bytes."""
+        """Accept all further output without a reader; store only `keep` more bytes of it."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep
@@ -151,7 +151,7 @@ class OutputStream:
         return b"".join(chunks)
 
     async def readline(self) -> bytes:
-        r"""Return one line with its `\n`. The last line may lack it; after that, return b"".
+        r"""Return the next line with its `\n`, which the last line may lack; b"" at the end.
 
         The length of a line is not limited. For an untrusted command, set `max_output`.
         """

@@ -68,9 +68,9 @@ class GetOptions(ReadOptions, ListOptions, total=False):
 
 
 def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
-    """Return the path in the guest to which `path` refers for a command with the options `how`.
+    """Join a path of the guest to the working directory in `how`, the options of a command.
 
-    A relative path starts at the working directory of the command.
+    An absolute path is returned unchanged.
     """
     folder = to_bytes(how.get("cwd") or b"")
     # Do not use `Path`, because it removes a `/` or `/.` at the end of a path. These characters
@@ -85,7 +85,7 @@ def as_user(how: ExecOptions) -> FileOptions:
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return options for file methods that read the results of a command with the options `how`.
+    """Return options for reading a command's result files, taken from `how`, its own options.
 
     The files are read as the user of the command. The time limit is the command's own limit, but at
     least `LEAST_TO_COLLECT`.

@@ -12,7 +12,7 @@ from microvm.options import Text
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:
-    """Return a hint if `command` was not started because it, or its folder `cwd`, is missing.
+    """Return a hint for a missing `command` or folder `cwd`, such as to copy it with `copier`.
 
     If no hint is known, return "".
 

@@ -25,8 +25,8 @@ from microvm.start.accelerator import AcceleratorChoice
 from microvm.start.starter import Starter
 from microvm.system import capacity
 
-# Import other modules only when a machine starts. So `_launch_early` can start QEMU first, and QEMU
-# starts while the modules are imported.
+# Import other modules only when a machine starts: `_launch_early` then spawns QEMU first, which
+# starts up while the modules are imported.
 if TYPE_CHECKING:
     from microvm.guest.guest import Guest
     from microvm.images import Image
@@ -308,8 +308,8 @@ class MicroVM(Machine):
         :raises UsageError: If no machine can have this name.
         :raises MicroVMError: If the machine does not exist, or has stopped.
         """
-        # This package must not import the supervisor. Only this method does, because users look for
-        # `attach` in the class of machines.
+        # The supervisor imports this package, so this package must not import the supervisor when
+        # it is loaded. This method, which users look for in this class, imports it when called.
         from microvm.supervisor.client.attached import AttachedVM
 
         return AttachedVM(name, wait=wait)
@@ -344,12 +344,12 @@ def _unclosed(vm: RunningVM) -> str:
     return "" if vm.qemu.ended else f"a machine was never stopped: QEMU, process {vm.qemu.pid}"
 
 
-def _dropped(vm: RunningVM, owner: int) -> None:
-    """Kill QEMU and warn, after the object of a machine that still runs was garbage-collected.
+def _dropped(vm: RunningVM, owner_pid: int) -> None:
+    """Kill QEMU and warn, because the object of a running machine was garbage-collected.
 
     This function can be called in any thread. It does nothing in a forked child of the process
-    `owner`, which started the machine.
+    `owner_pid`, which started the machine.
     """
-    if os.getpid() == owner and (warning := _unclosed(vm)):
+    if os.getpid() == owner_pid and (warning := _unclosed(vm)):
         vm.qemu.kill()
         warnings.warn(warning, ResourceWarning, stacklevel=2)

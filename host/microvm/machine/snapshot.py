@@ -70,7 +70,7 @@ class Snapshot:
         files: ExitStack | None = None,
         pause: float = 0.0,
     ) -> None:
-        """Create the object of a saved snapshot, whose memory `opened` opens. Users call `find`.
+        """Create the object of a saved snapshot; `opened` opens its memory. Users call `find`.
 
         :param files: Open files of a snapshot without a name. They are closed with the snapshot.
         """
@@ -178,7 +178,7 @@ class Snapshot:
         return options.replace(**own)
 
     def _find_image(self) -> Image:
-        """Return the image of the saved machine, if the snapshot can be used here."""
+        """Return the image of the saved machine, after checking that this host can restore it."""
         return image_of(self._label, self._origin)
 
     def _make_restorer(self, console: Path | None, confinement: Confinement) -> Restorer:

@@ -130,7 +130,7 @@ class Inherited(NamedTuple):
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
-    """Return QEMU's arguments. One of them tells the guest the frequency of the host's TSC.
+    """Return QEMU's arguments, with the frequency of the host's time stamp counter for the guest.
 
     The name of the program is not among the arguments.
 
@@ -169,8 +169,8 @@ def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     if not _restores(memory):
         asked.append(QmpRequest("cont"))
     elif memory and memory.sent is None:
-        # A QEMU that needs its own copy of the guest's memory (`copied`) is also too old to read
-        # the file of a saved guest from a path, so it gets a descriptor.
+        # If QEMU needs its own copy of the guest's memory (`copied`), it is also too old to open
+        # the file of a saved guest by a path. So pass it a descriptor.
         uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
         shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
         asked += [

@@ -103,7 +103,7 @@ _NO_THREADS = "threads are not limited: the kernel would count other processes o
 DEMANDED = (("ids",), ("limits",), ("seccomp",), ("landlock", "mount"))
 """The layers that `--confinement require` demands: at least one layer of each tuple."""
 
-# Layers that stay active with `--confinement off`: QEMU never has the privileges of its parent.
+# Layers that stay active with `--confinement off`: only `ids`, which removes QEMU's privileges.
 _ALWAYS = ("ids",)
 
 # Folders with QEMU's programs, libraries and data, which every user can read.
@@ -118,14 +118,15 @@ _HOMEBREW = (_CELLAR, "opt")
 
 _MIB = 1 << 20
 
-# Maximum numbers of open files and threads. QEMU 10 was measured to use 25 files and 5 threads, one
-# more for each further CPU, and up to 64 for disks. It aborts if it cannot start a thread.
+# Maximum numbers of open files and threads. With one CPU, QEMU 10 was measured to use 25 files and
+# 5 threads. Each further CPU adds a thread, and disks add up to 64 threads. QEMU aborts if a thread
+# cannot be started.
 _OPEN_FILES = 256
 _THREADS = 128
 _DEVICES = 64 * _MIB  # more bytes than the saved state of all devices needs
-# Address space of QEMU apart from the guest's memory. 1.4 GiB were measured, of which 1 GiB is for
-# translated code, and 64 MiB for each further CPU. Each thread may need another 72 MiB, for a stack
-# and an arena of the allocator.
+# Address space of QEMU apart from the guest's memory. With one CPU, 1.4 GiB were measured, of which
+# 1 GiB is for translated code. Each further CPU adds 64 MiB. Besides, each thread of QEMU may need
+# 72 MiB, for a stack and an arena of the allocator.
 _ADDRESS_SPACE = 8192 * _MIB
 # Memory of QEMU apart from the guest's memory. 100 MiB were measured, but translated code may use
 # up to 1 GiB.
@@ -243,10 +244,11 @@ def launcher_options(
     device: Path | None = None,
     cgroup: int | None = None,
 ) -> list[str]:
-    """Return the launcher's options: who starts it, where it reports, and what QEMU may access.
+    """Return the launcher's options: its parent `controller`, its socket `status`, QEMU's rights.
 
     :param controller: PID of the process that spawns the launcher. The kernel kills QEMU when that
         process exits.
+    :param status: Descriptor of the socket to which the launcher writes its report.
     :param root: True if the controller is root.
     :param group: The only group that QEMU keeps, if the controller is root.
     :param device: Path of the device that accelerates the guest; None under emulation.
@@ -283,7 +285,7 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
 
 
 def saved_size(config: QemuConfig) -> int:
-    """Return the maximum size in bytes of a file to which a guest is saved or sent."""
+    """Return the maximum size in bytes of a file that QEMU writes to save or copy a guest."""
     guest = config.memory * _MIB
     return max(config.scratch, guest + guest // 64 + _DEVICES)
 

@@ -113,11 +113,11 @@ def _is_program(path: Path) -> bool:
 def launch(
     config: QemuConfig, memory: Memory | None = None, *, scratch: int | None = None
 ) -> Launched:
-    """Spawn QEMU with the files for a guest's memory and disk. It then waits for QMP requests.
+    """Spawn QEMU with the files of a guest's memory, and `scratch`, the descriptor of its disk.
 
-    The QMP requests start or restore the guest. QEMU runs in its own session, so Ctrl-C on the
-    terminal does not reach it. It gets none of our environment variables except PATH. The caller
-    may close `memory` and `scratch` afterwards.
+    QMP requests start or restore the guest; this function does not wait for that. QEMU runs in its
+    own session, so Ctrl-C on the terminal does not reach it. It gets none of our environment
+    variables except PATH. The caller may close `memory` and `scratch` afterwards.
 
     :param memory: Files of the guest to restore, or to which it is saved; None for neither.
     :param scratch: Descriptor of the scratch disk, if `memory` is None; None for no scratch disk.
@@ -136,8 +136,8 @@ def launch(
         )
         root = os.geteuid() == 0
         # If this process is root, the launcher gives QEMU another uid. QEMU then opens /dev/kvm
-        # with the rights of the device's group. If only root's group may open the device, QEMU
-        # inherits an open descriptor instead, which QEMU 8.2 cannot use.
+        # with the rights of the device's group. Only if that is the group of root, QEMU inherits an
+        # open descriptor, because QEMU 8.2 cannot use one.
         drops_root = root and config.accel == "kvm"
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None
@@ -248,7 +248,7 @@ def spawn(
 def os_errors(
     failed: str = "cannot start QEMU", kind: type[MicroVMError] = QemuError
 ) -> Iterator[None]:
-    """Context manager: an `OSError` of its block becomes an error `kind`, with `failed` as text."""
+    """Context manager that converts an `OSError` to a `kind`, whose text begins with `failed`."""
     try:
         yield
     except OSError as error:
@@ -257,7 +257,7 @@ def os_errors(
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
-    """Return QEMU's arguments with 0 as each descriptor, to compare those of two machines."""
+    """Return QEMU's arguments with 0 as each descriptor, so that machines can be compared."""
     disk, scratch = 0 if config.disk else None, 0 if config.scratch else None
     inherited = Inherited(0, 0, 0, 0, 0, disk=disk, scratch=scratch)
     return arguments(config, inherited, tsc_khz=_tsc_khz())

@@ -30,8 +30,8 @@ _compiling = threading.Lock()
 # The launchers whose digest this process has checked: the inode, size and times of each file at the
 # check, by its path. If they have changed since, the digest is checked again.
 _checked: dict[Path, tuple[int, ...]] = {}
-# The launchers that cannot be executed in the cache, because it is mounted with `noexec`, for
-# example: for each path, the descriptor of a copy in memory, which exists until this process exits.
+# The launchers that cannot be executed in the cache, for example because it is mounted with
+# `noexec`. For each path: descriptor of a copy in memory, which exists until this process exits.
 _in_memory: dict[Path, int] = {}
 
 
@@ -52,7 +52,7 @@ def find() -> Path:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
     if path in _in_memory:
-        # The path has our PID, not `self`: the child that executes it has closed our descriptors.
+        # `/proc/self` would not do: the child that executes this path has closed the descriptor.
         return Path(f"/proc/{os.getpid()}/fd/{_in_memory[path]}")
     return path
 
@@ -66,12 +66,12 @@ def is_ready() -> bool:
 
 
 def _path() -> Path:
-    # The name is not `confine-…`, under which older versions stored launchers of untrusted packs.
+    # Do not name it `confine-…`: older versions stored launchers of untrusted packs in such files.
     return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
 
 
 def superseded() -> list[Path]:
-    """Return the paths of the cache's launchers that were compiled from other than our sources."""
+    """Return the paths of the cache's launchers that do not match our current source code."""
     current = _digest(sources())[:32]
     return [
         path
@@ -162,7 +162,7 @@ def _memory_file() -> int:
 
 
 def _replace_lock() -> None:
-    """Replace the lock `_compiling` in a forked process, which no thread there could release."""
+    """In a forked child, replace the lock `_compiling`, which a thread of the parent may hold."""
     global _compiling  # noqa: PLW0603
     _compiling = threading.Lock()
 

@@ -74,7 +74,7 @@ async def send(
     freeze: Callable[[], Awaitable[None]],
     on_paused: Callable[[], Awaitable[None]],
 ) -> str | None:
-    """Let QEMU send its running guest to a file. Call `freeze` before its pause, `on_paused` in it.
+    """Let QEMU send its running guest to a file; call `on_paused` while the guest is paused.
 
     At the end, QEMU pauses the guest, until `resume` is called.
 
@@ -149,8 +149,8 @@ async def _is_early(qmp: Client) -> bool:
 async def resume(qmp: Client) -> None:
     """Let the guest continue after `send`, whether the sending has completed or failed."""
     await qmp.execute("migrate_cancel")
-    # QEMU refuses `cont` in the state `finish-migrate`, which it leaves only shortly after it has
-    # reported that the migration has completed.
+    # QEMU refuses `cont` in the state `finish-migrate`. It may still be in this state shortly after
+    # it has reported that the migration has completed, so wait until it leaves the state.
     while await qmp.run_state() == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await qmp.execute("cont")

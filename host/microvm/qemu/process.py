@@ -189,7 +189,7 @@ class Qemu:
         freeze: Callable[[], Awaitable[None]],
         on_paused: Callable[[], Awaitable[None]],
     ) -> None:
-        """Copy the running guest to a file. Call `freeze` before its pause, and `on_paused` in it.
+        """Copy the running guest to a file, and call `on_paused` while the guest is paused.
 
         Another QEMU can restore a copy of the guest from the file. The guest of this QEMU continues
         to run. See `migration.send` for the parameters.
@@ -216,13 +216,14 @@ class Qemu:
         migrating = create_task(migrated)
         try:
             async with asyncio.timeout(timeout):
-                # The iterator over QEMU's events does not end when QEMU exits, so wait for either.
+                # The iterator over QEMU's events does not end when QEMU exits, so also wait for the
+                # exit itself.
                 either = {migrating, self._owner}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 status = None
                 with suppress(QMPError):
                     status = migrating.result() if migrating.done() else None
-                # If the guest shuts down meanwhile, QEMU cancels the migration, and then exits.
+                # If the guest shuts down while it is saved, QEMU cancels this, and then exits.
                 exits = status != "completed" and self._qmp.shutdown_reason is not None
                 if status is None or exits:
                     raise _exit_error(await self.wait())
@@ -262,7 +263,7 @@ class Qemu:
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)
-            # `wait_ended` cleans up even if the caller of `start` is cancelled meanwhile.
+            # `wait_ended` completes the disconnection even if this task is cancelled during it.
             owned.push_async_callback(lambda: wait_ended([create_task(self._qmp.close())]))
             owned.callback(self._process.close)
             readers = [

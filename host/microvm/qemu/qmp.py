@@ -63,7 +63,7 @@ class Client(QMPClient):
         self._refusal: MicroVMError | None = None
 
     async def greet(self, port: socket.socket, pid: int, asked: Sequence[QmpRequest]) -> None:
-        """Connect, and read QEMU's version and its answers to the requests `asked`, sent before.
+        """Connect; read QEMU's version, and its answers to the requests `asked`, already sent.
 
         :param asked: The requests that were already sent. The first one negotiates capabilities.
         :raises QemuError: QEMU is too old, or the host refused it a resource.
@@ -71,7 +71,8 @@ class Client(QMPClient):
         """
         self._port = port
         self._asked = asked
-        # Do not set the `name` of the base class: `logging` would keep its logger for ever.
+        # Do not set the attribute `name` of QMPClient, which creates a logger of that name for each
+        # client: `logging` would keep all these loggers for ever.
         self._pid = pid
         self._limit = Limit(_logger, f"QMP of process {pid}")
         with suppress(AssertionError):  # raised if QEMU exits right after its last answer

@@ -47,7 +47,7 @@ class AcceleratorChoice:
         async with AsyncExitStack() as held:
             if len(self.candidates) > 1:
                 path, purpose = self._probes.path, "finds out whether KVM works"
-                # In a read-only cache, for example, starts try KVM without a lock.
+                # If no lock can be created, as in a read-only cache, each start tries KVM itself.
                 with suppress(CacheError):
                     await held.enter_async_context(start.lock_held(path, purpose, self._notify))
                 self.candidates = self._find()

@@ -40,7 +40,7 @@ def write(manifest: SavedManifest, out: BinaryIO) -> None:
 
 
 def read(file: BinaryIO, manifest: SavedManifest) -> None:
-    """Import the exported snapshot in `file`, whose `manifest` has its name and digests to check.
+    """Import the exported snapshot in `file`, and check it by the digests in its `manifest`.
 
     :raises SnapshotError: If the file does not match the manifest or is incomplete, or if the cache
         is shared with all users.

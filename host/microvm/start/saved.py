@@ -123,7 +123,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
 
 @contextmanager
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
-    """Context manager that yields copies of a saved guest's files, of `ram` only if `copied`.
+    """Context manager that yields copies of a saved guest's files; `ram` is shared unless `copied`.
 
     One QEMU restores the guest from these files.
     """

@@ -103,7 +103,7 @@ class Starter:
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
     async def clone(self) -> start.RunningVM:
-        """Clone a guest from a template, which is created if it does not exist. Otherwise boot.
+        """Clone a guest from a template; create a missing template first. If this fails, boot.
 
         The errors are those of `boot`.
         """
@@ -218,7 +218,7 @@ class Starter:
 
 @contextmanager
 def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
-    """Context manager that reports errors of QEMU, but not of boots, as `_Refused`/`_Unavailable`.
+    """Context manager that converts errors of the `action` to `_Refused` or `_Unavailable`.
 
     `_Refused` means that QEMU cannot save or restore this guest. If QEMU was killed by a signal,
     reached a limit, took too long or lacked a resource, the template may still be good.

@@ -135,12 +135,12 @@ class Store:
     def save(
         self, memory: Memory, *, name: str, origin: Origin, copied: bool, base: int | None = None
     ) -> None:
-        """Save a guest in the cache under `name`; QEMU has written it to the files in `memory`.
+        """Save a guest in the cache under `name`, from the files `memory` that QEMU has written.
 
         A saved guest of the same name is replaced. The caller must hold the lock of `path(name)`.
-        See `SavedManifest` for the other arguments.
 
-        :param base: Memory of a similar guest, with which the file shares disk blocks if possible.
+        :param copied: True if each clone needs its own copy of the guest's memory.
+        :param base: Descriptor of a similar guest's memory, to share disk blocks with if possible.
         :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
         """
         path = self.path(name)
@@ -173,7 +173,7 @@ class Store:
         with lock.attempt(path) as is_locked:
             if not is_locked:
                 raise self._error(f"{name} is being saved by {lock.holder(path)} now")
-            # Rename the folder first, so that other processes never find an incomplete guest.
+            # Rename the folder before it is deleted, so that no process finds an incomplete guest.
             with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
                 path.replace(gone)
 
