@@ -106,7 +106,7 @@ class Comparison:
             self._found.error("version-needless", path, message, hint)
 
     def _has_additions(self) -> bool:
-        """Return True if the schema has an addition that is later than the released version."""
+        """Return True if the schema adds something, such as a field, in an unreleased version."""
         return any(since > self.old.version for since in self.new.additions)
 
     def _bodies(self) -> None:

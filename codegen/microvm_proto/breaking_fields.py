@@ -49,13 +49,13 @@ class Findings:
 
     @property
     def since_hint(self) -> str:
-        """Hint to raise the `since` of an addition: the version that adds it."""
+        """Hint for an addition: its `since` must be a version after the released one."""
         since = self.next_version
         raised = f"raise `version` to {since}, and " if self.new.version < since else ""
         return f"{raised}add `since = {since}`: only a later version can add it"
 
     def renamed(self, path: Path, old: str, new: str, language: str = "") -> None:
-        """Record a changed name: an error if frames' checksums depend on it, otherwise a note.
+        """Record a new name, perhaps of one `language`: an error if checksums change, else a note.
 
         :param language: `C` or `Python` if the name is that of one language.
         """
@@ -108,7 +108,7 @@ class Ends:
     writer: str
 
     def one_sided(self, beginning: str, *, allowed_now: bool) -> str:
-        """Return a finding about values that only the new schema allows, or only the old one.
+        """Return a finding that starts with `beginning`: only the old or new schema allows a value.
 
         :param beginning: Beginning of the text, with its verb, such as "a NUL byte was".
         """
@@ -172,7 +172,7 @@ class FieldComparison:
         field: types.Field,
         old_names: list[str],
     ) -> None:
-        """Record that a field of `owner` was moved, or added without a higher `since`."""
+        """Record that `field` was moved, or is new (not in `old_names`) without a new `since`."""
         if field.name in old_names:
             text = f"`{field.name}` was field {old_names.index(field.name) + 1} of `{owner.name}`"
             self.found.error("field-moved", (*path, "name"), text, "move it back")

@@ -125,7 +125,7 @@ def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
 
 
 def _body(source: _Source, order: str, head: bytes, taken: int = 0) -> bytes:
-    """Read the rest of a pcapng block, which begins with the 8 bytes `head`; return its content.
+    """Read the rest of a pcapng block after its first 8 bytes, `head`, and `taken` more; return it.
 
     The length at the end of the block is read, too, but is not part of the result.
 

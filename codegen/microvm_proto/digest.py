@@ -47,7 +47,7 @@ def api_digest(schema: Schema) -> int:
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """Return the seeds, numbers XORed with frames' checksums, each with its first version.
+    """Return the seeds, each with its first version. Frames' checksums are XORed with a seed.
 
     A seed is a digest of everything in the schema that gives the bytes a meaning, including names
     and units. The checksum of each frame is XORed with the seed, which has the same size. So if the

@@ -130,7 +130,7 @@ class _Row:
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield each way to read the line as bytes, and True if its text shows the same bytes."""
+        """Yield each way to read the line as bytes (or `swapped`), and True if its text agrees."""
         end, bare = self.end, None
         while end:
             digits, behind = self.rest[:end], self.rest[end:].rstrip()

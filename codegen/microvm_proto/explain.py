@@ -64,7 +64,7 @@ class Stream:
     """
 
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
-        """Create an empty stream of frames that `sender`, a side of the protocol, sends.
+        """Create a stream of frames from the side `sender`, `known` to be frames of this protocol.
 
         :param known: True if the stream certainly belongs to this protocol. Otherwise, bytes
             without a valid header are not shown before the first frame.

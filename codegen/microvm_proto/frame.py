@@ -221,7 +221,7 @@ class _Cursor:
     def value(
         self, field: types.Field, kind: types.Type, name: str, item: int | None = None
     ) -> Iterator[FramePart]:
-        """Read a value of the type `kind`, from a field or its item number `item`, as parts."""
+        """Read a value of type `kind` from `field` or from its item `item`, and yield its parts."""
         start = self.offset
         match kind:
             case types.Struct(fields=fields):

@@ -230,7 +230,7 @@ def stuff(data: bytes) -> bytes:
 
 
 def unstuff(data: bytes, most: int) -> bytes | None:
-    """Decode COBS data, at most `most` + 1 bytes; return None if the data is incomplete."""
+    """Decode COBS data; return None if it is incomplete, `most` + 1 bytes if it is too long."""
     bare = bytearray()
     at = 0
     while at < len(data):

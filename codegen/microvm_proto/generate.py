@@ -105,7 +105,7 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Copy the file at `path` to `kept`. Add callbacks that restore the file or remove the copy.
+    """Copy `path` to `kept`. Add callbacks: `always` remove the copy, restore it `on_failure`.
 
     `always` removes the copy. `on_failure` restores the file from the copy, or removes the new file
     if no file existed at `path`.

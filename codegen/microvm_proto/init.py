@@ -13,7 +13,7 @@ _TEMPLATES = Path(__file__).with_name("template")
 
 
 def protocol(folder: Path, name: str, *, project: bool) -> list[Generated]:
-    """Return the files of a new protocol called `name`, its schema first, to write to `folder`.
+    """Return the files of a new protocol, schema first; for a `project`, also pyproject.toml.
 
     :param project: True to include a file pyproject.toml that names the schema.
     """

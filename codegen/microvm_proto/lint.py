@@ -130,7 +130,7 @@ def _check_named(
     words: _Words = _NO_WORDS,
     suffix: str = "_1",
 ) -> None:
-    """Check the names that declarations have in the schema, in C and in Python.
+    """Check names in the schema, C and Python. Hints add `suffix` to reserved `words`.
 
     :param suffix: Suffix that makes a reserved word a valid name, for hints.
     """

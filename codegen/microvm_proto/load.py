@@ -147,7 +147,7 @@ class Table:
         return default if (value := self.optional(key, kind)) is None else value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Return the value of a required key; an empty value if it is missing."""
+        """Return a required value. If it is missing, record an error, and return an empty value."""
         value = self.optional(key, kind)
         if value is None:
             if key not in self.data:

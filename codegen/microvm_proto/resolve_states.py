@@ -140,7 +140,7 @@ class _Check:
         self._conditions = [condition.name for condition in conversation.conditions]
 
     def all(self) -> None:
-        """Make all checks."""
+        """Check the states, requests and counters of the conversation."""
         if not self._states:
             text, hint = "a conversation needs a state", "add a [[conversation.state]]"
             self._document.error("bad-conversation", self._path, text, hint)
@@ -232,7 +232,7 @@ class _Check:
 
 
 def names(conversations: Sequence[Conversation]) -> Iterator[list[tuple[Path, str]]]:
-    """Yield the names that must differ from each other, with their paths, group by group."""
+    """Yield groups of names with their paths. The names in a group must all be different."""
     yield [(("conversation", at, "name"), each.name) for at, each in enumerate(conversations)]
     for at, each in enumerate(conversations):
         declared: dict[str, Sequence[ConversationState | Condition | Counter]] = {

@@ -56,7 +56,7 @@ class Types:
     def __init__(
         self, root: Table, prefix: types.Integer, since: Callable[[Table, int], int]
     ) -> None:
-        """Read the enums, flags and structs in the schema file whose root table is `root`.
+        """Read the enums, flags and structs in the table `root`; `since` reads their versions.
 
         :param prefix: Type of all lengths and counts.
         :param since: Function that reads the key `since` of a table, with a default.
@@ -158,9 +158,9 @@ class Types:
         return made
 
     def _has_room(self, table: Table, fields: Iterable[types.Field]) -> int:
-        """Count the fields of a message or struct, with those in structs. Refuse too many fields.
+        """Return the number of fields, with those of structs in them; 0 and an error if too many.
 
-        Return the number of fields, but at least 1; after an error, return 0.
+        Without an error, the result is at least 1.
         """
         parts = (part for field in fields for part in types.within(field.type))
         count = sum(1 for _ in itertools.islice(parts, _MAX_PARTS + 1))
@@ -261,7 +261,7 @@ class Types:
         return None
 
     def _default(self, table: Table, kind: types.Type, since: int, is_later: bool) -> int:
-        """Read the default of a field, its value in versions before `since`."""
+        """Read a field's default: its value in versions before `since`, if the field `is_later`."""
         if isinstance(kind, types.Scalar) and "default" in table.data and not is_later:
             message = "`default` is useless: every version of the message has this field"
             hint = "remove it; only a field that a later version added needs a default"

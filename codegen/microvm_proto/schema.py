@@ -1,4 +1,4 @@
-"""The classes of a valid schema: messages, constants, outputs, and the schema itself.
+"""The classes of a valid schema: messages, constants, generated files, and the schema itself.
 
 Sizes are in bytes. Offsets count from the start of a frame's body, which follows the header.
 """
@@ -207,7 +207,7 @@ class Schema:
         return max((message.max_body for message in self.messages), default=0)
 
     def max_body_from(self, end: str, *, tails: bool = True) -> int:
-        """Return the number of bytes in the longest body that the side `end` may send.
+        """Return the size of the longest body of the side `end`, or of its longest without a tail.
 
         :param tails: False to leave out messages with a tail, a byte string that takes the rest of
             the body.

@@ -95,7 +95,7 @@ def _pieces(file: BufferedIOBase) -> Iterator[bytes]:
 
 
 def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return the first `size` bytes of a stream, or all, and an iterator over the whole stream."""
+    """Return up to `size` first bytes of a stream, and an iterator over the whole stream."""
     head = bytearray()
     while len(head) < size and (piece := next(pieces, b"")):
         head += piece

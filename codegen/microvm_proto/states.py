@@ -104,7 +104,7 @@ class Conversation:
         return found
 
     def of_messages(self, known: Collection[str]) -> Conversation:
-        """Return the conversation without all that refers to messages other than the known ones."""
+        """Return a copy of the conversation in which only the `known` messages occur."""
 
         def amounts(given: tuple[Amount, ...]) -> tuple[Amount, ...]:
             return tuple(each for each in given if each.message in known)
@@ -129,7 +129,7 @@ class Conversation:
     def rules(
         self, numbers: Mapping[str, int], ends: Sequence[str]
     ) -> dict[tuple[str | int, ...], str]:
-        """Return everything that both sides must agree on, each rule with its text for people.
+        """Return the rules that both `ends` must share: each as a tuple of `numbers`, and as text.
 
         The rules contain the numbers of messages and sides, because their names are not sent.
 

@@ -144,7 +144,7 @@ class FrameReceiver:
         return piece.foreign or (checked and error.offset >= framing.header_size)
 
     def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
-        """Read the parts of a frame that was received at the offset `at`, and find its fault.
+        """Read the parts of a frame (`size` is None if unknown) at the offset `at`; find its fault.
 
         :param size: Number of received bytes of the frame; None to compute it from the length in
             the header.

@@ -70,7 +70,7 @@ _FOREIGN = (
 
 
 def hint(name: str, known_types: Collection[str], messages: Collection[str]) -> str:
-    """Return a hint for a field whose type `name` does not exist, such as a known type instead."""
+    """Return a hint for a field whose type `name` does not exist, such as a similar known type."""
     word = name.strip().lower()
     if word in known_types:
         return f"did you mean `{word}`?"

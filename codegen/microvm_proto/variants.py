@@ -8,7 +8,7 @@ from microvm_proto.framing import Framing
 
 
 def variant(template: str, framing: Framing, more: Set[str] = frozenset()) -> str:
-    """Return a template without the sections for features that a framing, or `more`, does not have.
+    """Return a template with only the sections whose features are in the framing or in `more`.
 
     A section begins with a line `@if NAMES` and ends with a line `@end`; a line `@else` may divide
     it. The text before `@else` is kept if at least one of the names is that of a feature,

@@ -1,4 +1,4 @@
-"""Generate a Python module with the states of conversations, and the messages in order in each."""
+"""Generate a Python module: the states of conversations, and the messages that each allows."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _table(conversation: Conversation, end: str, messages: Mapping[str, Message]
 
 
 def _by_condition(key: str, kind: str, steps: list[Step]) -> Iterator[str]:
-    """Generate the entry of one message: the states that follow it, by the name of a condition."""
+    """Generate a message's entry: for each condition, the state that follows the message."""
     items = [f'"{step.condition}": {kind}.{step.following.upper()}' for step in steps]
     line = f"{key}{{{', '.join(items)}}},"
     if len(line) <= _WIDTH:

@@ -46,7 +46,7 @@ def _imports(words: Collection[str]) -> str:
 
 
 def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:
-    """Generate a Python function that returns a message's strategy, and add its constants.
+    """Generate a Python function that returns a message's strategy. Extend `constants` for it.
 
     `constants` maps the names of Python constants that hold strategies to their expressions.
     """
@@ -64,7 +64,7 @@ def _function(
     first: list[tuple[str, str, str, str]],
     fields: tuple[types.Field, ...],
 ) -> str:
-    """Generate a Python function that returns the strategy for `made`, a message or struct.
+    """Generate the function for the strategy of `made`, with parameters for `first` and all fields.
 
     The parameters of that function are the strategies of the fields, each with a default.
 

@@ -183,7 +183,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Define both methods: with only one of them, Python looks up the other on every call.
+            # Define both: with only `__setattr__` or `__delattr__`, Python looks it up each time.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -673,8 +673,8 @@ class _Constant(_Number):
 
 
 class _Closed(_Number):
-    # A closed enum or `bool`: only the numbers in `names` are valid. `sinces` maps each number that
-    # a later version of the protocol added to that version.
+    # A closed enum or `bool`: only the numbers in `names` are valid. The keys of `sinces` are the
+    # numbers that later versions of the protocol added, and its values are these versions.
     def __init__(
         self,
         layout: struct.Struct,
@@ -886,8 +886,8 @@ _LAYOUT_FAILURE = _Layout(
 
 
 class _Rule:
-    # A rule for checking and decoding a message. It applies to the versions from `since` on, up to
-    # the next rule with the same number.
+    # A rule for checking and decoding messages whose number is `number`. It applies from the
+    # version `since` on, up to the version of the next rule for the same number.
     def __init__(
         self,
         number: int,

@@ -82,7 +82,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def _inline(schema: Schema) -> Iterator[str]:
-    """Generate a decoder and an encoder for each message, without tables (style `inline`)."""
+    """Generate the C functions of the style `inline`: a decoder and an encoder for each message."""
     yield declare.rules(schema)
     yield header.check(schema.framing)
     for message in schema.messages:

@@ -1,4 +1,4 @@
-"""Generate the declarations of a C header: enums, sizes, structs, and the rules of the messages."""
+"""Generate the declarations of a C header: enums, sizes, structs, and a table of messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
 
 
 def names(noun: str, parameter: str, constants: Iterable[tuple[str, str]]) -> str:
-    """Generate the C function `NAME_NOUN_name`, which returns the name of a constant.
+    """Generate a C function, such as `echo_fault_name`, that takes a number and returns its name.
 
     :param parameter: Declaration of the function's parameter, such as `uint16_t type`.
     :param constants: Each C constant, with the name that the function returns for it.
@@ -61,7 +61,7 @@ def constants(schema: Schema) -> str:
 
 
 def enumerated(name: str, kind: Enumerated) -> str:
-    """Generate the C enum for an enum of the schema, or for the masks of the bits of flags."""
+    """Generate the C enum for `kind`: the values of an enum, or the mask of each bit of flags."""
     values = [(f"{kind.c_name}_{member}", number, doc) for member, number, doc in kind.constants]
     return enum(name, kind.c_name, kind.doc, values)
 

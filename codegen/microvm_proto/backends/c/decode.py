@@ -60,7 +60,7 @@ def _decode_field(field: Field) -> str:
 
 
 def _decode_later(field: Field, decoding: str) -> str:
-    """Generate a C condition: `decoding` if the version has the field; else, set its default."""
+    """Generate a C condition: run `decoding`, or set the default if the version lacks the field."""
     if field.equals is not None:
         return f"(version < {field.since} || {decoding})"
     instead = values.assign(field.type, f"message->{field.c_name}", field.default)

@@ -42,7 +42,7 @@ def _parts(fields: Iterable[types.Field]) -> list[types.Type]:
 def _distinct(
     kinds: Iterable[types.Element], name: Callable[[types.Element], str]
 ) -> Iterable[types.Element]:
-    """Return types from `kinds` that have different names, which the function `name` returns."""
+    """Return one type of `kinds` for each name. The function `name` returns the name of a type."""
     return {name(kind): kind for kind in kinds}.values()
 
 

@@ -149,7 +149,7 @@ class _Table:
         return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
 
     def _message(self, message: Message) -> Iterator[str]:
-        """Add the rules for a message's fields, and yield the rules for its versions."""
+        """Add the rules for a message's fields, and yield a row for each version of the message."""
         fields = [(field, *self._field(field)) for field in message.fields]
         first = len(self._fields)
         for field, kind, size, numbers in fields:
@@ -165,7 +165,7 @@ class _Table:
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, field_number: int, offset: str, numbers: _Numbers) -> None:
-        """Append a rule, which tells how to read and write one field, to the C table of fields.
+        """Append to the C table a field's rule: kind, size, and `numbers` such as its bounds.
 
         :param kind: Kind of the field's type, such as `ENUM`.
         :param size: Number of bytes of a scalar, or of the length before a value; otherwise 0.
@@ -186,7 +186,7 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: types.Type) -> tuple[str, int, _Numbers]:
-        """Return the rule for a type: its kind, such as `ENUM`, its size or 0, and its bounds."""
+        """Return a type's rule: kind, number of bytes of its number or length, and bounds."""
         match kind:
             case types.Bool():
                 return "ENUM", 1, (1, 0, 1, 1)
@@ -215,7 +215,7 @@ class _Table:
                 return "LIST", prefix.size, (kind.max_items, *self._element(kind.element))
 
     def _element(self, element: types.Element) -> _Numbers:
-        """Return the rules for the element of an array or list, after adding them if they are new.
+        """Find the rules for the elements of an array or list in the table, or add these rules.
 
         The result is the index of the first of these rules, the number of rules, and the size of an
         element.

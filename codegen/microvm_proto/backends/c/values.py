@@ -9,7 +9,7 @@ from microvm_proto.backends.c.text import address, boolean, c_type, literal
 
 
 def suffix(kind: types.Element) -> str:
-    """Return the suffix of C functions for a type that do not check its values, such as `u8`."""
+    """Return the suffix of C functions that handle a type without checks, such as `u8`."""
     match kind:
         case types.Enumerated(base=base):
             return base.name
@@ -20,7 +20,7 @@ def suffix(kind: types.Element) -> str:
 
 
 def checked(kind: types.Element) -> str:
-    """Return the suffix of C functions for a type that check its values, such as `finite_f32`."""
+    """Return the suffix of C functions that also check a type's values, such as `finite_f32`."""
     match kind:
         case types.Enumerated(closed=True):
             return kind.c_name
@@ -31,7 +31,7 @@ def checked(kind: types.Element) -> str:
 
 
 def take(kind: types.Type, cursor: str, field_number: str, target: str) -> str:
-    """Generate a C condition that decodes a value at `cursor` into `target`, and is true if valid.
+    """Generate a C condition that decodes a field from `cursor` into `target`; false if invalid.
 
     All parameters except `kind` are C expressions. The field's number is reported with a fault.
     """
@@ -65,7 +65,7 @@ def take(kind: types.Type, cursor: str, field_number: str, target: str) -> str:
 
 
 def refusals(kind: types.Type, value: str, is_sent: str = "") -> Iterator[str]:
-    """Yield C statements that return the fault for which decoders refuse `value`, if it has one.
+    """Yield C statements that return a fault if `value` is sent and a decoder would refuse it.
 
     The C condition `is_sent` is true if the frame contains the value; it is empty if every frame
     does.
@@ -104,7 +104,7 @@ def refusals(kind: types.Type, value: str, is_sent: str = "") -> Iterator[str]:
 
 
 def is_refusable(kind: types.Type) -> bool:
-    """Return True if C variables of this type of fixed size can hold values that are refused."""
+    """Return True if C variables of `kind`, a type of fixed size, can hold invalid values."""
     return any(
         (isinstance(each, types.Enumerated) and each.closed)
         or (isinstance(each, types.Float) and each.finite)
@@ -164,7 +164,7 @@ def differs(kind: types.Type, value: str, default: int = 0) -> str:
 
 
 def assign(kind: types.Type, value: str, default: int) -> str:
-    """Return the C expression that sets the C variable `value` to `default`, or to zeros."""
+    """Return a C expression that sets a number to `default`, and any other `value` to zeros."""
     match kind:
         case types.Bytes() | types.Text() | types.Tail():
             return f"{value} = @p@_no_slice()"

@@ -33,7 +33,7 @@ def section(schema: Schema) -> str:
 
 
 def _seeds(schema: Schema) -> str:
-    """Return the seeds, numbers XORed with checksums, as text, each with its first version."""
+    """Return the seeds, each with its first version, as text. Checksums are XORed with a seed."""
     each = (
         f"`{seed:#x}`{f' since version {since}' if since > 1 else ''}"
         for since, seed in schema.seeds

@@ -142,7 +142,7 @@ def _frozen(
     *,
     is_fast: bool,
 ) -> Iterator[str]:
-    """Yield an immutable Python class, without its methods: `top`, the fields and the constructor.
+    """Yield an immutable Python class without methods: the lines `top`, fields and constructor.
 
     A field is a tuple of its name, its type and, if it is optional, its default. Later versions
     added the optional fields. Their parameters are keyword-only, so that code which creates a

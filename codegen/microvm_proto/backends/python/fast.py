@@ -1,7 +1,7 @@
-"""Generate the fast path of a Python codec: functions that give up if a message is invalid.
+"""Generate the fast path of a Python codec: functions that leave invalid messages to slower code.
 
-If such a function gives up, the general code of :mod:`plain` encodes or decodes the message again,
-and reports its fault.
+The slower, general code of :mod:`plain` encodes or decodes such a message again, and reports its
+fault.
 
 Here, a run is a sequence of consecutive fields of fixed size, which one call of the module `struct`
 packs. An array or a struct in a run is first packed into bytes by a call of its own.
@@ -144,9 +144,9 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
 
 
 def _return(framing: Framing, head: str, tail: str) -> Iterator[str]:
-    """Yield the Python statement that returns a frame: joined bytes, or the pair `head` and `tail`.
+    """Yield the Python statement that returns `head` and `tail`, joined if the framing needs that.
 
-    The pair avoids a copy of the tail. But a checksum or COBS encoding needs the whole frame.
+    Without joining, the tail is not copied. But a checksum or COBS needs the whole frame.
     """
     if not framing.resynchronises:
         yield f"return {head}{tail}"
@@ -176,7 +176,7 @@ def _packed(field: types.Field, owner: str) -> str:
 
 
 def _number(kind: types.Scalar, value: str) -> str:
-    """Return the Python expression that converts the expression `value` to a number for a frame.
+    """Return the Python expression that converts `value` to its number on the wire.
 
     For a closed type, it is a lookup in a dictionary, which fails if the value is unknown.
     """
@@ -187,7 +187,7 @@ def _number(kind: types.Scalar, value: str) -> str:
 
 
 def _numbers(kind: types.Scalar, values: str) -> str:
-    """Return the Python expression that converts the tuple `values` to numbers for a frame."""
+    """Return the Python expression that converts each of `values` to its number on the wire."""
     if isinstance(kind, types.Float) and kind.finite:
         return f"_finite(*{values})"
     number = _number(kind, "each")
@@ -213,7 +213,7 @@ def _put(field: types.Field) -> tuple[str, list[str]]:
 
 
 def _safe_size(kind: types.ByteList) -> int:
-    """Return the size in bytes up to which a list of byte strings cannot exceed its bounds."""
+    """Return the maximum size at which an encoded list needs no check of its bounds."""
     size = kind.prefix.size
     items = min(kind.max_item + size, kind.max_total, size * (kind.max_items + 1) - 1, 1 << 16)
     return size + items

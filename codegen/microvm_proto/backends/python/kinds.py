@@ -92,8 +92,8 @@ class _Open(_Number):
 
 
 class _Closed(_Number):
-    # A closed enum or `bool`: only the numbers in `names` are valid. `sinces` maps each number that
-    # a later version of the protocol added to that version.
+    # A closed enum or `bool`: only the numbers in `names` are valid. The keys of `sinces` are the
+    # numbers that later versions of the protocol added, and its values are these versions.
     def __init__(
         self,
         layout: struct.Struct,
@@ -127,13 +127,13 @@ class _Closed(_Number):
 
 
 class _Bits(_Closed):
-    # Flags. `sinces` maps each bit that a later version of the protocol added to that version.
+    # Flags. The keys of `sinces` are the bits that later versions added; its values, the versions.
     def since(self, number: int) -> int:
         return max((since for bit, since in self.sinces.items() if number & bit), default=1)
 
 
 def _check_count(count: int, expected: int, what: str) -> None:
-    # Raises an error if an array has the wrong length: the fault that a decoder would report.
+    # If an array has the wrong length, raises an error with the fault that decoders report for it.
     if count != expected:
         fault = Fault.TRUNCATED if count < expected else Fault.TRAILING_BYTES
         raise _Wrong(fault, reason=f"{count} {what}, but it must have {expected}")

@@ -118,7 +118,7 @@ def ids(message: Message) -> str:
 
 
 def of_prefix(code: str, schema: Schema) -> str:
-    """Replace `@I@` in a template by the `struct` format of lengths, and `@4@` by their size."""
+    """Fill in a template for length prefixes: `@I@` is their `struct` format, `@4@` their size."""
     return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
 
 
@@ -147,7 +147,7 @@ def kinds(schema: Schema) -> Iterator[types.Type]:
 def call(
     head: str, arguments: Iterable[str], margin: int, *, tail: str = "", one_a_line: bool = False
 ) -> list[str]:
-    """Return the lines of the Python code `head(arguments)`, as a code formatter would break it.
+    """Return the Python code `head(arguments)tail` as lines, broken as a code formatter does.
 
     If possible, all is on one line; otherwise, all arguments are on one line; otherwise, or if
     `one_a_line` is True, each argument is on its own line. The caller will indent the lines by

@@ -144,7 +144,7 @@ def helpers(schema: Schema) -> str:
 
 
 def later_values(schema: Schema) -> Iterator[str]:
-    """Yield a Python dictionary from later values to their versions for each closed type."""
+    """Yield a Python dictionary for each closed type: the version that added each later value."""
     grown = {}
     for kind in kinds(schema):
         if isinstance(kind, types.Enumerated) and kind.closed:
@@ -161,7 +161,7 @@ def _since(kind: types.Enumerated) -> str:
 
 
 def tables(schema: Schema, more_formats: Iterable[str]) -> str:
-    """Generate a codec's `struct.Struct` objects and its dictionaries from numbers to values."""
+    """Generate `struct.Struct` objects, also for `more_formats`, and dictionaries for enums."""
     found = [kind for kind in kinds(schema) if isinstance(kind, types.Scalar)]
     names = {letter(schema.prefix), *map(letter, found), *more_formats}
     header = schema.framing.letters
@@ -198,7 +198,7 @@ def layouts(schema: Schema) -> str:
 
 
 def zeros(schema: Schema) -> str:
-    """Generate Python constants for flags and structs of zeros, the values of missing fields."""
+    """Generate Python constants of zeros, for flags and structs that older versions lack."""
     needed = {
         kind.name
         for message in schema.messages

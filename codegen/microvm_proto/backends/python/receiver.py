@@ -274,7 +274,7 @@ class Decoder:
             if not is_own and not self._is_foreign(seed):
                 self._skip(DecodeError(Fault.BAD_CHECK, end))
                 continue
-            # The checksum proves where the frame ends, so continue behind it, even if it is bad.
+            # The checksum proves where the frame ends, so continue there even if the frame is bad.
             self._at += size
             self._searching = False
             try:
@@ -332,7 +332,7 @@ class Decoder:
 @end
 @if sequence
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A sequence number that is too low belongs to a late datagram, so none was lost.
+        # A lower number than expected is that of a late datagram, so no frame counts as lost.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

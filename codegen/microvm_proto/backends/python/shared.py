@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 
 class Shared(str):
-    """Python code that every module could contain: definitions with two empty lines between."""
+    """Shared Python definitions, two empty lines apart. A module keeps only those that it uses."""
 
     __slots__ = ()
 

@@ -69,10 +69,10 @@ def _fields(fields: Sequence[types.Field], seen: set[object] | None) -> Iterator
 
 
 def _value(kind: types.Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
-    """Yield invalid encodings of a type, each with its fault, unless `seen` contains the type.
+    """Yield invalid encodings of a type, or of the constant `equals`. Skip rules that are `seen`.
 
-    Decoders must report this fault. Each result also has a description of the error, which begins
-    with the path to the error in the value, such as the name of a field in a struct.
+    Each result also has the fault that decoders must report, and a description of the error, which
+    begins with the path to the error in the value, such as the name of a field in a struct.
 
     :param equals: The only valid value of the field if it is a constant; otherwise None.
     :param seen: Rules of types whose faults have been yielded already. New rules are added. None to
@@ -103,7 +103,7 @@ def _elements(
     count: int,
     seen: set[object] | None,
 ) -> Iterator[Faulty]:
-    """Yield encodings of `count` elements, with an invalid element at one of the `indices`."""
+    """Yield `count` encoded elements with one invalid, at one of `indices`. Skip `seen` rules."""
     whole = pack(element, least(element))
     for at in indices:
         for label, fault, data in _value(element, None, seen):
@@ -112,7 +112,7 @@ def _elements(
 
 
 def _rule(kind: types.Type, equals: int | None) -> object:
-    """Return a key that is equal for all types that can have the same faults."""
+    """Return a key that is equal for all types, or constants (`equals`), with the same faults."""
     match kind:
         case types.Enum(closed=rule) | types.Flags(closed=rule) | types.Float(finite=rule):
             return type(kind), rule

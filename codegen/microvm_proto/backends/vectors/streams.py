@@ -62,12 +62,12 @@ def streams(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
-    """Return the byte strings to pass to a receiver: each datagram, or the whole stream."""
+    """Return `pieces` as a receiver gets them: each datagram on its own, or joined to a stream."""
     return [*pieces] if schema.framing.kind == "datagram" else [b"".join(pieces)]
 
 
 def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield test vectors: a frame, and a receiver's counters for each of its bits, if inverted."""
+    """Yield test vectors: a frame, and a receiver's counters after inverting each of its bits."""
     for end in schema.ends:
         for message in schema.sent_by(end)[:_MOST]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))

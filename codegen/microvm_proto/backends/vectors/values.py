@@ -139,7 +139,7 @@ def _count(kind: types.Type) -> int:
 
 
 def _leaves(kind: types.Type) -> int:
-    """Return how many values in a type are tested separately, in at most two of its elements."""
+    """Count the values in a type that are tested alone. An array counts as at most two elements."""
     match kind:
         case types.Struct(fields=fields):
             return sum(_leaves(field.type) for field in fields)
@@ -175,7 +175,7 @@ def _structs(fields: Sequence[types.Field]) -> dict[str, Value]:
 
 
 def _arrays(kind: types.Array) -> dict[str, Value]:
-    """Return arrays to test: for each test value of an element, one that begins with this value.
+    """Return arrays to test: for each value of an element to test, an array that begins with it.
 
     For an array of `u8`, whose value is a byte string, only three values are tested.
     """

@@ -136,10 +136,11 @@ def _field(owner: Message | types.Struct, field: types.Field) -> _Entry:
 
 
 def _kind(kind: types.Type, display: _Entry, equals: int | None = None) -> _Entry:
-    """Return the entries of the Lua table that says how to read, check and show a field's value.
+    """Return the entries of a Lua table that say how to read, check and show (`display`) a value.
 
     :param display: Further entries, which say how the value, or each element of an array or list,
         is shown.
+    :param equals: The only valid number if the field is a constant; otherwise None.
     """
     match kind:
         case types.Array(is_octets=False, element=element, count=count):

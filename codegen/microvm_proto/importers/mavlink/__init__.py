@@ -147,7 +147,7 @@ class _Conversion:
             yield from (("[[message.field]]", self.field(field)) for field in message.fields)
 
     def field(self, field: MavlinkField) -> _Keys:
-        """Return the keys of a field's table. The key `doc` gets properties that have no key."""
+        """Convert a field to keys of a schema. Properties without a key are added to `doc`."""
         kind = TYPES[field.type]
         enum = self.names.get((field.enum, kind))
         doc = [field.doc]
@@ -173,7 +173,7 @@ class _Conversion:
 
 
 def _names_of_field(name: str) -> _Keys:
-    """Return the keys for a field's name, and for other names in languages where it is reserved."""
+    """Return the key `name`, and a key such as `c_name` if the name is reserved in a language."""
     taken = (language for language, words in FIELD_WORDS.items() if name in words)
     others = {f"{language.lower()}_name": name + FIELD_SUFFIX for language in taken}
     return {"name": name, **others}

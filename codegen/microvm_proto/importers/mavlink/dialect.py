@@ -98,7 +98,7 @@ class MavlinkEnum:
 
 @dataclass(slots=True)
 class Dialect:
-    """The MAVLink definitions of a file, after those of the files that it includes."""
+    """All MAVLink definitions of a file. Those of the files that it includes come first."""
 
     version: int = 0
     enums: dict[str, MavlinkEnum] = field(default_factory=dict)
