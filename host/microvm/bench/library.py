@@ -134,7 +134,7 @@ class LibraryMachine:
 
 
 async def clone_of(snapshot: Snapshot, confinement: Confinement) -> LibraryMachine:
-    """Start a machine from a snapshot. `confinement` is the option of `MicroVM`."""
+    """Start a machine from a snapshot, with the option `confinement` of `MicroVM`."""
     vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()
     return LibraryMachine(vm)

@@ -49,7 +49,7 @@ class Copies(NamedTuple):
                 await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
     async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
-        """Copy the files in the field `after` to the host. Return the first error, or None."""
+        """Copy the files in `after` to the host. Print all errors; return the first one or None."""
         failed: MicroVMError | None = None
         for copy in self.after:
             try:

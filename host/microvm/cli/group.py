@@ -85,7 +85,7 @@ def _similar(group: click.Group, ctx: click.Context, name: str) -> list[str]:
 
 
 def _verb_with(option: str, group: click.Group, ctx: click.Context, words: list[str]) -> str:
-    """Return the verb at the beginning of `words`, or "" if that verb lacks the option `option`.
+    """Return the first verb in `words`, or "" if there is none or it lacks the option `option`.
 
     The verb of a subgroup is returned with the name of the subgroup, such as `image build`.
     """

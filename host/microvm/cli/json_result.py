@@ -40,7 +40,7 @@ class JsonResult:
 
     @property
     def is_asked_for(self) -> bool:
-        """True if the user asked for JSON. A program then probably reads the output, not a user."""
+        """True if the user asked for JSON, so that probably a program reads the output."""
         return self._file is not None
 
     @contextmanager
@@ -54,7 +54,7 @@ class JsonResult:
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """Context manager: write the result as JSON when its block ends, also by an exception."""
+        """Context manager: write the result as JSON when its block ends, even by an exception."""
         try:
             yield
         except Exception as error:
@@ -67,8 +67,8 @@ class JsonResult:
             return
         from microvm.jobs.ending import facts, status
 
-        # If the exit status of `microvm` does not match the command's return code, a signal to
-        # `microvm` has interrupted the command. So write no return code.
+        # If a signal to `microvm` has interrupted the command, the exit status of `microvm` does
+        # not match the command's return code. In this case, write no return code.
         if self.status is not None and self.status != status(self.returncode, error):
             self.returncode = None
         shown = facts(

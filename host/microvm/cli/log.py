@@ -56,7 +56,7 @@ def listen(verbosity: int = 0) -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """A handler of the module logging that writes each record as a line to standard error.
+    """A handler of Python's module `logging` that writes a record as a line to standard error.
 
     Control characters are escaped, so that texts from a guest or from QEMU cannot send commands to
     the user's terminal.

@@ -102,7 +102,7 @@ def _steps(table: Table, allowed: Recipe) -> Iterator[Step]:
 
 
 def _allowed_path(table: Table, key: str, allowed: Recipe, path: str | Path) -> Path | None:
-    """Return the absolute path; None, after recording an error, if the recipe may not use it."""
+    """Return the absolute `path`. If `allowed` may not use it, record an error and return None."""
     try:
         return allowed.path(path)
     except UsageError as error:

@@ -68,7 +68,7 @@ def check_image(text: str) -> str:
 
 
 def expand_snapshot(text: str) -> str:
-    """Return the snapshot name that begins with `text`, or `text` if none does; refuse several."""
+    """Return the snapshot name that begins with `text`, else `text`; raise an error for several."""
     if not text or STORE.path(text).exists():
         return text
     begun = {name: name for name in STORE.names() if name.startswith(text)}

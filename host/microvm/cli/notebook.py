@@ -140,7 +140,7 @@ class Notebook:
         self._end(*self._machines)
 
     def microvm(self, line: str, cell: str | None = None) -> None:
-        """Run the magic for a cell (`%%microvm`) or a line. `load` sets the help of this method."""
+        """Run the magic for a cell, or a line if `cell` is None. `load` sets this method's help."""
         with _shown_briefly():
             try:
                 context = _line.make_context(_line.name, shlex.split(line))
@@ -183,7 +183,7 @@ class Notebook:
 
     @contextmanager
     def _used(self, context: click.Context, start: Start) -> Iterator[_CellMachine]:
-        """Context manager that yields the machine for a cell, as the options in `context` demand.
+        """Context manager that yields a cell's machine: a named one, a new one or a shared one.
 
         With `--rm`, the machine is stopped after the cell. With `--name`, this process only
         disconnects from the machine.

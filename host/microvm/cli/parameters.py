@@ -86,7 +86,7 @@ def complete_files(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _word_completer(metavar: str) -> Complete | None:
-    """Return a callback that completes values shown as `metavar` in the help; None if impossible.
+    """Return a callback to complete a `metavar` that is FILE or a choice; None for any other.
 
     :param metavar: Value as the help shows it, such as `FILE`, or a choice such as `[ONE|OTHER]`.
     """
@@ -282,7 +282,7 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
 
 
 def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
-    """Return the preset of an option; None if there is none, or if another option overrides it.
+    """Return the preset of an option; None if there is none, or if the command line overrides it.
 
     A preset is ignored if the user has typed the option, or if another option makes the preset
     meaningless: `--from`, for example, determines the image.

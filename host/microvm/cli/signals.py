@@ -43,7 +43,7 @@ def exit_on_signal() -> Iterator[None]:
 async def run_until_signal(
     work: Coroutine[Any, Any, int], take_interrupt: Callable[[], bool] = lambda: False
 ) -> int:
-    """Run a coroutine, and cancel it at SIGTERM, SIGHUP, SIGQUIT or an unhandled SIGINT (Ctrl-C).
+    """Run `work`; cancel it at SIGTERM, SIGHUP, SIGQUIT, or a SIGINT that `take_interrupt` refuses.
 
     Signals that were ignored when this process started, for example by nohup(1), stay ignored.
 

@@ -214,8 +214,8 @@ class _Incoming(io.RawIOBase):
         :param last: True for the end of the export, which has no data.
         """
         if number is None:
-            # The message only shows that the client still runs. An empty piece tells a waiting
-            # reader so. If the queue is full, no reader waits, so drop the empty piece.
+            # The message only shows that the client still runs. An empty piece tells this to a
+            # waiting reader. If the queue is full, no reader waits, so drop the empty piece.
             with suppress(queue.Full):
                 self._queue.put_nowait(b"")
             return True

@@ -76,7 +76,7 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Context manager: skip or fail the test if its block cannot start a machine of `kind`.
+        """Context manager: skip or fail the test if the block cannot start this `kind` of machine.
 
         If the host lacks something that machines need, such as QEMU, the context manager skips or
         fails the test. It does so at once if the start of an equal machine has failed in an earlier
@@ -112,7 +112,7 @@ class Origins:
             raise pytest.fail.Exception(said, pytrace=False) from None
 
     def _again(self, kind: str) -> None:
-        """Skip or fail the test if an earlier test could not start or prepare such a machine.
+        """Skip or fail the test if the start or set-up of this `kind` of machine has failed before.
 
         Machines with equal images, options and set-up functions have the same `kind`.
         """

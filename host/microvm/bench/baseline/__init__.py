@@ -54,7 +54,7 @@ class Baseline:
     def __init__(
         self, config: QemuConfig, initramfs: int, disk: int | None, owned: ExitStack
     ) -> None:
-        """Create the contender from the open files `initramfs` and `disk`, which `owned` closes."""
+        """Store the arguments. `owned` closes the file descriptors `initramfs` and `disk`."""
         self._config = config
         self._initramfs = initramfs
         self._disk = disk

@@ -75,7 +75,7 @@ class HostFault:
 
     def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:
         if os.geteuid() == 0:
-            # remove sudo from the command if the user is root, who does not need it and may lack it
+            # remove sudo from a command for root, who does not need it; a container may lack it
             fix = re.sub(r"\bsudo ", "", fix)
         shown = (printable(each) for each in (text, fix, hint or self.hint))
         return CheckResult(status or self.status, *shown)

@@ -65,7 +65,7 @@ def run(checks: Sequence[HostCheck] = CHECKS) -> Iterator[tuple[HostCheck, Check
 
 
 def _run_with_limit(check: HostCheck, earlier: EarlierResults) -> CheckResult:
-    """Run a check in a thread, and abandon the thread after the time limit.
+    """Run a check in a thread. After the time limit, abandon the thread and return a fault.
 
     A call of a broken network file system may never return.
     """

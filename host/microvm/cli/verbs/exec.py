@@ -17,7 +17,7 @@ _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
 
 
 def as_json(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that apply to the command, with values that can be written as JSON."""
+    """Return those of the `options` that apply to the command, with values converted for JSON."""
     return {
         name: plain(value) for name, value in parameters.given_options(ExecOptions, options).items()
     }

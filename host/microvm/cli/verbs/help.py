@@ -29,7 +29,7 @@ def help(context: click.Context, commands: tuple[str, ...]) -> None:  # noqa: A0
 
 
 def _find(context: click.Context, commands: Iterable[str]) -> click.Context:
-    """Return the context of a command, given its words, such as `image build`."""
+    """Return the click context of the command with these words, such as `image build`."""
     shown = context.parent or context
     for name in " ".join(commands).split():
         group = shown.command
