@@ -142,7 +142,7 @@ class CacheError(MicroVMError):
 
 
 class TemplateError(MicroVMError):
-    """A template cannot be saved or used. The option `cold` starts a machine without one."""
+    """A template cannot be saved or used. The option `cold` starts a machine without a template."""
 
 
 class SnapshotError(MicroVMError):
@@ -354,7 +354,7 @@ class ExecTimeout(ExecKilled, TimeoutError):
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        # imported here, because `microvm.units` imports this module
+        # Import it here to avoid a circular import: `microvm.units` imports this module.
         from microvm.units import format_duration
 
         super().__init__(f"{command}: timed out after {format_duration(timeout)}")
@@ -368,7 +368,7 @@ class OutputLimit(ExecKilled):
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        # imported here, because `microvm.units` imports this module
+        # Import it here to avoid a circular import: `microvm.units` imports this module.
         from microvm.units import exact_size
 
         message = f"{command}: wrote more than {exact_size(limit)}, and was killed"
@@ -387,7 +387,7 @@ class MemoryLimit(ExecKilled):
     exit_status = 128 + SIGKILL
 
     def __init__(self, command: str, limit: int) -> None:
-        # imported here, because `microvm.units` imports this module
+        # Import it here to avoid a circular import: `microvm.units` imports this module.
         from microvm.units import exact_size
 
         message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"

@@ -37,7 +37,7 @@ class ForeignError(Exception):
 
 
 class ExportWriter:
-    """A writer of an exported image or snapshot. `writing` creates it."""
+    """A writer of an exported image or snapshot, which the function `writing` yields."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -54,7 +54,7 @@ class ExportWriter:
 
 
 class ExportReader:
-    """A reader of the members of an exported image or snapshot. `reading` creates it."""
+    """A reader of an exported image or snapshot, which the function `reading` yields."""
 
     def __init__(self, stream: ZstdReader) -> None:
         self._stream = stream
@@ -95,7 +95,7 @@ class ExportReader:
 
 @contextmanager
 def writing(out: BinaryIO) -> Iterator[ExportWriter]:
-    """Context manager that yields a writer of an archive to `out`.
+    """Context manager that yields a writer of an exported image or snapshot to `out`.
 
     The same members always give the same bytes.
     """

@@ -88,7 +88,7 @@ class Limit:
         self._left = MOST_LOGGED
 
     def allows(self) -> bool:
-        """Count an event, and return True if it should be logged."""
+        """Count an event of the sender, and return True if it may be logged."""
         if self._left > 0:
             self._left -= 1
             return True

@@ -14,7 +14,7 @@ def did_you_mean(name: str, names: Iterable[str], *, quoted: bool = False) -> st
 
     :param quoted: True to put each suggested name in quotation marks.
     """
-    # imported here, because the import is slow, and only errors need it
+    # Import difflib only here, because the import is slow, and only error messages need it.
     from difflib import get_close_matches
 
     known = list(names)

@@ -88,7 +88,7 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
 
 
 def check_stopped() -> None:
-    """Raise CancelledError if the function that runs in this thread was cancelled."""
+    """Raise CancelledError if the function in this thread must stop; see `in_stoppable_thread`."""
     stop = _stopped.get()
     if stop is not None and stop.is_set():
         from asyncio import CancelledError

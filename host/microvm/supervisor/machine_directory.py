@@ -121,7 +121,7 @@ class MachineDirectory:
         return True
 
     def refresh(self) -> None:
-        """Set the modification times of all files of the machine to now.
+        """Set the modification times of the machine's files to now, so that they look used.
 
         Some hosts remove files that look unused.
         """
