@@ -192,7 +192,7 @@ class _ErofsReader:
         return b"".join(data.chunks()).decode("utf-8", "surrogateescape")
 
     def _names(self, data: FileRange | _Split) -> Iterator[tuple[str, int]]:
-        """Yield each name in a folder with the number of its inode."""
+        """Yield each name in the folder with the content `data`, and the number of its inode."""
         self._take(data.size)
         for block in self._blocks(data):
             count = _DIRENT.unpack_from(block)[1] // _DIRENT.size

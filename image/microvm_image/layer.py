@@ -96,7 +96,7 @@ class TarLayer:
 
 
 def check_digest(extent: FileRange, digest: str, name: str) -> None:
-    """Check that a range of bytes in a file has the SHA-256 `digest`. If that is "", do nothing.
+    """Check that the bytes of `extent` have the SHA-256 `digest`; do nothing if `digest` is "".
 
     :raises ImageError: The file range has another SHA-256.
     """

@@ -84,7 +84,7 @@ class Budget:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """Context manager that counts the processor time of a `with` block that reads a layer."""
+        """Context manager that counts the processor time of a block that reads the layer `name`."""
         self._name, self._since = name, time.thread_time()
         try:
             yield

@@ -113,7 +113,7 @@ def look_up(text: str) -> Found:
 
 
 def inspect(text: str, *options: str) -> bytes:
-    """Return the output of `skopeo inspect` for a reference, at most 8 MiB.
+    """Return the output of `skopeo inspect` for the reference `text`, at most 8 MiB.
 
     :raises MissingError: The registry has no image of that name.
     :raises ImageError: The registry cannot be reached, or refuses the request.
@@ -191,7 +191,7 @@ class Pull:
 
 
 def _is_loopback(text: str) -> bool:
-    """Return True if the registry of a reference is on this host. It then needs no TLS."""
+    """Return True if the registry in the reference `text` is on this host, so it needs no TLS."""
     host, slash, _ = text.removeprefix(SCHEME).partition("/")
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     try:
@@ -205,7 +205,7 @@ def _tls(option: str, text: str) -> list[str]:
 
 
 def _manifest(data: bytes, name: str) -> Any:
-    """Parse the manifest that a registry has sent. It may be anything, such as a web page."""
+    """Parse `data`, the manifest of the image `name`. A registry sent it, so it may be anything."""
     with suppress(ImageError):
         if isinstance(found := parse_json(data, name), dict):
             return found

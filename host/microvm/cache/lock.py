@@ -122,9 +122,9 @@ def _open_shared(name: Path) -> int | None:
 
 
 def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock the open lock file `fd` by flock(2). Return False if it is in use, or was replaced.
+    """Lock the file `name`, open as `fd`, by flock(2); return False if it is in use or removed.
 
-    It was replaced if another process has removed it, and created a new file called `name`.
+    Another process may have removed it, and created a new lock file called `name`.
     """
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, kind | fcntl.LOCK_NB)

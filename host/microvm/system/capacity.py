@@ -15,7 +15,7 @@ from microvm.units import format_size
 GUEST_CPUS_PER_CPU = 8
 """Maximum number of CPUs of a guest for each CPU that we may use.
 
-With 32 CPUs for each CPU that we may use, a guest needs more than a minute to boot.
+More CPUs slow the guest down: with 32 for each of our CPUs, it boots for more than a minute.
 """
 
 SHORTAGES = {

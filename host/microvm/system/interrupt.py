@@ -23,7 +23,7 @@ _received: set[int] = set()
 
 
 def note(number: int) -> None:
-    """Record that this process received a signal. Every signal handler calls this."""
+    """Record that this process received the signal `number`. Every signal handler calls this."""
     _received.add(number)
 
 

@@ -117,7 +117,7 @@ def unmount(path: str) -> None:
 
 
 def _unescaped(field: bytes) -> bytes:
-    """Return a mount point without the octal escapes that stand for its blanks and backslashes."""
+    """Decode `field`, a mount point with octal escapes instead of blanks and backslashes."""
     return codecs.unicode_escape_decode(field)[0].encode("latin-1")
 
 
@@ -390,7 +390,7 @@ def _wait_outside(child: int, keeper: select.poll) -> int:
 
 
 def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
-    """Create a mount namespace with its own /proc; mounts in it do not reach the host."""
+    """Create a mount namespace with its own /proc; write to `notes` if the host refuses that."""
     _unshare_mounts(temporary)
     if _libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None) != 0:
         # The kernel refuses a new /proc in a container that hides some of /proc. The tool then sees

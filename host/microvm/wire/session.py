@@ -250,7 +250,7 @@ class Session:
         return codec.ExecStdin(self._id, data).encode_parts(self._version)
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
-        """Record that `amount` bytes were read. Encode a message that lets the guest send more.
+        """Record that `amount` bytes of `stream` were read. Encode a message that requests more.
 
         While few bytes were read since the last message, return no bytes, because a message for
         each read would be wasteful.

@@ -55,7 +55,7 @@ def parse(text: str) -> dict[str, str | None]:
 
 
 def check(wanted: Options, made: Options) -> None:
-    """Check that the kernel's configuration has every option that we want.
+    """Check that the kernel's configuration `made` has the value of every option in `wanted`.
 
     Kconfig silently ignores an option if the options on which it depends are not set.
 

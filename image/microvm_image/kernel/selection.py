@@ -82,7 +82,7 @@ class Kernel(NamedTuple):
 
 
 def given(arch: Arch, named: str | Path | None = None) -> Path | None:
-    """Return the path of the kernel that the user wants; None for Debian's kernel.
+    """Return the path of the kernel `named`, or of the default one; None for Debian's kernel.
 
     Without `named`, the first of these is used: $MICROVM_KERNEL, the newest small kernel in the
     cache, the kernel in the guest pack.
@@ -126,7 +126,7 @@ def _requested(named: str | Path | None) -> str | Path | None:
 
 
 def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
-    """Return the kernel for an image: the user's file, a small kernel, or else Debian's kernel.
+    """Return the kernel `named` by the user, or else a small kernel, or else Debian's kernel.
 
     Debian's kernel is downloaded, unless the cache has it.
 
@@ -154,7 +154,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
 
 
 def check(arch: Arch, named: str | Path | None) -> None:
-    """Check that the file of the wanted kernel can be read. Debian's kernel is not checked.
+    """Check that the kernel's file that `find` uses can be read. Debian's kernel is not checked.
 
     :raises ImageError: The file cannot be read; or the user wants the small kernel, but none has
         been built.

@@ -49,8 +49,10 @@ class BlobDescriptor:
 
 
 def member(value: Any, key: str, kind: type, name: str) -> Any:
-    """Return the member `key` of an object in the JSON file `name`; if missing or null, `kind()`.
+    """Return the member `key` of the JSON object `value`; if it is missing or null, `kind()`.
 
+    :param kind: The type of the member, such as `list`.
+    :param name: The file with the object, for messages.
     :raises ImageError: The member has another type, or `value` is no object.
     """
     if not isinstance(value, dict):
@@ -64,7 +66,7 @@ def member(value: Any, key: str, kind: type, name: str) -> Any:
 
 
 def descriptor(value: Any, name: str) -> BlobDescriptor:
-    """Convert a JSON object from the file `name` to a descriptor of a blob.
+    """Convert `value`, a JSON object from the file `name`, to a descriptor of a blob.
 
     :raises ImageError: The object is no descriptor, or its digest is no SHA-256.
     """
@@ -183,7 +185,7 @@ def source(
     opened: Callable[[BlobDescriptor, ExitStack], FileRange],
     arch: Arch,
 ) -> ImageSource:
-    """Return the OCI image with this manifest and config as a source for a new image.
+    """Return the OCI image with this manifest and config as a source; `opened` opens its layers.
 
     :param opened: A function that opens the blob of a layer.
     :raises ImageError: The manifest and the config contradict each other, or the image has another
