@@ -97,9 +97,9 @@ static bool cover_boot_id(void)
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 
-/* Mounts a second /proc, in which no mount covers a file. Otherwise the kernel would not permit
- * mounts of /proc in user namespaces (mnt_already_visible in fs/namespace.c), because a mount
- * covers boot_id in the first /proc. */
+/* Mounts a second /proc. In the first one, a mount covers boot_id. The kernel permits mounts of
+ * /proc in user namespaces only if there is also a /proc in which no mount covers a file
+ * (mnt_already_visible in fs/namespace.c). */
 static bool mount_uncovered(void)
 {
 	return mkdir(UNCOVERED, 0555) == 0 &&

@@ -307,8 +307,8 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 
 	if (output.data.size == 0) {
 		/* If the command has exited, an empty pipe gets no more of its output, so set
-		 * `left` to 0. It may still be higher, if another process has read from the pipe. A
-		 * terminal can get more output, from the kernel's queue. */
+		 * `left` to 0. It was above 0 if another process has read from the pipe. A terminal
+		 * can get more output, from the kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;

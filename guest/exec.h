@@ -14,7 +14,7 @@
 /* EXEC_STREAMS is the number of output streams: standard output and standard error.
  * EXEC_COALESCE_MS is the time in milliseconds that the daemon waits after a read that has emptied
  * a pipe, so that further output collects. Otherwise each small write of a command would cost a
- * frame and an exit to the host. Output that follows a longer silence is not delayed. */
+ * frame and an exit to the host. After a longer silence, output is sent at once. */
 enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
 
 /* An output stream of the command: the read end of a pipe, or the master of its terminal. */

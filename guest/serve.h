@@ -57,7 +57,7 @@ void serve_stdin(struct server *server, short events, bool waited);
 
 /* Returns whether the next frame from the host must wait until the processes that a `hello` message
  * has killed are reaped, or until the processes that a `keep` message freezes are frozen. No event
- * announces that this wait is over. */
+ * announces that this wait is over, so the main loop checks it in every turn. */
 bool serve_waits(const struct server *server);
 
 /* Returns whether the next frame from the host can be handled now. */

@@ -210,8 +210,8 @@ static void take_streams(const struct spawn *what)
 		fail(SANDBOXD_STAGE_SETUP, errno);
 }
 
-/* Changes to the user of the command, and makes this user the owner of the command's pipes, which
- * opening /dev/stdout requires. */
+/* Changes to the user of the command. Makes this user the owner of the command's pipes, because the
+ * command could not open /dev/stdout otherwise. */
 static void become(const struct spawn *what, struct environment *environment, struct user *user)
 {
 	*user = (struct user){ .home = "/root" };

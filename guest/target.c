@@ -44,7 +44,7 @@ static struct {
 	int fd;		    /* descriptor of the file; -1 if no file is being written */
 	bool is_new;	    /* true for a new file, false if an existing one is overwritten */
 	bool was_there;	    /* true if a regular file of the same name existed before */
-	struct stat before; /* status of this regular file */
+	struct stat before; /* status of the regular file that existed before, if any */
 	uint32_t mode;
 	int64_t mtime;
 } file = { .fd = -1 };

@@ -32,7 +32,7 @@ static void look(size_t size, size_t limit)
 	      limit <= SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST);
 	PROVE(sandboxd_decode_header(out, SANDBOXD_GUEST, version, &header, &fault));
 	PROVE(header.body_length == size - SANDBOXD_HEADER_SIZE);
-	/* In the first version, exec_failed never reaches its maximum length, so this is not demanded. */
+	/* Every message can reach its maximum length, except exec_failed in the first version. */
 	WITNESS(size == SANDBOXD_HEADER_SIZE + limit || limit == SANDBOXD_EXEC_FAILED_MAX_BODY);
 }
 

@@ -12,8 +12,8 @@
 
 #include <input.c>
 
-/* Returns whether the daemon can reach this state. `allowed` is the number of bytes of input that
- * the host may still send, which session.c counts. */
+/* Returns whether the daemon's input can be in this state. `allowed` is the number of bytes of input
+ * that the host may still send, which session.c counts. */
 static bool valid(const struct input *input, uint32_t allowed)
 {
 	uint64_t end = (uint64_t)input->start + input->size;

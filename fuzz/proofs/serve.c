@@ -87,7 +87,8 @@ uint32_t input_room(const struct input *input, uint32_t allowed)
 
 void session_allow(struct session *session, uint32_t amount) { session->stdin_credit += amount; }
 
-/* While a hello waits, room for its answer stays reserved in the queue. */
+/* Returns whether the daemon can be in this state. While a `hello` message waits for its answer, the
+ * queue keeps room for this answer. */
 static bool valid(void)
 {
 	size_t kept = server.renewing ? PORT_SMALL_SIZE : 0;

@@ -22,8 +22,8 @@
 #include "reopen.h"
 #include "status.h"
 
-/* How to apply a layer of the confinement: the namespace to enter, or 0 for none, and the function
- * to call, or NULL. */
+/* A layer of the confinement, and how it is applied: the namespace to enter, or 0 for none, and the
+ * function to call, or NULL. */
 struct step {
 	enum layer layer;
 	int namespace;

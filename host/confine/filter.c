@@ -19,7 +19,7 @@
 /* Definitions of linux/filter.h, linux/seccomp.h and linux/audit.h, which musl lacks. */
 struct instruction {
 	uint16_t code;
-	/* Number of instructions that are skipped if the condition is true, and if it is false. */
+	/* Numbers of instructions to skip: if the condition is true, and if it is false. */
 	uint8_t if_true, if_false;
 	uint32_t operand;
 };

@@ -13,8 +13,9 @@ enum { READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4, NO_EXECUTION = 8 };
  * its own. */
 int tree_copy(const char *path, uint64_t set);
 
-/* Copies the mount of an open file, read-only. In the copy, the file belongs to the uid to which
- * the user namespace maps the file's owner. Returns a descriptor of the file in the copy, or -1. */
+/* Copies the mount of an open file, read-only. In the copy, the file belongs to the uid to which a
+ * user namespace, given by its descriptor, maps the file's owner. Returns a descriptor of the file
+ * in the copy, or -1. */
 int tree_copy_owned(int file, int user_namespace);
 
 /* Applies the restrictions in `set` to the mount with the descriptor `tree`, but not to the mounts
