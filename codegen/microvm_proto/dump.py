@@ -130,7 +130,10 @@ class _Row:
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield each way to read the line as bytes (or `swapped`), and True if its text agrees."""
+        """Yield each way to read the line as bytes, and True if its text shows the same bytes.
+
+        If `swapped` is True, the bytes of each group of digits are reversed first.
+        """
         end, bare = self.end, None
         while end:
             digits, behind = self.rest[:end], self.rest[end:].rstrip()
@@ -224,7 +227,7 @@ class _Dump:
         """True if the column of text on some line shows the bytes in reverse order, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Read the line `row`, which the line `following` follows; None if it is the last line."""
+        """Read the line `row`. The next line is `following`, or None if `row` is the last line."""
         self._first = self._first or row
         self._marked |= row.colon
         self._widths.update(map(len, row.groups[:-1]))

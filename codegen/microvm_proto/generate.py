@@ -105,7 +105,7 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Copy `path` to `kept`. Add callbacks: `always` remove the copy, restore it `on_failure`.
+    """Copy `path` to `kept`. Callbacks `always` remove the copy, and `on_failure` restore the file.
 
     `always` removes the copy. `on_failure` restores the file from the copy, or removes the new file
     if no file existed at `path`.

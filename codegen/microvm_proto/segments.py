@@ -152,7 +152,7 @@ class Segments:
         yield from self._unordered(key, _flow(key, whole=True), number, udp[8 : size or None])
 
     def _unordered(self, key: object, flow: Flow, number: int, data: bytes) -> Iterator[Segment]:
-        """Yield `data` as a segment of the flow with this `key`; if there is none, begin `flow`."""
+        """Yield `data` of packet `number` as a segment of the flow `key`, or of the new `flow`."""
         direction = self._find(key)
         if direction is None:
             direction = _Direction(flow)
@@ -238,7 +238,7 @@ class _Direction:
             yield from self._skip()
 
     def end(self, packet: int) -> Iterator[Segment]:
-        """End the flow at packet number `packet`: yield waiting segments, then one for the end."""
+        """End the flow at packet number `packet`: yield waiting segments and an end segment."""
         while self._waiting:
             yield from self._skip()
         yield Segment(self.flow, packet, None)

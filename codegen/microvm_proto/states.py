@@ -129,7 +129,7 @@ class Conversation:
     def rules(
         self, numbers: Mapping[str, int], ends: Sequence[str]
     ) -> dict[tuple[str | int, ...], str]:
-        """Return the rules that both `ends` must share: each as a tuple of `numbers`, and as text.
+        """Return the rules on which both `ends` must agree: tuples of `numbers`, each with a text.
 
         The rules contain the numbers of messages and sides, because their names are not sent.
 

@@ -135,7 +135,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Define both: with only `__setattr__` or `__delattr__`, Python looks it up each time.
+            # Define both: if `__setattr__` or `__delattr__` is missing, each call looks it up.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -956,7 +956,7 @@ class Decoder:
         self.frames += 1
         self._seed = _seed(self.version)
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A lower number than expected is that of a late datagram, so no frame counts as lost.
+        # If the number is lower than expected, the datagram is late, so no frame counts as lost.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

@@ -91,7 +91,7 @@ def encode_message(schema: Schema, message: Message) -> str:
 
 
 def finish(framing: Framing, frame: str, type_and_id: Mapping[str, str]) -> Iterator[str]:
-    """Yield C statements that complete `frame`, including `type_and_id`, and return its size.
+    """Yield C statements that complete `frame`, write its `type_and_id` and return its size.
 
     The C pointer `at` must point to the end of the body before them.
 

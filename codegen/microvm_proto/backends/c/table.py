@@ -186,7 +186,7 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: types.Type) -> tuple[str, int, _Numbers]:
-        """Return a type's rule: kind, number of bytes of its number or length, and bounds."""
+        """Return a type's rule: kind, such as `ENUM`, size of its number or length, and bounds."""
         match kind:
             case types.Bool():
                 return "ENUM", 1, (1, 0, 1, 1)
@@ -215,10 +215,9 @@ class _Table:
                 return "LIST", prefix.size, (kind.max_items, *self._element(kind.element))
 
     def _element(self, element: types.Element) -> _Numbers:
-        """Find the rules for the elements of an array or list in the table, or add these rules.
+        """Return the index of the table's rules for `element`; add the rules if they are missing.
 
-        The result is the index of the first of these rules, the number of rules, and the size of an
-        element.
+        The result also has the number of these rules, and the size of an element in bytes.
         """
         if element not in self._elements:
             if isinstance(element, types.Struct):

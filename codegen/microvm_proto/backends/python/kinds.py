@@ -127,7 +127,7 @@ class _Closed(_Number):
 
 
 class _Bits(_Closed):
-    # Flags. The keys of `sinces` are the bits that later versions added; its values, the versions.
+    # Flags. The keys of `sinces` are bits that later versions added, and its values these versions.
     def since(self, number: int) -> int:
         return max((since for bit, since in self.sinces.items() if number & bit), default=1)
 

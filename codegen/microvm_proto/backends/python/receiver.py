@@ -332,7 +332,7 @@ class Decoder:
 @end
 @if sequence
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A lower number than expected is that of a late datagram, so no frame counts as lost.
+        # If the number is lower than expected, the datagram is late, so no frame counts as lost.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

@@ -143,7 +143,7 @@ def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
                 write(schema, number, 0, b""),
             )
             # This frame has several faults. All decoders check for an unknown type first, so they
-            # must report this fault.
+            # must report that the type is unknown.
             id_, length = min(1, framing.max_id), framing.max_length
             all_wrong = write(schema, number, id_, b"", flags=1, length=length)
             yield f"type {number} by {sender}, and other faults", "unknown_type", sender, all_wrong

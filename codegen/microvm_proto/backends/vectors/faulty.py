@@ -69,7 +69,7 @@ def _fields(fields: Sequence[types.Field], seen: set[object] | None) -> Iterator
 
 
 def _value(kind: types.Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
-    """Yield invalid encodings of a type, or of the constant `equals`. Skip rules that are `seen`.
+    """Yield invalid encodings of a type, or of the constant `equals`, for each rule not yet `seen`.
 
     Each result also has the fault that decoders must report, and a description of the error, which
     begins with the path to the error in the value, such as the name of a field in a struct.
@@ -103,7 +103,10 @@ def _elements(
     count: int,
     seen: set[object] | None,
 ) -> Iterator[Faulty]:
-    """Yield `count` encoded elements with one invalid, at one of `indices`. Skip `seen` rules."""
+    """Yield encoded arrays of `count` elements: one of them, at one of `indices`, is invalid.
+
+    Rules that are in `seen` are not broken again.
+    """
     whole = pack(element, least(element))
     for at in indices:
         for label, fault, data in _value(element, None, seen):

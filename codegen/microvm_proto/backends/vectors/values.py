@@ -139,7 +139,7 @@ def _count(kind: types.Type) -> int:
 
 
 def _leaves(kind: types.Type) -> int:
-    """Count the values in a type that are tested alone. An array counts as at most two elements."""
+    """Count the separately tested values of a type. An array has at most two tested elements."""
     match kind:
         case types.Struct(fields=fields):
             return sum(_leaves(field.type) for field in fields)

@@ -173,7 +173,7 @@ class _Conversion:
 
 
 def _names_of_field(name: str) -> _Keys:
-    """Return the key `name`, and a key such as `c_name` if the name is reserved in a language."""
+    """Return a field's key `name`, and a key such as `c_name` where the name is reserved."""
     taken = (language for language, words in FIELD_WORDS.items() if name in words)
     others = {f"{language.lower()}_name": name + FIELD_SUFFIX for language in taken}
     return {"name": name, **others}
