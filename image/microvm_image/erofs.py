@@ -108,7 +108,7 @@ class _ErofsReader:
             raise ValueError("its files and folders overlap")
 
     def members(self) -> Iterator[Member]:
-        """Yield the files and folders. Only one block of each open folder is in memory."""
+        """Yield the files and folders. Only one block of each parent folder is in memory."""
         seen: dict[int, Way] = {}  # the first path of each file with hard links
         folders = {self._root}
         root, data, _ = self._inode(self._root)

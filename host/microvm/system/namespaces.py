@@ -1,4 +1,4 @@
-"""Runs a tool of the system in its own namespaces, so that nothing of the tool outlives its owner.
+"""Runs a tool of the system in namespaces, so that its processes and mounts end with the caller.
 
 A tool is a program of the system, such as `mkfs.erofs`. Its owner is the process that starts this
 script. The process of this script is the keeper of the tool's namespaces. The keeper starts the
