@@ -35,7 +35,8 @@ struct part {
 };
 
 static const struct target *target;
-/* The folders on the path of the current file. The first one existed before. */
+/* The folders on the path of the current file. The first one existed before, and contains the file
+ * or the outermost folder that the host sends. */
 static struct level levels[FILES_MAX_DEPTH + 1];
 static size_t depth;
 static struct trail trail;

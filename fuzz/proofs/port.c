@@ -26,7 +26,7 @@ ssize_t write(int fd, const void *from, size_t size)
 	return n;
 }
 
-static const uint8_t *room; /* buffer for reading */
+static const uint8_t *room; /* buffer that port_read fills */
 static size_t asked;	    /* number of bytes that readv may write to `room` */
 
 /* Proves that the pieces in `parts` are adjacent, and begin at the start of the buffer. */
