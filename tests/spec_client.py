@@ -32,7 +32,7 @@ class Broken(Exception):
 
 
 @dataclass
-class Frame:
+class SpecFrame:
     """A message with its id and its fields."""
 
     name: str
@@ -48,7 +48,7 @@ def encode(name: str, id_: int = 0, *, speaking: int = VERSION, **fields: Any) -
     return SPEC.encode(name, id_, fields, speaking)
 
 
-def decode(data: bytes, sender: str, speaking: int = VERSION) -> tuple[Frame, int] | None:
+def decode(data: bytes, sender: str, speaking: int = VERSION) -> tuple[SpecFrame, int] | None:
     """Return the first frame of these bytes, and its length; None if it is incomplete.
 
     :param speaking: agreed version.
@@ -58,19 +58,19 @@ def decode(data: bytes, sender: str, speaking: int = VERSION) -> tuple[Frame, in
     if decoded is None:
         return None
     name, id_, fields, size = decoded
-    return Frame(name, id_, fields), size
+    return SpecFrame(name, id_, fields), size
 
 
 # The host
 
 
 @dataclass
-class Outcome:
+class SpecOutcome:
     """The result of a command: its output, and how it ended."""
 
     stdout: bytes
     stderr: bytes
-    end: Frame
+    end: SpecFrame
 
     @property
     def exit_code(self) -> int:
@@ -89,7 +89,7 @@ class Outcome:
         return self.end["stage"], self.end["error_number"]
 
 
-class Host:
+class SpecHost:
     """The host side of a stream, which is a blocking socket."""
 
     def __init__(self, stream: socket.socket, *, deadline: float = 20.0) -> None:
@@ -141,7 +141,7 @@ class Host:
                 except BlockingIOError:
                     continue
 
-    def receive(self) -> Frame:
+    def receive(self) -> SpecFrame:
         """Return the next frame, which the state must allow. It may change the state."""
         until = time.monotonic() + self.deadline
         while True:
@@ -164,7 +164,7 @@ class Host:
 
     # Handshake and recovery
 
-    def greet(self, *, fill: bool = False, resume: bool = True) -> Frame:
+    def greet(self, *, fill: bool = False, resume: bool = True) -> SpecFrame:
         """Start a new session on the stream, and send the time to the guest.
 
         :param fill: True if the previous host may have stopped anywhere in the stream.
@@ -193,7 +193,7 @@ class Host:
         """Send the time and random numbers to the guest."""
         self.send(encode("resume", realtime_ns=time.time_ns(), entropy=secrets.token_bytes(64)))
 
-    def find_ready(self, nonce: int) -> Frame:
+    def find_ready(self, nonce: int) -> SpecFrame:
         """Skip all bytes up to the `ready` message of our hello, which may begin at any byte."""
         start = HEADER.pack(32, 2, 0, 0) + MAGIC
         until = time.monotonic() + self.deadline
@@ -213,7 +213,7 @@ class Host:
 
     # States
 
-    def _step(self, frame: Frame) -> None:
+    def _step(self, frame: SpecFrame) -> None:
         """Check a frame against the state, and change the state."""
         if self.state == "ended":
             raise Broken("the guest goes on after its goodbye")
@@ -253,16 +253,16 @@ class Host:
             case _:
                 self._expect(False, frame)
 
-    def _expect(self, right: bool, frame: Frame) -> None:
+    def _expect(self, right: bool, frame: SpecFrame) -> None:
         if not right:
             raise Broken(f"{frame} while {self.state}")
 
-    def _expect_running(self, frame: Frame) -> None:
+    def _expect_running(self, frame: SpecFrame) -> None:
         self._expect(self.state == "running" and frame.id == self.id, frame)
 
     # Messages that are not about a command
 
-    def ask(self, name: str, token: int | None = None) -> Frame:
+    def ask(self, name: str, token: int | None = None) -> SpecFrame:
         """Send a `ping` or a `status_request`, and return its answer.
 
         Earlier messages are dropped.
@@ -273,7 +273,7 @@ class Host:
             pass
         return frame
 
-    def sync(self) -> list[Frame]:
+    def sync(self) -> list[SpecFrame]:
         """Send a ping, and return the messages up to its answer."""
         token = secrets.randbits(64)
         self.asked.append(token)
@@ -369,7 +369,7 @@ class Host:
         while what not in self._output[stream]:
             self.take(self.receive())
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frame: SpecFrame) -> None:
         """Store output, send credit for more, and send standard input."""
         if frame.name == "exec_output":
             stream = frame["stream"]
@@ -387,7 +387,7 @@ class Host:
             # The frame without data marks the end, and no other follows it.
             self._stdin = self._stdin[len(piece) :] if piece else None
 
-    def finish(self, otherwise: Callable[[Frame], None] | None = None) -> Outcome:
+    def finish(self, otherwise: Callable[[SpecFrame], None] | None = None) -> SpecOutcome:
         """Collect the output of the command until it ends.
 
         :param otherwise: function that handles each `error` message; without it, such a message is
@@ -396,13 +396,13 @@ class Host:
         while True:
             frame = self.receive()
             if frame.name in ("exec_response", "exec_failed"):
-                return Outcome(self._output[1], self._output[2], frame)
+                return SpecOutcome(self._output[1], self._output[2], frame)
             if frame.name == "error":
                 if otherwise is None:
                     raise Broken(str(frame))
                 otherwise(frame)
             self.take(frame)
 
-    def run(self, *argv: bytes, **options: Any) -> Outcome:
+    def run(self, *argv: bytes, **options: Any) -> SpecOutcome:
         self.start(*argv, **options)
         return self.finish()

@@ -22,8 +22,8 @@ from tests.spec_client import (
     LONGEST_FROM_HOST,
     SPEC,
     VERSION,
-    Frame,
-    Host,
+    SpecFrame,
+    SpecHost,
     decode,
     encode,
 )
@@ -33,10 +33,10 @@ USER, CHDIR, LOOKUP, EXEC = 8, 4, 5, 6
 ENOENT, ENOEXEC, EACCES = 2, 8, 13
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP, SIGUSR1 = 9, 15, 18, 19, 10
 
-SCENES: list[Callable[[Host], None]] = []
+SCENES: list[Callable[[SpecHost], None]] = []
 
 
-def scene(play: Callable[[Host], None]) -> Callable[[Host], None]:
+def scene(play: Callable[[SpecHost], None]) -> Callable[[SpecHost], None]:
     SCENES.append(play)
     return play
 
@@ -45,9 +45,9 @@ def sh(script: str) -> tuple[bytes, ...]:
     return b"sh", b"-c", script.encode()
 
 
-def error(id_: int, code: int, refused: int, offset: int = 0, number: int = 0) -> Frame:
+def error(id_: int, code: int, refused: int, offset: int = 0, number: int = 0) -> SpecFrame:
     fields = {"code": code, "refused_type": refused, "offset": offset, "field": number}
-    return Frame("error", id_, fields)
+    return SpecFrame("error", id_, fields)
 
 
 # Handshake
@@ -58,7 +58,7 @@ def hello(version: int, nonce: int) -> bytes:
     return encode("hello", **fields)
 
 
-def greet_at(host: Host, version: int) -> Frame:
+def greet_at(host: SpecHost, version: int) -> SpecFrame:
     """Send a hello with an older version, which both sides use from then on."""
     host.send(hello(version, version))
     ready = host.find_ready(version)
@@ -66,7 +66,7 @@ def greet_at(host: Host, version: int) -> Frame:
     return ready
 
 
-def wait_until_full(host: Host) -> None:
+def wait_until_full(host: SpecHost) -> None:
     """Wait, without reading, until the number of bytes in the stream stops growing."""
     size = array("i", [0])
     held = -1
@@ -77,7 +77,7 @@ def wait_until_full(host: Host) -> None:
 
 
 @scene
-def older_versions_are_used_and_max_body_is_ignored(host: Host) -> None:
+def older_versions_are_used_and_max_body_is_ignored(host: SpecHost) -> None:
     for version in range(VERSION):
         ready = greet_at(host, version)
         assert (ready["version"], ready["digest"], ready["max_body"]) == (VERSION, DIGEST, 6299829)
@@ -86,7 +86,7 @@ def older_versions_are_used_and_max_body_is_ignored(host: Host) -> None:
 
 
 @scene
-def longest_body_depends_on_the_version(host: Host) -> None:
+def longest_body_depends_on_the_version(host: SpecHost) -> None:
     longest = LONGEST_FROM_HOST - HEADER.size
     for version, size in (1, longest - 2 * (4 + 2097152)), (2, longest), (3, longest):
         greet_at(host, version)
@@ -96,7 +96,7 @@ def longest_body_depends_on_the_version(host: Host) -> None:
 
 
 @scene
-def a_hello_ends_the_older_session(host: Host) -> None:
+def a_hello_ends_the_older_session(host: SpecHost) -> None:
     host.start(*sh("yes"))
     host.read_until(b"y")
     host.greet()
@@ -106,7 +106,7 @@ def a_hello_ends_the_older_session(host: Host) -> None:
 
 
 @scene
-def only_whole_frames_precede_ready(host: Host) -> None:
+def only_whole_frames_precede_ready(host: SpecHost) -> None:
     for _ in range(3):
         host.start(*sh("yes"), window=1 << 24)
         host.read_until(b"y")
@@ -125,7 +125,7 @@ def only_whole_frames_precede_ready(host: Host) -> None:
 
 
 @scene
-def several_hellos_in_sequence_are_answered(host: Host) -> None:
+def several_hellos_in_sequence_are_answered(host: SpecHost) -> None:
     host.send(hello(1, 6) * 100)
     for _ in range(100):
         host.find_ready(6)
@@ -133,7 +133,7 @@ def several_hellos_in_sequence_are_answered(host: Host) -> None:
 
 
 @scene
-def hello_after_keep_closes_no_pipe_of_background_processes(host: Host) -> None:
+def hello_after_keep_closes_no_pipe_of_background_processes(host: SpecHost) -> None:
     folder = host.run(*sh("mktemp -d")).stdout.decode().strip()
     left = "(trap '' PIPE; read x <go; echo lost; echo $? >said) 2>/dev/null &"
     host.run(*sh(f"cd {folder}; mkfifo go said; {left}"))
@@ -143,8 +143,8 @@ def hello_after_keep_closes_no_pipe_of_background_processes(host: Host) -> None:
 
 
 @scene
-def keep_is_refused_while_a_command_runs(host: Host) -> None:
-    refused: list[Frame] = []
+def keep_is_refused_while_a_command_runs(host: SpecHost) -> None:
+    refused: list[SpecFrame] = []
     host.start(b"cat", fed=True)
     host.send(encode("keep"))
     host.say("exec_stdin", data=b"")
@@ -156,16 +156,16 @@ def keep_is_refused_while_a_command_runs(host: Host) -> None:
 
 
 @scene
-def long_lists_continue_in_the_second_field(host: Host) -> None:
+def long_lists_continue_in_the_second_field(host: SpecHost) -> None:
     host.start(*sh('echo $# "${17}" ${#16}'), b"sh", more_argv=[b"x" * 65536] * 16 + [b""])
     assert host.finish().stdout == b"17  65536\n"
 
 
 @scene
-def second_request_is_busy_and_uses_up_its_id(host: Host) -> None:
+def second_request_is_busy_and_uses_up_its_id(host: SpecHost) -> None:
     host.start(b"cat", fed=True)
     first = host.id
-    refused: list[Frame] = []
+    refused: list[SpecFrame] = []
     host.send(encode("exec_request", first + 7))
     host.send(encode("exec_kill", first + 7))
     host.send(encode("exec_request", first + 6))
@@ -194,8 +194,8 @@ ABOUT: dict[str, dict[str, Any]] = {
 
 
 @scene
-def frames_about_a_command_are_checked_by_their_id(host: Host) -> None:
-    refused: list[Frame] = []
+def frames_about_a_command_are_checked_by_their_id(host: SpecHost) -> None:
+    refused: list[SpecFrame] = []
     host.run(b"true")
     for running in False, True:
         if running:
@@ -211,7 +211,7 @@ def frames_about_a_command_are_checked_by_their_id(host: Host) -> None:
 
 
 @scene
-def ping_and_status_are_answered_while_a_command_runs(host: Host) -> None:
+def ping_and_status_are_answered_while_a_command_runs(host: SpecHost) -> None:
     before = host.ask("status_request")
     host.start(*sh("cat; exit 3"), stdin=b"")
     host.ask("ping", 0xFFFFFFFFFFFFFFFF)
@@ -222,7 +222,7 @@ def ping_and_status_are_answered_while_a_command_runs(host: Host) -> None:
 
 
 @scene
-def no_frame_is_lost_if_the_host_only_writes(host: Host) -> None:
+def no_frame_is_lost_if_the_host_only_writes(host: SpecHost) -> None:
     while select.select([], [host.stream], [], 0)[1]:
         host.stream.sendall(encode("ping", token=len(host.asked)))
         host.asked.append(len(host.asked))
@@ -234,20 +234,20 @@ def no_frame_is_lost_if_the_host_only_writes(host: Host) -> None:
 
 
 @scene
-def arguments_environment_and_folder(host: Host) -> None:
+def arguments_environment_and_folder(host: SpecHost) -> None:
     script = 'printf "%s|" "$0" "$@" "$A" "$TERM" "$LOGNAME"; pwd'
     outcome = host.run(b"sh", b"-c", script.encode(), b"x", b"", b"\xff", env=[b"A=1=2"], cwd=b"/")
     assert outcome.stdout == b"x||\xff|1=2|dumb|root|/\n"
 
 
 @scene
-def no_signal_is_blocked_or_ignored(host: Host) -> None:
+def no_signal_is_blocked_or_ignored(host: SpecHost) -> None:
     masks = host.run(b"grep", b"-E", b"Sig(Blk|Ign)", b"/proc/self/status").stdout.split()[1::2]
     assert [int(mask, 16) for mask in masks] == [0, 0]
 
 
 @scene
-def environment_has_entries_in_order_before_defaults(host: Host) -> None:
+def environment_has_entries_in_order_before_defaults(host: SpecHost) -> None:
     env = [b"B=1", b"HOME", b"PATH=/bin:/usr/bin", b"B=2", b"PATH=/nowhere", b"=x", b""]
     seen = host.run(b"cat", b"/proc/self/environ", env=env).stdout.split(b"\0")[:-1]
     assert seen[: len(env)] == env
@@ -256,7 +256,7 @@ def environment_has_entries_in_order_before_defaults(host: Host) -> None:
 
 
 @scene
-def first_path_entry_is_used_and_may_be_relative(host: Host) -> None:
+def first_path_entry_is_used_and_may_be_relative(host: SpecHost) -> None:
     twice = [b"PATH=/nowhere", b"PATH=/bin:/usr/bin"]
     assert host.run(b"true", env=twice).failure == (LOOKUP, ENOENT)
     assert host.run(b"true", env=twice[::-1]).exit_code == 0
@@ -270,7 +270,7 @@ def first_path_entry_is_used_and_may_be_relative(host: Host) -> None:
 
 
 @scene
-def search_skips_files_that_cannot_be_executed(host: Host) -> None:
+def search_skips_files_that_cannot_be_executed(host: SpecHost) -> None:
     made = "d=$(mktemp -d); mkdir -p $d/one/tool $d/two; echo : >$d/two/tool; chmod +x $d/two/tool"
     folder = host.run(*sh(f"{made}; printf $d")).stdout
     one, two, end = folder + b"/one", folder + b"/two", b"/bin:/usr/bin"
@@ -283,7 +283,7 @@ def search_skips_files_that_cannot_be_executed(host: Host) -> None:
 
 
 @scene
-def first_failing_step_is_reported(host: Host) -> None:
+def first_failing_step_is_reported(host: SpecHost) -> None:
     nobody, nowhere = b"no such user", b"/no/such/folder"
     assert host.run(b"no such command", user=nobody, cwd=nowhere).failure == (USER, ENOENT)
     for user in b"4294967295", b":0", b"root:", b":":
@@ -294,7 +294,7 @@ def first_failing_step_is_reported(host: Host) -> None:
 
 
 @scene
-def limits_are_applied_if_the_command_has_a_cgroup(host: Host) -> None:
+def limits_are_applied_if_the_command_has_a_cgroup(host: SpecHost) -> None:
     groups = host.run(b"cat", b"/proc/self/cgroup").stdout
     limited = re.search(rb"^0::/\d+$", groups, re.MULTILINE) is not None
     alone = host.run(*sh("true & wait; exit 5"), max_processes=1)
@@ -310,7 +310,7 @@ def limits_are_applied_if_the_command_has_a_cgroup(host: Host) -> None:
 
 
 @scene
-def output_waits_for_credit_and_the_end_for_the_output(host: Host) -> None:
+def output_waits_for_credit_and_the_end_for_the_output(host: SpecHost) -> None:
     host.start(*sh("printf 12345; printf 678 >&2; exit 4"), window=0)
     assert host.sync() == []
     host.pay(1, 0)
@@ -326,7 +326,7 @@ def output_waits_for_credit_and_the_end_for_the_output(host: Host) -> None:
 
 
 @scene
-def credit_above_the_maximum_is_dropped_without_overflow(host: Host) -> None:
+def credit_above_the_maximum_is_dropped_without_overflow(host: SpecHost) -> None:
     host.start(*sh("head -c 300000 /dev/zero"), window=0)
     for _ in range(3):
         host.pay(1, 0xFFFFFFFF)
@@ -337,15 +337,15 @@ def credit_above_the_maximum_is_dropped_without_overflow(host: Host) -> None:
 
 
 @scene
-def cat_returns_its_input(host: Host) -> None:
+def cat_returns_its_input(host: SpecHost) -> None:
     data = bytes(range(256)) * 5000
     assert host.run(b"cat", stdin=data).stdout == data
     assert host.run(b"cat", stdin=b"").stdout == b""
 
 
 @scene
-def input_above_the_credit_is_refused_and_takes_no_credit(host: Host) -> None:
-    refused: list[Frame] = []
+def input_above_the_credit_is_refused_and_takes_no_credit(host: SpecHost) -> None:
+    refused: list[SpecFrame] = []
     wait = "trap 'cat | wc -c; exit' USR1; echo up; while :; do sleep 0.05; done"
     host.start(*sh(wait), fed=True)
     host.read_until(b"up\n")
@@ -364,7 +364,7 @@ def input_above_the_credit_is_refused_and_takes_no_credit(host: Host) -> None:
 
 
 @scene
-def input_after_its_end_is_dropped(host: Host) -> None:
+def input_after_its_end_is_dropped(host: SpecHost) -> None:
     host.start(*sh("cat; sleep 0.2; cat; exit 6"), fed=True)
     host.type(b"once")
     for data in b"", b"twice", b"":
@@ -374,7 +374,7 @@ def input_after_its_end_is_dropped(host: Host) -> None:
 
 
 @scene
-def input_after_its_end_takes_credit(host: Host) -> None:
+def input_after_its_end_takes_credit(host: SpecHost) -> None:
     host.start(b"sleep", b"300", fed=True)
     while not host.stdin_credit:
         host.take(host.receive())
@@ -387,8 +387,8 @@ def input_after_its_end_takes_credit(host: Host) -> None:
 
 
 @scene
-def input_is_refused_for_a_command_without_input(host: Host) -> None:
-    refused: list[Frame] = []
+def input_is_refused_for_a_command_without_input(host: SpecHost) -> None:
+    refused: list[SpecFrame] = []
     host.start(*sh("trap 'cat; exit 7' USR1; echo up; while :; do sleep 0.05; done"))
     host.read_until(b"up\n")
     host.say("exec_stdin", data=b"")
@@ -399,7 +399,7 @@ def input_is_refused_for_a_command_without_input(host: Host) -> None:
 
 
 @scene
-def a_command_can_close_its_input(host: Host) -> None:
+def a_command_can_close_its_input(host: SpecHost) -> None:
     outcome = host.run(*sh("exec <&-; sleep 0.1; echo on"), stdin=bytes(1_000_000))
     assert (outcome.stdout, outcome.exit_code) == (b"on\n", 0)
 
@@ -408,7 +408,7 @@ def a_command_can_close_its_input(host: Host) -> None:
 
 
 @scene
-def a_terminal_has_a_size_and_changes_it(host: Host) -> None:
+def a_terminal_has_a_size_and_changes_it(host: SpecHost) -> None:
     host.start(*sh("stty size; read x; stty size"), terminal=(3, 7))
     host.read_until(b"3 7\r\n")
     host.say("exec_resize", rows=50, columns=132)
@@ -419,14 +419,14 @@ def a_terminal_has_a_size_and_changes_it(host: Host) -> None:
 
 
 @scene
-def without_a_terminal_a_resize_is_ignored(host: Host) -> None:
+def without_a_terminal_a_resize_is_ignored(host: SpecHost) -> None:
     host.start(*sh("cat; exit 5"), stdin=b"")
     host.say("exec_resize", rows=1, columns=1)
     assert host.finish().exit_code == 5
 
 
 @scene
-def end_of_input_reaches_the_terminal_as_a_character(host: Host) -> None:
+def end_of_input_reaches_the_terminal_as_a_character(host: SpecHost) -> None:
     host.start(b"cat", terminal=(5, 5))
     host.type(b"half a line")
     host.say("exec_stdin", data=b"")
@@ -441,7 +441,7 @@ def end_of_input_reaches_the_terminal_as_a_character(host: Host) -> None:
 
 
 @scene
-def signals_can_be_caught_and_invalid_ones_are_ignored(host: Host) -> None:
+def signals_can_be_caught_and_invalid_ones_are_ignored(host: SpecHost) -> None:
     host.start(*sh("trap 'echo caught; exit 5' USR1; echo up; while :; do sleep 0.05; done"))
     host.read_until(b"up\n")
     for number in 0, 65, 128, 255, SIGUSR1:
@@ -451,7 +451,7 @@ def signals_can_be_caught_and_invalid_ones_are_ignored(host: Host) -> None:
 
 
 @scene
-def terminate_sends_sigterm_first(host: Host) -> None:
+def terminate_sends_sigterm_first(host: SpecHost) -> None:
     host.start(*sh("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done"))
     host.read_until(b"up\n")
     host.say("exec_terminate")
@@ -460,7 +460,7 @@ def terminate_sends_sigterm_first(host: Host) -> None:
 
 
 @scene
-def terminate_waits_for_a_stopped_command(host: Host) -> None:
+def terminate_waits_for_a_stopped_command(host: SpecHost) -> None:
     stopped = "until grep -q 'T (stopped)' /proc/$$/status; do sleep 0.05; done; echo stopped"
     host.start(*sh(f"({stopped}) & kill -STOP $$"))
     host.read_until(b"stopped\n")
@@ -471,7 +471,7 @@ def terminate_waits_for_a_stopped_command(host: Host) -> None:
 
 
 @scene
-def kill_ends_a_stopped_command(host: Host) -> None:
+def kill_ends_a_stopped_command(host: SpecHost) -> None:
     host.start(*sh("echo up; kill -STOP $$"))
     host.read_until(b"up\n")
     host.say("exec_kill")
@@ -479,7 +479,7 @@ def kill_ends_a_stopped_command(host: Host) -> None:
 
 
 @scene
-def kill_needs_no_credit(host: Host) -> None:
+def kill_needs_no_credit(host: SpecHost) -> None:
     host.start(*sh("yes"), window=0)
     host.pay(1, 10)
     host.read_until(b"y\ny\ny\ny\ny\n")
@@ -488,7 +488,7 @@ def kill_needs_no_credit(host: Host) -> None:
 
 
 @scene
-def background_processes_do_not_delay_the_end(host: Host) -> None:
+def background_processes_do_not_delay_the_end(host: SpecHost) -> None:
     left = int(host.run(*sh("sleep 300 & echo $!")).stdout)
     assert host.run(*sh(f"kill -0 {left} && kill -9 {left}")).exit_code == 0
 
@@ -497,8 +497,8 @@ def background_processes_do_not_delay_the_end(host: Host) -> None:
 
 
 @scene
-def a_malformed_frame_is_answered_and_the_command_goes_on(host: Host) -> None:
-    refused: list[Frame] = []
+def a_malformed_frame_is_answered_and_the_command_goes_on(host: SpecHost) -> None:
+    refused: list[SpecFrame] = []
     host.start(*sh("echo up; sleep 0.3; echo on; exit 8"))
     host.read_until(b"up\n")
     host.send(HEADER.pack(8, 4, 1, 77) + bytes(8))
@@ -512,7 +512,7 @@ def a_malformed_frame_is_answered_and_the_command_goes_on(host: Host) -> None:
 
 
 @scene
-def a_hello_inside_a_malformed_frame_is_found(host: Host) -> None:
+def a_hello_inside_a_malformed_frame_is_found(host: SpecHost) -> None:
     frame = bytearray(encode("exec_stdin", 1, data=b"..." + hello(1, 99)))
     frame[6] = 1  # flags
     host.send(bytes(frame))
@@ -551,7 +551,7 @@ def halves() -> Iterator[bytes]:
 
 
 @scene
-def filler_completes_a_frame_before_a_hello(host: Host) -> None:
+def filler_completes_a_frame_before_a_hello(host: SpecHost) -> None:
     for half in halves():
         host.send(half)
         host.greet(fill=True)
@@ -560,12 +560,12 @@ def filler_completes_a_frame_before_a_hello(host: Host) -> None:
 
 
 @scene
-def next_host_finds_ready_after_an_incomplete_answer(host: Host) -> None:
+def next_host_finds_ready_after_an_incomplete_answer(host: SpecHost) -> None:
     host.start(*sh("yes"), window=1 << 22)
     host.read_until(b"y")
     while len(host.data) < 1000:
         host.wait(to_write=False, until=time.monotonic() + host.deadline)
-    successor = Host(host.stream, deadline=host.deadline)
+    successor = SpecHost(host.stream, deadline=host.deadline)
     successor.data = host.data[500:]
     successor.greet(fill=True)
     assert successor.sync() == []

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from signal import SIGCONT, SIGSTOP
 
-from tests.support.connection import READ_SIZE, Connection, Lost, Target, unread
+from tests.support.connection import READ_SIZE, HostConnection, Lost, Target, unread
 from tests.support.daemon import DaemonProcess
-from tests.support.polling import Deadline
-from tests.support.processes import Process, children, leads_group
+from tests.support.polling import PollDeadline
+from tests.support.processes import ObservedProcess, children, leads_group
 
 from microvm.wire import codec
 
@@ -58,7 +58,7 @@ class DaemonConversation:
 
     def _start(self) -> None:
         self.target = self._make()
-        self._connection = Connection(self.target)
+        self._connection = HostConnection(self.target)
         self._known = 0
         self.targets += 1
         self.model = Model(self._connection.versions, is_init=self.target.is_init)
@@ -164,7 +164,7 @@ class DaemonConversation:
             if self.model.keeps:
                 self.greet()
             self.greet()
-        deadline = Deadline(_SETTLING)
+        deadline = PollDeadline(_SETTLING)
         while more := self._more(status := self._status()):
             what = f"{more} not as at first"
             agree(not deadline.passed(), what, f"{status}, then {self._baseline}")
@@ -186,10 +186,10 @@ class DaemonConversation:
         }
         return next((name for name, more in has_more.items() if more), "")
 
-    def _children(self) -> list[Process]:
+    def _children(self) -> list[ObservedProcess]:
         """Return the children of a daemon that is a process; none in a guest."""
         pids = children(self.target.pid) if isinstance(self.target, DaemonProcess) else []
-        return [Process.of(pid) for pid in pids]
+        return [ObservedProcess.of(pid) for pid in pids]
 
     def finish(self) -> None:
         """Finish an example: check that the daemon answers, and holds no more than at first."""
@@ -242,7 +242,7 @@ class DaemonConversation:
             agree(error.ended, "no end of the stream", error)
         self._check(codec.Goodbye(reason))
 
-    def _assert_clean_exit(self, daemon: DaemonProcess, left: Sequence[Process]) -> None:
+    def _assert_clean_exit(self, daemon: DaemonProcess, left: Sequence[ObservedProcess]) -> None:
         """Check that the daemon exits without errors and children, and start another one."""
         must_end = left if self.model.ends_all() else []
         daemon.stream.close()
@@ -250,7 +250,7 @@ class DaemonConversation:
         try:
             agree(status == 0, "wrong status of the daemon", report)
             agree(not daemon.words(), "words of the daemon", report)
-            deadline = Deadline(_SETTLING)
+            deadline = PollDeadline(_SETTLING)
             while any(each.is_alive() for each in must_end):
                 agree(not deadline.passed(), "a child that outlives the daemon", must_end)
                 os.sched_yield()

@@ -17,7 +17,7 @@ from .. import report
 from ..frames import FrameReader
 from ..search import batch, smallest
 from .conversation import DaemonConversation
-from .state_machine import Host
+from .state_machine import FuzzingHost
 
 BATCH = 18  # number of examples in a batch
 
@@ -30,9 +30,9 @@ def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None
     """
     with smallest(report.CORPUS, explained=report.explained) as failure:
 
-        def host() -> Host:
+        def host() -> FuzzingHost:
             failure.assume_time()
-            return Host(conversation, failure.note)
+            return FuzzingHost(conversation, failure.note)
 
         factory: Any = hypothesis.seed(seed)(host)
         run_state_machine_as_test(factory, settings=batch(BATCH, *phases))

@@ -51,7 +51,7 @@ _floods = st.integers(1, 10).map(lambda count: [codec.ExecStdin.MAX_BODY] * coun
 _signals = st.sampled_from([0, 1, 2, 9, 13, 15, 17, 18, 19, 28, 34, 64, 65, 255]) | strategies.u8
 
 
-class Host(RuleBasedStateMachine):
+class FuzzingHost(RuleBasedStateMachine):
     """A host that breaks any rule of the protocol. Each example creates one.
 
     Preconditions never depend on whether a command still runs, because this depends on time, and

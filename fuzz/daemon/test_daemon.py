@@ -10,7 +10,7 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 from hypothesis import Phase
 from tests.support.daemon import DaemonProcess, build_sanitized
-from tests.support.polling import PAUSE, Deadline, eventually
+from tests.support.polling import PAUSE, PollDeadline, eventually
 from tests.support.processes import children, state
 
 from microvm.wire import codec
@@ -69,7 +69,7 @@ def test_stopped_command_may_survive_sigterm(
 
 
 def test_deadline_ignores_time_without_checks() -> None:
-    deadline = Deadline(0.4)
+    deadline = PollDeadline(0.4)
     time.sleep(0.5)
     assert not deadline.passed()
     while not deadline.passed():

@@ -6,7 +6,7 @@ import ctypes
 import subprocess
 
 import pytest
-from tests.support.ends import Ends, compare, shim, structs
+from tests.support.ends import ConnectedEnds, compare, shim, structs
 from tests.support.values import messages
 
 from microvm.wire import codec
@@ -20,18 +20,20 @@ BATCH = 300  # number of messages between two checks of the time limit
 
 
 @pytest.fixture(scope="module")
-def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
+def ends(tmp_path_factory: pytest.TempPathFactory) -> ConnectedEnds:
     folder = tmp_path_factory.mktemp("ends")
     (folder / "shim.c").write_text(shim(schema()))
     command = "gcc -std=c11 -O2 -shared -fPIC -o shim.so shim.c".split()
     subprocess.run([*command, f"-I{GUEST}"], cwd=folder, check=True)
     library = ctypes.CDLL(str(folder / "shim.so"))
-    return Ends(schema(), codec, codec, (library,), structs(schema()))
+    return ConnectedEnds(schema(), codec, codec, (library,), structs(schema()))
 
 
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [1, pytest.param(100, marks=pytest.mark.long)])
-def test_random_message(ends: Ends, batches: int, search: Search, record_property: Record) -> None:
+def test_random_message(
+    ends: ConnectedEnds, batches: int, search: Search, record_property: Record
+) -> None:
     encoded = 0
     for seed in search.batches(batches):
         for message, version, id_, fields in drawn(messages(ends.schema), BATCH, seed):

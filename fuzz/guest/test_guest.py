@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from tests.support.machine import Machine
+from tests.support.machine import RunningGuest
 
 import microvm_image
 
@@ -20,7 +20,7 @@ from ..search import Record, Search
 def machine() -> Iterator[DaemonConversation]:
     """Return a conversation with the daemon in a real guest, which boots once for all examples."""
     image = microvm_image.default()
-    with closing(DaemonConversation(lambda: Machine(image))) as conversation:
+    with closing(DaemonConversation(lambda: RunningGuest(image))) as conversation:
         yield conversation
 
 

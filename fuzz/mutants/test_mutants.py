@@ -6,7 +6,7 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.support.processes import Process
+from tests.support.processes import ObservedProcess
 
 from . import RUNGS, mutants
 from .__main__ import ROOT, end_with_parent, run
@@ -34,5 +34,5 @@ def test_remaining_processes_of_a_rung_are_killed(tmp_path: Path) -> None:
         ran = pool.submit(run, ["sh", "-c", "setsid sleep 1000 & echo $!"], tmp_path, 600.0)
         status, said = ran.result()
         assert status == 0
-        assert not Process.of(int(said)).exists()
+        assert not ObservedProcess.of(int(said)).exists()
         assert pool.submit(run, ["sleep", "1000"], tmp_path, 0.1).result() == (None, "")

@@ -120,7 +120,7 @@ def codec_of(schema: Schema, folder: Path, load: Load) -> Codec:
 
 
 @dataclass(frozen=True)
-class Pair(Codec):
+class CodecPair(Codec):
     """The codecs of one schema in Python and C, in each of their styles."""
 
     libraries: tuple[ctypes.CDLL, ...]
@@ -153,7 +153,7 @@ class Pair(Codec):
         return (frame[: parts[-1].offset + parts[-1].size],)
 
 
-Link = Callable[[Path], Pair]
+Link = Callable[[Path], CodecPair]
 
 
 @pytest.fixture(scope="module")
@@ -161,20 +161,20 @@ def link(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFact
     """Build both codecs once. For our own protocol, the Python codec is the committed one."""
 
     @functools.cache
-    def link(path: Path) -> Pair:
+    def link(path: Path) -> CodecPair:
         codec = ROOT / "host/microvm/wire/codec.py"
         if path != SANDBOXD:
             codec = generated(path) / "codec.py"
         schema = read_schema(path)
         libraries = build(schema, tmp_path_factory.mktemp("shim"))
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
-        return Pair(schema, load(codec), load(generated(path) / "plain.py"), libraries, room)
+        return CodecPair(schema, load(codec), load(generated(path) / "plain.py"), libraries, room)
 
     return link
 
 
 @pytest.fixture(params=[SANDBOXD, EVERYTHING, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
-def pair(request: pytest.FixtureRequest, link: Link) -> Pair:
+def pair(request: pytest.FixtureRequest, link: Link) -> CodecPair:
     """Each schema, one after the other."""
     return link(request.param)
 
@@ -249,7 +249,7 @@ QUICK = settings(
 
 @given(data=st.data())
 @QUICK
-def test_c_decodes_and_encodes_python_frames(pair: Pair, data: st.DataObject) -> None:
+def test_c_decodes_and_encodes_python_frames(pair: CodecPair, data: st.DataObject) -> None:
     sender, frame = data.draw(frames(pair))
     assert pair.by_c(frame, sender) == (frame,)
     assert pair.by_python(frame, sender) == (frame,)
@@ -257,7 +257,9 @@ def test_c_decodes_and_encodes_python_frames(pair: Pair, data: st.DataObject) ->
 
 @given(data=st.data())
 @settings(QUICK, max_examples=200)
-def test_both_refuse_a_mutated_frame_with_the_same_words(pair: Pair, data: st.DataObject) -> None:
+def test_both_refuse_a_mutated_frame_with_the_same_words(
+    pair: CodecPair, data: st.DataObject
+) -> None:
     _, frame = data.draw(frames(pair))
     for changed in data.draw(st.lists(mutations(frame), min_size=8, max_size=8)):
         mutated = quiet(pair.schema, changed)
@@ -269,7 +271,7 @@ def test_both_refuse_a_mutated_frame_with_the_same_words(pair: Pair, data: st.Da
 
 @given(data=st.data())
 @settings(QUICK, max_examples=60)
-def test_both_agree_on_every_byte_of_a_frame(pair: Pair, data: st.DataObject) -> None:
+def test_both_agree_on_every_byte_of_a_frame(pair: CodecPair, data: st.DataObject) -> None:
     sender, frame = data.draw(frames(pair))
     for at in range(len(frame)):
         for byte in (0, 1, frame[at] ^ 1, 0x7F, 0xFF):
@@ -279,7 +281,7 @@ def test_both_agree_on_every_byte_of_a_frame(pair: Pair, data: st.DataObject) ->
 
 @given(data=st.data())
 @settings(QUICK, max_examples=60)
-def test_both_agree_on_a_frame_that_is_cut_anywhere(pair: Pair, data: st.DataObject) -> None:
+def test_both_agree_on_a_frame_that_is_cut_anywhere(pair: CodecPair, data: st.DataObject) -> None:
     sender, frame = data.draw(frames(pair))
     for size in range(len(frame)):
         assert pair.by_c(frame[:size], sender) == pair.by_python(frame[:size], sender) == ("more",)
@@ -289,7 +291,7 @@ def test_both_agree_on_a_frame_that_is_cut_anywhere(pair: Pair, data: st.DataObj
             assert pair.by_c(short, sender) == pair.by_python(short, sender)
 
 
-def test_the_version_digest_and_sizes_are_the_same(pair: Pair) -> None:
+def test_the_version_digest_and_sizes_are_the_same(pair: CodecPair) -> None:
     constants = (ctypes.c_uint64 * 4).in_dll(pair.libraries[0], "constants")
     codec = pair.python
     assert list(constants) == [codec.VERSION, codec.DIGEST, codec.HEADER_SIZE, codec.MAX_BODY]
@@ -336,14 +338,14 @@ def test_no_fault_of_a_vector_is_without_a_frame(generated: Generated) -> None:
 
 
 @pytest.fixture
-def known(pair: Pair, generated: Generated) -> list[Vector]:
+def known(pair: CodecPair, generated: Generated) -> list[Vector]:
     """The vectors of each schema, one after the other."""
     path = pair.schema.path
     committed = path == SANDBOXD
     return vectors.load(vectors.COMMITTED if committed else generated(path) / "vectors.json")
 
 
-def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[Vector]) -> None:
+def test_both_agree_with_every_vector_in_pieces(pair: CodecPair, known: list[Vector]) -> None:
     for vector in known:
         frame, sender = vector.frame, vector.sender
         of_header = vector.fault is not None and vector.fault[1] < HEADER
@@ -366,7 +368,7 @@ def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[Vector])
         assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
 
 
-def test_both_agree_with_every_vector(pair: Pair, known: list[Vector]) -> None:
+def test_both_agree_with_every_vector(pair: CodecPair, known: list[Vector]) -> None:
     for vector in known:
         expected = vector.fault or (vector.frame,)
         for behind in (b"", b"\0", b"\xff" * HEADER, vector.frame):
@@ -375,7 +377,7 @@ def test_both_agree_with_every_vector(pair: Pair, known: list[Vector]) -> None:
             assert pair.by_c(data, vector.sender) == expected, vector.name
 
 
-def test_a_valid_vector_is_decoded_to_its_fields(pair: Pair, known: list[Vector]) -> None:
+def test_a_valid_vector_is_decoded_to_its_fields(pair: CodecPair, known: list[Vector]) -> None:
     valid = [vector for vector in known if vector.fault is None]
     assert {vector.message for vector in valid} == {each.name for each in pair.schema.messages}
     for vector in valid:

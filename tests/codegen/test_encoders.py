@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.ends import Ends, build, compare, struct_of, structs
-from tests.support.values import Items, default, messages
+from tests.support.ends import ConnectedEnds, build, compare, struct_of, structs
+from tests.support.values import ListItems, default, messages
 
 from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
@@ -24,7 +24,7 @@ from . import random_schema
 from .common import CODES, EVERYTHING, GROWN, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Load
 from .test_agreement import QUICK, codec_of
 
-MakeEnds = Callable[[Path | int], Ends]
+MakeEnds = Callable[[Path | int], ConnectedEnds]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def make(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFact
     """Generate the codecs of a schema, or of a random schema with a seed."""
 
     @functools.cache
-    def make(path: Path | int) -> Ends:
+    def make(path: Path | int) -> ConnectedEnds:
         folder = tmp_path_factory.mktemp("encoders")
         if isinstance(path, int):
             (folder / "schema.toml").write_text(random_schema.text(path))
@@ -40,7 +40,7 @@ def make(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFact
         schema = read_schema(path)
         codec = codec_of(schema, folder, load)
         libraries = build(schema, folder)
-        return Ends(schema, codec.python, codec.plain, libraries, structs(schema))
+        return ConnectedEnds(schema, codec.python, codec.plain, libraries, structs(schema))
 
     return make
 
@@ -73,8 +73,10 @@ def test_faults_and_messages_have_their_names(make: MakeEnds) -> None:
     assert ends.name("message", 0) == ends.name("fault", 63) == "unknown"
 
 
-@pytest.mark.parametrize("list_", [Items(0, bytes(4)), Items(1, b"")], ids=["no count", "no items"])
-def test_absent_list_is_no_empty_list_in_old_version(list_: Items, make: MakeEnds) -> None:
+@pytest.mark.parametrize(
+    "list_", [ListItems(0, bytes(4)), ListItems(1, b"")], ids=["no count", "no items"]
+)
+def test_absent_list_is_no_empty_list_in_old_version(list_: ListItems, make: MakeEnds) -> None:
     ends = make(GROWN)
     (every,) = (message for message in ends.schema.messages if message.name == "every")
     (name,) = (field.name for field in every.fields if isinstance(field.type, ByteList))

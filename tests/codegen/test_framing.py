@@ -111,7 +111,7 @@ Received = tuple[list[bytes], list[int], tuple[int, int, int] | None]
 
 
 @dataclass(frozen=True)
-class Ends:
+class FramedEnds:
     """A schema and its receivers."""
 
     schema: Schema
@@ -183,7 +183,7 @@ class Ends:
         )
 
 
-MakeEnds = Callable[[str], Ends]
+MakeEnds = Callable[[str], FramedEnds]
 
 
 def shim(schema: Schema) -> str:
@@ -215,9 +215,9 @@ def shim(schema: Schema) -> str:
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory, load: Load) -> MakeEnds:
     """Generate and build a schema with a framing, once for each."""
-    made: dict[str, Ends] = {}
+    made: dict[str, FramedEnds] = {}
 
-    def ends(name: str) -> Ends:
+    def ends(name: str) -> FramedEnds:
         if name not in made:
             folder = tmp_path_factory.mktemp("framing")
             head, body = GROWN.read_text().split("\n[[", 1)
@@ -232,7 +232,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory, load: Load) -> MakeEnds:
                 style = styles.get(backend, "") if name.endswith(TABLES) else ""
                 (folder / file).write_text(emitted(backend, schema, file, style)[file])
             (folder / "shim.c").write_text(shim(schema))
-            made[name] = Ends(
+            made[name] = FramedEnds(
                 schema,
                 load(folder / "codec.py"),
                 library(folder, "shim.so", "-O1"),
@@ -363,7 +363,7 @@ def noisy(random_: random.Random, frames: Sequence[bytes]) -> Iterator[bytes]:
         yield bytes(piece)
 
 
-def samples(built: Ends, sender: str, random_: random.Random) -> list[bytes]:
+def samples(built: FramedEnds, sender: str, random_: random.Random) -> list[bytes]:
     """A strategy of valid and invalid frames of a sender in any order."""
     known = [each for each in vectors.load(built.vectors) if len(each.frame) > 0]
     return [random_.choice(known).frame for _ in range(60)] + [

@@ -98,7 +98,7 @@ int main(void)
 
 
 @dataclass(frozen=True)
-class Ends:
+class MavlinkEnds:
     """Our codecs, and pymavlink.
 
     :ivar definitions: file that all of them are generated from.
@@ -193,7 +193,7 @@ def c_type(kind: Any) -> Any:
 @pytest.fixture(scope="module", params=["fast and table", "plain and inline"])
 def ends(
     tmp_path_factory: pytest.TempPathFactory, load: Load, request: pytest.FixtureRequest
-) -> Ends:
+) -> MavlinkEnds:
     theirs = pytest.importorskip("pymavlink.dialects.v20.common")
     folder = tmp_path_factory.mktemp("mavlink")
     path = folder / "common.toml"
@@ -211,7 +211,7 @@ def ends(
     subprocess.run(command, cwd=folder, check=True)
     library = ctypes.CDLL(str(folder / "shim.so"))
     library.encode.restype = ctypes.c_size_t
-    return Ends(definitions, folder, schema, load(folder / "common.py"), library, theirs)
+    return MavlinkEnds(definitions, folder, schema, load(folder / "common.py"), library, theirs)
 
 
 def run(*arguments: str | Path) -> None:
@@ -244,14 +244,14 @@ def at_edge(type_: str, rng: random.Random) -> float:
     return value
 
 
-def test_random_messages_agree_with_pymavlink(ends: Ends) -> None:
+def test_random_messages_agree_with_pymavlink(ends: MavlinkEnds) -> None:
     rng = random.Random(0)
     for message in at_random(ends.theirs, rng):
         message.pack(ends.theirs.MAVLink(None))
         ends.check(message)
 
 
-def test_messages_of_mavlink_tests_agree(ends: Ends, tmp_path: Path) -> None:
+def test_messages_of_mavlink_tests_agree(ends: MavlinkEnds, tmp_path: Path) -> None:
     mavgen = importlib.import_module("pymavlink.generator.mavgen")
     options = {"language": "C", "wire_protocol": "2.0", "validate": False}
     assert mavgen.mavgen(mavgen.Opts(output=str(tmp_path), **options), [str(ends.definitions)])
@@ -266,7 +266,7 @@ def test_messages_of_mavlink_tests_agree(ends: Ends, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler for it")
-def test_example_compiles_for_a_cortex_m0(ends: Ends) -> None:
+def test_example_compiles_for_a_cortex_m0(ends: MavlinkEnds) -> None:
     flags = "-mcpu=cortex-m0plus -mthumb -std=c11 -Os -ffreestanding -Wall -Wextra -Werror".split()
     command = ["arm-none-eabi-gcc", *flags, "-c", "-o", "shim.o", "shim.c"]
     subprocess.run(command, cwd=ends.folder, check=True)

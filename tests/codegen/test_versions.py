@@ -14,7 +14,7 @@ from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 
 from .common import GROWN, Load
-from .test_agreement import HEADER, QUICK, Pair, build, codec_of, frames, mutations
+from .test_agreement import HEADER, QUICK, CodecPair, build, codec_of, frames, mutations
 
 VERSIONS = read_schema(GROWN).versions
 
@@ -23,8 +23,8 @@ class Ages(NamedTuple):
     """The codecs of a schema, and those of its older version."""
 
     version: int
-    old: Pair
-    new: Pair
+    old: CodecPair
+    new: CodecPair
 
     def opinions(self, frame: bytes, sender: str) -> list[tuple[object, ...]]:
         """Return the results of the four codecs for a frame in the older version."""
@@ -36,32 +36,32 @@ class Ages(NamedTuple):
         ]
 
 
-MakePair = Callable[[str], Pair]
+MakePair = Callable[[str], CodecPair]
 
 
 @pytest.fixture(scope="module")
 def make(load: Load, tmp_path_factory: pytest.TempPathFactory) -> MakePair:
     """Generate and build both codecs of a schema in text form."""
 
-    def make(text: str) -> Pair:
+    def make(text: str) -> CodecPair:
         folder = tmp_path_factory.mktemp("version")
         (folder / "schema.toml").write_text(text)
         schema = read_schema(folder / "schema.toml")
         codec = codec_of(schema, folder, load)
         libraries = build(schema, folder)
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
-        return Pair(schema, codec.python, codec.plain, libraries, room)
+        return CodecPair(schema, codec.python, codec.plain, libraries, room)
 
     return make
 
 
 @pytest.fixture(scope="module")
-def new(make: MakePair) -> Pair:
+def new(make: MakePair) -> CodecPair:
     return make(GROWN.read_text())
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def ages(request: pytest.FixtureRequest, make: MakePair, new: Pair) -> Ages:
+def ages(request: pytest.FixtureRequest, make: MakePair, new: CodecPair) -> Ages:
     """Each older version with its codecs, and those of the newest version."""
     version: int = request.param
     return Ages(version, make(canonical(new.schema.at(version))), new)
@@ -122,7 +122,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("message", "version", "fault", "said"), REFUSED)
 def test_refusal_names_the_version_that_added_the_value(
-    message: str, version: int, fault: str, said: str, new: Pair
+    message: str, version: int, fault: str, said: str, new: CodecPair
 ) -> None:
     with pytest.raises(new.python.EncodeError) as caught:
         eval(message, vars(new.python)).encode(version)  # noqa: S307
@@ -130,7 +130,7 @@ def test_refusal_names_the_version_that_added_the_value(
     assert eval(message, vars(new.python)).encode(version + 1)  # noqa: S307
 
 
-def test_a_field_that_came_later_is_a_keyword_with_a_default(new: Pair) -> None:
+def test_a_field_that_came_later_is_a_keyword_with_a_default(new: CodecPair) -> None:
     codec = new.python
     message = codec.Every(1, 2, b"rest")
     assert (message.count, message.words, message.colour) == (-7, (), codec.Colour.GREEN)
@@ -138,7 +138,7 @@ def test_a_field_that_came_later_is_a_keyword_with_a_default(new: Pair) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_decoder_sets_defaults_for_fields_of_later_versions(version: int, new: Pair) -> None:
+def test_decoder_sets_defaults_for_fields_of_later_versions(version: int, new: CodecPair) -> None:
     codec = new.python
     message = codec.Every(1, 2, b"rest")
     decoder = codec.Decoder("left", version)
@@ -146,7 +146,7 @@ def test_decoder_sets_defaults_for_fields_of_later_versions(version: int, new: P
     assert decoder.next_message() == message
 
 
-def test_agreed_version_applies_from_the_next_message(new: Pair) -> None:
+def test_agreed_version_applies_from_the_next_message(new: CodecPair) -> None:
     codec = new.python
     decoder = codec.Decoder("left")
     message = codec.Late(1, 2, colour=codec.Colour.RED)
@@ -158,7 +158,7 @@ def test_agreed_version_applies_from_the_next_message(new: Pair) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 5])
-def test_decoder_refuses_an_unknown_version(version: int, new: Pair) -> None:
+def test_decoder_refuses_an_unknown_version(version: int, new: CodecPair) -> None:
     with pytest.raises(ValueError, match=f"version {version} is not between 1 and 4"):
         new.python.Decoder("left", version)
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.confinement.scene import KILLED, Scene, identity
+from tests.confinement.scene import KILLED, AttackScene, identity
 from tests.support.ordinary import as_user
 
 DEADLINE = 30.0
@@ -58,7 +58,7 @@ class Attacker:
 
 
 @contextmanager
-def attacker(scene: Scene, start: Start, **notes: object) -> Iterator[Attacker]:
+def attacker(scene: AttackScene, start: Start, **notes: object) -> Iterator[Attacker]:
     """Start the program until it has made all attempts, again each time that one kills it.
 
     :param notes: additional information for the program, beside that of `scene`.
@@ -81,7 +81,7 @@ def attacker(scene: Scene, start: Start, **notes: object) -> Iterator[Attacker]:
         yield Attacker(results, process)
 
 
-def plainly(scene: Scene, *wrapper: str) -> Start:
+def plainly(scene: AttackScene, *wrapper: str) -> Start:
     """Start the program by itself or through a wrapper, with the descriptors of QEMU."""
 
     @contextmanager
@@ -94,7 +94,7 @@ def plainly(scene: Scene, *wrapper: str) -> Start:
     return start
 
 
-def by_launcher(scene: Scene, launcher: Path, *options: str) -> Start:
+def by_launcher(scene: AttackScene, launcher: Path, *options: str) -> Start:
     """Start the program through the launcher, with QEMU's descriptors. Root gets another uid."""
 
     @contextmanager
@@ -120,7 +120,7 @@ def by_launcher(scene: Scene, launcher: Path, *options: str) -> Start:
     return start
 
 
-def by_microvm(scene: Scene) -> Start:
+def by_microvm(scene: AttackScene) -> Start:
     """Start the program as `microvm` starts QEMU, from a process of the scene's user."""
 
     @contextmanager
@@ -141,7 +141,7 @@ def by_microvm(scene: Scene) -> Start:
     return start
 
 
-def _descriptors(scene: Scene, stack: ExitStack) -> list[int]:
+def _descriptors(scene: AttackScene, stack: ExitStack) -> list[int]:
     """Open the descriptors that it inherits: a template, a writable disk, QMP and the port."""
     pairs = [socket.socketpair(), socket.socketpair()]
     for ours, _ in pairs:

@@ -34,7 +34,7 @@ KILLED = "killed"
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttackAttempt:
     """An attempt, as the program lists it.
 
     :ivar danger: `open` if the attempt harms others and every unconfined process may do it; `shut`
@@ -71,10 +71,10 @@ def launcher() -> Path:
 
 
 @functools.cache
-def attempts() -> tuple[Attempt, ...]:
+def attempts() -> tuple[AttackAttempt, ...]:
     """All attempts, in the order in which the program makes them."""
     listed = subprocess.run([program(), "list"], check=True, capture_output=True, text=True)
-    return tuple(Attempt(*line.split("\t")) for line in listed.stdout.splitlines())
+    return tuple(AttackAttempt(*line.split("\t")) for line in listed.stdout.splitlines())
 
 
 def dangerous(results: Mapping[str, str]) -> list[str]:
@@ -86,7 +86,7 @@ def dangerous(results: Mapping[str, str]) -> list[str]:
 
 
 @dataclass
-class Scene:
+class AttackScene:
     """A folder of a user, and a process of the same user as its controller.
 
     :ivar folder: files that an attacker could read, write or rename.
@@ -136,7 +136,7 @@ class Scene:
 
 
 @contextmanager
-def scene(user: int | None = None) -> Iterator[Scene]:
+def scene(user: int | None = None) -> Iterator[AttackScene]:
     """Create a folder with files, and start a victim. A user requires root."""
     folder = Path(tempfile.mkdtemp(prefix="microvm-scene-"))
     armed = folder.with_suffix(".victim")
@@ -155,7 +155,7 @@ def scene(user: int | None = None) -> Iterator[Scene]:
             for line in iter(victim.stdout.readline, "\n"):
                 key, _, value = line.strip().partition("=")
                 notes[key] = value
-            yield Scene(folder, user, victim.pid, notes)
+            yield AttackScene(folder, user, victim.pid, notes)
     finally:
         shutil.rmtree(folder)
         armed.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from tests.confinement.scene import Attempt, attempts
+from tests.confinement.scene import AttackAttempt, attempts
 
 PAGE = Path(__file__).parents[2] / "docs/security.md"
 
@@ -29,7 +29,7 @@ def renewed(page: str) -> str:
     return page
 
 
-def table(rows: Sequence[Attempt]) -> str:
+def table(rows: Sequence[AttackAttempt]) -> str:
     """Return the table of one kind of attempts in Markdown."""
     lines = (f"| {each.name} | {each.gives} | {_WITHOUT[each.danger]} |\n" for each in rows)
     return f"| {rows[0].title.lower()} | {_TAIL}{''.join(lines)}"

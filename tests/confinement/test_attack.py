@@ -19,7 +19,15 @@ from tests.confinement.attacker import (
     by_microvm,
     plainly,
 )
-from tests.confinement.scene import SUCCEEDED, Scene, attempts, dangerous, launcher, ordinary, scene
+from tests.confinement.scene import (
+    SUCCEEDED,
+    AttackScene,
+    attempts,
+    dangerous,
+    launcher,
+    ordinary,
+    scene,
+)
 from tests.confinement.table import PAGE, counts
 from tests.support.ordinary import only_root
 from tests.support.polling import eventually
@@ -46,11 +54,11 @@ WHO = [pytest.param(False, id="user"), pytest.param(True, id="root", marks=only_
 
 
 @contextmanager
-def attacked(root: bool, start: str, *options: str) -> Iterator[tuple[Scene, Attacker]]:
+def attacked(root: bool, start: str, *options: str) -> Iterator[tuple[AttackScene, Attacker]]:
     """Two machines of one user, one of which has attacked everything else."""
     user = None if root else ordinary()
 
-    def way(at: Scene) -> Start:
+    def way(at: AttackScene) -> Start:
         if start == "microvm":
             return by_microvm(at)
         return by_launcher(at, launcher(), *options)

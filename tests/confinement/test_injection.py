@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.confinement.attacker import UIDS
-from tests.confinement.scene import Scene, ordinary, scene
+from tests.confinement.scene import AttackScene, ordinary, scene
 from tests.support.ordinary import as_user, only_root
 from tests.support.processes import children, open_files, status
 
@@ -59,7 +59,7 @@ def injected(program: Path, pid: int, calls: Sequence[Call]) -> list[int]:
     return [int(line) for line in said.split()]
 
 
-def calls_of(place: Scene, sibling: int, pid: int) -> dict[str, Call]:
+def calls_of(place: AttackScene, sibling: int, pid: int) -> dict[str, Call]:
     """Return the calls to try, by description. QEMU's own filter must not kill it for them."""
     secret = f"={place.folder}/secret"
     found: dict[str, Call] = {
@@ -115,7 +115,7 @@ def image_of(user: int | None, image: Image, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @contextmanager
-def machine(place: Scene, *options: str) -> Iterator[tuple[int, Callable[[], None]]]:
+def machine(place: AttackScene, *options: str) -> Iterator[tuple[int, Callable[[], None]]]:
     """Run `cat` in a machine of the scene's user.
 
     Yield the pid of QEMU and a check of the machine.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.support.polling import eventually
-from tests.support.processes import Process, children, program
+from tests.support.processes import ObservedProcess, children, program
 
 from microvm.images import Image
 
@@ -30,7 +30,7 @@ pytestmark = [
 
 
 @dataclass
-class Host:
+class NetworkHost:
     """A network namespace, and the processes that were started in it."""
 
     name: str
@@ -55,9 +55,9 @@ class Host:
             found += children(pid)
         return found
 
-    def machines(self) -> list[Process]:
+    def machines(self) -> list[ObservedProcess]:
         """Return the QEMU processes on the host."""
-        return [Process.of(pid) for pid in self.below() if program(pid).startswith("qemu")]
+        return [ObservedProcess.of(pid) for pid in self.below() if program(pid).startswith("qemu")]
 
     def kill(self) -> None:
         """Kill all processes but the machines.
@@ -68,19 +68,19 @@ class Host:
             process.send_signal(signal.SIGSTOP)
         for pid in reversed(self.below()):
             if not program(pid).startswith("qemu"):
-                Process.of(pid).kill()
+                ObservedProcess.of(pid).kill()
         for process in self.processes:
             process.wait()
 
 
 @pytest.fixture
-def hosts(image: Image) -> Iterator[list[Host]]:
+def hosts(image: Image) -> Iterator[list[NetworkHost]]:
     """A host with a scheduler, and others with a worker of two threads each."""
     del image
     with ExitStack() as stack:
         found = []
         for number in range(HOSTS + 1):
-            host = Host(f"microvm-{os.getpid()}-{number}", f"10.77.0.{number + 1}")
+            host = NetworkHost(f"microvm-{os.getpid()}-{number}", f"10.77.0.{number + 1}")
             subprocess.run(["ip", "netns", "add", host.name], check=True)
             stack.callback(subprocess.run, ["ip", "netns", "del", host.name], check=True)
             stack.callback(host.kill)
@@ -104,7 +104,7 @@ def hosts(image: Image) -> Iterator[list[Host]]:
         yield found
 
 
-def test_hosts_that_are_killed_or_cut_off_cost_no_outcome(hosts: list[Host]) -> None:
+def test_hosts_that_are_killed_or_cut_off_cost_no_outcome(hosts: list[NetworkHost]) -> None:
     head, killed, cut_off, left = hosts
     results = head.python(
         *("microvm", "map", "-", "--scheduler", f"tcp://{head.address}:{PORT}"),

@@ -16,7 +16,7 @@ from tests.support.processes import adopting, children, open_files
 
 from microvm.start import template
 
-from .state import Scene
+from .state import FaultScene
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def identities() -> set[tuple[str, int, int]]:
     return found
 
 
-async def uses_its_template(scene: Scene) -> None:
+async def uses_its_template(scene: FaultScene) -> None:
     """Check that the next start is a clone, without a notice to its user."""
     before = identities()
     scene.told.clear()

@@ -12,7 +12,7 @@ from tests.vm.conftest import Misbehave, misbehave
 from microvm.images import Image
 
 from .faulty import faulty
-from .state import Scene
+from .state import FaultScene
 
 __all__ = ["faulty", "misbehave"]
 
@@ -25,7 +25,7 @@ def templates(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MICROVM_CACHE", str(cache))
 
         async def make() -> None:
-            async with Scene(image).machine():
+            async with FaultScene(image).machine():
                 pass
 
         asyncio.run(make())
@@ -50,7 +50,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def scene(image: Image, request: pytest.FixtureRequest) -> Scene:
+def scene(image: Image, request: pytest.FixtureRequest) -> FaultScene:
     """A scene whose QEMUs can be replaced by a script, which switches off their confinement."""
 
     def misbehave(script: str) -> object:
@@ -58,5 +58,5 @@ def scene(image: Image, request: pytest.FixtureRequest) -> Scene:
         instead: Misbehave = request.getfixturevalue("misbehave")
         return instead(script)
 
-    made = Scene(image, misbehave)
+    made = FaultScene(image, misbehave)
     return made

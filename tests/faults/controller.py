@@ -19,7 +19,7 @@ from pathlib import Path
 from microvm.errors import MicroVMError
 from microvm.images import load
 
-from .state import STATES, Scene
+from .state import STATES, FaultScene
 
 
 def executed() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.Signals[act])
 
     try:
-        asyncio.run(STATES[state](Scene(load(Path(image))), reached))
+        asyncio.run(STATES[state](FaultScene(load(Path(image))), reached))
     except MicroVMError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     print("done", flush=True)

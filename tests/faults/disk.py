@@ -39,7 +39,7 @@ WRITING = "create,write,ftruncate,fsync,mkdir,rename,chmod"
 FULL = "create,write,ftruncate,fsync,mkdir"
 
 
-class Fault(NamedTuple):
+class DiskFault(NamedTuple):
     """A way in which a file system fails.
 
     :ivar calls: names of the calls that fail.
@@ -52,15 +52,15 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    Fault(errno.ENOSPC, FULL, tidy=True),
-    Fault(errno.EDQUOT, FULL, tidy=True),
-    Fault(errno.EROFS, f"{WRITING},{REMOVING}", tidy=False),
-    Fault(errno.EIO, f"{WRITING},{REMOVING},open,read,flock", tidy=False),
-    Fault(
+    DiskFault(errno.ENOSPC, FULL, tidy=True),
+    DiskFault(errno.EDQUOT, FULL, tidy=True),
+    DiskFault(errno.EROFS, f"{WRITING},{REMOVING}", tidy=False),
+    DiskFault(errno.EIO, f"{WRITING},{REMOVING},open,read,flock", tidy=False),
+    DiskFault(
         errno.ENOLCK, "flock", tidy=False
     ),  # the file of a lock remains, since another process may hold it
-    Fault(errno.EMFILE, "open,create", tidy=False),
-    Fault(errno.EINTR, "open,create,read,write,ftruncate,fsync,flock", tidy=True),
+    DiskFault(errno.EMFILE, "open,create", tidy=False),
+    DiskFault(errno.EINTR, "open,create,read,write,ftruncate,fsync,flock", tidy=True),
 )
 
 
@@ -275,7 +275,7 @@ class Faults:
                 for last in lasts:
                     self._one(fault, first, last or first)
 
-    def _one(self, fault: Fault, first: int, last: int) -> None:
+    def _one(self, fault: DiskFault, first: int, last: int) -> None:
         name = f"{errno.errorcode[fault.number]} from call {first}" + (
             " on" if last == EVER else " alone"
         )
@@ -298,7 +298,7 @@ class Faults:
             self._operation.do()
             self._operation.check()
 
-    def _look_at(self, error: MicroVMError, fault: Fault) -> None:
+    def _look_at(self, error: MicroVMError, fault: DiskFault) -> None:
         assert error.hint, error
         assert fault.number != errno.EINTR, error
         if fault.number == errno.EMFILE:  # this does not depend on the files

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from . import guest
-from .state import STATES, Scene
+from .state import STATES, FaultScene
 
-Fault = Callable[[Scene, str], Awaitable[None]]
+Fault = Callable[[FaultScene, str], Awaitable[None]]
 """The type of a fault: a function of the scene, and of the name of the state."""
 
 # The arguments of QEMU show its purpose; see the fixture `misbehave`.
@@ -33,7 +33,7 @@ bash -c 'echo "$0" >&"$1"' '{"QMP": {"version": '"$version"', "capabilities": []
 def signalled(number: signal.Signals) -> Fault:
     """Return a fault that sends a signal to QEMU."""
 
-    async def fault(scene: Scene, state: str) -> None:
+    async def fault(scene: FaultScene, state: str) -> None:
         await STATES[state](scene, lambda pid: os.kill(pid, number))
 
     return fault
@@ -42,7 +42,7 @@ def signalled(number: signal.Signals) -> Fault:
 def broken(script: str) -> Fault:
     """Return a fault that replaces QEMU by an invalid program, for QEMUs of one purpose."""
 
-    async def fault(scene: Scene, state: str) -> None:
+    async def fault(scene: FaultScene, state: str) -> None:
         scene.misbehave(f"{_ROLES[state]}{{\n{script}\n}}")
         try:
             await STATES[state](scene, None)
@@ -52,7 +52,7 @@ def broken(script: str) -> Fault:
     return fault
 
 
-async def missing(scene: Scene, state: str) -> None:
+async def missing(scene: FaultScene, state: str) -> None:
     """Remove QEMU from PATH."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "/nonexistent")

@@ -19,7 +19,7 @@ from microvm import ExecTimeout, MicroVM, arches, cpio
 from microvm.images import INITRAMFS, Image
 from microvm.system import compiler
 
-from .state import Scene
+from .state import FaultScene
 
 _HERE = Path(__file__).parent
 _SOURCES = [_HERE / "hostile.c", _HERE.parents[1] / "guest/port.c"]
@@ -69,7 +69,7 @@ def hostile(does: str) -> bytes:
         return out.read_bytes()
 
 
-async def _greeting(scene: Scene, script: str) -> None:
+async def _greeting(scene: FaultScene, script: str) -> None:
     """Cause the fault in the first process of the guest."""
     init = f"#!/bin/sh\nmount -t proc proc /proc\n{script}\nsleep 1000\n".encode()
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,7 @@ async def _greeting(scene: Scene, script: str) -> None:
             pass
 
 
-async def _saving(scene: Scene, script: str) -> None:
+async def _saving(scene: FaultScene, script: str) -> None:
     """Cause the fault in a command that runs before the template is saved."""
     with tempfile.TemporaryDirectory() as folder:
         image = changed(scene.image, Path(folder), warm=script)
@@ -102,18 +102,18 @@ async def _repeat(use: Callable[[], Awaitable[object]], script: str) -> None:
         await use()
 
 
-async def _idle(scene: Scene, script: str) -> None:
+async def _idle(scene: FaultScene, script: str) -> None:
     async with scene.machine() as machine:
         await _begin(machine, script)
         await _repeat(lambda: machine.run(["true"]), script)
 
 
-async def _executing(scene: Scene, script: str) -> None:
+async def _executing(scene: FaultScene, script: str) -> None:
     async with scene.machine() as machine:
         await machine.run(["sh", "-c", script])
 
 
-async def _flooding(scene: Scene, script: str) -> None:
+async def _flooding(scene: FaultScene, script: str) -> None:
     async with scene.machine() as machine:
         process = await machine.exec(["sh", "-c", f"yes & sleep 0.1; {script}; wait"])
         async for _ in process.stdout:
@@ -121,7 +121,7 @@ async def _flooding(scene: Scene, script: str) -> None:
         await process.wait()
 
 
-async def _snapshotting(scene: Scene, script: str) -> None:
+async def _snapshotting(scene: FaultScene, script: str) -> None:
     async with scene.machine() as machine:
         await _begin(machine, script)
 
@@ -131,13 +131,13 @@ async def _snapshotting(scene: Scene, script: str) -> None:
         await _repeat(use, script)
 
 
-async def _stopping(scene: Scene, script: str) -> None:
+async def _stopping(scene: FaultScene, script: str) -> None:
     async with scene.machine() as machine:
         await _begin(machine, script)
         await asyncio.sleep(_AFTER)
 
 
-_STATES: dict[str, Callable[[Scene, str], Awaitable[None]]] = {
+_STATES: dict[str, Callable[[FaultScene, str], Awaitable[None]]] = {
     "greeting": _greeting,
     "saving": _saving,
     "idle": _idle,
@@ -148,19 +148,19 @@ _STATES: dict[str, Callable[[Scene, str], Awaitable[None]]] = {
 }
 
 
-def does(script: str) -> Callable[[Scene, str], Awaitable[None]]:
+def does(script: str) -> Callable[[FaultScene, str], Awaitable[None]]:
     """Return a fault that root causes by a shell command."""
 
-    async def fault(scene: Scene, state: str) -> None:
+    async def fault(scene: FaultScene, state: str) -> None:
         await _STATES[state](scene, script)
 
     return fault
 
 
-def daemon(program: str) -> Callable[[Scene, str], Awaitable[None]]:
+def daemon(program: str) -> Callable[[FaultScene, str], Awaitable[None]]:
     """Return a fault of a daemon in place of sandboxd, which receives a hello and a command."""
 
-    async def fault(scene: Scene, _: str) -> None:
+    async def fault(scene: FaultScene, _: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             image = changed(scene.image, Path(folder), sandboxd=hostile(program))
             async with replace(scene, image=image).machine(cold=True) as machine:
@@ -170,7 +170,7 @@ def daemon(program: str) -> Callable[[Scene, str], Awaitable[None]]:
     return fault
 
 
-async def spins(scene: Scene, state: str) -> None:
+async def spins(scene: FaultScene, state: str) -> None:
     """Return a fault of a program that uses all processors with the highest priority.
 
     Since Linux 6.12, other processes get a twentieth of the time.

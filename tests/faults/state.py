@@ -39,7 +39,7 @@ _QMP = re.compile(r'QMP of process (\d+) (?:->|<-) \{"(?:execute": ?"([\w-]+)|QM
 
 
 @dataclass
-class Scene:
+class FaultScene:
     """The target of a fault: machines of one image, and the notices to their user.
 
     :ivar misbehave: function that makes each QEMU run a shell command first; see the fixture of
@@ -115,7 +115,7 @@ async def _hello(machine: MicroVM) -> None:
     assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 
 
-async def starting(scene: Scene, inject: Inject) -> None:
+async def starting(scene: FaultScene, inject: Inject) -> None:
     """QEMU is spawned to boot a guest, and has received no command."""
     others = set(children(os.getpid()))
     machine = scene.machine(cold=True)
@@ -134,32 +134,32 @@ def _emulators(others: set[int]) -> list[int]:
     return [pid for pid in ours if program(pid).startswith("qemu-system-")]
 
 
-async def greeting(scene: Scene, inject: Inject) -> None:
+async def greeting(scene: FaultScene, inject: Inject) -> None:
     """The guest boots, and receives a hello."""
     with at("frame", inject):
         await _use(scene.machine(cold=True))
 
 
-async def saving(scene: Scene, inject: Inject) -> None:
+async def saving(scene: FaultScene, inject: Inject) -> None:
     """The template is created: QEMU receives the command to save a guest."""
     with at("migrate", inject):
         await _use(scene.machine())
 
 
-async def cloning(scene: Scene, inject: Inject) -> None:
+async def cloning(scene: FaultScene, inject: Inject) -> None:
     """QEMU receives the command to restore the template."""
     with at("migrate-incoming", inject):
         await _use(scene.machine())
 
 
-async def idle(scene: Scene, inject: Inject) -> None:
+async def idle(scene: FaultScene, inject: Inject) -> None:
     """The machine is ready, and receives its next command after the fault."""
     async with scene.machine() as machine:
         _happen(inject, machine)
         await machine.run(["true"])
 
 
-async def executing(scene: Scene, inject: Inject) -> None:
+async def executing(scene: FaultScene, inject: Inject) -> None:
     """A command runs."""
     async with scene.machine() as machine:
         process = await machine.exec(["sh", "-c", "echo; sleep 60"])
@@ -168,7 +168,7 @@ async def executing(scene: Scene, inject: Inject) -> None:
         await process.wait()
 
 
-async def flooding(scene: Scene, inject: Inject) -> None:
+async def flooding(scene: FaultScene, inject: Inject) -> None:
     """A command writes as fast as it can, and all output is read."""
     async with scene.machine() as machine:
         process = await machine.exec(["yes"])
@@ -179,21 +179,21 @@ async def flooding(scene: Scene, inject: Inject) -> None:
         await process.wait()
 
 
-async def snapshotting(scene: Scene, inject: Inject) -> None:
+async def snapshotting(scene: FaultScene, inject: Inject) -> None:
     """A snapshot is taken: QEMU receives the command to send the guest."""
     async with scene.machine() as machine:
         with at("migrate", inject):
             (await machine.checkpoint()).close()
 
 
-async def stopping(scene: Scene, inject: Inject) -> None:
+async def stopping(scene: FaultScene, inject: Inject) -> None:
     """The machine is about to be stopped."""
     async with scene.machine() as machine:
         await _hello(machine)
         _happen(inject, machine)
 
 
-State = Callable[[Scene, Inject], Coroutine[Any, Any, None]]
+State = Callable[[FaultScene, Inject], Coroutine[Any, Any, None]]
 
 STATES: dict[str, State] = {
     state.__name__: state
@@ -218,4 +218,4 @@ def _hold(pid: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(STATES[sys.argv[1]](Scene(load(Path(sys.argv[2]))), _hold))
+    asyncio.run(STATES[sys.argv[1]](FaultScene(load(Path(sys.argv[2]))), _hold))

@@ -14,7 +14,7 @@ import pytest
 from microvm import MicroVM
 
 from .check import nothing_left, uses_its_template
-from .state import Scene
+from .state import FaultScene
 
 
 class Steps(selectors.DefaultSelector):
@@ -86,7 +86,7 @@ def each_step(
         return runner.run(main())
 
 
-async def _start(scene: Scene) -> None:
+async def _start(scene: FaultScene) -> None:
     async with scene.machine():
         pass
 
@@ -122,7 +122,7 @@ _long = partial(pytest.param, marks=pytest.mark.long)
 def test_cancelled_operation_leaves_nothing(
     work: Callable[[MicroVM | None], Awaitable[object]],
     every: int,
-    scene: Scene,
+    scene: FaultScene,
     cache: Path,
     temporary: Path,
 ) -> None:
@@ -134,7 +134,7 @@ def test_cancelled_operation_leaves_nothing(
 
 @pytest.mark.parametrize(("options", "every"), [({}, 40), _long({}, 1), _long({"cold": True}, 4)])
 def test_cancelled_start_leaves_nothing(
-    options: dict[str, bool], every: int, scene: Scene, cache: Path, temporary: Path
+    options: dict[str, bool], every: int, scene: FaultScene, cache: Path, temporary: Path
 ) -> None:
     async def work(_: MicroVM | None) -> None:
         async with scene.machine(**options) as machine:
@@ -148,7 +148,7 @@ def test_cancelled_start_leaves_nothing(
 
 @pytest.mark.long
 def test_cancelled_template_leaves_nothing(
-    scene: Scene, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    scene: FaultScene, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each time with another configuration, which has no template yet."""
     cache = tmp_path / "cache"

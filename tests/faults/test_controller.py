@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.polling import eventually
-from tests.support.processes import Process, adopting, children
+from tests.support.processes import ObservedProcess, adopting, children
 
 from microvm.images import Image
 
 from .check import uses_its_template
 from .matrix import WITHIN
-from .state import STATES, Scene
+from .state import STATES, FaultScene
 
 SIGNALS = (
     "SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2"
@@ -43,7 +43,7 @@ class Controller:
         assert process.stdout is not None
         reached, pid = process.stdout.readline().split()
         assert reached == "reached"
-        self.qemu = Process.of(int(pid))
+        self.qemu = ObservedProcess.of(int(pid))
 
     def end(self) -> tuple[int, str]:
         """Wait until the controller exits, and return its status and its error output."""
@@ -92,7 +92,7 @@ def _reaped() -> set[int]:
 def _next_start(image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that the next start uses or creates a template, and that no lock remains."""
     monkeypatch.setenv("MICROVM_CACHE", str(cache))
-    scene = Scene(image)
+    scene = FaultScene(image)
 
     async def start() -> None:
         async with scene.machine():

@@ -11,7 +11,7 @@ import pytest
 from .check import nothing_left, uses_its_template
 from .fault import FAULTS
 from .matrix import NO_CLONES, Cell, cells
-from .state import Scene
+from .state import FaultScene
 
 CHEAP = {
     "QEMU dies after its greeting, snapshotting",
@@ -39,7 +39,7 @@ def _marked(cell: Cell) -> object:
 @pytest.mark.parametrize("cell", [_marked(cell) for cell in cells()])
 async def test_fault_has_the_expected_result(
     cell: Cell,
-    scene: Scene,
+    scene: FaultScene,
     templates: Path,
     temporary: Path,
     tmp_path: Path,
@@ -67,7 +67,7 @@ async def test_fault_has_the_expected_result(
     await uses_its_template(scene)
 
 
-async def _happens(cell: Cell, scene: Scene) -> tuple[str, str]:
+async def _happens(cell: Cell, scene: FaultScene) -> tuple[str, str]:
     """Cause the fault, and return the message and the hint that its user receives."""
     fault = FAULTS[cell.row.fault]
     if cell.row.error is None:

@@ -21,7 +21,7 @@ from microvm import MicroVM, MicroVMError
 from microvm.images import Image
 
 from .check import nothing_left, uses_its_template
-from .state import Scene
+from .state import FaultScene
 
 MOST = 200
 """A number of descriptors that suffices for each of these operations."""
@@ -57,7 +57,7 @@ async def _works(do: Callable[[], Awaitable[object]], number: int) -> bool:
 @pytest.mark.deadline(600)
 @pytest.mark.parametrize(("options", "every"), [({}, 7), _long({}, 1), _long({"cold": True}, 1)])
 async def test_few_descriptors_for_a_machine(
-    options: dict[str, bool], every: int, scene: Scene, cache: Path, temporary: Path
+    options: dict[str, bool], every: int, scene: FaultScene, cache: Path, temporary: Path
 ) -> None:
     async def start() -> None:
         async with scene.machine(**options):
@@ -91,7 +91,7 @@ async def _fork(machine: MicroVM) -> None:
 @pytest.mark.deadline(600)
 @pytest.mark.parametrize("do", [_run, _long(_checkpoint), _long(_fork)])
 async def test_operations_fail_cleanly_with_few_descriptors(
-    do: Callable[[MicroVM], Awaitable[object]], scene: Scene, cache: Path, temporary: Path
+    do: Callable[[MicroVM], Awaitable[object]], scene: FaultScene, cache: Path, temporary: Path
 ) -> None:
     async with scene.machine() as machine:
         for number in range(MOST):
@@ -144,7 +144,7 @@ def limited(kind: str, more: int, image: Image) -> subprocess.CompletedProcess[s
 )
 @pytest.mark.long
 def test_little_memory_and_few_processes(
-    kind: str, step: int, most: int, image: Image, scene: Scene, cache: Path
+    kind: str, step: int, most: int, image: Image, scene: FaultScene, cache: Path
 ) -> None:
     for more in range(0, most, step):
         done = limited(kind, more, image)

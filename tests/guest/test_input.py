@@ -221,7 +221,7 @@ class TestCredit:
         assert credits_in(result.others) < ROOM
 
 
-class TestTheEnd:
+class TestEndOfInput:
     """Tests of commands and hosts that end before the input does."""
 
     def test_closed_input_is_reported_once(self, sandboxd: Daemon, fifo: Fifo) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests import spec_client
-from tests.spec_client import Broken, Frame, Host, decode, encode
+from tests.spec_client import Broken, SpecFrame, SpecHost, decode, encode
 from tests.spec_scenes import SCENES
 from tests.support import document
 from tests.support.daemon import Daemon
@@ -22,15 +22,15 @@ from microvm.wire.session import Session
 
 
 @pytest.fixture
-def host(daemon_process: Daemon) -> Host:
+def host(daemon_process: Daemon) -> SpecHost:
     """A host that has sent a hello to a daemon."""
-    host = Host(daemon_process.stream)
+    host = SpecHost(daemon_process.stream)
     host.greet()
     return host
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
-def test_daemon_behaves_as_specified(host: Host, play: Callable[[Host], None]) -> None:
+def test_daemon_behaves_as_specified(host: SpecHost, play: Callable[[SpecHost], None]) -> None:
     play(host)
 
 
@@ -86,7 +86,7 @@ class TestAHostileGuest:
     def test_client_reports_a_violation(self, answers: bytes) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            host = Host(ours, deadline=2.0)
+            host = SpecHost(ours, deadline=2.0)
             host.state = "idle"
             host.start(b"true", window=0)
             theirs.send(answers, socket.MSG_DONTWAIT)  # at least the first frame
@@ -117,18 +117,18 @@ class TestAHostileGuest:
         assert greeted(4, 1)["version"] == 4
 
 
-def hear_out(host: Host) -> None:
+def hear_out(host: SpecHost) -> None:
     """Receive the end of a command, and one more message."""
     host.finish()
     host.receive()
 
 
-def greeted(version: int, digest: int) -> Frame:
+def greeted(version: int, digest: int) -> SpecFrame:
     """Return the `ready` message of a guest, for a host that receives other output before it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
 
-        class Guest(Host):
+        class SpecGuest(SpecHost):
             def send(self, data: bytes) -> None:
                 super().send(data)
                 decoded = decode(data, "host")
@@ -138,4 +138,4 @@ def greeted(version: int, digest: int) -> Frame:
                     other = encode("ready", **fields | {"nonce": 0})
                     theirs.sendall(b"half a frame" + other + encode("ready", **fields))
 
-        return Guest(ours).greet()
+        return SpecGuest(ours).greet()

@@ -217,7 +217,7 @@ class TestTyping:
         assert sandboxd.kill(id_).stderr == b""
 
 
-class TestTheEnd:
+class TestEndOfTerminal:
     """Tests of the output and the end of the command."""
 
     @pytest.mark.parametrize("status", [0, 1, 255])

@@ -126,7 +126,7 @@ class TestUnknown:
 
 
 @as_root
-class TestEnvironment:
+class TestEnvironmentOfUser:
     """Tests of the variables that depend on the user's entry."""
 
     def test_environment_is_that_of_the_user(self, sandboxd: Daemon) -> None:

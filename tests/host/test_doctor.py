@@ -51,7 +51,7 @@ COMMANDS = set(
 PER_LINUX32 = 0x0008  # <linux/personality.h>
 
 
-class Scene:
+class DoctorScene:
     """A host with a fault, which is undone afterwards."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, undo: ExitStack) -> None:
@@ -97,17 +97,17 @@ class Scene:
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[DoctorScene]:
     # Not in the folder of pytest, because no other user may enter it.
     with (
         tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as name,
         ExitStack() as undo,
     ):
         Path(name).chmod(0o755)
-        yield Scene(Path(name), monkeypatch, undo)
+        yield DoctorScene(Path(name), monkeypatch, undo)
 
 
-def _wrong_pack(scene: Scene) -> None:
+def _wrong_pack(scene: DoctorScene) -> None:
     folder = scene.folder / guest_pack.module(arches.find())
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -116,7 +116,7 @@ def _wrong_pack(scene: Scene) -> None:
     scene.patch.setattr(site, "getsitepackages", lambda: [str(scene.folder)])
 
 
-def _other_processor(scene: Scene) -> None:
+def _other_processor(scene: DoctorScene) -> None:
     libc = ctypes.CDLL(None)
     before = libc.personality(PER_LINUX32)
     scene.undo.callback(libc.personality, before)
@@ -124,7 +124,7 @@ def _other_processor(scene: Scene) -> None:
         pytest.skip("this processor runs no 32-bit programs")
 
 
-def _small_cgroup(scene: Scene) -> None:
+def _small_cgroup(scene: DoctorScene) -> None:
     (scene.folder / "self").mkdir()
     (scene.folder / "self/cgroup").write_text("0::/inner\n")
     (scene.folder / "inner").mkdir()
@@ -133,33 +133,33 @@ def _small_cgroup(scene: Scene) -> None:
     scene.patch.setattr(capacity, "_CGROUPS", scene.folder)
 
 
-def _few_processes(scene: Scene) -> None:
+def _few_processes(scene: DoctorScene) -> None:
     scene.limit(resource.RLIMIT_NPROC, 60)
     scene.as_user()
 
 
-def _wrong_file(scene: Scene) -> None:
+def _wrong_file(scene: DoctorScene) -> None:
     (scene.folder / "pyproject.toml").write_text("[tool.microvm]\nmemroy = 1\n")
     scene.patch.chdir(scene.folder)
     scene.patch.delenv("MICROVM_NO_CONFIG", raising=False)
 
 
-def _runtime_folder_of_another(scene: Scene) -> None:
+def _runtime_folder_of_another(scene: DoctorScene) -> None:
     scene.patch.setenv("XDG_RUNTIME_DIR", str(scene.folder))
     (scene.folder / "microvm").mkdir(mode=0o755)
 
 
-def _qemu(script: str) -> Callable[[Scene], None]:
+def _qemu(script: str) -> Callable[[DoctorScene], None]:
     name = f"qemu-system-{os.uname().machine}"
     return lambda scene: scene.programs(**{name: script})
 
 
-def _make_alone(scene: Scene) -> None:
+def _make_alone(scene: DoctorScene) -> None:
     scene.programs("make")
     scene.patch.setattr("microvm.system.compiler.find_spec", lambda _: None)
 
 
-def _fewer_layers(scene: Scene) -> None:
+def _fewer_layers(scene: DoctorScene) -> None:
     def without(*args: object, **more: object) -> list[str]:
         made = launcher_options(*args, **more)  # type: ignore[arg-type]
         return [*made, "--without", "landlock", "--without", "mount"]
@@ -168,23 +168,23 @@ def _fewer_layers(scene: Scene) -> None:
     scene.with_our_cache()
 
 
-def _cache_of_all(scene: Scene) -> None:
+def _cache_of_all(scene: DoctorScene) -> None:
     (scene.folder / "cache").mkdir()
     (scene.folder / "cache").chmod(0o777)
 
 
-def _cache_of_root(scene: Scene) -> None:
+def _cache_of_root(scene: DoctorScene) -> None:
     (scene.folder / "cache").mkdir(mode=0o755)
     (scene.folder / "cache").chmod(0o555)
     scene.as_user()
 
 
-def _kernel(named: str) -> Callable[[Scene], None]:
+def _kernel(named: str) -> Callable[[DoctorScene], None]:
     return lambda scene: scene.patch.setenv("MICROVM_KERNEL", named)
 
 
-def _kvm(name: str, mode: int | None = None) -> Callable[[Scene], None]:
-    def make(scene: Scene) -> None:
+def _kvm(name: str, mode: int | None = None) -> Callable[[DoctorScene], None]:
+    def make(scene: DoctorScene) -> None:
         path = scene.folder / name
         if mode is not None:
             path.touch()
@@ -195,14 +195,14 @@ def _kvm(name: str, mode: int | None = None) -> Callable[[Scene], None]:
     return make
 
 
-def _busy_kvm(scene: Scene) -> None:
+def _busy_kvm(scene: DoctorScene) -> None:
     path = scene.undo.enter_context(busy_device())
     scene.patch.setattr(accel, "KVM", path)
     scene.as_user()
 
 
 # The faults, and the function that causes each.
-CAUSES: dict[HostFault, Callable[[Scene], None]] = {
+CAUSES: dict[HostFault, Callable[[DoctorScene], None]] = {
     host.NO_MODULES: lambda scene: scene.patch.setitem(sys.modules, "platformdirs", None),
     host.NO_GUESTS: _other_processor,
     host.TOO_SMALL: _small_cgroup,
@@ -211,7 +211,7 @@ CAUSES: dict[HostFault, Callable[[Scene], None]] = {
     host.FEW_PROCESSES: _few_processes,
     host.WRONG_PRESET: _wrong_file,
     host.NO_RUNTIME: _runtime_folder_of_another,
-    qemu.NO_QEMU: Scene.programs,
+    qemu.NO_QEMU: DoctorScene.programs,
     qemu.NO_VERSION: _qemu("exit 1"),
     qemu.OLD_QEMU: _qemu("echo QEMU emulator version 7.1.50 '(Debian)'"),
     qemu.NO_COMPILER: _make_alone,
@@ -227,10 +227,10 @@ CAUSES: dict[HostFault, Callable[[Scene], None]] = {
     cache.READ_ONLY: _cache_of_root,
     cache.FULL: lambda scene: scene.disk("1m"),
     image.NO_KERNEL: _kernel("/nonexistent"),
-    image.NO_APT: Scene.programs,
+    image.NO_APT: DoctorScene.programs,
     image.SLOW_KERNEL: _kernel("debian"),
     image.NO_ROOTFS: lambda scene: scene.patch.setenv("MICROVM_ROOTFS", "/nonexistent"),
-    image.NO_TOOLS: Scene.programs,
+    image.NO_TOOLS: DoctorScene.programs,
 }
 
 
@@ -238,7 +238,7 @@ CAUSES: dict[HostFault, Callable[[Scene], None]] = {
 @pytest.mark.parametrize(
     "fault", CAUSES, ids=lambda fault: re.sub(r"\W+", "-", fault.text.replace("{", ""))[:50]
 )
-def test_each_fault_of_a_host_is_found(fault: HostFault, scene: Scene) -> None:
+def test_each_fault_of_a_host_is_found(fault: HostFault, scene: DoctorScene) -> None:
     CAUSES[fault](scene)
     [check] = [check for check in CHECKS if fault in check.faults]
     finding = check.run(EarlierResults())
@@ -277,7 +277,7 @@ def test_there_is_nothing_else_to_be_found() -> None:
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
-def test_silent_qemu_is_not_awaited(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_qemu_is_not_awaited(scene: DoctorScene, monkeypatch: pytest.MonkeyPatch) -> None:
     _qemu("exec sleep 60")(scene)
     (scene.folder / "bin/sleep").symlink_to(shutil.which("sleep", path=os.defpath) or "")
     monkeypatch.setattr(qemu, "_TIMEOUT", 0.1)
@@ -286,13 +286,15 @@ def test_silent_qemu_is_not_awaited(scene: Scene, monkeypatch: pytest.MonkeyPatc
     assert "no answer within" in finding.text
 
 
-def test_compiled_launcher_needs_no_compiler(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_launcher_needs_no_compiler(
+    scene: DoctorScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("microvm.qemu.launcher.is_ready", lambda: True)
     _make_alone(scene)
     assert qemu.check_compiler(EarlierResults()).status == "note"
 
 
-def test_a_folder_for_named_machines_that_cannot_be_made(scene: Scene) -> None:
+def test_a_folder_for_named_machines_that_cannot_be_made(scene: DoctorScene) -> None:
     scene.patch.setenv("XDG_RUNTIME_DIR", "")
     scene.patch.setenv("TMPDIR", str(scene.folder / "gone"))
     finding = host.check_runtime(EarlierResults())
@@ -300,7 +302,7 @@ def test_a_folder_for_named_machines_that_cannot_be_made(scene: Scene) -> None:
     assert finding.text.endswith("/gone is missing or not writable")
 
 
-def test_required_confinement_that_is_missing_is_a_failure(scene: Scene) -> None:
+def test_required_confinement_that_is_missing_is_a_failure(scene: DoctorScene) -> None:
     scene.patch.setenv("MICROVM_CONFINEMENT", "require")
     _fewer_layers(scene)
     finding = qemu.check_confinement(EarlierResults())
@@ -379,7 +381,7 @@ def test_doctor_works_on_a_crippled_host() -> None:
     assert all(each["fix"] or each["hint"] for each in wrong)
 
 
-def test_one_cause_is_one_failure_and_is_said_last(scene: Scene) -> None:
+def test_one_cause_is_one_failure_and_is_said_last(scene: DoctorScene) -> None:
     (scene.folder / "cache").touch(mode=0o644)
     done = CliRunner().invoke(doctor, [])
     assert done.exit_code == 1
@@ -427,7 +429,9 @@ def test_a_module_of_some_pythons_alone_is_missed(monkeypatch: pytest.MonkeyPatc
     assert finding.fix == f"{sys.executable} -m pip install 'backports-zstd>=1'"
 
 
-def test_doctor_accepts_requested_limits(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_accepts_requested_limits(
+    scene: DoctorScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _small_cgroup(scene)
     scene.patch.setattr(accel, "obstacle", lambda _: None)
 
@@ -441,7 +445,7 @@ def test_doctor_accepts_requested_limits(scene: Scene, monkeypatch: pytest.Monke
     assert statuses() == ["ok", "ok"]
 
 
-def test_a_folder_of_the_session_that_is_not_taken(scene: Scene) -> None:
+def test_a_folder_of_the_session_that_is_not_taken(scene: DoctorScene) -> None:
     session = scene.folder / "session"
     session.mkdir()
     session.chmod(0o777)
@@ -453,7 +457,7 @@ def test_a_folder_of_the_session_that_is_not_taken(scene: Scene) -> None:
     assert finding.text.endswith("XDG_RUNTIME_DIR is not used: others can write to it")
 
 
-def test_an_image_that_is_there_needs_no_archive(scene: Scene) -> None:
+def test_an_image_that_is_there_needs_no_archive(scene: DoctorScene) -> None:
     scene.patch.setenv("MICROVM_ROOTFS", "/nonexistent")
     assert image.check_image(EarlierResults()).status == "failed"
     scene.patch.setenv("MICROVM_IMAGE", "app")
@@ -461,7 +465,7 @@ def test_an_image_that_is_there_needs_no_archive(scene: Scene) -> None:
 
 
 @only_root
-def test_a_cache_of_another_is_left_to_its_owner(scene: Scene) -> None:
+def test_a_cache_of_another_is_left_to_its_owner(scene: DoctorScene) -> None:
     (scene.folder / "cache").mkdir(mode=0o755)
     os.chown(scene.folder / "cache", USER, USER)
     finding = cache.check_cache(EarlierResults())
@@ -469,7 +473,7 @@ def test_a_cache_of_another_is_left_to_its_owner(scene: Scene) -> None:
     assert (finding.status, finding.fix) == ("failed", "unset MICROVM_CACHE")
 
 
-def test_another_place_for_the_cache_is_one_that_can_be_used(scene: Scene) -> None:
+def test_another_place_for_the_cache_is_one_that_can_be_used(scene: DoctorScene) -> None:
     scene.patch.setenv("MICROVM_CACHE", "/dev/null/cache")
     for name in ("HOME", "XDG_CACHE_HOME"):
         scene.patch.setenv(name, "/dev/null")

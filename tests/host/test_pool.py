@@ -32,14 +32,14 @@ def lost() -> GuestDied:
     return error
 
 
-class Machine:
+class PoolMachine:
     """A fake machine that starts after a few turns of the event loop, or fails to start.
 
     :cvar failures: returns the error of each start, or None.
     :cvar lost_in_warmup: the number of machines, from now on, that die in their first command.
     """
 
-    alive: ClassVar[set[Machine]] = set()
+    alive: ClassVar[set[PoolMachine]] = set()
     started = 0
     starting = 0
     most_alive = 0
@@ -55,7 +55,7 @@ class Machine:
         self.waited = asyncio.Event()
 
     @classmethod
-    def _from_options(cls, image: object, options: ParsedOptions) -> Machine:
+    def _from_options(cls, image: object, options: ParsedOptions) -> PoolMachine:
         return cls(image, **{name: options[name] for name in options.given})
 
     async def start(self) -> None:
@@ -105,11 +105,11 @@ class Machine:
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Machine]]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[PoolMachine]]:
     """A class of fake machines for one test. None may remain."""
 
-    class Own(Machine):
-        alive: ClassVar[set[Machine]] = set()
+    class Own(PoolMachine):
+        alive: ClassVar[set[PoolMachine]] = set()
 
     monkeypatch.setattr(pools, "MicroVM", Own)
     monkeypatch.setattr(pools, "usable_cpus", lambda: CPUS)
@@ -134,14 +134,14 @@ def test_options_of_a_pool_are_those_of_a_machine() -> None:
     assert set(options_of(PoolOptions)) == set(options_of(MachineOptions)) - {"console"}
 
 
-async def test_pool_is_filled_within_its_bounds(machine: type[Machine]) -> None:
+async def test_pool_is_filled_within_its_bounds(machine: type[PoolMachine]) -> None:
     async with Pool(8, memory="128M") as pool:
         await settle(100)
         assert (pool.ready, machine.started) == (8, 8)
         async with pool.machine() as first, pool.machine():
             await settle()
             assert (pool.ready, machine.started) == (6, 8)
-            own = cast(Machine, first)
+            own = cast(PoolMachine, first)
             assert own.options == {"memory": 128 << 20}
             assert own.commands[0] == ["true"]
         await settle()
@@ -149,7 +149,7 @@ async def test_pool_is_filled_within_its_bounds(machine: type[Machine]) -> None:
     assert (machine.most_alive, machine.most_starting) == (8, CPUS)
 
 
-async def test_a_machine_has_one_user(machine: type[Machine]) -> None:
+async def test_a_machine_has_one_user(machine: type[PoolMachine]) -> None:
     seen: set[int] = set()
     kept: list[object] = []
 
@@ -166,7 +166,7 @@ async def test_a_machine_has_one_user(machine: type[Machine]) -> None:
     assert machine.most_alive == 2
 
 
-async def test_a_start_that_cannot_succeed_fails_all_users(machine: type[Machine]) -> None:
+async def test_a_start_that_cannot_succeed_fails_all_users(machine: type[PoolMachine]) -> None:
     machine.failures = itertools.repeat(BROKEN)
     async with Pool(8) as pool:
         await settle(200)
@@ -183,7 +183,9 @@ async def test_a_start_that_cannot_succeed_fails_all_users(machine: type[Machine
 
 
 @pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
-async def test_all_waiting_users_get_the_error(machine: type[Machine], failure: Exception) -> None:
+async def test_all_waiting_users_get_the_error(
+    machine: type[PoolMachine], failure: Exception
+) -> None:
     machine.failures = itertools.repeat(failure)
 
     async with Pool(2) as pool:
@@ -191,7 +193,7 @@ async def test_all_waiting_users_get_the_error(machine: type[Machine], failure: 
         assert [type(result) for result in results] == [type(failure)] * 7
 
 
-async def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[Machine]) -> None:
+async def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[PoolMachine]) -> None:
     failures = retry.MAX_FAILURES - 1
     machine.failures = itertools.chain([lost()] * failures, itertools.repeat(None))
     told: list[str] = []
@@ -202,7 +204,7 @@ async def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[Machin
     assert told == [lost_one] * failures
 
 
-async def test_a_machine_that_dies_in_its_warmup_is_replaced(machine: type[Machine]) -> None:
+async def test_a_machine_that_dies_in_its_warmup_is_replaced(machine: type[PoolMachine]) -> None:
     machine.lost_in_warmup = retry.MAX_FAILURES - 1
     async with Pool(1) as pool:
         await use(pool)
@@ -210,14 +212,14 @@ async def test_a_machine_that_dies_in_its_warmup_is_replaced(machine: type[Machi
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
-async def test_losses_that_are_no_row_end_no_batch(machine: type[Machine], size: int) -> None:
+async def test_losses_that_are_no_row_end_no_batch(machine: type[PoolMachine], size: int) -> None:
     machine.failures = itertools.cycle([None, None, lost()])
     async with Pool(size) as pool:
         outcomes = [outcome async for outcome in pool.map([["true"]] * 50)]
     assert [outcome.error for outcome in outcomes] == [None] * 50
 
 
-async def test_starts_that_are_lost_together_count_once(machine: type[Machine]) -> None:
+async def test_starts_that_are_lost_together_count_once(machine: type[PoolMachine]) -> None:
     events = retry.MAX_FAILURES - 1
     machine.failures = itertools.chain([lost()] * CPUS * events, itertools.repeat(None))
     async with Pool(CPUS) as pool:
@@ -225,14 +227,16 @@ async def test_starts_that_are_lost_together_count_once(machine: type[Machine]) 
     assert [outcome.error for outcome in outcomes] == [None] * 9
 
 
-async def test_a_pool_that_nobody_waits_for_is_filled_after_losses(machine: type[Machine]) -> None:
+async def test_a_pool_that_nobody_waits_for_is_filled_after_losses(
+    machine: type[PoolMachine],
+) -> None:
     machine.failures = itertools.chain([lost()] * 4, itertools.repeat(None))
     async with Pool(2) as pool:
         while pool.ready < 2:  # noqa: ASYNC110 - the pool has no event for this
             await asyncio.sleep(0.001)
 
 
-async def test_starts_that_are_always_lost_have_a_bound(machine: type[Machine]) -> None:
+async def test_starts_that_are_always_lost_have_a_bound(machine: type[PoolMachine]) -> None:
     machine.failures = itertools.repeat(lost())
     async with Pool(1) as pool:
         while machine.started < retry.MAX_FAILURES:  # noqa: ASYNC110 - it has no event
@@ -247,7 +251,7 @@ async def test_starts_that_are_always_lost_have_a_bound(machine: type[Machine]) 
 
 
 async def test_a_row_of_failures_has_a_bound_in_time(
-    machine: type[Machine], monkeypatch: pytest.MonkeyPatch
+    machine: type[PoolMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "MAX_SECONDS", 0.0)
     machine.failures = itertools.repeat(BootError("it was not ready in time"))
@@ -258,7 +262,7 @@ async def test_a_row_of_failures_has_a_bound_in_time(
 
 
 async def test_idle_loss_is_replaced(
-    machine: type[Machine], monkeypatch: pytest.MonkeyPatch
+    machine: type[PoolMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "TIMEOUTS", Timeouts(ping_interval=0.01))
 
@@ -272,7 +276,7 @@ async def test_idle_loss_is_replaced(
         assert machine.started == 6
 
 
-async def test_dead_machine_is_not_handed_out(machine: type[Machine]) -> None:
+async def test_dead_machine_is_not_handed_out(machine: type[PoolMachine]) -> None:
     async with Pool(3) as pool:
         await settle()
         for each in machine.alive:
@@ -292,7 +296,7 @@ async def test_closing_a_pool_fails_waiting_users() -> None:
         await waiting
 
 
-async def test_a_cancellation_at_any_moment_leaves_nothing(machine: type[Machine]) -> None:
+async def test_a_cancellation_at_any_moment_leaves_nothing(machine: type[PoolMachine]) -> None:
     async def work() -> None:
         async with Pool(3) as pool:
             async with pool.machine() as vm, pool.machine():
@@ -388,7 +392,7 @@ async def test_error_of_a_source_follows_earlier_outcomes(ordered: bool) -> None
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
 async def test_each_job_of_a_batch_that_ends_has_one_outcome(
-    machine: type[Machine], failure: Exception, ordered: bool
+    machine: type[PoolMachine], failure: Exception, ordered: bool
 ) -> None:
     first = itertools.chain([None], itertools.repeat(failure))
     machine.failures = first
@@ -410,7 +414,7 @@ async def test_each_job_of_a_batch_that_ends_has_one_outcome(
             assert outcome.seconds == 0
 
 
-async def test_a_job_that_runs_when_a_batch_ends_goes_on(machine: type[Machine]) -> None:
+async def test_a_job_that_runs_when_a_batch_ends_goes_on(machine: type[PoolMachine]) -> None:
     machine.failures = itertools.chain([None], itertools.repeat(BROKEN))
     async with Pool(2) as pool:
         outcomes = pool.map([["wait"], ["true"], ["true"]], ordered=False)

@@ -80,7 +80,7 @@ def give_to_user(folder: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ToolOwner:
     """A process that owns tools, and the other children of the test's process."""
 
     process: subprocess.Popen[bytes]
@@ -101,7 +101,7 @@ class Owner:
 
 
 @contextmanager
-def owning(prefix: list[str], folder: Path, script: str) -> Iterator[Owner]:
+def owning(prefix: list[str], folder: Path, script: str) -> Iterator[ToolOwner]:
     """Start an owner of tools, whose orphans this process adopts."""
     command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), script]
     others = frozenset(children(os.getpid()))
@@ -110,7 +110,7 @@ def owning(prefix: list[str], folder: Path, script: str) -> Iterator[Owner]:
         assert owner.stdout
         with owner.stdout:
             assert owner.stdout.readline() == b"ready\n"
-            yield Owner(owner, others)
+            yield ToolOwner(owner, others)
 
 
 def kill_at_random(prefix: list[str], folder: Path, tries: int) -> None:

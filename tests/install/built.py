@@ -53,7 +53,7 @@ def download(folder: Path, python: str, *also: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class UserHost:
     """A host of a new user: a home, and a PATH without a compiler.
 
     :ivar folder: folder with the home and the programs.
@@ -110,9 +110,9 @@ class Host:
         self.run([*pip, "--find-links", str(dist), *what])
 
 
-def host(folder: Path, *, is_user: bool, reads_all: bool = False) -> Host:
+def host(folder: Path, *, is_user: bool, reads_all: bool = False) -> UserHost:
     """Create a host in an empty folder."""
-    made = Host(folder, is_user, reads_all)
+    made = UserHost(folder, is_user, reads_all)
     for each in (folder, *folder.relative_to(tempfile.gettempdir()).parents[:-1]):
         Path(tempfile.gettempdir(), each).chmod(
             0o755

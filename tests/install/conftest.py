@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.install import built
-from tests.install.built import Host
+from tests.install.built import UserHost
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+def host(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> UserHost:
     """A host of the user of the tests, with the installed files."""
     made = built.host(tmp_path_factory.mktemp("host"), is_user=False)
     made.install(dist, sys.executable, built.WHAT)

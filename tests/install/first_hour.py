@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.install.built import Host
+from tests.install.built import UserHost
 
 #: Files that the user writes meanwhile.
 FILES = {
@@ -56,7 +56,7 @@ def test_another(microvm):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UserStep:
     """A step of the user.
 
     :ivar line: command line.
@@ -70,36 +70,36 @@ class Step:
 
 
 STEPS = (
-    Step("microvm --version", "microvm, version "),
-    Step("microvm run -- echo hello", "hello\n"),
-    Step("microvm run -- echo hello", "hello\n"),
-    Step("microvm doctor", "hello"),
-    Step("microvm run -- cat /etc/alpine-release", "3.20.3\n"),
-    Step("microvm run -- sh -c 'echo out; echo err >&2; exit 7'", "out\nerr\n", 7),
-    Step("microvm run -- sh -c 'rm -rf / 2>/dev/null; echo oops'", "oops\n"),
-    Step("microvm run --copy docs --collect docs.tar -- tar cf docs.tar docs"),
-    Step("tar tf docs.tar", "docs/a.md\n"),
-    Step("microvm run -- pyhton", "pyhton", 127),
-    Step("microvm rnu -- true", "run", 2),
-    Step("microvm run --timeout 1 -- sleep 60", "1 s", 124),
-    Step("microvm start web"),
-    Step("microvm exec web -- sh -c 'echo kept >/tmp/state'"),
-    Step("microvm cp web:/tmp/state state && cat state", "kept\n"),
-    Step("microvm checkpoint web ready"),
-    Step("microvm stop web"),
-    Step("microvm run --from ready -- cat /tmp/state", "kept\n"),
-    Step("microvm map jobs", '"status": 3', 1),
-    Step("microvm image import python.image python", "python:latest\n"),
-    Step("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
-    Step("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
-    Step("python fork.py", "prepared\n" * 3),
-    Step("python loop.py", "from sync\nfrom uvloop\n"),
-    Step("pytest -q test_clean.py", "2 passed"),
-    Step("microvm-proto init probe && cd probe && microvm-proto lint"),
+    UserStep("microvm --version", "microvm, version "),
+    UserStep("microvm run -- echo hello", "hello\n"),
+    UserStep("microvm run -- echo hello", "hello\n"),
+    UserStep("microvm doctor", "hello"),
+    UserStep("microvm run -- cat /etc/alpine-release", "3.20.3\n"),
+    UserStep("microvm run -- sh -c 'echo out; echo err >&2; exit 7'", "out\nerr\n", 7),
+    UserStep("microvm run -- sh -c 'rm -rf / 2>/dev/null; echo oops'", "oops\n"),
+    UserStep("microvm run --copy docs --collect docs.tar -- tar cf docs.tar docs"),
+    UserStep("tar tf docs.tar", "docs/a.md\n"),
+    UserStep("microvm run -- pyhton", "pyhton", 127),
+    UserStep("microvm rnu -- true", "run", 2),
+    UserStep("microvm run --timeout 1 -- sleep 60", "1 s", 124),
+    UserStep("microvm start web"),
+    UserStep("microvm exec web -- sh -c 'echo kept >/tmp/state'"),
+    UserStep("microvm cp web:/tmp/state state && cat state", "kept\n"),
+    UserStep("microvm checkpoint web ready"),
+    UserStep("microvm stop web"),
+    UserStep("microvm run --from ready -- cat /tmp/state", "kept\n"),
+    UserStep("microvm map jobs", '"status": 3', 1),
+    UserStep("microvm image import python.image python", "python:latest\n"),
+    UserStep("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
+    UserStep("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
+    UserStep("python fork.py", "prepared\n" * 3),
+    UserStep("python loop.py", "from sync\nfrom uvloop\n"),
+    UserStep("pytest -q test_clean.py", "2 passed"),
+    UserStep("microvm-proto init probe && cd probe && microvm-proto lint"),
 )
 
 
-def perform(host: Host) -> Iterator[tuple[Step, float]]:
+def perform(host: UserHost) -> Iterator[tuple[UserStep, float]]:
     """Run each step in the user's home, check its output, and yield its duration in seconds.
 
     :raises AssertionError: the result of a step is wrong.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.install import built
-from tests.install.built import Host
+from tests.install.built import UserHost
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -25,7 +25,7 @@ DOWNLOAD, *OFFLINE = section("Without a network")
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Host:
+def empty(tmp_path: Path) -> UserHost:
     """A host without microvm, with the installer of each way."""
     host = built.host(tmp_path, is_user=False)
     programs = {name: PROGRAMS / name for name in ("pipx", "uv")}
@@ -47,18 +47,18 @@ def index(dist: Path) -> dict[str, str]:
     return {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1", **dict.fromkeys(named, str(dist))}
 
 
-def typed(host: Host, line: str, **environment: str) -> str:
+def typed(host: UserHost, line: str, **environment: str) -> str:
     """Run a line in a shell, and return its output."""
     return host.run(["sh", "-c", line], status=0, **environment).stdout
 
 
-def works(host: Host) -> None:
+def works(host: UserHost) -> None:
     """Check that both commands exist, and that a machine starts."""
     assert host.run(["microvm-proto", "--version"]).stdout.startswith("microvm-proto, version ")
     assert host.run(["microvm", "run", "--", "echo", "hello"]).stdout == "hello\n"
 
 
-def test_a_virtual_environment_and_its_end(empty: Host, index: dict[str, str]) -> None:
+def test_a_virtual_environment_and_its_end(empty: UserHost, index: dict[str, str]) -> None:
     script = "\n".join(["set -e", *section("Installing")])
     path = str(empty.folder / "bin")  # without the virtual environment, which the commands activate
     assert typed(empty, script, PATH=path, **index).endswith("\nhello\n")
@@ -69,13 +69,13 @@ def test_a_virtual_environment_and_its_end(empty: Host, index: dict[str, str]) -
 
 
 @pytest.mark.parametrize("line", section("As a tool"))
-def test_a_tool(line: str, empty: Host, index: dict[str, str]) -> None:
+def test_a_tool(line: str, empty: UserHost, index: dict[str, str]) -> None:
     typed(empty, line, **index)
     works(empty)
 
 
 @pytest.mark.parametrize("line", OFFLINE)
-def test_without_a_network(line: str, empty: Host, index: dict[str, str]) -> None:
+def test_without_a_network(line: str, empty: UserHost, index: dict[str, str]) -> None:
     typed(empty, "python3 -m venv env")
     typed(empty, DOWNLOAD, **index)
     typed(empty, line)
@@ -90,7 +90,7 @@ def test_the_source_distribution_makes_the_same_wheel(dist: Path, tmp_path: Path
     assert wheel.read_bytes() == (dist / wheel.name).read_bytes()
 
 
-def test_the_protocol_tool_alone_brings_click_alone(empty: Host, dist: Path) -> None:
+def test_the_protocol_tool_alone_brings_click_alone(empty: UserHost, dist: Path) -> None:
     empty.install(dist, sys.executable, "microvm-proto")
     listed = empty.run(["pip", "list", "--format=freeze"]).stdout.split()
     names = {line.partition("==")[0] for line in listed}

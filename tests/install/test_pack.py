@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from tests.install.built import ARCH, ROOT, Host, build_pack
+from tests.install.built import ARCH, ROOT, UserHost, build_pack
 from tests.project import release
 from tests.support.captured import captured
 from tests.support.ordinary import USER, as_user, only_root
@@ -46,7 +46,9 @@ def archive() -> Path:
 
 
 @contextmanager
-def another(host: Host, name: str, data: bytes | None = None, **fields: object) -> Iterator[None]:
+def another(
+    host: UserHost, name: str, data: bytes | None = None, **fields: object
+) -> Iterator[None]:
     """Replace a file or the manifest of an installed pack for a while."""
     (folder,) = host.home.rglob(guest_pack.module(ARCH))
     path = folder / name
@@ -58,18 +60,18 @@ def another(host: Host, name: str, data: bytes | None = None, **fields: object) 
         path.write_bytes(before)
 
 
-def test_a_machine_says_hello_where_there_is_no_compiler(host: Host) -> None:
+def test_a_machine_says_hello_where_there_is_no_compiler(host: UserHost) -> None:
     assert host.run(["microvm", "run", "--", "echo", "hello"]).stdout == "hello\n"
     (image,) = json.loads(host.run(["microvm", "image", "ls", "--json"]).stdout)
     assert image["base"].startswith("alpine-")
 
 
-def test_the_doctor_finds_nothing_to_mend(host: Host) -> None:
+def test_the_doctor_finds_nothing_to_mend(host: UserHost) -> None:
     said = host.run(["microvm", "doctor"]).stdout
     assert f"from {NAME}" in said
 
 
-def test_a_pack_of_another_protocol_is_refused(host: Host) -> None:
+def test_a_pack_of_another_protocol_is_refused(host: UserHost) -> None:
     with another(host, MANIFEST, schema="0" * 16, version="0.0.9"):
         said = host.run(["microvm", "image", "build"], status=125).stderr
         diagnosed = host.run(["microvm", "doctor"], status=1).stdout
@@ -81,7 +83,7 @@ def test_a_pack_of_another_protocol_is_refused(host: Host) -> None:
     assert "the guest pack cannot be used" in diagnosed
 
 
-def test_pack_of_other_sources_is_not_used(host: Host) -> None:
+def test_pack_of_other_sources_is_not_used(host: UserHost) -> None:
     with another(host, MANIFEST, version="0.0.9", parts={}):
         said = host.run(["microvm", "image", "build", "--rootfs", archive()], status=125).stderr
         diagnosed = host.run(["microvm", "doctor"], status=1).stdout
@@ -94,7 +96,7 @@ def test_pack_of_other_sources_is_not_used(host: Host) -> None:
 @pytest.mark.parametrize(
     "name", ["pack.json", "programs/sandboxd", "launcher/confine", f"rootfs/{archive().name}"]
 )
-def test_a_damaged_pack_is_said_to_be(host: Host, name: str, tmp_path: Path) -> None:
+def test_a_damaged_pack_is_said_to_be(host: UserHost, name: str, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     with another(host, name, b"{"):
         said = host.run(["microvm", "run", "--", "true"], status=125, MICROVM_CACHE=cache).stderr
@@ -125,7 +127,7 @@ def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> Non
     assert {"LICENSE", "GPL-2.0.txt", "Apache-2.0.txt"} <= licences
 
 
-def test_guests_of_the_other_processor(host: Host, tmp_path: Path) -> None:
+def test_guests_of_the_other_processor(host: UserHost, tmp_path: Path) -> None:
     (other,) = (each for each in ARCHES.values() if each is not ARCH)
     if not (cached.newest(other) and find_spec("ziglang") and shutil.which(other.qemu)):
         pytest.skip("`make guest-pack` has not been run here")

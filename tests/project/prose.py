@@ -48,7 +48,7 @@ RULES = (
 )
 
 
-class Text(NamedTuple):
+class ProseText(NamedTuple):
     """A paragraph of a docstring, a comment or a document, on one line.
 
     :ivar line: the number of its first line, from 1.
@@ -78,7 +78,7 @@ def tracked() -> list[Path]:
     return [Path(name) for name in listed if not GENERATED.search(name)]
 
 
-def texts(path: Path) -> Iterator[Text]:
+def texts(path: Path) -> Iterator[ProseText]:
     """Yield the paragraphs of a file, by its suffix."""
     source = path.read_text()
     if path.suffix == ".py":
@@ -93,10 +93,10 @@ def texts(path: Path) -> Iterator[Text]:
     elif path.suffix == ".toml":
         for number, line in enumerate(source.splitlines(), 1):
             if documented := re.match(r"(?:doc = \"|# )(.*?)\"?$", line):
-                yield Text(number, documented[1])
+                yield ProseText(number, documented[1])
 
 
-def _docstrings(source: str) -> Iterator[Text]:
+def _docstrings(source: str) -> Iterator[ProseText]:
     for node in ast.walk(ast.parse(source)):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
@@ -106,7 +106,7 @@ def _docstrings(source: str) -> Iterator[Text]:
                 yield from _paragraphs(statement.lineno, value.value.splitlines())
 
 
-def _comments(source: str) -> Iterator[Text]:
+def _comments(source: str) -> Iterator[ProseText]:
     lines: list[str] = []
     start = previous = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -121,7 +121,7 @@ def _comments(source: str) -> Iterator[Text]:
     yield from _paragraphs(start, lines)
 
 
-def _paragraphs(start: int, lines: list[str]) -> Iterator[Text]:
+def _paragraphs(start: int, lines: list[str]) -> Iterator[ProseText]:
     """Join the lines of each paragraph; a list item and a field begin one of their own."""
     paragraph: list[str] = []
     begin = start
@@ -129,7 +129,7 @@ def _paragraphs(start: int, lines: list[str]) -> Iterator[Text]:
         stripped = line.strip()
         opens = re.match(r"[-*|] |\d+\. |#+ |:\w+", stripped)
         if (not stripped or opens) and paragraph:
-            yield Text(begin, _plain(" ".join(paragraph)))
+            yield ProseText(begin, _plain(" ".join(paragraph)))
             paragraph = []
         if stripped:
             begin = begin if paragraph else number

@@ -17,6 +17,8 @@ REPEATED = (
     "host/microvm/wire/files.py",
     "host/microvm/sync/",  # each class has the name of the asynchronous class that it mirrors
     "host/microvm/testing/recorded.py",  # its MicroVM takes the place of the usual one in tests
+    "tests/support/document/",  # implements the specification again, with the terms of the schema
+    "tests/host/test_error_json.py",  # an error of another module with the name of one of ours
 )
 """The files whose classes may have the name of another class, with the reason."""
 
@@ -29,9 +31,9 @@ def test_names_of_tests_are_short() -> None:
     assert [name for name in names if len(name) > LONGEST] == []
 
 
-def test_name_of_a_public_class_occurs_once() -> None:
+def test_name_of_a_class_occurs_once() -> None:
     files: defaultdict[str, list[str]] = defaultdict(list)
-    for folder in ("host", "image", "codegen", "fuzz"):
+    for folder in ("host", "image", "codegen", "fuzz", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             name = str(path.relative_to(ROOT))
             if not name.startswith(REPEATED):

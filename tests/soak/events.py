@@ -73,7 +73,7 @@ Happens = Callable[[World], Awaitable[object]]
 
 
 @dataclass(frozen=True)
-class Event:
+class SoakEvent:
     """An event of a soak.
 
     :ivar weight: relative frequency.
@@ -247,32 +247,34 @@ async def kill_controller(world: World) -> None:
 
 
 STARTS = (
-    Event("cold", cold, 2),
-    Event("clone", clone, 8),
-    Event("restore", restore),
-    Event("checkpoint", checkpoint, 2),
-    Event("fork", fork, 2),
-    Event("pool", pool, 2),
+    SoakEvent("cold", cold, 2),
+    SoakEvent("clone", clone, 8),
+    SoakEvent("restore", restore),
+    SoakEvent("checkpoint", checkpoint, 2),
+    SoakEvent("fork", fork, 2),
+    SoakEvent("pool", pool, 2),
 )
 COMMANDS = (
-    Event("small", lambda world: _hello(world.witness)),
-    Event("output", output),
-    Event("input", sends),
-    Event("files", files),
-    Event("terminal", terminal),
-    Event("background", background, 2),
-    Event("no such file", lambda world: world.witness.read_file("/nowhere"), 2, (FileNotFound,)),
-    Event("no such command", lambda world: world.witness.run(["/nowhere"]), 2, (StartError,)),
-    Event("timeout", too_long, 2, (ExecTimeout,)),
-    Event("output limit", too_much, 2, (OutputLimit,)),
+    SoakEvent("small", lambda world: _hello(world.witness)),
+    SoakEvent("output", output),
+    SoakEvent("input", sends),
+    SoakEvent("files", files),
+    SoakEvent("terminal", terminal),
+    SoakEvent("background", background, 2),
+    SoakEvent(
+        "no such file", lambda world: world.witness.read_file("/nowhere"), 2, (FileNotFound,)
+    ),
+    SoakEvent("no such command", lambda world: world.witness.run(["/nowhere"]), 2, (StartError,)),
+    SoakEvent("timeout", too_long, 2, (ExecTimeout,)),
+    SoakEvent("output limit", too_much, 2, (OutputLimit,)),
 )
 FAULTS = (
-    Event("cancelled", given_up, 4),
-    Event("guest panics", panics, 2, (GuestDied,)),
-    Event("guest fills its memory", fills, 1),
-    Event("QEMU stopped", stopped, 1, (GuestUnresponsive,)),
-    Event("QEMU killed", kill_qemu, 4, _ENDS, alone=True),
-    Event("controller killed", kill_controller, 2, alone=True),
+    SoakEvent("cancelled", given_up, 4),
+    SoakEvent("guest panics", panics, 2, (GuestDied,)),
+    SoakEvent("guest fills its memory", fills, 1),
+    SoakEvent("QEMU stopped", stopped, 1, (GuestUnresponsive,)),
+    SoakEvent("QEMU killed", kill_qemu, 4, _ENDS, alone=True),
+    SoakEvent("controller killed", kill_controller, 2, alone=True),
 )
 EVENTS = {event.name: event for event in (*STARTS, *COMMANDS, *FAULTS)}
 """All events by name."""

@@ -21,7 +21,7 @@ from microvm import MicroVM
 from microvm.images import Image
 
 from . import resources
-from .events import COMMANDS, EVENTS, MUST_FAIL, Event, World, quiet
+from .events import COMMANDS, EVENTS, MUST_FAIL, SoakEvent, World, quiet
 from .resources import RESOURCES, Resource
 from .trend import growth
 
@@ -88,7 +88,7 @@ class Soak:
     seed: int
     seconds: float
     interval: float = 2.0
-    plan: list[Event] | None = None
+    plan: list[SoakEvent] | None = None
     tell: Callable[[str], object] = id
     samples: Samples = field(default_factory=Samples)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -144,7 +144,7 @@ class Soak:
                 if seconds > self.seconds:
                     break
 
-    def _rounds(self, chance: random.Random) -> Iterator[list[Event]]:
+    def _rounds(self, chance: random.Random) -> Iterator[list[SoakEvent]]:
         """Yield the events that run concurrently."""
         if self.plan is not None:
             drawn = iter(self.plan)
@@ -152,7 +152,7 @@ class Soak:
             events = list(EVENTS.values())
             weights = [event.weight for event in events]
             drawn = (chance.choices(events, weights)[0] for _ in itertools.count())
-        waiting: list[Event] = []
+        waiting: list[SoakEvent] = []
         for event in drawn:
             if event.alone:
                 yield [event]
@@ -164,7 +164,7 @@ class Soak:
         if waiting:
             yield waiting
 
-    async def _happen(self, event: Event, world: World) -> None:
+    async def _happen(self, event: SoakEvent, world: World) -> None:
         try:
             async with asyncio.timeout(TIMEOUT):
                 if event in COMMANDS:
@@ -184,7 +184,7 @@ class Soak:
             self._fail(event, traceback.format_exc())
         self.outcomes[event.name, outcome] += 1
 
-    def _fail(self, event: Event, why: str) -> None:
+    def _fail(self, event: SoakEvent, why: str) -> None:
         self.failures.append(f"{event.name}, after {self.done} others: {why}")
         self.tell(self.failures[-1])
 

@@ -13,7 +13,7 @@ from microvm.images import Image
 
 from . import report
 from .__main__ import of_its_own
-from .events import COMMANDS, FAULTS, STARTS, Event, World
+from .events import COMMANDS, FAULTS, STARTS, SoakEvent, World
 from .soak import Soak
 from .trend import growth, slope
 
@@ -43,8 +43,8 @@ async def test_leak_is_found(image: Image, folders: tuple[Path, Path], tmp_path:
     async def dies(_: World) -> None:
         raise GuestDied("out of turn")
 
-    planted = [Event(each.__name__, each, alone=True) for each in (descriptor, process, file)]
-    plan = [*planted * 10, Event("dies", dies)]
+    planted = [SoakEvent(each.__name__, each, alone=True) for each in (descriptor, process, file)]
+    plan = [*planted * 10, SoakEvent("dies", dies)]
     soak = Soak(image, *folders, seed=1, seconds=60.0, interval=0.0, plan=plan)
     try:
         await soak.run()

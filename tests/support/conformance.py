@@ -7,7 +7,7 @@ import itertools
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode, Fault
 
-from .connection import Connection, Target
+from .connection import HostConnection, Target
 from .vectors import Vector
 
 _FIRST_NONCE = 0x766563746F7273 << 8
@@ -43,7 +43,7 @@ def check_vectors(target: Target, vectors: list[Vector], *, longest: int | None 
 
 class _Conversation:
     def __init__(self, target: Target, *, apart: bool) -> None:
-        self.connection = Connection(target)
+        self.connection = HostConnection(target)
         self.apart = apart
         self.nonces = itertools.count(_FIRST_NONCE)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from microvm.wire import codec
 
-from .polling import Deadline
+from .polling import PollDeadline
 
 READ_SIZE = 1 << 18
 """Default maximum number of bytes to read at a time."""
@@ -55,7 +55,7 @@ class Target(Protocol):
         """End the daemon."""
 
 
-class Connection:
+class HostConnection:
     """Messages to and from a daemon.
 
     :ivar answers: messages that have arrived.
@@ -90,7 +90,7 @@ class Connection:
         :raises Lost: the answers did not arrive in time, or the stream has ended.
         :raises DecodeError: a message is malformed.
         """
-        deadline = Deadline(self._target.deadline)
+        deadline = PollDeadline(self._target.deadline)
         for number, piece in enumerate(pieces):
             while piece:
                 if self._turn(deadline, interval, writing=True):
@@ -100,7 +100,7 @@ class Connection:
         while not enough(self.answers):
             self._turn(deadline, interval)
 
-    def _turn(self, deadline: Deadline, interval: float, *, writing: bool = False) -> bool:
+    def _turn(self, deadline: PollDeadline, interval: float, *, writing: bool = False) -> bool:
         """Wait, and read the available bytes. Return True if something can be written."""
         if deadline.passed():
             came = f"{len(self.answers)} came: {self.answers[-3:]}"

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from microvm.wire import codec
 
-from .polling import PAUSE, Deadline, eventually
-from .processes import Process, children, state
+from .polling import PAUSE, PollDeadline, eventually
+from .processes import ObservedProcess, children, state
 
 GUEST = Path(__file__).resolve().parents[2] / "guest"
 
@@ -101,16 +101,16 @@ class DaemonProcess:
             self.process.wait(1)
         return f"the daemon's status is {self.process.poll()}\n{self.words()}"
 
-    def descendants(self) -> list[Process]:
+    def descendants(self) -> list[ObservedProcess]:
         """Return the pids of the daemon's children and of their descendants."""
         pids = children(self.pid)
         for pid in pids:
             pids += children(pid)
-        return [Process.of(pid) for pid in pids]
+        return [ObservedProcess.of(pid) for pid in pids]
 
     def wait(self) -> int | None:
         """Wait until the daemon exits, and return its status; None if it does not exit."""
-        deadline = Deadline(self.deadline)
+        deadline = PollDeadline(self.deadline)
         while self.process.poll() is None and not deadline.passed():
             time.sleep(PAUSE)
         return self.process.poll()

@@ -34,7 +34,7 @@ from microvm_proto.types import (
 
 from .emitted import compiled
 from .messages import made, same
-from .values import Items, items_of
+from .values import ListItems, items_of
 
 UNTOUCHED = b"\xa5"
 """Byte that fills the memory that C must not write to."""
@@ -56,7 +56,7 @@ class CountedBytes(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Ends:
+class ConnectedEnds:
     """The Python and C codecs of one schema in all styles, which must behave identically."""
 
     schema: Schema
@@ -175,7 +175,7 @@ def _filled(member: Any, kind: Type, value: Any) -> Any:
         case Array(element=element):
             for at, each in enumerate(value):
                 member[at] = _filled(member[at], element, each)
-        case ByteList() | List() if isinstance(value, Items):
+        case ByteList() | List() if isinstance(value, ListItems):
             return CountedBytes(value.data, len(value.data), value.count)
         case ByteList() | List():
             data = items_of(kind, value)
@@ -296,7 +296,7 @@ def build(schema: Schema, folder: Path) -> tuple[ctypes.CDLL, ...]:
     return tuple(compiled(schema, folder, "-O0"))
 
 
-def struct_of(ends: Ends, message: Message, drawn: Mapping[str, Any]) -> ctypes.Structure:
+def struct_of(ends: ConnectedEnds, message: Message, drawn: Mapping[str, Any]) -> ctypes.Structure:
     """Return the C struct of a message."""
     body = ends.structs[message.name]()
     fill(body, message.visible, drawn)
@@ -304,7 +304,7 @@ def struct_of(ends: Ends, message: Message, drawn: Mapping[str, Any]) -> ctypes.
 
 
 def by_python(
-    ends: Ends, message: Message, version: int, id_: int, drawn: Mapping[str, Any]
+    ends: ConnectedEnds, message: Message, version: int, id_: int, drawn: Mapping[str, Any]
 ) -> tuple[int, bytes]:
     """Return the fault that Python finds in a message, or its frame. All styles must agree."""
     said, plain = (
@@ -323,7 +323,9 @@ def _encoded(
         return int(error.fault), b""
 
 
-def decoded_by_python(ends: Ends, frame: bytes, sender: str, version: int) -> tuple[int, Any]:
+def decoded_by_python(
+    ends: ConnectedEnds, frame: bytes, sender: str, version: int
+) -> tuple[int, Any]:
     """Return the result of decoding a frame in Python: a fault or a message."""
     decoder = ends.python.Decoder(sender, version)
     decoder.receive_data(frame)
@@ -342,7 +344,7 @@ def forced(
     return reference.write(schema, message.number, id_, b"".join(body))
 
 
-def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None:
+def compare(ends: ConnectedEnds, drawn: tuple[Message, int, int, dict[str, Any]]) -> None:
     """Check that both codecs accept the same messages, and encode and decode them identically."""
     message, version, id_, fields = drawn
     struct = struct_of(ends, message, fields)
@@ -352,7 +354,7 @@ def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None
     )
     assert (frame == b"") == (fault != 0)
     sender = ends.schema.ends[0] if message.sender == "both" else message.sender
-    ours = any(isinstance(value, Items) for value in fields.values())
+    ours = any(isinstance(value, ListItems) for value in fields.values())
     if not ours:
         assert by_python(ends, message, version, id_, fields) == (fault, frame)
     if not fault:
@@ -366,7 +368,7 @@ def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None
         assert [*reference.read(ends.schema.at(version), frame, sender)]
         for field in message.visible:
             given, value = fields[field.name], decoded[2][field.name]
-            if isinstance(given, Items):
+            if isinstance(given, ListItems):
                 assert isinstance(field.type, ByteList | List)
                 given = given.data
                 value = items_of(field.type, value)

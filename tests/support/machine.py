@@ -18,7 +18,7 @@ def config_of(image: Image) -> QemuConfig:
     return config._replace(arch=arch)
 
 
-class Machine:
+class RunningGuest:
     """A booted guest whose daemon has received no hello.
 
     The event loop of QEMU runs only during the methods of this class.

@@ -12,7 +12,7 @@ DEADLINE = 120.0
 PAUSE = 0.005
 
 
-class Deadline:
+class PollDeadline:
     """A deadline that advances only while its user polls.
 
     Between two polls, at most a twentieth of the deadline counts. If a busy host delays this
@@ -33,7 +33,7 @@ class Deadline:
 
 def eventually(condition: Callable[[], object]) -> None:
     """Wait until a condition holds; fail after the deadline."""
-    deadline = Deadline(DEADLINE)
+    deadline = PollDeadline(DEADLINE)
     while not condition():
         assert not deadline.passed(), "it has not come true"
         time.sleep(PAUSE)

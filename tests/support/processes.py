@@ -97,14 +97,14 @@ def cpu(pid: int) -> float:
 
 
 @dataclass(frozen=True)
-class Process:
+class ObservedProcess:
     """A process, identified by its pid and its start time, since pids are reused."""
 
     pid: int
     since: str
 
     @classmethod
-    def of(cls, pid: int) -> Process:
+    def of(cls, pid: int) -> ObservedProcess:
         """Return the process that has this pid now."""
         return cls(pid, _since(pid))
 

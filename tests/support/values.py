@@ -35,7 +35,7 @@ from microvm_proto.types import (
 
 
 @dataclass(frozen=True)
-class Items:
+class ListItems:
     """A list for C: a count and the items, which need not match."""
 
     count: int
@@ -157,7 +157,9 @@ def _lists_around(kind: ByteList) -> st.SearchStrategy[tuple[bytes, ...]]:
 
 
 @st.composite
-def _items_around(draw: st.DrawFn, kind: ByteList | List, lists: st.SearchStrategy[Any]) -> Items:
+def _items_around(
+    draw: st.DrawFn, kind: ByteList | List, lists: st.SearchStrategy[Any]
+) -> ListItems:
     """Return counts without items, items without a count, wrong counts and half items."""
     items = draw(lists)
     data = bytearray(items_of(kind, items))
@@ -165,7 +167,7 @@ def _items_around(draw: st.DrawFn, kind: ByteList | List, lists: st.SearchStrate
         data[draw(st.integers(0, len(data) - 1))] = draw(st.sampled_from([0, 1, 2, 255]))
     end = len(data) + draw(st.integers(-5, 0))
     count = draw(st.sampled_from([0, 1, 2**32 - 1]) | st.just(len(items) + 1))
-    return Items(draw(st.sampled_from([len(items), count])), bytes(data[: max(0, end)]))
+    return ListItems(draw(st.sampled_from([len(items), count])), bytes(data[: max(0, end)]))
 
 
 @st.composite

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from pytest_asyncio import is_async_test
 from tests.support.changed_image import changed_image
-from tests.support.machine import Machine
+from tests.support.machine import RunningGuest
 
 from microvm import MicroVM, arches
 from microvm import cache as caches
@@ -99,9 +99,9 @@ async def vm(image: Image) -> AsyncIterator[MicroVM]:
 
 
 @pytest.fixture(scope="module")
-def machine(image: Image) -> Iterator[Machine]:
+def machine(image: Image) -> Iterator[RunningGuest]:
     """A guest that has received no hello."""
-    machine = Machine(image)
+    machine = RunningGuest(image)
     yield machine
     machine.close()
 

@@ -84,7 +84,7 @@ COMMANDS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DocumentStep:
     """A step of a document: a shell command, a Python program, or a file to write.
 
     :ivar kind: `sh`, `python`, or `file`.
@@ -120,23 +120,23 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
                 yield typed, ""
 
 
-def steps(document: Path) -> Iterator[Step]:
+def steps(document: Path) -> Iterator[DocumentStep]:
     tests = 0
     for language, text in blocks(document.read_text()):
         named = re.match(r"(?:#|/\*) ([\w./~-]+\.\w+)(?: \*/)?\n", text)
         if named:
-            yield Step("file", text, named[1])
+            yield DocumentStep("file", text, named[1])
         elif language == "python" and "def test_" in text:
             tests += 1
-            yield Step("file", text, f"test_{tests}.py")
+            yield DocumentStep("file", text, f"test_{tests}.py")
         elif language == "python" and re.search(r"asyncio\.run\(|^with MicroVM", text, re.M):
-            yield Step("python", text)
+            yield DocumentStep("python", text)
         elif language in ("", "sh", "console") and "[OPTIONS]" not in text:
             for command, printed in commands(text):
                 if not any(command.startswith(each) for each in ELSEWHERE):
-                    yield Step("sh", command, printed=printed)
+                    yield DocumentStep("sh", command, printed=printed)
     if tests:
-        yield Step("sh", "pytest")
+        yield DocumentStep("sh", "pytest")
 
 
 ALL = [
@@ -183,11 +183,13 @@ def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 @pytest.fixture
-def perform(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[Step], None]]:
+def perform(
+    environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[[DocumentStep], None]]:
     """Run the steps of a document in an empty folder; no named machine may remain."""
     folder = tmp_path
 
-    def run(step: Step) -> None:
+    def run(step: DocumentStep) -> None:
         nonlocal folder
         if step.kind == "file":
             path = folder / step.name.replace("~", environment["HOME"])
@@ -223,23 +225,23 @@ def perform(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[S
         assert Counter(step.printed.splitlines()) <= Counter(done.stdout.splitlines()), said
 
     yield run
-    run(Step("sh", "microvm stop --all"))
+    run(DocumentStep("sh", "microvm stop --all"))
     Path(environment["HOME"], ".config/microvm/config.toml").unlink(missing_ok=True)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_steps_of_a_document_work(
-    document: str, perform: Callable[[Step], None], tmp_path: Path
+    document: str, perform: Callable[[DocumentStep], None], tmp_path: Path
 ) -> None:
     if document.startswith("examples/"):
         shutil.copytree(ROOT / "examples", tmp_path, dirs_exist_ok=True)
-        perform(Step("sh", f"cd {(ROOT / document).parent.name}"))
+        perform(DocumentStep("sh", f"cd {(ROOT / document).parent.name}"))
     files, before = SCENES.get(document, ({}, []))
     for name, content in files.items():
-        perform(Step("file", content, name))
+        perform(DocumentStep("file", content, name))
     for command in before:
-        perform(Step("sh", command))
+        perform(DocumentStep("sh", command))
     for step in DOCUMENTS[document]:
         perform(replace(step, printed="") if document in VARYING else step)
 

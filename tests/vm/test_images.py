@@ -17,7 +17,7 @@ from microvm.images.config import ImageConfig
 CONFIG = ImageConfig(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
 
 
-class Machine:
+class ImageMachine:
     """A machine, which is a cache of its own here."""
 
     def __init__(self, cache: Path) -> None:
@@ -42,7 +42,7 @@ class Machine:
 def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of the default image with a command and a variable, tagged `hello:1`."""
     folder = tmp_path_factory.mktemp("exporting")
-    here = Machine(folder / "cache")
+    here = ImageMachine(folder / "cache")
     changed_image(image, here.cache / "images" / image.name, config=CONFIG)
     assert here("image", "tag", image.digest, "hello:1")[0] == 0
     status, _, err = here("image", "export", "hello:1", "-o", folder / "hello.tar.zst")
@@ -51,15 +51,17 @@ def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def there(exported: Path, tmp_path: Path) -> Machine:
+def there(exported: Path, tmp_path: Path) -> ImageMachine:
     """Another cache that has imported the archive."""
-    machine = Machine(tmp_path / "cache")
+    machine = ImageMachine(tmp_path / "cache")
     status, out, err = machine("image", "import", exported)
     assert (status, out) == (0, "hello:1\n"), err
     return machine
 
 
-def test_exported_image_runs_elsewhere_until_it_is_removed(there: Machine, image: Image) -> None:
+def test_exported_image_runs_elsewhere_until_it_is_removed(
+    there: ImageMachine, image: Image
+) -> None:
     for name in ("hello:1", image.name, image.digest[:6]):
         status, out, err = there("run", "--image", name)
         assert (status, out) == (0, "hello\n"), err
@@ -80,7 +82,9 @@ def test_exported_image_runs_elsewhere_until_it_is_removed(there: Machine, image
 
 
 @pytest.mark.parametrize("part", ["kernel", "initramfs.cpio"])
-def test_damaged_image_is_refused_with_a_next_step(part: str, there: Machine, image: Image) -> None:
+def test_damaged_image_is_refused_with_a_next_step(
+    part: str, there: ImageMachine, image: Image
+) -> None:
     path = there.cache / "images" / image.name / part
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -91,7 +95,7 @@ def test_damaged_image_is_refused_with_a_next_step(part: str, there: Machine, im
 
 
 def test_image_of_an_older_version_is_refused_with_a_next_step(
-    there: Machine, image: Image
+    there: ImageMachine, image: Image
 ) -> None:
     manifest = there.cache / "images" / image.name / "manifest.json"
     manifest.write_text(manifest.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
@@ -100,7 +104,9 @@ def test_image_of_an_older_version_is_refused_with_a_next_step(
     assert f"another version of microvm wrote it (`microvm image rm {image.name}` removes it" in err
 
 
-def test_machines_start_while_tags_move_and_images_are_pruned(there: Machine, image: Image) -> None:
+def test_machines_start_while_tags_move_and_images_are_pruned(
+    there: ImageMachine, image: Image
+) -> None:
     copy = image.name.replace(image.digest, "0" * 12)
     images = there.cache / "images"
     changed_image(load(images / image.name), images / copy, name=copy)

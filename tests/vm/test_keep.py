@@ -6,8 +6,8 @@ import asyncio
 import re
 
 import pytest
-from tests.spec_client import Host, encode
-from tests.support.machine import Machine
+from tests.spec_client import SpecHost, encode
+from tests.support.machine import RunningGuest
 
 from microvm import MicroVM
 from microvm.images import Image
@@ -19,26 +19,26 @@ SEVERAL = 70
 
 
 @pytest.fixture
-def host(machine: Machine) -> Host:
-    host = Host(machine.stream, deadline=machine.deadline)
+def host(machine: RunningGuest) -> SpecHost:
+    host = SpecHost(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     return host
 
 
-def sh(host: Host, script: str) -> bytes:
+def sh(host: SpecHost, script: str) -> bytes:
     outcome = host.run(b"sh", b"-c", script.encode())
     assert outcome.exit_code == 0, outcome
     return outcome.stdout.strip()
 
 
-def greet_kept(host: Host) -> None:
+def greet_kept(host: SpecHost) -> None:
     """Send a hello that keeps the running processes, frozen."""
     host.send(encode("keep"))
     host.greet(resume=False)
 
 
 @pytest.mark.parametrize("greeted", [False, True])
-def test_kept_machine_is_frozen_until_resume(host: Host, greeted: bool) -> None:
+def test_kept_machine_is_frozen_until_resume(host: SpecHost, greeted: bool) -> None:
     counts = "while echo >>/tmp/%s; do sleep 0.01; done"
     sh(host, f"({counts % 'own'}) & setsid sh -c '{counts % 'other'}' &")
     both = "until [ -s /tmp/own ] && [ -s /tmp/other ]; do sleep 0.01; done"
@@ -54,7 +54,7 @@ def test_kept_machine_is_frozen_until_resume(host: Host, greeted: bool) -> None:
     sh(host, f"rm /tmp/own /tmp/other; {both}")
 
 
-def test_any_number_of_commands_is_frozen_and_resumed(host: Host) -> None:
+def test_any_number_of_commands_is_frozen_and_resumed(host: SpecHost) -> None:
     for _ in range(SEVERAL):
         sh(host, "sleep 1000 &")
     greet_kept(host)
@@ -64,7 +64,7 @@ def test_any_number_of_commands_is_frozen_and_resumed(host: Host) -> None:
     assert sh(host, f"{frozen}; true") == b"0"
 
 
-def test_hello_without_keep_kills_frozen_processes(host: Host) -> None:
+def test_hello_without_keep_kills_frozen_processes(host: SpecHost) -> None:
     pid = sh(host, "sleep 1000 & echo $!").decode()
     greet_kept(host)
     sh(host, f"kill -0 {pid}")
@@ -73,7 +73,7 @@ def test_hello_without_keep_kills_frozen_processes(host: Host) -> None:
     host.resume()
 
 
-def test_resumed_processes_find_a_new_boot_id(host: Host) -> None:
+def test_resumed_processes_find_a_new_boot_id(host: SpecHost) -> None:
     before = sh(host, f"cat {BOOT_ID}")
     sh(host, f"while cat {BOOT_ID} >>/tmp/seen; do sleep 0.01; done &")
     sh(host, "until [ -s /tmp/seen ]; do sleep 0.01; done")
@@ -87,7 +87,7 @@ def test_resumed_processes_find_a_new_boot_id(host: Host) -> None:
     )
 
 
-def test_unused_keep_does_not_change_the_boot_id(host: Host) -> None:
+def test_unused_keep_does_not_change_the_boot_id(host: SpecHost) -> None:
     before = sh(host, f"cat {BOOT_ID}")
     host.send(encode("keep"))
     host.resume()
@@ -96,7 +96,7 @@ def test_unused_keep_does_not_change_the_boot_id(host: Host) -> None:
     assert sh(host, f"cat {BOOT_ID}") != before
 
 
-def test_the_boot_id_is_a_file_that_can_be_watched(host: Host) -> None:
+def test_the_boot_id_is_a_file_that_can_be_watched(host: SpecHost) -> None:
     look = "stat -c '%a %s %i' /run/microvm/boot_id; stat -c %y /run/microvm/boot_id"
     before, then = sh(host, look).split(b"\n")
     host.resume()
@@ -107,7 +107,7 @@ def test_the_boot_id_is_a_file_that_can_be_watched(host: Host) -> None:
     assert sh(host, f"cmp {BOOT_ID} /run/microvm/boot_id; stat -c %a /run/microvm") == b"755"
 
 
-def test_a_machine_id_is_renewed_where_one_is(host: Host) -> None:
+def test_a_machine_id_is_renewed_where_one_is(host: SpecHost) -> None:
     old = "0123456789abcdef" * 2
     sh(host, f"echo {old} >{MACHINE_ID}")
     host.resume()
@@ -123,7 +123,7 @@ def test_a_machine_id_is_renewed_where_one_is(host: Host) -> None:
     sh(host, f"! [ -e {MACHINE_ID} ]")
 
 
-def test_no_fifo_in_the_place_of_an_id_holds_up_the_guest(host: Host) -> None:
+def test_no_fifo_in_the_place_of_an_id_holds_up_the_guest(host: SpecHost) -> None:
     sh(host, f"mkfifo {MACHINE_ID}; mv /run/microvm/boot_id /run/kept; mkfifo /run/microvm/boot_id")
     host.resume()
     sh(host, f"rm {MACHINE_ID} /run/microvm/boot_id; mv /run/kept /run/microvm/boot_id")

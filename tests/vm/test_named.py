@@ -20,7 +20,7 @@ import pytest
 from tests.support.ctrl_c import check_ctrl_c_ends_a_shell_loop, interrupt_again_until_end
 from tests.support.examples import EXAMPLES, check
 from tests.support.polling import eventually
-from tests.support.processes import Process, is_alive, open_files
+from tests.support.processes import ObservedProcess, is_alive, open_files
 from tests.vm.conftest import Command, Misbehave
 
 from microvm import __version__
@@ -482,7 +482,7 @@ def test_a_start_that_is_ended_leaves_nothing(
     assert not (folder / "microvm" / "two").exists()
 
 
-def _supervisors(folder: Path, name: str) -> list[Process]:
+def _supervisors(folder: Path, name: str) -> list[ObservedProcess]:
     """Return the supervisors of a machine in this runtime folder; other runs may have their own."""
     found = []
     variable = f"XDG_RUNTIME_DIR={folder}".encode()
@@ -491,7 +491,7 @@ def _supervisors(folder: Path, name: str) -> list[Process]:
             words = (process / "cmdline").read_bytes().split(b"\0")
             variables = (process / "environ").read_bytes().split(b"\0")
             if {b"microvm.supervisor", name.encode()} <= {*words} and variable in variables:
-                found.append(Process.of(int(process.name)))
+                found.append(ObservedProcess.of(int(process.name)))
     return found
 
 

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 import pytest
-from tests.support.processes import Process
+from tests.support.processes import ObservedProcess
 from tests.vm.conftest import Command
 
 from microvm.images import Image
@@ -80,7 +80,7 @@ def test_listing_is_correct_after_random_kills(microvm: Command, folder: Path) -
     victims = chance.sample(names, 2 * KILLED)
     kinds = dict(zip(victims, ["supervisor"] * KILLED + ["qemu"] * KILLED, strict=True))
     processes = {
-        (name, kind): Process.of(shown[name][kind])
+        (name, kind): ObservedProcess.of(shown[name][kind])
         for name in names
         for kind in ("supervisor", "qemu")
     }

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.spec_client import Host, encode
+from tests.spec_client import SpecHost, encode
 from tests.spec_scenes import SCENES
-from tests.support.machine import Machine
+from tests.support.machine import RunningGuest
 
 from microvm.images import Image
 
@@ -19,15 +19,17 @@ LIMIT = 9
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
-def test_guest_behaves_as_specified(machine: Machine, play: Callable[[Host], None]) -> None:
+def test_guest_behaves_as_specified(
+    machine: RunningGuest, play: Callable[[SpecHost], None]
+) -> None:
     # A failed scene may have left any bytes in the stream.
-    host = Host(machine.stream, deadline=machine.deadline)
+    host = SpecHost(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     play(host)
 
 
-def test_nothing_is_sent_before_hello_and_hello_ends_processes(machine: Machine) -> None:
-    host = Host(machine.stream, deadline=machine.deadline)
+def test_nothing_is_sent_before_hello_and_hello_ends_processes(machine: RunningGuest) -> None:
+    host = SpecHost(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     left = host.run(b"sh", b"-c", b"setsid sleep 300 & echo $!").stdout.strip()
     assert host.run(b"kill", b"-0", left).exit_code == 0
@@ -35,8 +37,8 @@ def test_nothing_is_sent_before_hello_and_hello_ends_processes(machine: Machine)
     assert host.run(b"kill", b"-0", left).exit_code == 1
 
 
-def test_kill_ends_a_command_with_all_its_children(machine: Machine) -> None:
-    host = Host(machine.stream, deadline=machine.deadline)
+def test_kill_ends_a_command_with_all_its_children(machine: RunningGuest) -> None:
+    host = SpecHost(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     host.send(encode("keep"))
     host.start(b"sh", b"-c", b"setsid sh -c 'echo $$; exec sleep 300' & sleep 300")
@@ -49,8 +51,8 @@ def test_kill_ends_a_command_with_all_its_children(machine: Machine) -> None:
     assert host.run(b"sh", b"-c", script).exit_code == 0
 
 
-def test_command_can_read_its_cgroup(machine: Machine) -> None:
-    host = Host(machine.stream, deadline=machine.deadline)
+def test_command_can_read_its_cgroup(machine: RunningGuest) -> None:
+    host = SpecHost(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     seen = host.run(b"cat", b"/proc/self/cgroup").stdout.split(b"\n")
     assert any(line.removeprefix(b"0::/").isdigit() for line in seen)
@@ -69,7 +71,7 @@ def test_limit_that_the_kernel_cannot_set_is_a_failure(
     guest = Reopened(image, tmp_path, kernel=f"cgroup_disable={controller}")
     try:
         with guest.open() as port:
-            host = Host(port, deadline=DEADLINE)
+            host = SpecHost(port, deadline=DEADLINE)
             host.greet()
             script = b"for i in 1 2 3 4; do sleep 0.1 & done; wait"
             end = host.run(b"sh", b"-c", script, **{limit: 2}).end
@@ -79,8 +81,8 @@ def test_limit_that_the_kernel_cannot_set_is_a_failure(
     assert (end.name, end["status" if end.name == "exec_response" else "stage"]) == expected
 
 
-def test_last_message_is_goodbye(machine: Machine) -> None:
-    host = Host(machine.stream, deadline=machine.deadline)
+def test_last_message_is_goodbye(machine: RunningGuest) -> None:
+    host = SpecHost(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     assert host.shutdown() == 1
     assert machine.stream.recv(1) == b""

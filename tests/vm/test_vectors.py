@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support import vectors
 from tests.support.conformance import check_vectors
-from tests.support.machine import Machine
+from tests.support.machine import RunningGuest
 
 from microvm.images import Image
 from microvm.wire import codec
@@ -15,20 +15,20 @@ from microvm.wire.session import Session
 
 
 @pytest.fixture
-def machine(image: Image) -> Iterator[Machine]:
+def machine(image: Image) -> Iterator[RunningGuest]:
     """A guest that has received no hello."""
-    machine = Machine(image)
+    machine = RunningGuest(image)
     yield machine
     machine.close()
 
 
 @pytest.mark.parametrize("longest", [None, 100], ids=["whole", "byte by byte"])
-def test_the_guest_agrees_with_every_vector(machine: Machine, longest: int | None) -> None:
+def test_the_guest_agrees_with_every_vector(machine: RunningGuest, longest: int | None) -> None:
     known = vectors.load(vectors.COMMITTED)
     assert check_vectors(machine, known, longest=longest) > len(known) / 2
 
 
-def test_shutdown_ends_the_machine(machine: Machine) -> None:
+def test_shutdown_ends_the_machine(machine: RunningGuest) -> None:
     session = Session()
     machine.stream.settimeout(machine.deadline)
 
