@@ -18,7 +18,7 @@ REPEATED = (
     "host/microvm/sync/",  # each class has the name of the asynchronous class that it mirrors
     "host/microvm/testing/recorded.py",  # its MicroVM takes the place of the usual one in tests
     "tests/support/document/",  # implements the specification again, with the terms of the schema
-    "tests/host/test_error_json.py",  # an error of another module with the name of one of ours
+    "tests/host/test_error_json.py",  # an error of another module, with a name that we use, too
 )
 """The files whose classes may have the name of another class, with the reason."""
 
