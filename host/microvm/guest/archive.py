@@ -147,7 +147,7 @@ class ArchiveTree:
         self._put(folder, parts[-1], node)
 
     def _node(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> ArchiveMember | None:
-        """Return the tree's node for a member of the archive, or None if the member is skipped."""
+        """Return the `ArchiveMember` for a member of a tar archive; None if it is skipped."""
         if not 0 <= member.mode < _MODES_END:
             raise _invalid(f"{member.name!r} has an invalid mode")
         mode, mtime = stat.S_IMODE(member.mode), _nanoseconds(member.mtime)
@@ -169,7 +169,7 @@ class ArchiveTree:
         return ArchiveMember(stat.S_IFREG | mode, mtime, offset=offset, size=self._end - offset)
 
     def _linked(self, member: tarfile.TarInfo) -> ArchiveMember:
-        """Return the tree's node for a hard link, which becomes a copy of the linked file."""
+        """Return the `ArchiveMember` for a hard link, which becomes a copy of the linked file."""
         node: ArchiveMember | None = self.root
         for part in _parts(member.linkname):
             node = node.members.get(part) if node is not None else None
@@ -247,7 +247,7 @@ def _check_globals(archive: tarfile.TarFile) -> None:
 
 
 class _Prefixed:
-    """A reader that repeats bytes which were already read from a file, and then reads its rest."""
+    """A reader that first returns bytes read earlier from a file, and then the rest of the file."""
 
     def __init__(self, first: bytes, rest: BinaryIO) -> None:
         self._first = first

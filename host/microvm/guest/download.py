@@ -265,7 +265,7 @@ def _hostile(path: str, reason: str) -> FileError:
 
 
 def _stays_inside(target: bytes, depth: int) -> bool:
-    """Return True if the target of a link, `depth` folders below a tree's top, is in the tree.
+    """Return True if a link `depth` folders below the top of a tree has its target in that tree.
 
     A `..` is accepted only at the beginning of the target, because a name before a `..` may be a
     link to an unknown folder.

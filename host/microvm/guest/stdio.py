@@ -135,7 +135,7 @@ async def until_ready(descriptor: int, *, writes: bool = False) -> None:
     remove = loop.remove_writer if writes else loop.remove_reader
     try:
         add(descriptor, _wake, ready)
-    # epoll(7) does not support regular files and some devices, which never block
+    # epoll(7) refuses regular files and some devices, which are always ready
     except PermissionError:
         await asyncio.sleep(0)
         return

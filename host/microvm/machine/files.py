@@ -85,7 +85,7 @@ def as_user(how: ExecOptions) -> FileOptions:
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return options for reading a command's result files, taken from `how`, its own options.
+    """Return options for reading a command's result files, based on `how`, the command's options.
 
     The files are read as the user of the command. The time limit is the command's own limit, but at
     least `LEAST_TO_COLLECT`.

@@ -119,8 +119,8 @@ _HOMEBREW = (_CELLAR, "opt")
 _MIB = 1 << 20
 
 # Maximum numbers of open files and threads. With one CPU, QEMU 10 was measured to use 25 files and
-# 5 threads. Each further CPU adds a thread, and disks add up to 64 threads. QEMU aborts if a thread
-# cannot be started.
+# 5 threads. Each further CPU adds a thread, and disks add at most 64. QEMU aborts if it cannot
+# start a thread.
 _OPEN_FILES = 256
 _THREADS = 128
 _DEVICES = 64 * _MIB  # more bytes than the saved state of all devices needs

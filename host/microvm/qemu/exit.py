@@ -82,7 +82,7 @@ def classify(
     killed_as: KilledAs | None = None,
     write_error: str = "",
 ) -> QemuExit:
-    """Return why QEMU has exited, judged by its exit status, its messages and what happened before.
+    """Return why QEMU has exited, judged by its exit status, its messages and earlier events.
 
     :param returncode: Exit status; -N if signal N killed QEMU.
     :param reason: See `Client.shutdown_reason`.

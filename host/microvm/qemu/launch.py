@@ -136,8 +136,8 @@ def launch(
         )
         root = os.geteuid() == 0
         # If this process is root, the launcher gives QEMU another uid. QEMU then opens /dev/kvm
-        # with the rights of the device's group. Only if that is the group of root, QEMU inherits an
-        # open descriptor, because QEMU 8.2 cannot use one.
+        # with the rights of the device's group. If that is the group of root, QEMU inherits an open
+        # descriptor instead. This is the last resort, because QEMU 8.2 cannot use a descriptor.
         drops_root = root and config.accel == "kvm"
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None

@@ -52,7 +52,7 @@ def find() -> Path:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
     if path in _in_memory:
-        # `/proc/self` would not do: the child that executes this path has closed the descriptor.
+        # Do not use `/proc/self`: the child that executes this path has closed the descriptor.
         return Path(f"/proc/{os.getpid()}/fd/{_in_memory[path]}")
     return path
 
@@ -66,7 +66,7 @@ def is_ready() -> bool:
 
 
 def _path() -> Path:
-    # Do not name it `confine-…`: older versions stored launchers of untrusted packs in such files.
+    # Use no name `confine-…`, under which older versions stored launchers of untrusted packs.
     return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
 
 

@@ -223,7 +223,7 @@ class Qemu:
                 status = None
                 with suppress(QMPError):
                     status = migrating.result() if migrating.done() else None
-                # If the guest shuts down while it is saved, QEMU cancels this, and then exits.
+                # If the guest shuts down while it is saved, QEMU cancels the saving and exits.
                 exits = status != "completed" and self._qmp.shutdown_reason is not None
                 if status is None or exits:
                     raise _exit_error(await self.wait())
@@ -263,7 +263,7 @@ class Qemu:
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)
-            # `wait_ended` completes the disconnection even if this task is cancelled during it.
+            # `wait_ended` lets `close` complete even if this task is cancelled during it.
             owned.push_async_callback(lambda: wait_ended([create_task(self._qmp.close())]))
             owned.callback(self._process.close)
             readers = [

@@ -62,9 +62,9 @@ class Origin(NamedTuple):
         return tuple(getattr(self, name) for name in _REQUIREMENTS)
 
     def obstacle(self, here: Origin) -> str:
-        """Return why the guest cannot be restored on a host whose guests have the origin `here`.
+        """Return why a host with the origin `here` for new guests cannot restore this guest.
 
-        The text is empty if it can.
+        If the host can restore it, return "".
         """
         for name, text in _REQUIREMENTS.items():
             if (then := getattr(self, name)) != (now := getattr(here, name)):

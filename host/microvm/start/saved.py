@@ -270,7 +270,7 @@ def _keep(source: int, path: Path, base: int | None = None) -> str:
 
 def _copy(state: bytes, files: ExitStack) -> int:
     copy = _memfd(STATE, files)
-    # os.write() might write only some of the bytes, so use a file object
+    # os.write() might write only some of the bytes; a file object writes all
     with open(copy, "wb", closefd=False) as file:
         file.write(state)
     os.lseek(copy, 0, os.SEEK_SET)

@@ -50,7 +50,7 @@ def save(
 
 
 def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGuest]:
-    """Remove damaged and outdated snapshots, also `unusable` ones or `everything` if requested.
+    """Remove damaged and outdated snapshots; on request also `unusable` ones, or `everything`.
 
     An outdated snapshot was saved by another version of microvm. Return the snapshots that were
     removed.

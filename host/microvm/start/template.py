@@ -46,7 +46,7 @@ def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
 
 
 def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
-    """Remove damaged templates, and old ones if all exceed `limit` bytes, but never `keep`.
+    """Remove damaged templates, and old ones until the rest fits in `limit` bytes; never `keep`.
 
     The templates that were not used for the longest time are removed first. Return those removed.
     """
