@@ -52,7 +52,7 @@ def expire() -> None:
 
 
 def prune(*, unused: float = 0.0, everything: bool = False) -> list[Path] | None:
-    """Remove downloads not used for `unused` seconds; those of default images if `everything`.
+    """Remove downloads unused for `unused` seconds; if `everything`, also those of default images.
 
     Return the paths of the removed downloads. During a build, remove nothing, and return None.
 

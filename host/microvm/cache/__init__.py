@@ -190,7 +190,7 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Context manager that yields a path for a temporary file beside `path`, and removes the file.
+    """Context manager that yields a temporary path beside `path`; its files are removed at the end.
 
     The name is that of `path`. The folder is a private folder beside `path`: with a umask of 0,
     every user could otherwise read and write the files.

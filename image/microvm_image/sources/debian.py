@@ -112,7 +112,7 @@ def _check_tools(suite: str) -> None:
 def _archive(
     suite: str, packages: Sequence[str], arch: Arch, seconds: int, report: Reporter
 ) -> Path:
-    """Return an archive of Debian's `suite` with `packages`; if missing, build it in `seconds`."""
+    """Return an archive of Debian's `suite` with `packages`, built within `seconds` if missing."""
     mirrors = _mirrors(suite)
     facts = (_FORMAT, suite, arch.debian, *packages, *mirrors)
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
