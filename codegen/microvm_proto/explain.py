@@ -246,7 +246,7 @@ def _bits(kind: Flags, value: int) -> str:
 
 
 def _text(data: bytes, encoding: str) -> str:
-    r"""Format bytes as ASCII in quotes, with escapes as in C; shorten long texts."""
+    r"""Format a text in an `encoding` as ASCII in quotes, with C escapes; shorten long texts."""
     text = data[: 4 * (_MAX_TEXT + 1)].decode(encoding, "ignore")
     shown = text[:_MAX_TEXT].translate(_ESCAPES).encode("ascii", "backslashreplace").decode()
     rest = f"... {len(data)} bytes" if len(text) > _MAX_TEXT else ""

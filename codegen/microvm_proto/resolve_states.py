@@ -22,7 +22,7 @@ from microvm_proto.types import Bytes, Integer, Tail, Text
 
 
 def conversation(table: Table, ends: Sequence[str], messages: Sequence[Message]) -> Conversation:
-    """Read a table `[[conversation]]`.
+    """Read a table `[[conversation]]` about the `messages` that the two `ends` may send.
 
     :param ends: Names of the two sides of the protocol.
     :param messages: Messages of the protocol, each of which knows its sender.

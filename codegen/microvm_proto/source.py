@@ -38,7 +38,7 @@ class ByteSource:
 
 @contextmanager
 def opened(name: str, baud: int | None = None) -> Iterator[ByteSource]:
-    """Context manager that opens a file, pipe or serial port by its path; `-` is standard input.
+    """Context manager that opens a file, pipe, serial port (at `baud`) or, for `-`, standard input.
 
     While a serial port is open, it is in raw mode, with eight data bits and no parity.
     """
@@ -69,7 +69,7 @@ def _is_serial(descriptor: int) -> bool:
 
 @contextmanager
 def _raw(descriptor: int, baud: int | None) -> Iterator[None]:
-    """Context manager that keeps a serial port in raw mode, in which bytes arrive unchanged."""
+    """Context manager that keeps a serial port at `baud`, in raw mode: bytes arrive unchanged."""
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor, termios.TCSANOW)

@@ -80,7 +80,7 @@ def _table(conversation: Conversation, end: str, messages: Mapping[str, Message]
 
 
 def _by_condition(key: str, kind: str, steps: list[Step]) -> Iterator[str]:
-    """Generate a message's entry: for each condition, the state that follows the message."""
+    """Generate the entry `key` of a message: the state that follows it under each condition."""
     items = [f'"{step.condition}": {kind}.{step.following.upper()}' for step in steps]
     line = f"{key}{{{', '.join(items)}}},"
     if len(line) <= _WIDTH:

@@ -13,7 +13,7 @@ from microvm_proto.schema import Message, Schema
 
 
 def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
-    """Return a Python docstring whose summary line is the first sentence of `text`."""
+    """Return a Python docstring of the first sentence of `text`, its rest, and `paragraphs`."""
     margin = " " * indent
     summary, _, rest = text.replace("\n", " ").partition(". ")
     blocks = [f"{summary.rstrip('.')}.", *filter(None, [rest, *paragraphs])]

@@ -77,7 +77,7 @@ def least_bytes(field: types.Field) -> bytes:
 
 
 def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield as few combinations of fields' values as suffice to test each value once."""
+    """Yield as few combinations of the fields' `choices` as suffice to test each value once."""
     columns = {name: list(values.values()) for name, values in choices.items()}
     for row in range(max(map(len, columns.values()), default=0)):
         values = {name: values[row % len(values)] for name, values in columns.items()}

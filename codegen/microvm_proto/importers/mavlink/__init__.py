@@ -207,7 +207,7 @@ def _smallest(enum: MavlinkEnum) -> str:
 
 
 def _absent(invalid: str, kind: str) -> int | None:
-    """Return the number that means "no value" in a field; None if MAVLink states none."""
+    """Return the number for "no value" from the MAVLink text `invalid`; None if it has none."""
     if kind not in INTEGERS:
         return None
     if limit := _LIMIT.fullmatch(invalid):
