@@ -108,9 +108,13 @@ def owning(prefix: list[str], folder: Path, script: str) -> Iterator[ToolOwner]:
     with adopting():
         owner = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
         assert owner.stdout
-        with owner.stdout:
+        try:
             assert owner.stdout.readline() == b"ready\n"
             yield ToolOwner(owner, others)
+        finally:
+            owner.stdout.close()
+            owner.kill()
+            owner.wait()
 
 
 def kill_at_random(prefix: list[str], folder: Path, tries: int) -> None:
