@@ -41,7 +41,7 @@ async def attach(
         `Process.wait`.
     """
     feeding = None if feed is None else asyncio.create_task(feed)
-    copying = asyncio.gather(_copy(process.stdout, out), _copy(process.stderr, err))
+    copying = asyncio.create_task(_copy_both(process, out, err))
     ended = asyncio.create_task(process.wait())
     try:
         await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
@@ -62,6 +62,12 @@ async def attach(
             if task is not None:
                 task.cancel()
     return await process.wait()
+
+
+async def _copy_both(process: Process, out: WriteFunction, err: WriteFunction) -> None:
+    # `attach` cancels a task with this coroutine, because asyncio logs the error of a cancelled
+    # `gather` that nobody awaits.
+    await asyncio.gather(_copy(process.stdout, out), _copy(process.stderr, err))
 
 
 async def _copy(stream: OutputStream, write: WriteFunction) -> None:
