@@ -115,10 +115,10 @@ static void flush(void)
 	gathered = 0;
 }
 
-/* Sends a frame of `size` bytes, which was just encoded behind the frames that wait in `out`. When
- * `out` holds at least GATHERED bytes, writes all its frames to standard output. `size` is 0 if the
- * encoder found a value that is too long for a frame. Linux allows no path or name of that length,
- * so the program then exits with a failure. */
+/* Adds the frame of `size` bytes that was just encoded in `out`, behind the frames that wait there.
+ * When they have at least GATHERED bytes, writes them to standard output. `size` is 0 if a value is
+ * too long for a frame. This is a failure of the program, because no path or name on Linux is as
+ * long as that. */
 static void send_out(size_t size)
 {
 	if (size == 0)

@@ -169,7 +169,7 @@ enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
 /* The files with several hard links that were written to the archive: a hash table by inode. */
 static struct {
 	uint64_t inode;
-	const char *path; /* first path of the file; NULL if the slot is free */
+	const char *path; /* first path of a file with hard links; NULL if the slot is free */
 } slots[SLOTS];
 static char paths[PATHS_SIZE];
 static size_t paths_size, files;

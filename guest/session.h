@@ -19,7 +19,7 @@ struct session {
 
 enum session_event {
 	SESSION_MORE,	 /* no complete frame is left: wait for more bytes */
-	SESSION_FRAME,	 /* `frame` must be handled */
+	SESSION_FRAME,	 /* `frame` has arrived: handle it */
 	SESSION_REFUSAL, /* `refusal` must be sent in answer to `frame` */
 };
 

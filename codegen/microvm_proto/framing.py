@@ -146,7 +146,7 @@ class Framing:
 
     @property
     def max_length(self) -> int:
-        """Maximum length of the body that fits into the header; 0 if the header has no length."""
+        """Largest length of a body that the header can express; 0 if the header has no length."""
         return (1 << (8 * self.length)) - 1 if self.kind == "stream" else 0
 
     @property

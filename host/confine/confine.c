@@ -94,12 +94,12 @@ static bool has_controller(const struct options *options)
 	return !options->controller || getppid() == options->controller;
 }
 
-/* The last steps of the launcher's first process, for its child process, which will execute QEMU.
- * The child is in a new pid namespace. So it can find out neither its pid outside the namespace,
- * nor whether the controller, which is the process that started the launcher, is still alive. This
- * function sends the pid to the child. Then it waits until the child has asked the kernel to be
- * killed with the controller. If the controller is still alive after that, it confirms this to the
- * child. */
+/* The last steps of the launcher's first process, for the second process, which will execute QEMU.
+ * The second process is a child of the controller, the process that started the launcher, and is in
+ * a new pid namespace. So it can find out neither its pid outside the namespace, nor whether the
+ * controller is still alive. This function sends it the pid, and waits until it has asked the
+ * kernel to be killed with its parent. If the controller is still alive after that, this function
+ * sends a confirmation. */
 static _Noreturn void attend(const struct options *options, pid_t child, int link)
 {
 	char word;

@@ -93,7 +93,7 @@ static bool set_limit(void *field, const char *text)
 static const struct option {
 	const char *name;
 	size_t offset; /* offset in struct options of the field that the option sets */
-	bool (*set)(void *field, const char *text); /* sets the field; NULL for a 32-bit number */
+	bool (*set)(void *field, const char *text); /* NULL if the field is a 32-bit number */
 	uint32_t least, most;
 } table[] = {
 	{ "--controller", offsetof(struct options, controller), .least = 1, .most = INT32_MAX },

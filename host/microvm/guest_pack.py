@@ -33,7 +33,7 @@ _LIMIT = 1 << 14
 
 
 class PackPart(NamedTuple):
-    """A guest pack's component, such as the kernel: one digest of its sources, one of each file.
+    """A component of a guest pack, such as the kernel: digests of its sources and of its files.
 
     :ivar files: SHA-256 of each file of the component, in hexadecimal, by the file's name.
     """

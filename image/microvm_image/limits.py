@@ -93,7 +93,7 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Count the stored size of the layer with the digest `key`, which raises the other limits.
+        """Count the stored size of the layer with the digest `key`. The other limits grow with it.
 
         The decompressed size and the processor time may grow with the stored size.
 

@@ -198,7 +198,7 @@ def folder_of(wanted: WantedPackage, arch: Arch, version: str) -> Path:
 
 
 def _stem(wanted: WantedPackage) -> Path:
-    """Return the beginning of the path from `folder_of`: without the version and architecture."""
+    """Return the path from `folder_of` without its end, the package's version and architecture."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 

@@ -114,8 +114,8 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
-            # Ignore the file with the record of verified digests, because it is also written when
-            # an item is only verified, and not used.
+            # The time of an item's last use is that of its newest file. But the record of verified
+            # digests is also written when an item is only verified, so ignore this file.
             if current.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):

@@ -200,7 +200,7 @@ class _DeclaredOption(click.Option):
 
 
 def options(kind: Any, verb: str) -> Callable[[F], F]:
-    """Return a decorator that adds the options of the class `kind` to a verb."""
+    """Return a decorator that adds those options of the class `kind` that `verb` has."""
 
     def decorate(function: F) -> F:
         for option in reversed(options_of(kind).values()):

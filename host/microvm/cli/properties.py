@@ -65,7 +65,7 @@ def echo_each(
 
 
 def echo_all(shown: list[dict[str, object]], *, as_json: bool) -> None:
-    """Print the properties of several objects, as JSON or as lines, separated by empty lines."""
+    """Print the properties of objects: as JSON, or as lines with an empty line between objects."""
     if as_json:
         echo_json(shown)
         return

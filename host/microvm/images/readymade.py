@@ -85,7 +85,7 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
 
 
 def find(name: str | Path, report: Reporter) -> Image:
-    """Return the image of that name, tag or path, and build it if it is ready-made but missing."""
+    """Return the image of that name, tag or path. Build it if it is missing and has a recipe."""
     if is_missing(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):

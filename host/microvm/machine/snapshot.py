@@ -163,7 +163,7 @@ class Snapshot:
                 self._finalizer()
 
     def _options_of_clone(self, options: ParsedOptions) -> ParsedOptions:
-        """Return the options of a machine that starts from this snapshot.
+        """Return `options` of a new machine, with those that this snapshot fixes, such as memory.
 
         :param options: Options that the user has given to the machine, and defaults.
         :raises UsageError: Raised if the user has given an option that contradicts the snapshot.

@@ -62,8 +62,9 @@ class Child:
         self._pid = spawned.pid if reports is None else None
         self.returncode: int | None = None
         self._exited: asyncio.Future[None] | None = None
-        # A pidfd of the program, which stays valid if other code reaps the process. It is None if
-        # the PID is not known yet, if the process is reaped, or if the host has no pidfds.
+        # A pidfd of the program. It stays valid if code outside of this class reaps the process. It
+        # is None if the PID is not known yet, if this class has reaped the process, or if the host
+        # has no pidfds.
         self._pidfd = _open_pidfd(spawned.pid) if reports is None else None
         # The lock prevents one thread from closing the pidfd or the socket while another uses it.
         self._closing = threading.RLock()
@@ -167,7 +168,7 @@ class Child:
                 self._report_socket.close()
 
     def read_report(self) -> LauncherReport:
-        """Return the complete report of the launcher. The program must have been reaped."""
+        """Return the launcher's complete report on QEMU's start. QEMU must have been reaped."""
         # `recv` raises BlockingIOError instead of returning the end of file if another process has
         # the socket open. The report is complete in both cases.
         with suppress(BlockingIOError):

@@ -275,8 +275,8 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
     """Return the names and values of QEMU's resource limits, for options of the launcher."""
     saves = inherited.memory is not None and not inherited.memory.saved
     return [
-        # QEMU needs a high limit to save its guest to a file, now or later. If we may raise the
-        # limit of a running QEMU, set a low limit now, and raise it while QEMU saves the guest.
+        # QEMU needs a high limit of the file size to save its guest to a file. If we may raise the
+        # limit of a running QEMU, set a low limit first, and raise it while QEMU saves the guest.
         ("file-size", saved_size(config) if saves or not may_raise() else config.scratch),
         ("address-space", config.memory * _MIB + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
         ("open-files", _OPEN_FILES + 16 * config.cpus),

@@ -25,8 +25,8 @@ LOG_LIMIT = 16 << 20
 _CUT_NOTICE = b"\n[microvm: the console's log is cut here]\n"
 _READ_SIZE = 64 << 10
 
-# The line of a kernel panic, which contains no tabs. Error messages quote it, so its length is
-# limited in case a hostile guest prints such a line.
+# The line of a kernel panic, up to a tab. Error messages quote it, so its length is limited in case
+# a hostile guest prints such a line.
 _PANIC = re.compile(r"Kernel panic - not syncing: [^\t\n]{0,160}")
 
 

@@ -94,7 +94,7 @@ class Store:
             raise self._error(message, hint="MICROVM_CACHE names another folder for the cache")
 
     def check(self, name: str) -> SavedManifest:
-        """Compare the files of a saved guest with their digests, and return its manifest."""
+        """Return a saved guest's manifest. Raise an error if a file differs from its digest."""
         with ExitStack() as files:
             return self.open(name, files).manifest
 

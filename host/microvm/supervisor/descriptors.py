@@ -38,8 +38,9 @@ class ClientDescriptor:
         self._polls = True  # True if poll(2) shows whether the descriptor is ready
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            # The client has opened the descriptor for the opposite direction only, so let each read
-            # or write fail. Do not open the file again: that could open the other end of a pipe.
+            # The client has opened the descriptor only for reading, and we should write, or the
+            # reverse. So let each read or write fail. Opening the file again could open the other
+            # end of a pipe.
             return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)

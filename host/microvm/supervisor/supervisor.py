@@ -236,7 +236,7 @@ class Supervisor:
                 self._hurry()
 
     def _hurry(self) -> None:
-        """Free a connection: refuse the client that has sent no request for the longest time."""
+        """Close the connection of the client that has waited longest without sending a request."""
         if client := next(iter(self._silent), None):
             client.hurry()
             del self._silent[client]

@@ -113,7 +113,7 @@ def layout(message: Message) -> str:
 
 
 def ids(message: Message) -> str:
-    """Return the name of the Python range of the ids that a message may have."""
+    """Return the name of the constant, a Python `range`, with the ids that a message may have."""
     return {"none": "_NO_ID", "required": "_SOME_ID", "any": "_ANY_ID"}[message.id]
 
 

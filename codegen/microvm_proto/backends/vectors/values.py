@@ -139,7 +139,7 @@ def _count(kind: types.Type) -> int:
 
 
 def _leaves(kind: types.Type) -> int:
-    """Count the separately tested values of a type. An array has at most two tested elements."""
+    """Count the numbers and strings in a value of a type, but of an array only two elements."""
     match kind:
         case types.Struct(fields=fields):
             return sum(_leaves(field.type) for field in fields)
