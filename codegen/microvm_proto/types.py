@@ -394,7 +394,7 @@ class Field(Named):
 
     @property
     def constants(self) -> dict[str, int]:
-        """Numbers that become C constants, by the suffix of the constant's name, such as `max`."""
+        """Numbers that become C constants, by the end of the constant's name: a bound by `max`."""
         named = bounds(self.type)
         # A tail is the last field. If all fields before it have a fixed size, C code gets their
         # total size, which is the offset of the tail, as a constant.

@@ -67,8 +67,8 @@ class JsonResult:
             return
         from microvm.jobs.ending import facts, status
 
-        # If a signal to `microvm` has interrupted the command, the exit status of `microvm` does
-        # not match the command's return code. In this case, write no return code.
+        # If `microvm` was interrupted by a signal, it exits with another status than the one for
+        # the command's return code. In this case, write no return code.
         if self.status is not None and self.status != status(self.returncode, error):
             self.returncode = None
         shown = facts(

@@ -45,11 +45,11 @@ def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
     return recipe
 
 
-def _recipe(table: Table, allowed: Recipe) -> Recipe:
+def _recipe(table: Table, empty: Recipe) -> Recipe:
     given: dict[str, Any] = {
         "source": table.get("from", str, ""),
         "packages": table.items("package", str),
-        "steps": tuple(_steps(table, allowed)),
+        "steps": tuple(_steps(table, empty)),
         "warm": tuple(_commands(table, "warm")),
         "env": tuple(_variables(table)),
         "workdir": table.optional("workdir", str),
@@ -59,30 +59,30 @@ def _recipe(table: Table, allowed: Recipe) -> Recipe:
     }
     if table.data.get("from") == "":
         table.error("wrong-value", "from", "the source is empty")
-    _check_source(table, allowed, given["source"])
+    _check_source(table, empty, given["source"])
     table.done()
     table.document.check()
     try:
-        return replace(allowed, **given)
+        return replace(empty, **given)
     except UsageError as error:
         table.document.error("wrong-value", (), error.message)
         return Recipe()
 
 
-def _check_source(table: Table, allowed: Recipe, source: str) -> None:
-    """Record an error in `table` if `source` is a path that the recipe `allowed` may not use."""
+def _check_source(table: Table, empty: Recipe, source: str) -> None:
+    """Record an error in `table` if `source` is a path that `empty` does not permit."""
     kind, colon, rest = source.partition(":")
     if not (colon and kind in KINDS):
-        _allowed_path(table, "from", allowed, source)
+        _allowed_path(table, "from", empty, source)
         return
     with suppress(ImageError, OSError):  # if the file does not exist, the build reports it later
         try:
-            split(allowed.path, kind, rest)
+            split(empty.path, kind, rest)
         except UsageError as error:
             table.error("outside", "from", error.message, error.hint)
 
 
-def _steps(table: Table, allowed: Recipe) -> Iterator[Step]:
+def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
     for step in table.tables("step"):
         added, command = step.optional("add", str), _command(step, "run")
         step.done()
@@ -92,7 +92,7 @@ def _steps(table: Table, allowed: Recipe) -> Iterator[Step]:
             yield run
         elif added is not None and (add := _parse(step, "add", AddStep.parse, added)):
             try:
-                path = _allowed_path(step, "add", allowed, add.source)
+                path = _allowed_path(step, "add", empty, add.source)
                 if path and not path.exists():
                     step.error("missing-file", "add", f"{add.source} does not exist")
             except OSError as error:
@@ -101,10 +101,13 @@ def _steps(table: Table, allowed: Recipe) -> Iterator[Step]:
             yield add
 
 
-def _allowed_path(table: Table, key: str, allowed: Recipe, path: str | Path) -> Path | None:
-    """Return the absolute `path`. If `allowed` may not use it, record an error and return None."""
+def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
+    """Return the absolute `path`. Record an error and return None if `empty` does not permit it.
+
+    :param empty: A recipe without steps, which knows the folders whose files a recipe may use.
+    """
     try:
-        return allowed.path(path)
+        return empty.path(path)
     except UsageError as error:
         table.error("outside", key, error.message, error.hint)
         return None
