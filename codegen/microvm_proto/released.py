@@ -74,11 +74,18 @@ _Tables: TypeAlias = Iterator[tuple[str, Mapping[str, Value | None]]]
 
 
 def _conversation(conversation: Conversation, messages: Mapping[str, Message]) -> _Tables:
-    yield "[[conversation]]", {"name": conversation.name, "per": conversation.per}
+    yield "[[conversation]]", _present(
+        name=conversation.name, per=conversation.per, refusal=conversation.refusal
+    )
     for condition in conversation.conditions:
         yield "[[conversation.condition]]", {"name": condition.name}
     for state in conversation.states:
-        yield "[[conversation.state]]", {"name": state.name, "final": state.final or None}
+        yield (
+            "[[conversation.state]]",
+            _present(
+                name=state.name, final=state.final, ignore=[*state.ignored], ids=[*state.ids]
+            ),
+        )
         for step in state.steps:
             yield (
                 "[[conversation.state.step]]",
@@ -93,17 +100,18 @@ def _conversation(conversation: Conversation, messages: Mapping[str, Message]) -
         keys: dict[str, Value | None] = {"message": request.message}
         yield "[[conversation.request]]", {**keys, "answers": list(request.answers)}
     for counter in conversation.counters:
-        yield "[[conversation.counter]]", {"name": counter.name}
+        yield "[[conversation.counter]]", _present(name=counter.name, max=counter.max)
         yield from (("[[conversation.counter.add]]", _amount(each)) for each in counter.adds)
         yield from (("[[conversation.counter.take]]", _amount(each)) for each in counter.takes)
 
 
 def _amount(amount: Amount) -> Mapping[str, Value | None]:
-    return {
-        "message": amount.message,
-        "field": amount.field,
-        "when": amount.condition or None,
-    }
+    return _present(message=amount.message, field=amount.field, when=amount.condition)
+
+
+def _present(**keys: Value | None) -> Mapping[str, Value | None]:
+    """Return the keys without those that are false, empty or missing."""
+    return {key: value for key, value in keys.items() if value}
 
 
 def _framing(framing: Framing) -> Mapping[str, Value | None]:

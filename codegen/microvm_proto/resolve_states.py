@@ -36,6 +36,7 @@ def conversation(table: Table, ends: Sequence[str], messages: Sequence[Message])
         conditions=tuple(_condition(each) for each in table.tables("condition")),
         requests=tuple(_request(each) for each in table.tables("request")),
         counters=tuple(_counter(each) for each in table.tables("counter")),
+        refusal=table.get("refusal", str, ""),
     )
     table.done()
     return read
@@ -56,6 +57,8 @@ def _state(table: Table, ends: Sequence[str], senders: dict[str, str]) -> Conver
         doc=table.get("doc", str, "").strip(),
         steps=tuple(_step(each, name, ends, senders) for each in table.tables("step")),
         final=table.get("final", bool, False),
+        ignored=table.items("ignore", str),
+        ids=table.items("ids", str),
     )
     table.done()
     return state
@@ -96,6 +99,7 @@ def _counter(table: Table) -> Counter:
         doc=table.get("doc", str, "").strip(),
         adds=tuple(_amount(each) for each in table.tables("add")),
         takes=tuple(_amount(each) for each in table.tables("take")),
+        max=table.optional("max", int),
     )
     table.done()
     return counter
@@ -103,7 +107,7 @@ def _counter(table: Table) -> Counter:
 
 def _amount(table: Table) -> Amount:
     amount = Amount(
-        table.require("message", str), table.require("field", str), table.get("when", str, "")
+        table.require("message", str), table.get("field", str, ""), table.get("when", str, "")
     )
     table.done()
     return amount
@@ -113,17 +117,49 @@ def check_conversations(document: Document, schema: Schema) -> None:
     """Record an error for each mistake in the conversations of a schema."""
     for at, each in enumerate(schema.conversations):
         _Check(document, schema, each, ("conversation", at)).all()
+    _check_scopes(document, schema)
     used = {
-        step.message
+        name
         for each in schema.conversations
-        for state in each.states
-        for step in state.steps
+        for name in (each.refusal, *(step.message for state in each.states for step in state.steps))
     }
     for at, message in enumerate(schema.messages if schema.conversations else ()):
         if message.name not in used:
             text = f"`{message.name}` is in order in no state of a conversation"
             hint = "add a step with this message to a state"
             document.error("message-without-state", ("message", at, "name"), text, hint)
+
+
+def _check_scopes(document: Document, schema: Schema) -> None:
+    """Check that there is one conversation per connection, and one per id, with other messages."""
+    ids = {message.name: message.id for message in schema.messages}
+    first: dict[str, Conversation] = {}
+    for at, each in enumerate(schema.conversations):
+        if first.setdefault(each.per, each) is not each:
+            text = f"`{first[each.per].name}` is the conversation for each {each.per} already"
+            hint = "unite the two conversations"
+            document.error("bad-conversation", ("conversation", at, "name"), text, hint)
+        for path, name in _steps(each, at):
+            if each.per == "id" and ids.get(name) == "none":
+                text, hint = f"`{name}` has no id", "move the step to the conversation per connection"
+                document.error("bad-conversation", path, text, hint)
+            if each.per == "connection" and ids.get(name) == "required" and "id" in first:
+                text, hint = f"`{name}` has an id", "move the step to the conversation per id"
+                document.error("bad-conversation", path, text, hint)
+    outer, inner = first.get("connection"), first.get("id")
+    if outer and inner and not any(state.ids for state in outer.states):
+        text = f"no state of `{outer.name}` allows the messages of `{inner.name}`"
+        path = ("conversation", schema.conversations.index(inner), "name")
+        hint = f'add `ids = ["{schema.ends[0]}", "{schema.ends[1]}"]` to a state of `{outer.name}`'
+        document.error("bad-conversation", path, text, hint)
+
+
+def _steps(conversation: Conversation, at: int) -> Iterator[tuple[Path, str]]:
+    """Yield the path and the message of each step of the conversation number `at`."""
+    for number, state in enumerate(conversation.states):
+        for position, step in enumerate(state.steps):
+            path = ("conversation", at, "state", number, "step", position, "message")
+            yield path, step.message
 
 
 class _Check:
@@ -135,6 +171,7 @@ class _Check:
         self._document = document
         self._conversation = conversation
         self._path = path
+        self._ends = schema.ends
         self._messages = {message.name: message for message in schema.messages}
         self._states = [state.name for state in conversation.states]
         self._conditions = [condition.name for condition in conversation.conditions]
@@ -147,6 +184,11 @@ class _Check:
             return
         for at, state in enumerate(self._conversation.states):
             self._steps((*self._path, "state", at), state)
+            self._ignored((*self._path, "state", at), state)
+            self._ids((*self._path, "state", at), state)
+        if self._conversation.refusal:
+            path = (*self._path, "refusal")
+            self._known(path, "message", self._conversation.refusal, self._messages)
         self._reachability()
         for at, request in enumerate(self._conversation.requests):
             self._request((*self._path, "request", at), request)
@@ -166,6 +208,23 @@ class _Check:
                 hint = "remove it, or add conditions with `when`"
                 self._document.error("duplicate-step", (*here, "message"), text, hint)
             seen.add(key)
+
+    def _ignored(self, path: Path, state: ConversationState) -> None:
+        certain = {step.message for step in state.steps if not step.condition}
+        for at, name in enumerate(state.ignored):
+            here = (*path, "ignore", at)
+            self._known(here, "message", name, self._messages)
+            if name in certain:
+                text = f"a step of the state `{state.name}` applies to each `{name}`"
+                hint = "remove one of the two, or add a condition to the step with `when`"
+                self._document.error("duplicate-step", here, text, hint)
+
+    def _ids(self, path: Path, state: ConversationState) -> None:
+        for at, end in enumerate(state.ids):
+            self._known((*path, "ids", at), "end", end, self._ends)
+        if state.ids and self._conversation.per != "connection":
+            text = "only a state of a conversation per connection has `ids`"
+            self._document.error("bad-conversation", (*path, "ids"), text, "remove `ids`")
 
     def _known(self, path: Path, kind: str, name: str, names: Collection[str]) -> bool:
         if name in names:
@@ -215,6 +274,9 @@ class _Check:
         for key, amounts in (("add", counter.adds), ("take", counter.takes)):
             for at, amount in enumerate(amounts):
                 self._amount((*path, key, at), amount)
+        if counter.max is not None and counter.max < 1:
+            text = f"the maximum of `{counter.name}` is less than 1"
+            self._document.error("bad-bound", (*path, "max"), text, "write a positive number")
         if not counter.adds:
             text = f"no message adds to the counter `{counter.name}`"
             hint = "add a [[conversation.counter.add]]"
@@ -222,7 +284,8 @@ class _Check:
 
     def _amount(self, path: Path, amount: Amount) -> None:
         self._condition(path, amount.condition)
-        if self._known((*path, "message"), "message", amount.message, self._messages):
+        known = self._known((*path, "message"), "message", amount.message, self._messages)
+        if known and amount.field:
             fields = [
                 field.name
                 for field in self._messages[amount.message].fields

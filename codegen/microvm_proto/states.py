@@ -39,12 +39,18 @@ class ConversationState:
 
     :ivar steps: The messages that are in order in this state.
     :ivar final: True if the conversation can end in this state.
+    :ivar ignored: Names of messages that their receiver ignores in this state, unless one of the
+        `steps` applies. Their sender may not know this state yet.
+    :ivar ids: Sides that may send messages of the conversations per id while the conversation of
+        the connection is in this state. If it is empty, the state ends all conversations per id.
     """
 
     name: str
     doc: str
     steps: tuple[Step, ...]
     final: bool = False
+    ignored: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +65,31 @@ class Request:
 class Amount:
     """A field whose value, or whose number of bytes, changes a counter.
 
+    :ivar field: Name of the field; empty if each message changes the counter by 1.
     :ivar condition: Name of the condition under which it changes the counter; empty if it always
         does.
     """
 
     message: str
-    field: str
+    field: str = ""
     condition: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message}.{self.field}" if self.field else self.message
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A number that some messages add to and others take from, such as credit; never negative."""
+    """A number that some messages add to and others take from, such as credit; never negative.
+
+    :ivar max: Maximum value, at which the counter stays if a message adds more; None for no limit.
+    """
 
     name: str
     doc: str
     adds: tuple[Amount, ...]
     takes: tuple[Amount, ...]
+    max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +98,8 @@ class Conversation:
 
     :ivar per: One of `SCOPES`: there is one conversation for each connection, or for each id.
     :ivar states: The states; a conversation begins in the first one.
+    :ivar refusal: Name of the message by which a side refuses a message that is out of order. It
+        does not change the state. Empty if there is no such message.
     """
 
     name: str
@@ -93,6 +109,7 @@ class Conversation:
     conditions: tuple[Condition, ...] = ()
     requests: tuple[Request, ...] = ()
     counters: tuple[Counter, ...] = ()
+    refusal: str = ""
 
     def reachable(self, start: str) -> set[str]:
         """Return the names of the states that can follow the state `start`, and `start` itself."""
@@ -112,7 +129,11 @@ class Conversation:
         return replace(
             self,
             states=tuple(
-                replace(state, steps=tuple(step for step in state.steps if step.message in known))
+                replace(
+                    state,
+                    steps=tuple(step for step in state.steps if step.message in known),
+                    ignored=tuple(name for name in state.ignored if name in known),
+                )
                 for state in self.states
             ),
             requests=tuple(
@@ -124,6 +145,7 @@ class Conversation:
                 replace(each, adds=amounts(each.adds), takes=amounts(each.takes))
                 for each in self.counters
             ),
+            refusal=self.refusal if self.refusal in known else "",
         )
 
     def rules(
@@ -142,6 +164,9 @@ class Conversation:
         if self.states:
             begins = self.states[0].name
             found["begins", begins] = f"it begins in the state `{begins}`"
+        if self.refusal:
+            text = f"`{self.refusal}` refuses a message that is out of order"
+            found["refusal", numbers[self.refusal]] = text
         for state in self.states:
             for step in state.steps:
                 sender = ends.index(step.sender)
@@ -151,15 +176,23 @@ class Conversation:
                     f"`{step.message}` of the {step.sender} leads from the state `{state.name}` to "
                     f"`{step.following}`{when}"
                 )
+            for name in state.ignored:
+                text = f"`{name}` is ignored in the state `{state.name}`"
+                found["ignored", state.name, numbers[name]] = text
+            for end in state.ids:
+                text = f"the {end} sends messages with ids in the state `{state.name}`"
+                found["ids", state.name, ends.index(end)] = text
         for request in self.requests:
             answers = sorted(numbers[name] for name in request.answers)
             text = f"`{request.message}` is answered by {', '.join(request.answers)}"
             found["request", numbers[request.message], *answers] = text
         for counter in self.counters:
+            if counter.max is not None:
+                text = f"`{counter.name}` is at most {counter.max}"
+                found["max", counter.name, counter.max] = text
             for verb, amounts in (("increases", counter.adds), ("decreases", counter.takes)):
                 for each in amounts:
                     amount = (numbers[each.message], each.field, each.condition)
-                    found[verb, counter.name, *amount] = (
-                        f"`{each.message}.{each.field}` {verb} `{counter.name}`"
-                    )
+                    changed = f"`{each}` {verb} `{counter.name}`"
+                    found[verb, counter.name, *amount] = changed
         return found

@@ -12,9 +12,14 @@ def section(conversation: Conversation) -> str:
     """Generate the section of one conversation."""
     begins = conversation.states[0].name
     per = f"There is one such conversation for each {conversation.per}. It begins in `{begins}`."
+    rules = [_RULE]
+    if any(state.ignored for state in conversation.states):
+        rules.append(_IGNORED)
+    if conversation.refusal:
+        rules.append(_REFUSAL.format(f"[`{conversation.refusal}`](#{conversation.refusal})"))
     parts = [
         f"## The conversation {conversation.name}",
-        " ".join(filter(None, [conversation.doc, per, _RULE])),
+        " ".join(filter(None, [conversation.doc, per, *rules])),
         _diagram(conversation),
         *_states(conversation),
         *_conditions(conversation),
@@ -59,10 +64,20 @@ def _states(conversation: Conversation) -> Iterator[str]:
         for (state, sender, condition, following), sent in messages.items()
     ]
     yield table(("state", "sender", "messages", "condition", "next state"), rows)
+    ignored = [
+        (f"`{state.name}`", ", ".join(f"`{name}`" for name in state.ignored))
+        for state in conversation.states
+        if state.ignored
+    ]
+    if ignored:
+        yield table(("state", "ignored messages"), ignored)
 
 
 def _meaning(state: ConversationState) -> str:
-    return " ".join(filter(None, [state.doc, "The conversation can end here." * state.final]))
+    meaning = " ".join(filter(None, [state.doc, "The conversation can end here." * state.final]))
+    if not state.ids:
+        return meaning
+    return f"{meaning} Messages with ids are in order from: {', '.join(state.ids)}."
 
 
 def _conditions(conversation: Conversation) -> Iterator[str]:
@@ -85,16 +100,21 @@ def _counters(conversation: Conversation) -> Iterator[str]:
     if conversation.counters:
         yield _COUNTERS
         rows = [
-            (f"`{each.name}`", _amounts(each.adds), _amounts(each.takes), each.doc)
+            (
+                f"`{each.name}`",
+                _amounts(each.adds),
+                _amounts(each.takes),
+                "" if each.max is None else str(each.max),
+                each.doc,
+            )
             for each in conversation.counters
         ]
-        yield table(("counter", "increased by", "decreased by", "meaning"), rows)
+        yield table(("counter", "increased by", "decreased by", "maximum", "meaning"), rows)
 
 
 def _amounts(amounts: tuple[Amount, ...]) -> str:
     return ", ".join(
-        f"`{each.message}.{each.field}`" + (f" (`{each.condition}`)" if each.condition else "")
-        for each in amounts
+        f"`{each}`" + (f" (`{each.condition}`)" if each.condition else "") for each in amounts
     )
 
 
@@ -103,7 +123,15 @@ _RULE = (
     "message with a condition has this effect only if the condition holds."
 )
 
+_IGNORED = (
+    "A receiver ignores some messages that are not in order, because their sender may not know the "
+    "state yet."
+)
+
+_REFUSAL = "{} refuses any other message that is not in order, and does not change the state."
+
 _COUNTERS = (
-    "Counters begin at 0. A message changes a counter by the value of a field, or by the number of "
-    "bytes of a field with bytes. A side sends no message that would make a counter negative."
+    "Counters begin at 0. A message changes a counter by the value of a field, by the number of "
+    "bytes of a field with bytes, or by 1 if no field is given. A counter that would exceed its "
+    "maximum stays at the maximum. A side sends no message that would make a counter negative."
 )
