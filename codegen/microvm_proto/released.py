@@ -74,17 +74,16 @@ _Tables: TypeAlias = Iterator[tuple[str, Mapping[str, Value | None]]]
 
 
 def _conversation(conversation: Conversation, messages: Mapping[str, Message]) -> _Tables:
-    yield "[[conversation]]", _present(
-        name=conversation.name, per=conversation.per, refusal=conversation.refusal
+    yield (
+        "[[conversation]]",
+        _present(name=conversation.name, per=conversation.per, refusal=conversation.refusal),
     )
     for condition in conversation.conditions:
         yield "[[conversation.condition]]", {"name": condition.name}
     for state in conversation.states:
         yield (
             "[[conversation.state]]",
-            _present(
-                name=state.name, final=state.final, ignore=[*state.ignored], ids=[*state.ids]
-            ),
+            _present(name=state.name, final=state.final, ignore=[*state.ignored], ids=[*state.ids]),
         )
         for step in state.steps:
             yield (

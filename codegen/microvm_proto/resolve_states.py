@@ -133,25 +133,28 @@ def check_conversations(document: Document, schema: Schema) -> None:
 def _check_scopes(document: Document, schema: Schema) -> None:
     """Check that there is one conversation per connection, and one per id, with other messages."""
     ids = {message.name: message.id for message in schema.messages}
-    first: dict[str, Conversation] = {}
+    first = {each.per: each for each in reversed(schema.conversations)}
     for at, each in enumerate(schema.conversations):
-        if first.setdefault(each.per, each) is not each:
+        if first[each.per] is not each:
             text = f"`{first[each.per].name}` is the conversation for each {each.per} already"
             hint = "unite the two conversations"
             document.error("bad-conversation", ("conversation", at, "name"), text, hint)
         for path, name in _steps(each, at):
             if each.per == "id" and ids.get(name) == "none":
-                text, hint = f"`{name}` has no id", "move the step to the conversation per connection"
-                document.error("bad-conversation", path, text, hint)
+                text, other = f"`{name}` has no id", "connection"
+                document.error("bad-conversation", path, text, _MOVE.format(other))
             if each.per == "connection" and ids.get(name) == "required" and "id" in first:
-                text, hint = f"`{name}` has an id", "move the step to the conversation per id"
-                document.error("bad-conversation", path, text, hint)
+                text, other = f"`{name}` has an id", "id"
+                document.error("bad-conversation", path, text, _MOVE.format(other))
     outer, inner = first.get("connection"), first.get("id")
     if outer and inner and not any(state.ids for state in outer.states):
         text = f"no state of `{outer.name}` allows the messages of `{inner.name}`"
         path = ("conversation", schema.conversations.index(inner), "name")
         hint = f'add `ids = ["{schema.ends[0]}", "{schema.ends[1]}"]` to a state of `{outer.name}`'
         document.error("bad-conversation", path, text, hint)
+
+
+_MOVE = "move the step to the conversation per {}"
 
 
 def _steps(conversation: Conversation, at: int) -> Iterator[tuple[Path, str]]:
