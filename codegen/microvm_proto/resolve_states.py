@@ -52,16 +52,32 @@ def _per(table: Table) -> str:
 
 def _state(table: Table, ends: Sequence[str], senders: dict[str, str]) -> ConversationState:
     name = table.require("name", str)
+    steps = tuple(_step(each, name, ends, senders) for each in table.tables("step"))
     state = ConversationState(
         name=name,
         doc=table.get("doc", str, "").strip(),
-        steps=tuple(_step(each, name, ends, senders) for each in table.tables("step")),
+        steps=steps,
         final=table.get("final", bool, False),
-        ignored=table.items("ignore", str),
+        ignored=table.items("ignore", str) + _ignored_from(table, ends, senders, steps),
         ids=table.items("ids", str),
     )
     table.done()
     return state
+
+
+def _ignored_from(
+    table: Table, ends: Sequence[str], senders: dict[str, str], steps: Sequence[Step]
+) -> tuple[str, ...]:
+    """Return the messages of the sides in the key `ignore_from` without those of the `steps`."""
+    sides = table.items("ignore_from", str)
+    for side in sides:
+        if side not in ends:
+            text, hint = f"no end has the name `{side}`", f"known: {', '.join(ends)}"
+            table.error("unknown-reference", "ignore_from", text, hint)
+    certain = {step.message for step in steps if not step.condition}
+    return tuple(
+        name for name, sender in senders.items() if sender in sides and name not in certain
+    )
 
 
 def _step(table: Table, state: str, ends: Sequence[str], senders: dict[str, str]) -> Step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from microvm_proto.backends.python.declare import docstring, named
 from microvm_proto.backends.python.naming import import_of_codec
@@ -27,6 +27,10 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         parts.append(named(f"{_class(conversation)}(enum.Enum)", doc, states))
         parts.append(_type(conversation))
         parts += (_table(conversation, end, messages) for end in schema.ends)
+        if any(state.ignored for state in conversation.states):
+            parts.append(_ignored(conversation, messages))
+        if any(state.ids for state in conversation.states):
+            parts.append(_ids(conversation))
     return {output.path.name: "\n\n\n".join(parts) + "\n"}
 
 
@@ -77,6 +81,47 @@ def _table(conversation: Conversation, end: str, messages: Mapping[str, Message]
                 lines.append(f"{key}{kind}.{steps[0].following.upper()},")
         lines.append("    },")
     return "\n".join([*lines, "}", f'"""The messages that the {end} may send in each state."""'])
+
+
+def _ignored(conversation: Conversation, messages: Mapping[str, Message]) -> str:
+    """Generate the table of the messages that a receiver ignores in each state."""
+    kind = _class(conversation)
+    name = f"{conversation.name.upper()}_IGNORED"
+    lines = [f"{name}: Mapping[{kind}, frozenset[type[codec.Message]]] = {{"]
+    for state in conversation.states:
+        items = [f"codec.{camel(messages[each].python_name)}" for each in state.ignored]
+        lines += _set(f"    {kind}.{state.name.upper()}: ", items)
+    about = (
+        "The messages that a receiver ignores in each state, unless a step of the state applies."
+    )
+    return "\n".join([*lines, "}", docstring(0, about)])
+
+
+def _ids(conversation: Conversation) -> str:
+    """Generate the table of the sides that may send messages with ids in each state."""
+    kind = _class(conversation)
+    lines = [f"{conversation.name.upper()}_IDS: Mapping[{kind}, frozenset[str]] = {{"]
+    for state in conversation.states:
+        items = [f'"{end}"' for end in state.ids]
+        lines += _set(f"    {kind}.{state.name.upper()}: ", items)
+    about = (
+        "The sides that may send messages of the conversations per id in each state. A state "
+        "without a side ends all these conversations."
+    )
+    return "\n".join([*lines, "}", docstring(0, about)])
+
+
+def _set(key: str, items: Sequence[str]) -> Iterator[str]:
+    """Generate the entry `key` of a table whose values are sets."""
+    line = f"{key}frozenset({{{', '.join(items)}}})," if items else f"{key}frozenset(),"
+    if len(line) <= _WIDTH:
+        yield line
+        return
+    yield f"{key}frozenset("
+    yield "        {"
+    yield from (f"            {item}," for item in items)
+    yield "        }"
+    yield "    ),"
 
 
 def _by_condition(key: str, kind: str, steps: list[Step]) -> Iterator[str]:

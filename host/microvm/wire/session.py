@@ -7,10 +7,10 @@ Pass bytes from the guest to :meth:`Session.receive_data`, then call :meth:`Sess
 until it returns None and :attr:`Session.is_behind` is False. Every method that sends a message only
 returns its bytes; the caller writes them to the guest.
 
-The module :mod:`microvm.wire.state` defines the messages that are allowed in each state. If the
-guest sends any other message, the session fails and cannot be used again. The guest sends its
-messages in order, so a message that is not allowed is not caused by a race, but by a broken or
-hostile guest.
+The module :mod:`microvm.wire.state` defines the messages that are allowed in each state of the
+session and of a command. If the guest sends any other message, the session fails and cannot be used
+again. The guest sends its messages in order, so a message that is not allowed is not caused by a
+race, but by a broken or hostile guest.
 """
 
 from __future__ import annotations
@@ -20,10 +20,22 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from signal import NSIG
+from typing import TypeAlias
 
 from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError, VersionMismatch
 from microvm.wire import codec
-from microvm.wire.state import SESSION_GUEST, SESSION_HOST, SessionState, SessionSteps
+from microvm.wire.state import (
+    COMMAND_GUEST,
+    COMMAND_HOST,
+    SESSION_GUEST,
+    SESSION_HOST,
+    SESSION_IDS,
+    SESSION_IGNORED,
+    CommandState,
+    CommandSteps,
+    SessionState,
+    SessionSteps,
+)
 
 WINDOW = 1 << 20
 """Number of bytes of each output stream that the guest may send before the host allows more."""
@@ -47,17 +59,35 @@ _MAX_CREDIT = 0xFFFFFFFF
 # States in which every message except `Ready` belongs to an older session.
 _BEFORE_READY = (SessionState.NEW, SessionState.GREETING)
 
+# States of a command that has not ended yet.
+_RUNNING = (CommandState.REQUESTED, CommandState.RUNNING)
 
-def _by_type(steps: SessionSteps) -> dict[SessionState, dict[int, SessionState]]:
-    """Return a copy of a table of allowed messages, keyed by type numbers instead of classes."""
-    return {
-        state: {kind.TYPE: following for kind, following in messages.items()}
-        for state, messages in steps.items()
-    }
+_State: TypeAlias = SessionState | CommandState
 
 
-_FROM_HOST = _by_type(SESSION_HOST)
-_FROM_GUEST = _by_type(SESSION_GUEST)
+def _by_type(
+    end: str, session: SessionSteps, command: CommandSteps
+) -> dict[tuple[SessionState, CommandState], dict[int, _State]]:
+    """Unite the tables of one side: the table of the session, and the table of a command.
+
+    The keys of the result are type numbers instead of classes. The conditions are left out, because
+    the methods of a session check them.
+
+    :param end: Name of the side.
+    """
+    united: dict[tuple[SessionState, CommandState], dict[int, _State]] = {}
+    for state in SessionState:
+        for running in CommandState:
+            found = united[state, running] = {}
+            for kind, following in session[state].items():
+                (found[kind.TYPE],) = following.values()
+            for kind, next_ in command[running].items() if end in SESSION_IDS[state] else ():
+                (found[kind.TYPE],) = next_.values()
+    return united
+
+
+_FROM_HOST = _by_type("host", SESSION_HOST, COMMAND_HOST)
+_FROM_GUEST = _by_type("guest", SESSION_GUEST, COMMAND_GUEST)
 
 
 class Session:
@@ -67,6 +97,8 @@ class Session:
     the guest is ready. Methods about the running command return no bytes if it has exited already.
 
     :ivar state: Current state of the session.
+    :ivar command: State of the last command; `NEW` if there is none.
+    :ivar failed: True if the guest has violated the protocol. The session cannot be used again.
     :ivar takes_stdin: True if the running command may be sent standard input.
     :ivar stdin_credit: Number of bytes of standard input that may be sent now; 0 after the command
         has closed its standard input.
@@ -89,6 +121,8 @@ class Session:
         """
         self._clock = clock
         self._entropy = entropy
+        self.failed = False
+        self.command = CommandState.NEW
         self._enter(SessionState.NEW)
         self._decoder = codec.Decoder("guest")
         self._version = codec.VERSION
@@ -97,7 +131,6 @@ class Session:
         self._stale = 0
         self._pings: list[int] = []
         self._statuses = 0
-        self._goodbye = False
         self._limits_memory = False
         self._credit: dict[codec.Stream, int] = {}
         self._owed: dict[codec.Stream, int] = {}
@@ -105,22 +138,40 @@ class Session:
         self.stdin_credit = 0
         self.is_behind = False
 
-    def _enter(self, state: SessionState) -> None:
-        self.state = state
-        self._from_host = _FROM_HOST[state]
-        self._from_guest = _FROM_GUEST[state]
+    def _enter(self, following: _State) -> None:
+        """Change the state of the session, or of the last command."""
+        if isinstance(following, CommandState):
+            self.command = following
+        else:
+            self.state = following
+            if not SESSION_IDS[following]:
+                self.command = CommandState.NEW
+        self._from_host = _FROM_HOST[self.state, self.command]
+        self._from_guest = _FROM_GUEST[self.state, self.command]
+
+    def _fail(self) -> None:
+        """Refuse all further messages of both sides."""
+        self.failed = True
+        self.command = CommandState.NEW
+        self._from_host = {}
+        self._from_guest = {}
 
     def _say(self, message: codec.Message) -> bytes:
         """Encode a message to the guest, and change to the state that follows the message."""
         following = self._from_host.get(message.TYPE)
         if following is None:
-            raise ProtocolError(
-                f"cannot send a message: the session is in the state {self.state.name}"
-            )
+            raise ProtocolError(f"cannot send a message: the session is in the state {self._now}")
         frame = message.encode(self._version)
-        if following is not self.state:
+        if following is not self.state and following is not self.command:
             self._enter(following)
         return frame
+
+    @property
+    def _now(self) -> str:
+        """Name of the current state, for error messages."""
+        if self.failed or self.command is CommandState.NEW:
+            return "FAILED" if self.failed else self.state.name
+        return f"{self.state.name}, with a command that is {self.command.name}"
 
     def _can_say(self, kind: type[codec.Message]) -> bool:
         """Return True if a message of this type may be sent in the current state."""
@@ -142,7 +193,6 @@ class Session:
         self._stale = 0
         self._pings.clear()
         self._statuses = 0
-        self._goodbye = False
         return frame
 
     def resume(self) -> bytes:
@@ -157,7 +207,7 @@ class Session:
         :raises Busy: Raised if a command is running.
         :raises UsageError: Raised if the guest is too old to support this message.
         """
-        if self._can_say(codec.ExecKill):
+        if self.command in _RUNNING:
             raise Busy("a command is running on this machine, so its processes cannot be kept")
         try:
             return self._say(codec.Keep())
@@ -192,8 +242,10 @@ class Session:
         :raises Busy: Raised if a command is running.
         :raises UsageError: Raised if the request is too long, or contains a NUL byte.
         """
-        if self._can_say(codec.ExecKill):
+        if self.command in _RUNNING:
             raise Busy("a command is running on this machine, and it takes one at a time")
+        if self.command is CommandState.ENDED:
+            self._enter(CommandState.NEW)
         request = replace(request, id=self._id + 1, stdout_credit=WINDOW, stderr_credit=WINDOW)
         try:
             frame = self._say(request)
@@ -269,7 +321,7 @@ class Session:
 
         Messages with output refer to `data` and do not copy it.
         """
-        if self.state is not SessionState.FAILED:
+        if not self.failed:
             self._decoder.receive_data(data)
         if self.state in _BEFORE_READY:
             self._stale += len(data)
@@ -285,7 +337,7 @@ class Session:
         :raises ProtocolError: Raised if the guest violated the protocol. The session cannot be used
             again.
         """
-        if self.state is SessionState.FAILED:
+        if self.failed:
             return None
         try:
             if self._stale > _STALE_LIMIT:
@@ -300,11 +352,11 @@ class Session:
                 self.is_behind = True
                 return None
         except codec.DecodeError as error:
-            self._enter(SessionState.FAILED)
+            self._fail()
             said = f"the guest sent a malformed frame: {error}"
             raise ProtocolError(said, hint=_HINT) from None
         except ProtocolError:
-            self._enter(SessionState.FAILED)
+            self._fail()
             raise
         self.is_behind = False
         return None
@@ -315,9 +367,11 @@ class Session:
         Return True if the message is for the caller, False if it belongs to an older session.
         """
         following = self._from_guest.get(message.TYPE)
-        if following is None or self._goodbye:
-            if self.state in _BEFORE_READY:
-                return False
+        if following is None and type(message) in SESSION_IGNORED[self.state]:
+            return False
+        if isinstance(message, codec.Error):
+            raise self._refused(message)
+        if following is None:
             raise self._out_of_order(message)
         match message:
             case codec.ExecOutput(id=id_, stream=stream, data=data):
@@ -338,19 +392,11 @@ class Session:
             case codec.Status():
                 self._expect(self._statuses > 0, message)
                 self._statuses -= 1
-            case codec.Goodbye():
-                self._goodbye = True
             case codec.Ready(nonce=nonce):
                 if nonce != self._nonce:
                     return False
                 self._agree(message)
-            case codec.Error(code=code, refused_type=kind, offset=offset):
-                name = code.name.lower() if isinstance(code, codec.ErrorCode) else code
-                raise ProtocolError(
-                    f"the guest refused a frame of type {kind}: {name} at offset {offset}",
-                    hint=_HINT,
-                )
-        if following is not self.state:
+        if following is not self.state and following is not self.command:
             self._enter(following)
         return True
 
@@ -377,7 +423,12 @@ class Session:
         if not right:
             raise self._out_of_order(message)
 
+    def _refused(self, error: codec.Error) -> ProtocolError:
+        name = error.code.name.lower() if isinstance(error.code, codec.ErrorCode) else error.code
+        said = f"the guest refused a frame of type {error.refused_type}: {name}"
+        return ProtocolError(f"{said} at offset {error.offset}", hint=_HINT)
+
     def _out_of_order(self, message: codec.Message) -> ProtocolError:
         name = type(message).__name__
-        said = f"the guest sent {name}, which is not allowed now ({self.state.name})"
+        said = f"the guest sent {name}, which is not allowed now ({self._now})"
         return ProtocolError(said, hint=_HINT)

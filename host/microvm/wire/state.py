@@ -10,61 +10,64 @@ from microvm.wire import codec
 
 
 class SessionState(enum.Enum):
-    """The conversation between a host and a guest, as the host sees it.
+    """The conversation between a host and a guest.
 
-    If the guest sends a message that is not in order, the host changes to the state `failed`.
-    Messages before the guest's `ready` are an exception: they belong to an older session, and the
-    host drops them.
+    Each side has its own copy of the state, which changes when the side sends or receives a
+    message. A new host is in the state `new`, whatever the state of the guest is.
     """
 
     NEW = 1
-    """The host has not sent a message yet."""
-    GREETING = 2
-    """The host has sent `hello`, and waits for `ready`."""
-    IDLE = 3
-    """The guest is ready, and no command is running."""
-    RUNNING = 4
-    """The guest is running a command."""
-    FAILED = 5
-    """The guest has violated the protocol.
+    """The host has not sent a message yet.
 
-    No other state follows.
+    The guest drops all bytes before its first `hello`.
     """
+    GREETING = 2
+    """The host has sent `hello`, and waits for `ready`.
+
+    Any other message of the guest belongs to an older session.
+    """
+    READY = 3
+    """The guest has answered `hello`."""
+    SEARCHING = 4
+    """The guest has received a malformed frame, and drops all bytes before the next `hello`."""
+    CLOSING = 5
+    """The host has sent `shutdown`, and sends nothing more.
+
+    The guest completes its answers.
+    """
+    FINISHED = 6
+    """The guest has sent its last frame."""
 
 
-SessionSteps: TypeAlias = Mapping[SessionState, Mapping[type[codec.Message], SessionState]]
-"""For each state, the messages that one side may send, and the state that follows each."""
+SessionSteps: TypeAlias = Mapping[
+    SessionState, Mapping[type[codec.Message], Mapping[str, SessionState]]
+]
+"""For each state, the messages that one side may send, and the state that follows each.
+
+The key of a following state is the name of its condition, or empty.
+"""
 
 
 SESSION_HOST: SessionSteps = {
     SessionState.NEW: {
-        codec.Hello: SessionState.GREETING,
+        codec.Hello: {"": SessionState.GREETING},
     },
     SessionState.GREETING: {
-        codec.Hello: SessionState.GREETING,
+        codec.Hello: {"": SessionState.GREETING},
     },
-    SessionState.IDLE: {
-        codec.Hello: SessionState.GREETING,
-        codec.Resume: SessionState.IDLE,
-        codec.Keep: SessionState.IDLE,
-        codec.Ping: SessionState.IDLE,
-        codec.StatusRequest: SessionState.IDLE,
-        codec.Shutdown: SessionState.IDLE,
-        codec.ExecRequest: SessionState.RUNNING,
+    SessionState.READY: {
+        codec.Hello: {"": SessionState.GREETING},
+        codec.Resume: {"": SessionState.READY},
+        codec.Keep: {"free": SessionState.READY},
+        codec.Ping: {"": SessionState.READY},
+        codec.StatusRequest: {"": SessionState.READY},
+        codec.Shutdown: {"": SessionState.CLOSING},
     },
-    SessionState.RUNNING: {
-        codec.Hello: SessionState.GREETING,
-        codec.Ping: SessionState.RUNNING,
-        codec.StatusRequest: SessionState.RUNNING,
-        codec.Shutdown: SessionState.RUNNING,
-        codec.ExecStdin: SessionState.RUNNING,
-        codec.ExecCredit: SessionState.RUNNING,
-        codec.ExecResize: SessionState.RUNNING,
-        codec.ExecSignal: SessionState.RUNNING,
-        codec.ExecTerminate: SessionState.RUNNING,
-        codec.ExecKill: SessionState.RUNNING,
+    SessionState.SEARCHING: {
+        codec.Hello: {"": SessionState.GREETING},
     },
-    SessionState.FAILED: {},
+    SessionState.CLOSING: {},
+    SessionState.FINISHED: {},
 }
 """The messages that the host may send in each state."""
 
@@ -72,25 +75,192 @@ SESSION_HOST: SessionSteps = {
 SESSION_GUEST: SessionSteps = {
     SessionState.NEW: {},
     SessionState.GREETING: {
-        codec.Ready: SessionState.IDLE,
+        codec.Ready: {"own_nonce": SessionState.READY},
     },
-    SessionState.IDLE: {
-        codec.Pong: SessionState.IDLE,
-        codec.Status: SessionState.IDLE,
-        codec.Goodbye: SessionState.IDLE,
-        codec.Error: SessionState.FAILED,
+    SessionState.READY: {
+        codec.Pong: {"": SessionState.READY},
+        codec.Status: {"": SessionState.READY},
+        codec.Error: {"malformed": SessionState.SEARCHING},
+        codec.Goodbye: {"": SessionState.FINISHED},
     },
-    SessionState.RUNNING: {
-        codec.Pong: SessionState.RUNNING,
-        codec.Status: SessionState.RUNNING,
-        codec.Goodbye: SessionState.RUNNING,
-        codec.Error: SessionState.FAILED,
-        codec.ExecOutput: SessionState.RUNNING,
-        codec.ExecStdinCredit: SessionState.RUNNING,
-        codec.ExecStdinClosed: SessionState.RUNNING,
-        codec.ExecResponse: SessionState.IDLE,
-        codec.ExecFailed: SessionState.IDLE,
+    SessionState.SEARCHING: {
+        codec.Goodbye: {"": SessionState.FINISHED},
     },
-    SessionState.FAILED: {},
+    SessionState.CLOSING: {
+        codec.Pong: {"": SessionState.CLOSING},
+        codec.Status: {"": SessionState.CLOSING},
+        codec.Goodbye: {"": SessionState.FINISHED},
+    },
+    SessionState.FINISHED: {},
 }
 """The messages that the guest may send in each state."""
+
+
+SESSION_IGNORED: Mapping[SessionState, frozenset[type[codec.Message]]] = {
+    SessionState.NEW: frozenset(
+        {
+            codec.Ready,
+            codec.Resume,
+            codec.Ping,
+            codec.Pong,
+            codec.StatusRequest,
+            codec.Status,
+            codec.Shutdown,
+            codec.Goodbye,
+            codec.Error,
+            codec.Keep,
+            codec.ExecRequest,
+            codec.ExecOutput,
+            codec.ExecResponse,
+            codec.ExecFailed,
+            codec.ExecSignal,
+            codec.ExecKill,
+            codec.ExecTerminate,
+            codec.ExecCredit,
+            codec.ExecStdin,
+            codec.ExecStdinCredit,
+            codec.ExecStdinClosed,
+            codec.ExecResize,
+        }
+    ),
+    SessionState.GREETING: frozenset(
+        {
+            codec.Ready,
+            codec.Pong,
+            codec.Status,
+            codec.Goodbye,
+            codec.Error,
+            codec.ExecOutput,
+            codec.ExecResponse,
+            codec.ExecFailed,
+            codec.ExecStdinCredit,
+            codec.ExecStdinClosed,
+        }
+    ),
+    SessionState.READY: frozenset(),
+    SessionState.SEARCHING: frozenset(
+        {
+            codec.Resume,
+            codec.Ping,
+            codec.StatusRequest,
+            codec.Shutdown,
+            codec.Keep,
+            codec.ExecRequest,
+            codec.ExecSignal,
+            codec.ExecKill,
+            codec.ExecTerminate,
+            codec.ExecCredit,
+            codec.ExecStdin,
+            codec.ExecResize,
+        }
+    ),
+    SessionState.CLOSING: frozenset(),
+    SessionState.FINISHED: frozenset(),
+}
+"""The messages that a receiver ignores in each state, unless a step of the state applies."""
+
+
+SESSION_IDS: Mapping[SessionState, frozenset[str]] = {
+    SessionState.NEW: frozenset(),
+    SessionState.GREETING: frozenset(),
+    SessionState.READY: frozenset({"host", "guest"}),
+    SessionState.SEARCHING: frozenset({"guest"}),
+    SessionState.CLOSING: frozenset({"guest"}),
+    SessionState.FINISHED: frozenset(),
+}
+"""The sides that may send messages of the conversations per id in each state.
+
+A state without a side ends all these conversations.
+"""
+
+
+class CommandState(enum.Enum):
+    """The conversation about one command.
+
+    Each command has its own id. A `hello` ends the conversations of all commands.
+    """
+
+    NEW = 1
+    """No request has this id."""
+    REQUESTED = 2
+    """The host has requested the command.
+
+    The guest has not sent a message about it yet.
+    """
+    RUNNING = 3
+    """The guest has sent output of the command, or a message about its standard input."""
+    ENDED = 4
+    """The guest has sent its last message about the command."""
+
+
+CommandSteps: TypeAlias = Mapping[
+    CommandState, Mapping[type[codec.Message], Mapping[str, CommandState]]
+]
+"""For each state, the messages that one side may send, and the state that follows each.
+
+The key of a following state is the name of its condition, or empty.
+"""
+
+
+COMMAND_HOST: CommandSteps = {
+    CommandState.NEW: {
+        codec.ExecRequest: {"": CommandState.REQUESTED},
+    },
+    CommandState.REQUESTED: {
+        codec.ExecStdin: {"": CommandState.REQUESTED},
+        codec.ExecCredit: {"": CommandState.REQUESTED},
+        codec.ExecResize: {"": CommandState.REQUESTED},
+        codec.ExecSignal: {"": CommandState.REQUESTED},
+        codec.ExecTerminate: {"": CommandState.REQUESTED},
+        codec.ExecKill: {"": CommandState.REQUESTED},
+    },
+    CommandState.RUNNING: {
+        codec.ExecStdin: {"": CommandState.RUNNING},
+        codec.ExecCredit: {"": CommandState.RUNNING},
+        codec.ExecResize: {"": CommandState.RUNNING},
+        codec.ExecSignal: {"": CommandState.RUNNING},
+        codec.ExecTerminate: {"": CommandState.RUNNING},
+        codec.ExecKill: {"": CommandState.RUNNING},
+    },
+    CommandState.ENDED: {},
+}
+"""The messages that the host may send in each state."""
+
+
+COMMAND_GUEST: CommandSteps = {
+    CommandState.NEW: {},
+    CommandState.REQUESTED: {
+        codec.ExecOutput: {"": CommandState.RUNNING},
+        codec.ExecStdinCredit: {"": CommandState.RUNNING},
+        codec.ExecStdinClosed: {"": CommandState.RUNNING},
+        codec.ExecResponse: {"": CommandState.ENDED},
+        codec.ExecFailed: {"": CommandState.ENDED},
+        codec.Error: {"busy": CommandState.ENDED},
+    },
+    CommandState.RUNNING: {
+        codec.ExecOutput: {"": CommandState.RUNNING},
+        codec.ExecStdinCredit: {"": CommandState.RUNNING},
+        codec.ExecStdinClosed: {"": CommandState.RUNNING},
+        codec.ExecResponse: {"": CommandState.ENDED},
+    },
+    CommandState.ENDED: {},
+}
+"""The messages that the guest may send in each state."""
+
+
+COMMAND_IGNORED: Mapping[CommandState, frozenset[type[codec.Message]]] = {
+    CommandState.NEW: frozenset(),
+    CommandState.REQUESTED: frozenset(),
+    CommandState.RUNNING: frozenset(),
+    CommandState.ENDED: frozenset(
+        {
+            codec.ExecStdin,
+            codec.ExecCredit,
+            codec.ExecResize,
+            codec.ExecSignal,
+            codec.ExecTerminate,
+            codec.ExecKill,
+        }
+    ),
+}
+"""The messages that a receiver ignores in each state, unless a step of the state applies."""
