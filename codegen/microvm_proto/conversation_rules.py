@@ -1,0 +1,179 @@
+"""The rules of one conversation: which messages are in order in a state, and what each changes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from microvm_proto.states import Amount, Conversation, ConversationState, Counter, Step
+
+
+class SentMessage(NamedTuple):
+    """A message in a conversation.
+
+    :ivar fields: Values of the message's fields by name, as far as they are known.
+    """
+
+    sender: str
+    name: str
+    id: int = 0
+    fields: Mapping[str, object] = {}
+
+
+Holds: TypeAlias = Callable[[str, SentMessage], bool | None]
+"""A function that tells whether the condition of this name holds; None if this is unknown."""
+
+
+class Verdict(enum.Enum):
+    """The effect that a message has on a conversation."""
+
+    IN_ORDER = "in order"
+    IGNORED = "ignored"
+    REFUSAL = "a refusal"
+    OUT_OF_ORDER = "out of order"
+
+
+class Copy(NamedTuple):
+    """A side's copy of the state of a conversation.
+
+    :ivar numbers: Values of the counters, and behind them the number of open requests of each kind.
+        None if a number is unknown.
+    """
+
+    state: ConversationState
+    numbers: tuple[int | None, ...]
+
+
+class Effect(NamedTuple):
+    """An effect that a message can have.
+
+    :ivar copy: The copy of the state after the message.
+    :ivar why: Reason why a counter forbids the message; otherwise empty.
+    """
+
+    verdict: Verdict
+    copy: Copy
+    why: str = ""
+
+
+class Rules:
+    """The rules of a conversation, as one side applies them to its copy of the state."""
+
+    def __init__(
+        self, conversation: Conversation, holds: Holds, side: str | None, hidden: str | None
+    ) -> None:
+        """Prepare the rules.
+
+        :param side: Side whose copy is followed; None if this is unknown. This side may not send a
+            message that its own copy ignores, because the other side ignores the message, too.
+        :param hidden: Side whose messages are unknown, and can occur before any other message.
+        """
+        self.conversation = conversation
+        self.hidden = hidden
+        self._holds = holds
+        self._side = side
+        self._states = {state.name: state for state in conversation.states}
+        requests = (
+            Counter(each.message, "", (Amount(each.message),), tuple(map(Amount, each.answers)))
+            for each in conversation.requests
+        )
+        self._numbers = (*conversation.counters, *requests)
+        sent = {
+            step.message
+            for state in conversation.states
+            for step in state.steps
+            if step.sender == hidden
+        }
+        numbers = (
+            None if any(each.message in sent for each in (*number.adds, *number.takes)) else 0
+            for number in self._numbers
+        )
+        self.first = Copy(conversation.states[0], tuple(numbers))
+        """The copy of the state in which a conversation begins. The numbers that messages of a
+        hidden side change are unknown."""
+
+    @property
+    def all(self) -> frozenset[Copy]:
+        """Every copy that is possible if nothing is known of the messages so far."""
+        return self.without_numbers(Copy(state, ()) for state in self.conversation.states)
+
+    def without_numbers(self, copies: Iterable[Copy]) -> frozenset[Copy]:
+        """Return the copies without the values of their counters, and with unknown requests."""
+        numbers = (None,) * len(self._numbers)
+        return frozenset(Copy(copy.state, numbers) for copy in copies)
+
+    def hidden_effects(self, copy: Copy) -> Iterator[Copy]:
+        """Yield the copies that a message of the hidden side can lead to."""
+        for step in copy.state.steps if self.hidden else ():
+            if step.sender == self.hidden:
+                yield Copy(self._states[step.following], copy.numbers)
+
+    def effects(self, copy: Copy, message: SentMessage) -> Iterator[Effect]:
+        """Yield the effects of a message: several if it is unknown whether a condition holds."""
+        certain: Step | None = None
+        for step in copy.state.steps:
+            if step.message != message.name or step.sender != message.sender:
+                continue
+            if not step.condition:
+                certain = step
+                continue
+            holds = self._holds(step.condition, message)
+            if holds is not False:
+                yield self._taken(copy, step, message)
+            if holds:
+                return
+        if certain:
+            yield self._taken(copy, certain, message)
+        elif message.name in copy.state.ignored and message.sender != self._side:
+            yield Effect(Verdict.IGNORED, copy)
+        else:
+            yield Effect(Verdict.OUT_OF_ORDER, copy)
+
+    def _taken(self, copy: Copy, step: Step, message: SentMessage) -> Effect:
+        state = self._states[step.following]
+        numbers = list(copy.numbers)
+        for at, counter in enumerate(self._numbers):
+            number = numbers[at]
+            added, taken = self._sum(counter.adds, message), self._sum(counter.takes, message)
+            if number is not None and taken is not None and taken > number:
+                return Effect(Verdict.OUT_OF_ORDER, copy, self._excess(at, number, taken))
+            if self._ends_request(at, state):
+                number, taken = 0, 0
+            if number is None or added is None or taken is None:
+                numbers[at] = None
+            else:
+                total = number + added - taken
+                numbers[at] = total if counter.max is None else min(total, counter.max)
+        return Effect(Verdict.IN_ORDER, Copy(state, tuple(numbers)))
+
+    def _ends_request(self, at: int, state: ConversationState) -> bool:
+        """Return True if number `at` is of open requests whose answers the `state` ignores."""
+        return (
+            at >= len(self.conversation.counters)
+            and self.first.numbers[at] is not None
+            and all(each.message in state.ignored for each in self._numbers[at].takes)
+        )
+
+    def _sum(self, amounts: Iterable[Amount], message: SentMessage) -> int | None:
+        """Return the sum of the message's `amounts`; None if it is unknown."""
+        total = 0
+        for each in amounts:
+            if each.message != message.name:
+                continue
+            holds = self._holds(each.condition, message) if each.condition else True
+            if holds is False:
+                continue
+            value = message.fields.get(each.field) if each.field else 1
+            if isinstance(value, bytes | bytearray | memoryview | str):
+                value = len(value.encode() if isinstance(value, str) else value)
+            if not holds or not isinstance(value, int):
+                return None
+            total += value
+        return total
+
+    def _excess(self, at: int, number: int, taken: int) -> str:
+        name = self._numbers[at].name
+        if at < len(self.conversation.counters):
+            return f"it takes {taken} from `{name}`, which is {number}"
+        return f"no `{name}` is unanswered"

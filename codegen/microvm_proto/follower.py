@@ -1,0 +1,312 @@
+"""Follows the conversations of a connection, and tells which messages are out of order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from typing import NamedTuple, TypeVar
+
+from microvm_proto.conversation_rules import Copy, Effect, Holds, Rules, SentMessage, Verdict
+from microvm_proto.schema import Schema
+from microvm_proto.states import Conversation, ConversationState
+
+MAX_IDS = 1024
+"""Maximum number of ids whose conversations a follower remembers."""
+
+_MAX_COPIES = 64
+"""Maximum number of possible copies of a state; beyond it, the counters become unknown."""
+
+_MAX_REFUSED = 1024
+"""Maximum number of refused messages that are remembered; after more, any refusal is accepted."""
+
+_T = TypeVar("_T")
+
+
+class Judgement(NamedTuple):
+    """The verdict on a message.
+
+    :ivar why: Reason why the message is out of order; empty for other verdicts.
+    """
+
+    verdict: Verdict
+    why: str = ""
+
+
+class _Ids:
+    """The conversations per id, of which at most `MAX_IDS` are remembered.
+
+    A conversation in its first state takes no memory. If there are too many others, the
+    conversation that had no message for the longest time is forgotten. From then on, the state of
+    each id between the lowest and the highest forgotten id is unknown.
+    """
+
+    def __init__(self, rules: Rules, *, known: bool = True) -> None:
+        """Create the conversations. If they are not `known`, the state of each id is unknown."""
+        self._rules = rules
+        self._copies: dict[int, frozenset[Copy]] = {}
+        self._known = known
+        self._forgotten = range(0)
+
+    def __copy__(self) -> _Ids:
+        other = _Ids(self._rules, known=self._known)
+        other._copies, other._forgotten = self._copies.copy(), self._forgotten
+        return other
+
+    def __getitem__(self, id_: int) -> frozenset[Copy]:
+        if found := self._copies.get(id_):
+            return found
+        if id_ in self._forgotten or not self._known:
+            return self._rules.all
+        return frozenset([self._rules.first])
+
+    def __setitem__(self, id_: int, copies: frozenset[Copy]) -> None:
+        self._copies.pop(id_, None)
+        if copies == self[id_]:
+            return
+        self._copies[id_] = copies
+        if len(self._copies) > MAX_IDS:
+            oldest = next(iter(self._copies))
+            del self._copies[oldest]
+            old = self._forgotten or range(oldest, oldest)
+            self._forgotten = range(min(old.start, oldest), max(old.stop, oldest + 1))
+
+
+class _Connection(NamedTuple):
+    """A possible state of a connection: of its own conversation, and of those per id."""
+
+    copy: Copy
+    ids: _Ids
+
+
+class Follower:
+    """Follows the conversations of one connection, with bounded memory.
+
+    The effect of a message can depend on conditions that the follower does not know. So the
+    follower keeps every state that is possible, and calls a message out of order only if it is out
+    of order in each of them. A message that is out of order changes no state.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        holds: Holds | None = None,
+        *,
+        side: str | None = None,
+        alone: bool = False,
+    ) -> None:
+        """Follow a new connection.
+
+        :param holds: Function that tells whether a condition holds. By default, this is unknown.
+        :param side: Side that sends and receives the messages in the order in which they are given.
+            None if this is unknown; then a side may also send messages that are ignored.
+        :param alone: True if only the messages that `side` sends are given, and not those that it
+            receives.
+        """
+        self._ends = schema.ends
+        per = {each.per: each for each in schema.conversations}
+        free = Conversation("", "", "connection", (ConversationState("", "", (), ids=self._ends),))
+        hidden = self._other(side) if side and alone else None
+
+        def rules(conversation: Conversation) -> Rules:
+            return Rules(conversation, holds or _unknown, side, hidden)
+
+        self._outer = rules(per.get("connection", free))
+        self._inner = rules(per["id"]) if "id" in per else None
+        self._refusals = {each.refusal for each in schema.conversations} - {""}
+        self._is_free = "connection" not in per
+        self._refused: dict[tuple[str, int], int] | None = None if hidden else {}
+        """For a side and an id: number of messages that the side may still refuse. None if any."""
+        self._none = _Ids(self._inner or self._outer)
+        """The conversations per id when all of them are in their first state."""
+        self._connections = {_Connection(self._outer.first, self._none)}
+
+    def __copy__(self) -> Follower:
+        other = object.__new__(Follower)
+        other.__dict__ |= self.__dict__
+        ids = {each.ids: copy(each.ids) for each in self._connections if each.ids != self._none}
+        other._connections = {
+            each._replace(ids=ids.get(each.ids, each.ids)) for each in self._connections
+        }
+        other._refused = self._refused and self._refused.copy()
+        return other
+
+    @property
+    def states(self) -> set[str]:
+        """Names of the possible states of the conversation per connection."""
+        return {each.copy.state.name for each in self._connections}
+
+    def states_of(self, id_: int) -> set[str]:
+        """Return the names of the possible states of the conversation of an id."""
+        return {copy.state.name for each in self._connections for copy in each.ids[id_]}
+
+    def lose(self) -> None:
+        """Continue after an unknown number of unknown messages, with every state possible."""
+        ids = _Ids(self._inner or self._outer, known=False)
+        self._connections = {_Connection(each, ids) for each in self._outer.all}
+        self._refused = None
+
+    def follow(self, message: SentMessage) -> Judgement:
+        """Judge a message, and change to the states that can follow it."""
+        if self._is_free and not (message.id and self._inner):
+            return Judgement(Verdict.IN_ORDER)
+        found = _Findings(message, may_refuse=self._may_refuse(message))
+        by_ids: dict[_Ids, set[Copy]] = {}
+        for each in _closure(self._connections, self._hidden):
+            for effect in self._effects(each, message):
+                if effect is None:
+                    by_ids.setdefault(each.ids, set()).add(each.copy)
+                elif found.accepts(self._outer, effect):
+                    found.following.add(self._entered(effect.copy, each.ids))
+        for ids, copies in by_ids.items():
+            if self._inner and (changed := self._of_id(self._inner, ids, message, found)):
+                found.following |= {_Connection(each, changed) for each in copies}
+        verdict = next(each for each in Verdict if each in found.verdicts)
+        if verdict is Verdict.OUT_OF_ORDER:
+            self._refuse(message)
+            return Judgement(verdict, found.why)
+        self._connections = found.following
+        if verdict is Verdict.REFUSAL:
+            self._refused_by(message)
+        elif self._inner and not any(each.copy.state.ids for each in self._connections):
+            self._refused = {}
+        if len(self._connections) > _MAX_COPIES:
+            self._connections = {
+                _Connection(each, ids)
+                for copy, ids in found.following
+                for each in self._outer.without_numbers([copy])
+            }
+        return Judgement(verdict)
+
+    def _effects(self, connection: _Connection, message: SentMessage) -> Iterator[Effect | None]:
+        """Yield the effects on the connection's conversation; None if that of the id decides."""
+        state = connection.copy.state
+        effects = self._outer.effects(connection.copy, message)
+        if not (message.id and self._inner):
+            yield from effects
+            return
+        # The header of a refusal has the id of the refused message, even if the refusal changes the
+        # state of the connection.
+        for effect in effects:
+            if effect.verdict is Verdict.IGNORED:
+                yield effect
+            elif effect.verdict is Verdict.OUT_OF_ORDER:
+                allowed = message.sender in state.ids and message.name not in state.ignored
+                yield None if allowed else effect
+            elif message.name in self._refusals:
+                yield effect
+            else:
+                yield None
+
+    def _of_id(
+        self, rules: Rules, ids: _Ids, message: SentMessage, found: _Findings
+    ) -> _Ids | None:
+        """Judge a message by the conversation of its id, and return the ids after it, if any."""
+        before = _closure(ids[message.id], rules.hidden_effects)
+        after = {
+            effect.copy
+            for copy in before
+            for effect in rules.effects(copy, message)
+            if found.accepts(rules, effect)
+        }
+        if not after:
+            return None
+        if ids is self._none:
+            ids = _Ids(rules)
+        elif any(each.ids is ids for each in found.following):
+            after |= before
+        few = len(after) <= _MAX_COPIES
+        ids[message.id] = frozenset(after) if few else rules.without_numbers(after)
+        return ids
+
+    def _may_refuse(self, message: SentMessage) -> bool:
+        """Return True if the message can refuse one of the other side that was out of order."""
+        if message.name not in self._refusals:
+            return False
+        return self._refused is None or (message.sender, message.id) in self._refused
+
+    def _refuse(self, message: SentMessage) -> None:
+        """Remember that the other side may refuse the message."""
+        if self._refused is not None and self._refusals:
+            key = self._other(message.sender), message.id
+            self._refused[key] = self._refused.get(key, 0) + 1
+            if len(self._refused) > _MAX_REFUSED:
+                self._refused = None
+
+    def _refused_by(self, refusal: SentMessage) -> None:
+        """Remember that a message was refused, so that it is not refused again."""
+        if self._refused is not None:
+            key = refusal.sender, refusal.id
+            self._refused[key] -= 1
+            if not self._refused[key]:
+                del self._refused[key]
+
+    def _hidden(self, connection: _Connection) -> Iterator[_Connection]:
+        for each in self._outer.hidden_effects(connection.copy):
+            yield self._entered(each, connection.ids)
+
+    def _entered(self, copy: Copy, ids: _Ids) -> _Connection:
+        """Return the connection in this copy of its state, which can end all conversations."""
+        return _Connection(copy, ids if copy.state.ids else self._none)
+
+    def _other(self, side: str) -> str:
+        return self._ends[self._ends[0] == side]
+
+
+class _Findings:
+    """The findings about one message: the states that can follow it, and why others cannot.
+
+    :ivar verdicts: Verdicts in the possible states.
+    :ivar following: Connections that can follow the message.
+    """
+
+    def __init__(self, message: SentMessage, *, may_refuse: bool) -> None:
+        self.verdicts: set[Verdict] = set()
+        self.following: set[_Connection] = set()
+        self._message = message
+        self._may_refuse = may_refuse
+        self._reasons: dict[str, None] = {}
+
+    def accepts(self, rules: Rules, effect: Effect) -> bool:
+        """Note an effect of the message; return False if the message is out of order."""
+        verdict = effect.verdict
+        if verdict is Verdict.OUT_OF_ORDER:
+            if self._may_refuse:
+                verdict = Verdict.REFUSAL
+            else:
+                reason = effect.why or self._expected(rules.conversation, effect.copy.state)
+                self._reasons[reason] = None
+        self.verdicts.add(verdict)
+        return verdict is not Verdict.OUT_OF_ORDER
+
+    def _expected(self, conversation: Conversation, state: ConversationState) -> str:
+        sender = self._message.sender
+        steps: dict[str, set[str]] = {}
+        for step in state.steps:
+            if step.sender == sender:
+                steps.setdefault(step.message, set()).add(step.condition)
+        names = [
+            f"`{name}`" if "" in conditions else f"`{name}` (if {' or '.join(sorted(conditions))})"
+            for name, conditions in steps.items()
+        ]
+        if sender in state.ids:
+            names.append("messages with ids")
+        allowed = f"only {', '.join(names)}" if names else "nothing"
+        return f"in the state `{state.name}` of `{conversation.name}`, the {sender} sends {allowed}"
+
+    @property
+    def why(self) -> str:
+        """The reasons why the message is out of order, in a stable order."""
+        return "; ".join(sorted(self._reasons))
+
+
+def _closure(start: Iterable[_T], following: Callable[[_T], Iterable[_T]]) -> set[_T]:
+    """Return all items of `start`, and those that follow from them in any number of steps."""
+    found, new = set[_T](), {*start}
+    while new:
+        found |= new
+        new = {each for one in new for each in following(one)} - found
+    return found
+
+
+def _unknown(condition: str, message: SentMessage) -> None:
+    """Return that it is unknown whether a condition holds."""
