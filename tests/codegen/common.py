@@ -22,6 +22,7 @@ SANDBOXD = ROOT / "protocol/sandboxd.toml"
 EVERYTHING = FOLDER / "everything.toml"
 TYPES = FOLDER / "types.toml"
 GROWN = FOLDER / "grown.toml"
+LETTERS = FOLDER / "letters.toml"
 SHORT_PREFIX = FOLDER / "short_prefix.toml"
 SCHEMAS = [*sorted(FOLDER.glob("*.toml")), SANDBOXD]
 CODES = {fault.name: fault.number for fault in FAULTS}

@@ -7,7 +7,10 @@ from collections.abc import Collection, Iterator
 from microvm_proto import types
 from microvm_proto.backends.python.naming import call, import_of_codec, of_field, of_prefix
 from microvm_proto.backends.python.shared import Shared, needed
+from microvm_proto.backends.strategies.conversations import of_conversations
+from microvm_proto.backends.strategies.drawing import COLLECTIONS
 from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.states import Conversation
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -22,12 +25,15 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     before = len(constants)
     functions = [_of_message(message, constants, schema) for message in schema.messages]
     blocks += [_assigned([*constants.items()][before:]), *functions, _by_sender(schema)]
+    names = {message.name: _unshadowed(message.python_name) for message in schema.messages}
+    blocks += of_conversations(schema, names)
     parts, words = needed([Shared(of_prefix(_HELPERS, schema)), *blocks])
     head = _HEAD.format(
         name=schema.name,
         version=schema.version,
         source=schema.source,
-        imports=_imports(words),
+        imports=_imports(words, schema.conversations),
+        assume="from hypothesis import assume as _assume\n" if schema.conversations else "",
         codec=import_of_codec(schema),
     )
     text = "\n\n\n".join(part for part in (head.strip(), *parts) if part)
@@ -38,9 +44,11 @@ def _assigned(constants: list[tuple[str, str]]) -> str:
     return "\n".join(f"{name} = {value}" for name, value in constants)
 
 
-def _imports(words: Collection[str]) -> str:
+def _imports(words: Collection[str], conversations: Collection[Conversation]) -> str:
     lines = [f"import {name}\n" for name in ("enum", "itertools") if name in words]
-    typing = ", ".join(name for name in ("Literal", "TypeVar") if name in words)
+    lines += [COLLECTIONS.lstrip()] if conversations else []
+    names = ("Any", "Literal", "NamedTuple", "TypeAlias", "TypeVar")
+    typing = ", ".join(name for name in names if name in words)
     lines += [f"from typing import {typing}\n"] if typing else []
     return "".join([*lines, "\n"] if lines else [])
 
@@ -179,7 +187,7 @@ message's fields. A default strategy generates only valid values, often ones at 
 
 from __future__ import annotations
 
-{imports}from hypothesis import strategies as st
+{imports}{assume}from hypothesis import strategies as st
 
 {codec}
 

@@ -1,0 +1,111 @@
+"""Generate Hypothesis strategies that create random conversations of a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from microvm_proto import types
+from microvm_proto.backends.python.naming import call
+from microvm_proto.backends.strategies.drawing import CLASSES, STRATEGIES
+from microvm_proto.schema import Message, Schema
+from microvm_proto.states import Amount, Conversation
+
+
+def of_conversations(schema: Schema, functions: Mapping[str, str]) -> list[str]:
+    """Generate the parts of a Python module that draw conversations; none if a schema has none.
+
+    :param functions: Name of the Python function that returns the strategy of each message.
+    """
+    if not schema.conversations:
+        return []
+    rules = ["_RULES = {"]
+    for each in schema.conversations:
+        rules.append(f'    "{each.per}": _Rules(')
+        rules += (f"        {line}" for line in _rules(schema, each))
+        rules.append("    ),")
+    tables = [*rules, "}", *_kinds(schema, functions), *_refusals(schema)]
+    return [CLASSES.strip(), "\n".join(tables), STRATEGIES.strip()]
+
+
+def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
+    """Yield the arguments of the generated class `_Rules` for a conversation, as lines."""
+    messages = {each.name: each for each in schema.messages}
+    steps: list[list[str]] = []
+    ignored: list[list[str]] = []
+    ids: list[list[str]] = []
+    adds: list[list[str]] = []
+    takes: list[list[str]] = []
+    ended: list[list[str]] = []
+
+    def changes(changed: str, amounts: Iterable[Amount]) -> Iterator[list[str]]:
+        for each in amounts:
+            fields = {field.name: field.python_name for field in messages[each.message].fields}
+            texts = (each.condition, changed, fields.get(each.field, ""))
+            yield [_class(messages[each.message]), *map(_text, texts)]
+
+    for state in conversation.states:
+        name = _text(state.name)
+        for step in state.steps:
+            kind = _class(messages[step.message])
+            end, *texts = map(_text, (step.sender, step.condition, step.following))
+            steps.append([name, end, kind, *texts])
+        ignored += ([name, _class(messages[each])] for each in state.ignored)
+        ids += ([name, _text(end)] for end in state.ids)
+    for counter in conversation.counters:
+        adds += changes(counter.name, counter.adds)
+        takes += changes(counter.name, counter.takes)
+    # The open requests are counted: a request adds one, and each of its answers takes one.
+    for request in conversation.requests:
+        count = f"open {request.message}"
+        adds += changes(count, [Amount(request.message)])
+        takes += changes(count, map(Amount, request.answers))
+        # A state that ignores the answers ends the request.
+        ends = (state for state in conversation.states if {*request.answers} <= {*state.ignored})
+        ended += ([_text(state.name), _text(count)] for state in ends)
+    most = [[_text(each.name), str(each.max)] for each in conversation.counters if each.max]
+    yield f"first={_text(conversation.states[0].name)},"
+    yield from _listed("steps", steps)
+    yield from _listed("ignored", ignored)
+    yield from _listed("ids", ids)
+    yield from _listed("adds", adds)
+    yield from _listed("takes", takes)
+    yield from _listed("ended", ended)
+    yield from _listed("most", most)
+
+
+def _listed(name: str, rows: Iterable[list[str]]) -> Iterator[str]:
+    lines = [line for row in rows for line in call("", row, 12, tail=",")]
+    if not lines:
+        yield f"{name}=[],"
+        return
+    yield f"{name}=["
+    yield from (f"    {line}" for line in lines)
+    yield "],"
+
+
+def _kinds(schema: Schema, functions: Mapping[str, str]) -> Iterator[str]:
+    yield "_KINDS = ["
+    for end in schema.ends:
+        for message in schema.sent_by(end):
+            row = [_text(end), _class(message), _text(message.id), functions[message.name]]
+            yield from (f"    {line}" for line in call("_Kind", row, 4, tail=","))
+    yield "]"
+
+
+def _refusals(schema: Schema) -> Iterator[str]:
+    names = {each.refusal for each in schema.conversations}
+    found = [_class(message) for message in schema.messages if message.name in names]
+    if not found:
+        yield "_REFUSALS: Collection[type[codec.Message]] = []"
+        return
+    yield "_REFUSALS: Collection[type[codec.Message]] = ["
+    yield from (f"    {each}," for each in found)
+    yield "]"
+
+
+def _class(message: Message) -> str:
+    return f"codec.{types.camel(message.python_name)}"
+
+
+def _text(name: str) -> str:
+    return f'"{name}"'
