@@ -12,6 +12,7 @@ from typing import Any
 from tests.support.messages import made
 
 from microvm.errors import MachineError, VersionMismatch
+from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
@@ -38,12 +39,14 @@ class RecordedCommand:
 
     :ivar outputs: Time, stream and bytes of each output.
     :ivar kills: Times at which the host sent `exec_kill`.
+    :ivar spoken: True if the guest has sent a message about the command.
     :ivar takes_input: True if the host sends its input, and the guest has not closed it.
     """
 
     started: float
     credit: dict[int, int]
     takes_input: bool
+    spoken: bool = False
     outputs: list[tuple[float, int, bytes]] = field(default_factory=list)
     ending: tuple[float, codec.ExecResponse | codec.ExecFailed] | None = None
     kills: list[float] = field(default_factory=list)
@@ -126,6 +129,7 @@ class Recorder:
     def _sent(self, message: codec.Message, now: float) -> None:
         greeted = self.greeted or isinstance(message, codec.Hello)
         agree(greeted, "the host speaks before it is answered", message)
+        agree(not self._goodbye, "the host speaks after goodbye", message)
         match message:
             case codec.Hello(nonce=nonce):
                 self._nonce = nonce
@@ -200,19 +204,23 @@ class Recorder:
                 agree(len(self.statuses) <= self._asked, "a status that nobody asked for", message)
             case codec.Goodbye():
                 self._goodbye = True
+                self.losses.append(now + TIMEOUTS.loss_grace)
             case codec.ExecOutput(stream=stream, data=data):
                 command = self._running(message)
                 agree(0 < len(data) <= command.credit[stream], "output that is not paid", message)
                 command.credit[stream] -= len(data)
                 command.outputs.append((now, stream, bytes(data)))
+                command.spoken = True
             case codec.ExecStdinCredit(amount=amount):
                 command = self._running(message)
                 agree(command.takes_input and amount > 0, "credit for no input", message)
                 command.input_credit = min(command.input_credit + amount, LARGEST)
+                command.spoken = True
             case codec.ExecStdinClosed():
                 command = self._running(message)
                 agree(command.takes_input, "the end of what is not fed", message)
                 command.input_credit, command.takes_input = 0, False
+                command.spoken = True
             case codec.ExecResponse(ending=end, status=status):
                 # Scripts limit the memory of no command.
                 agree(end is not codec.Ending.OUT_OF_MEMORY, "out of memory without a limit")
@@ -221,6 +229,8 @@ class Recorder:
                 agree(known, "the end by an unknown signal", message)
                 self._running(message).ending = now, message
             case codec.ExecFailed():
-                self._running(message).ending = now, message
+                command = self._running(message)
+                agree(not command.spoken, "a failure to start after another message", message)
+                command.ending = now, message
             case _:
                 raise Disagreement("a message where it must not be", message)

@@ -59,7 +59,7 @@ def test_a_newer_version_is_released(run: Run, project: Path) -> None:
     run("release")
     schema = project / SCHEMA
     edit(schema, f"version = {VERSION}\n", f"version = {NEXT}\n")
-    edit(schema, '{ message = "keep" },', '{ message = "keep" }, { message = "nap" },')
+    edit(schema, '{ message = "resume" },', '{ message = "resume" }, { message = "nap" },')
     message = '[[message]]\nname = "nap"\nnumber = 40_000\nsender = "host"\nid = "none"\n'
     schema.write_text(f"{schema.read_text()}\n{message}since = {NEXT}\n")
     verdict = f"version {NEXT} is newer than the released version {VERSION}\n"

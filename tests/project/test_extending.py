@@ -158,7 +158,7 @@ def test_steps_add_a_message(tmp_path: Path) -> None:
     copy = Copy(tmp_path, "Adding a message")
     release = Path("/proc/sys/kernel/osrelease").read_text()
     assert copy.python("-c", MESSAGE_USED, copy.daemon()).startswith(
-        f"Kernel {release}the guest sent Kernel, which is not allowed now (IDLE)"
+        f"Kernel {release}the guest sent Kernel, which is not allowed now (READY)"
     )
 
 

@@ -285,12 +285,14 @@ class Guest:
                 _settle(self._statuses.pop(0), event)
             case codec.Ready():
                 self._ready.set_result(None)
+            case codec.Goodbye():
+                self._on_lost(GuestDied("the guest shut itself down"))
 
     def _on_lost(self, error: MachineError) -> None:
-        if isinstance(error, GuestDied):
-            self._loss_due.start(self._timeouts.loss_grace, partial(self.fail, error))
-        else:
+        if not isinstance(error, GuestDied):
             self.fail(error)
+        elif not self._loss_due.is_running:
+            self._loss_due.start(self._timeouts.loss_grace, partial(self.fail, error))
 
     def fail(self, error: MachineError) -> MachineError:
         """Mark the guest as lost; return the reason: `error`, or the error of an earlier loss."""

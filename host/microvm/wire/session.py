@@ -94,7 +94,8 @@ class Session:
     """The host's side of the protocol: it encodes messages, and decodes and checks answers.
 
     Methods raise ProtocolError if their message is not allowed in the current state, such as before
-    the guest is ready. Methods about the running command return no bytes if it has exited already.
+    the guest is ready. Methods about the running command return no bytes if it has exited already,
+    and all methods return no bytes after the guest has said goodbye.
 
     :ivar state: Current state of the session.
     :ivar command: State of the last command; `NEW` if there is none.
@@ -157,7 +158,12 @@ class Session:
         self._from_guest = {}
 
     def _say(self, message: codec.Message) -> bytes:
-        """Encode a message to the guest, and change to the state that follows the message."""
+        """Encode a message to the guest, and change to the state that follows the message.
+
+        Return no bytes after the guest's `Goodbye`, because the guest does not read any more.
+        """
+        if self.state is SessionState.FINISHED and not self.failed:
+            return b""
         following = self._from_host.get(message.TYPE)
         if following is None:
             raise ProtocolError(f"cannot send a message: the session is in the state {self._now}")
