@@ -12,6 +12,7 @@ import pytest
 
 from microvm_proto.backends import markdown, states
 from microvm_proto.breaking import Comparison, Verdict
+from microvm_proto.diagnostics import SchemaError
 from microvm_proto.generate import generate
 from microvm_proto.load import Document
 from microvm_proto.released import canonical
@@ -167,3 +168,48 @@ def test_no_schema_without_conversations_changes() -> None:
     schema = read_schema(ROOT / "examples/sensor/sensor.toml")
     assert schema.conversations == ()
     assert "conversation" not in canonical(schema)
+
+
+PER_ID = """
+[[conversation]]
+name = "task"
+per = "id"
+state = [{ name = "only", final = true, step = [{ message = "ask" }, { message = "tell" }] }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("edits", "told"),
+    [
+        ({"": EXAMPLE.replace("talk", "chat")}, "`talk` is the conversation for each connection"),
+        ({'"any"': '"none"', "": PER_ID}, "`ask` has no id [bad-conversation]"),
+        ({'"any"': '"required"', "": PER_ID}, "`ask` has an id [bad-conversation]"),
+        ({"": PER_ID}, "no state of `talk` allows the messages of `task`"),
+        ({"final = true": 'ids = ["client"]', '"talk"': '"talk"\nper = "id"'}, "has `ids`"),
+        ({"final = true": 'ids = ["waiter"]'}, "no end has the name `waiter`"),
+        (
+            {"final = true": 'final = true\nignore_from = ["waiter"]'},
+            "no end has the name `waiter`",
+        ),
+        ({"final = true": 'final = true\nignore = ["ask"]'}, "applies to each `ask`"),
+        ({"final = true": 'final = true\nignore = ["other"]'}, "no message has the name `other`"),
+        ({'"talk"': '"talk"\nrefusal = "no"'}, "no message has the name `no`"),
+        ({'"credit"': '"credit"\nmax = 0'}, "the maximum of `credit` is less than 1"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_two_kinds_of_conversations_are_checked(edits: dict[str, str], told: str) -> None:
+    """Each key of `edits` is replaced by its value; the text of the empty key is appended."""
+    text = HEAD.format(version=1) + EXAMPLE
+    for old, new in edits.items():
+        assert old in text
+        text = text.replace(old, new) if old else text + new
+    with pytest.raises(SchemaError, match=re.escape(told)):
+        read(Document(Path("p.toml"), text))
+
+
+def test_messages_of_an_end_are_ignored_unless_a_step_has_them() -> None:
+    idle = 'final = true\nignore_from = ["client", "server"]'
+    (talk,) = schema_of(EXAMPLE.replace("final = true", idle)).conversations
+    assert talk.states[0].ignored == ("tell",)
+    assert 'ignore = ["tell"]' in canonical(schema_of(EXAMPLE.replace("final = true", idle)))
