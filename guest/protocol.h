@@ -2023,4 +2023,265 @@ static inline size_t sandboxd_encode_exec_resize(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
+/* Results of the functions that follow conversations, if they do not return a state. */
+enum sandboxd_verdict {
+	/* The sender may not send this message now. */
+	SANDBOXD_OUT_OF_ORDER = 0,
+	/* Drop the message: its sender may not know this state yet. */
+	SANDBOXD_IGNORED = 255,
+};
+
+/* The states of `session`, which begins in the first one. */
+enum sandboxd_session_state {
+	/* The host has not sent a message yet. The guest drops all bytes before its first `hello`. */
+	SANDBOXD_SESSION_STATE_NEW = 1,
+	/* The host has sent `hello`, and waits for `ready`. Any other message of the guest belongs to
+	 * an older session. */
+	SANDBOXD_SESSION_STATE_GREETING = 2,
+	/* The guest has answered `hello`. */
+	SANDBOXD_SESSION_STATE_READY = 3,
+	/* The guest has received a malformed frame, and drops all bytes before the next `hello`. */
+	SANDBOXD_SESSION_STATE_SEARCHING = 4,
+	/* The host has sent `shutdown`, and sends nothing more. The guest completes its answers. */
+	SANDBOXD_SESSION_STATE_CLOSING = 5,
+	/* The guest has sent its last frame. */
+	SANDBOXD_SESSION_STATE_FINISHED = 6,
+};
+
+/* The conditions of `session`, which are bits. */
+enum sandboxd_session_condition {
+	/* The `ready` has the nonce of the last `hello`. */
+	SANDBOXD_SESSION_CONDITION_OWN_NONCE = 1,
+	/* No command is running. */
+	SANDBOXD_SESSION_CONDITION_FREE = 2,
+	/* The code of the `error` is below 64: the frame that it refuses is malformed. */
+	SANDBOXD_SESSION_CONDITION_MALFORMED = 4,
+};
+
+/* Returns the state of `session` that follows a message of `type` from `sender`; SANDBOXD_IGNORED if
+ * its receiver drops the message; or SANDBOXD_OUT_OF_ORDER. `conditions` are those that hold. */
+static inline uint8_t sandboxd_follow_session(uint8_t state, enum sandboxd_end sender, uint16_t type,
+	uint32_t conditions)
+{
+	if (sender == SANDBOXD_HOST) {
+		switch (type) {
+		case SANDBOXD_TYPE_HELLO:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_READY:
+			case SANDBOXD_SESSION_STATE_SEARCHING:
+				return SANDBOXD_SESSION_STATE_GREETING;
+			case SANDBOXD_SESSION_STATE_GREETING:
+				return state;
+			}
+			break;
+		case SANDBOXD_TYPE_RESUME:
+		case SANDBOXD_TYPE_PING:
+		case SANDBOXD_TYPE_STATUS_REQUEST:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_SEARCHING:
+				return SANDBOXD_IGNORED;
+			case SANDBOXD_SESSION_STATE_READY:
+				return state;
+			}
+			break;
+		case SANDBOXD_TYPE_SHUTDOWN:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_SEARCHING:
+				return SANDBOXD_IGNORED;
+			case SANDBOXD_SESSION_STATE_READY:
+				return SANDBOXD_SESSION_STATE_CLOSING;
+			}
+			break;
+		case SANDBOXD_TYPE_KEEP:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_SEARCHING:
+				return SANDBOXD_IGNORED;
+			case SANDBOXD_SESSION_STATE_READY:
+				if (conditions & SANDBOXD_SESSION_CONDITION_FREE)
+					return state;
+				break;
+			}
+			break;
+		case SANDBOXD_TYPE_EXEC_REQUEST:
+		case SANDBOXD_TYPE_EXEC_SIGNAL:
+		case SANDBOXD_TYPE_EXEC_KILL:
+		case SANDBOXD_TYPE_EXEC_TERMINATE:
+		case SANDBOXD_TYPE_EXEC_CREDIT:
+		case SANDBOXD_TYPE_EXEC_STDIN:
+		case SANDBOXD_TYPE_EXEC_RESIZE:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_SEARCHING:
+				return SANDBOXD_IGNORED;
+			}
+			break;
+		}
+	}
+	if (sender == SANDBOXD_GUEST) {
+		switch (type) {
+		case SANDBOXD_TYPE_READY:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+				return SANDBOXD_IGNORED;
+			case SANDBOXD_SESSION_STATE_GREETING:
+				if (conditions & SANDBOXD_SESSION_CONDITION_OWN_NONCE)
+					return SANDBOXD_SESSION_STATE_READY;
+				return SANDBOXD_IGNORED;
+			}
+			break;
+		case SANDBOXD_TYPE_PONG:
+		case SANDBOXD_TYPE_STATUS:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_GREETING:
+				return SANDBOXD_IGNORED;
+			case SANDBOXD_SESSION_STATE_READY:
+			case SANDBOXD_SESSION_STATE_CLOSING:
+				return state;
+			}
+			break;
+		case SANDBOXD_TYPE_GOODBYE:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_GREETING:
+				return SANDBOXD_IGNORED;
+			case SANDBOXD_SESSION_STATE_READY:
+			case SANDBOXD_SESSION_STATE_SEARCHING:
+			case SANDBOXD_SESSION_STATE_CLOSING:
+				return SANDBOXD_SESSION_STATE_FINISHED;
+			}
+			break;
+		case SANDBOXD_TYPE_ERROR:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_GREETING:
+				return SANDBOXD_IGNORED;
+			case SANDBOXD_SESSION_STATE_READY:
+				if (conditions & SANDBOXD_SESSION_CONDITION_MALFORMED)
+					return SANDBOXD_SESSION_STATE_SEARCHING;
+				break;
+			}
+			break;
+		case SANDBOXD_TYPE_EXEC_OUTPUT:
+		case SANDBOXD_TYPE_EXEC_RESPONSE:
+		case SANDBOXD_TYPE_EXEC_FAILED:
+		case SANDBOXD_TYPE_EXEC_STDIN_CREDIT:
+		case SANDBOXD_TYPE_EXEC_STDIN_CLOSED:
+			switch (state) {
+			case SANDBOXD_SESSION_STATE_NEW:
+			case SANDBOXD_SESSION_STATE_GREETING:
+				return SANDBOXD_IGNORED;
+			}
+			break;
+		}
+	}
+	return SANDBOXD_OUT_OF_ORDER;
+}
+
+/* Returns whether `sender` may send messages with ids in a state of `session`. */
+static inline bool sandboxd_allows_ids(uint8_t state, enum sandboxd_end sender)
+{
+	switch (state) {
+	case SANDBOXD_SESSION_STATE_READY:
+		return sender == SANDBOXD_HOST || sender == SANDBOXD_GUEST;
+	case SANDBOXD_SESSION_STATE_SEARCHING:
+	case SANDBOXD_SESSION_STATE_CLOSING:
+		return sender == SANDBOXD_GUEST;
+	}
+	return false;
+}
+
+/* The states of `command`, which begins in the first one. */
+enum sandboxd_command_state {
+	/* No request has this id. */
+	SANDBOXD_COMMAND_STATE_NEW = 1,
+	/* The host has requested the command. The guest has not sent a message about it yet. */
+	SANDBOXD_COMMAND_STATE_REQUESTED = 2,
+	/* The guest has sent output of the command, or a message about its standard input. */
+	SANDBOXD_COMMAND_STATE_RUNNING = 3,
+	/* The guest has sent its last message about the command. */
+	SANDBOXD_COMMAND_STATE_ENDED = 4,
+};
+
+/* The conditions of `command`, which are bits. */
+enum sandboxd_command_condition {
+	/* Another command is running. The code of the `error` is `busy`. */
+	SANDBOXD_COMMAND_CONDITION_BUSY = 1,
+	/* The `stream` is standard output. */
+	SANDBOXD_COMMAND_CONDITION_STDOUT = 2,
+	/* The `stream` is standard error. */
+	SANDBOXD_COMMAND_CONDITION_STDERR = 4,
+};
+
+/* Returns the state of `command` that follows a message of `type` from `sender`; SANDBOXD_IGNORED if
+ * its receiver drops the message; or SANDBOXD_OUT_OF_ORDER. `conditions` are those that hold. */
+static inline uint8_t sandboxd_follow_command(uint8_t state, enum sandboxd_end sender, uint16_t type,
+	uint32_t conditions)
+{
+	if (sender == SANDBOXD_HOST) {
+		switch (type) {
+		case SANDBOXD_TYPE_EXEC_REQUEST:
+			switch (state) {
+			case SANDBOXD_COMMAND_STATE_NEW:
+				return SANDBOXD_COMMAND_STATE_REQUESTED;
+			}
+			break;
+		case SANDBOXD_TYPE_EXEC_SIGNAL:
+		case SANDBOXD_TYPE_EXEC_KILL:
+		case SANDBOXD_TYPE_EXEC_TERMINATE:
+		case SANDBOXD_TYPE_EXEC_CREDIT:
+		case SANDBOXD_TYPE_EXEC_STDIN:
+		case SANDBOXD_TYPE_EXEC_RESIZE:
+			switch (state) {
+			case SANDBOXD_COMMAND_STATE_REQUESTED:
+			case SANDBOXD_COMMAND_STATE_RUNNING:
+				return state;
+			case SANDBOXD_COMMAND_STATE_ENDED:
+				return SANDBOXD_IGNORED;
+			}
+			break;
+		}
+	}
+	if (sender == SANDBOXD_GUEST) {
+		switch (type) {
+		case SANDBOXD_TYPE_ERROR:
+			switch (state) {
+			case SANDBOXD_COMMAND_STATE_REQUESTED:
+				if (conditions & SANDBOXD_COMMAND_CONDITION_BUSY)
+					return SANDBOXD_COMMAND_STATE_ENDED;
+				break;
+			}
+			break;
+		case SANDBOXD_TYPE_EXEC_OUTPUT:
+		case SANDBOXD_TYPE_EXEC_STDIN_CREDIT:
+		case SANDBOXD_TYPE_EXEC_STDIN_CLOSED:
+			switch (state) {
+			case SANDBOXD_COMMAND_STATE_REQUESTED:
+				return SANDBOXD_COMMAND_STATE_RUNNING;
+			case SANDBOXD_COMMAND_STATE_RUNNING:
+				return state;
+			}
+			break;
+		case SANDBOXD_TYPE_EXEC_RESPONSE:
+			switch (state) {
+			case SANDBOXD_COMMAND_STATE_REQUESTED:
+			case SANDBOXD_COMMAND_STATE_RUNNING:
+				return SANDBOXD_COMMAND_STATE_ENDED;
+			}
+			break;
+		case SANDBOXD_TYPE_EXEC_FAILED:
+			switch (state) {
+			case SANDBOXD_COMMAND_STATE_REQUESTED:
+				return SANDBOXD_COMMAND_STATE_ENDED;
+			}
+			break;
+		}
+	}
+	return SANDBOXD_OUT_OF_ORDER;
+}
+
 #endif

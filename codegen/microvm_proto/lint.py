@@ -161,6 +161,7 @@ def _check_types(document: Document, schema: Schema) -> None:
     """Check the names of types and messages: all must be different in C, and in Python."""
     own = _OWN_TYPES | {*types.INTEGERS, *types.FLOATS, "bool", "bytes", "text", "tail"}
     own |= _OWN_WITH_FRAMING if schema.framing.given else set()
+    own |= set(resolve_states.types_in_c(schema.conversations))
     _check_named(document, schema.declared, _with(own))
     seen: dict[str, str] = {}
     for path, each in schema.declared:
@@ -337,6 +338,7 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
             case Message(fields=fields):
                 yield from ((each, path) for each in (f"type_{name}", f"{name}_max_body"))
                 yield from _constants_of(name, fields, (table, at, "field"))
+    yield from resolve_states.constants_in_c(schema.conversations)
 
 
 def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:

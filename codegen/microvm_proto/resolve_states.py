@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from microvm_proto.load import Document, Table
 from microvm_proto.positions import Path
@@ -19,6 +19,10 @@ from microvm_proto.states import (
     Step,
 )
 from microvm_proto.types import Bytes, Integer, Tail, Text
+
+MAX_STATES = 254
+MAX_CONDITIONS = 32
+"""Limits of the generated C code, which holds a state in 8 bits, and a condition in one bit."""
 
 
 def conversation(table: Table, ends: Sequence[str], messages: Sequence[Message]) -> Conversation:
@@ -201,6 +205,13 @@ class _Check:
             text, hint = "a conversation needs a state", "add a [[conversation.state]]"
             self._document.error("bad-conversation", self._path, text, hint)
             return
+        for key, most, given in (
+            ("state", MAX_STATES, self._states),
+            ("condition", MAX_CONDITIONS, self._conditions),
+        ):
+            if len(given) > most:
+                text, hint = f"a conversation has at most {most} {key}s", "divide the conversation"
+                self._document.error("bad-conversation", (*self._path, key, most), text, hint)
         for at, state in enumerate(self._conversation.states):
             self._steps((*self._path, "state", at), state)
             self._ignored((*self._path, "state", at), state)
@@ -325,3 +336,23 @@ def names(conversations: Sequence[Conversation]) -> Iterator[list[tuple[Path, st
         for key, group in declared.items():
             path = ("conversation", at, key)
             yield [((*path, number, "name"), one.name) for number, one in enumerate(group)]
+
+
+def types_in_c(conversations: Iterable[Conversation]) -> Iterator[str]:
+    """Yield the names of the types in the C header that exist because of conversations."""
+    for each in conversations:
+        yield from ("verdict", "step_rule", f"{each.name}_state", f"{each.name}_condition")
+
+
+def constants_in_c(conversations: Sequence[Conversation]) -> Iterator[tuple[str, Path]]:
+    """Yield the constants in the C header that exist because of conversations, with their paths."""
+    for at, each in enumerate(conversations):
+        path = ("conversation", at)
+        yield from ((name, ("conversation",)) for name in ("out_of_order", "ignored"))
+        declared: dict[str, Sequence[ConversationState | Condition]] = {
+            "state": each.states,
+            "condition": each.conditions,
+        }
+        for key, group in declared.items():
+            for number, one in enumerate(group):
+                yield f"{each.name}_{key}_{one.name}", (*path, key, number, "name")

@@ -16,6 +16,7 @@ from microvm_proto.backends.c import (
     header,
     receiver,
     runtime,
+    states,
     table,
 )
 from microvm_proto.backends.c.text import comment
@@ -73,6 +74,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         *elements.functions(schema),
         receiver.seal(schema) if framing.given else "",
         *(table.parts(schema) if style == "table" else _inline(schema)),
+        *states.parts(schema, style),
         receiver.receiver(schema) if framing.given else "",
         "#endif",
     ]
