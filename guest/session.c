@@ -25,10 +25,29 @@ static void renew(struct session *session, const struct sandboxd_hello *hello)
 	session_end(session);
 }
 
+static uint8_t state_of_command(const struct session *session, uint32_t id)
+{
+	if (id > session->last_id)
+		return SANDBOXD_COMMAND_STATE_NEW;
+	/* The host may send the same messages in the states `requested` and `running`. */
+	return id == session->current ? SANDBOXD_COMMAND_STATE_RUNNING :
+					SANDBOXD_COMMAND_STATE_ENDED;
+}
+
+/* Returns the state that follows a message of the host according to the protocol's tables; or
+ * SANDBOXD_IGNORED, or SANDBOXD_OUT_OF_ORDER. The connection is in the state `ready`: in the states
+ * before it, the daemon receives only `hello`, and after `shutdown` it receives nothing. */
+static uint8_t follow(const struct session *session, const struct sandboxd_header *header)
+{
+	if (header->id)
+		return sandboxd_follow_command(state_of_command(session, header->id), SANDBOXD_HOST,
+					       header->type, 0);
+	return sandboxd_follow_session(SANDBOXD_SESSION_STATE_READY, SANDBOXD_HOST, header->type,
+				       session->current ? 0 : SANDBOXD_SESSION_CONDITION_FREE);
+}
+
 static enum sandboxd_error_code begin(struct session *session, uint32_t id)
 {
-	if (id <= session->last_id)
-		return SANDBOXD_ERROR_CODE_STALE_ID;
 	session->last_id = id;
 	if (session->current)
 		return SANDBOXD_ERROR_CODE_BUSY;
@@ -44,29 +63,24 @@ static enum sandboxd_error_code take_input(struct session *session, uint32_t siz
 	return 0;
 }
 
-/* Returns whether a frame is about a command that has ended. The host sent this frame before it
- * knew that the command had ended, so the daemon ignores the frame. */
-static bool is_late(const struct session *session, const struct sandboxd_header *header)
+/* Updates the session for a well-formed frame of the host that leads to the state `next`. Returns the
+ * error with which the frame is refused, or 0. */
+static enum sandboxd_error_code consider(struct session *session, const struct frame *frame,
+					 uint8_t next)
 {
-	return header->id && header->type != SANDBOXD_TYPE_EXEC_REQUEST &&
-	       header->id <= session->last_id && header->id != session->current;
-}
+	uint32_t id = frame->header.id;
 
-/* Checks whether the host may send a well-formed frame now, and updates the session for it. Returns
- * the error with which the frame is refused, or 0. */
-static enum sandboxd_error_code consider(struct session *session, const struct frame *frame)
-{
-	const struct sandboxd_header *header = &frame->header;
-
-	if (header->type == SANDBOXD_TYPE_HELLO)
-		renew(session, &frame->body.hello);
-	if (header->type == SANDBOXD_TYPE_EXEC_REQUEST)
-		return begin(session, header->id);
-	if (header->type == SANDBOXD_TYPE_KEEP && session->current)
+	if (next == SANDBOXD_OUT_OF_ORDER && !id) /* a `keep` while a command runs */
 		return SANDBOXD_ERROR_CODE_BUSY;
-	if (header->id > session->last_id)
-		return SANDBOXD_ERROR_CODE_UNKNOWN_ID;
-	if (header->type == SANDBOXD_TYPE_EXEC_STDIN)
+	if (next == SANDBOXD_OUT_OF_ORDER)
+		return state_of_command(session, id) == SANDBOXD_COMMAND_STATE_NEW ?
+			       SANDBOXD_ERROR_CODE_UNKNOWN_ID :
+			       SANDBOXD_ERROR_CODE_STALE_ID;
+	if (frame->header.type == SANDBOXD_TYPE_HELLO)
+		renew(session, &frame->body.hello);
+	if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST)
+		return begin(session, id);
+	if (frame->header.type == SANDBOXD_TYPE_EXEC_STDIN)
 		return take_input(session, frame->body.exec_stdin.data.size);
 	return 0;
 }
@@ -96,9 +110,11 @@ enum session_event session_next(struct session *session, struct frame *frame,
 			return refuse(session);
 		}
 		session->frames_seen++;
-		if (is_late(session, &frame->header))
+		uint8_t next = follow(session, &frame->header);
+
+		if (next == SANDBOXD_IGNORED)
 			continue;
-		refusal->code = (uint16_t)consider(session, frame);
+		refusal->code = (uint16_t)consider(session, frame, next);
 		return refusal->code ? refuse(session) : SESSION_FRAME;
 	}
 }

@@ -1,7 +1,7 @@
 /* Computes the next event of a session from any state and any frame.
  *
  * Functions: session_init session_next session_end session_allow renew agree begin take_input
- *	is_late consider refuse
+ *	state_of_command follow consider refuse sandboxd_follow_session sandboxd_follow_command
  * Bound: every state, and every frame, with up to 3 late frames in a row
  * Assumes: stream_next and the header of a frame have the properties that stream.c and header.c prove;
  *	the id of the running exec is not above the last id; fewer than 2^32 frames before
