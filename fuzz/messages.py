@@ -469,13 +469,11 @@ _RULES = {
             (codec.Hello, "", "open hello", ""),
             (codec.Ping, "", "open ping", ""),
             (codec.StatusRequest, "", "open status_request", ""),
-            (codec.Shutdown, "", "open shutdown", ""),
         ],
         takes=[
             (codec.Ready, "", "open hello", ""),
             (codec.Pong, "", "open ping", ""),
             (codec.Status, "", "open status_request", ""),
-            (codec.Goodbye, "", "open shutdown", ""),
         ],
         ended=[
             ("new", "open hello"),
@@ -484,8 +482,6 @@ _RULES = {
             ("greeting", "open ping"),
             ("new", "open status_request"),
             ("greeting", "open status_request"),
-            ("new", "open shutdown"),
-            ("greeting", "open shutdown"),
         ],
         most=[],
     ),

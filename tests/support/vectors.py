@@ -28,6 +28,46 @@ class Vector:
     fields: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class SentVector:
+    """A message of a conversation.
+
+    :ivar fields: values of the fields that change counters; for bytes, their number.
+    :ivar state: state that follows; None if the message is ignored or out of order.
+    """
+
+    sender: str
+    name: str
+    id: int
+    conditions: frozenset[str]
+    fields: dict[str, int]
+    state: str | None
+
+
+@dataclass(frozen=True)
+class ConversationVector:
+    """A conversation, and the index of its first message that is out of order, if there is one."""
+
+    name: str
+    messages: list[SentVector]
+    out_of_order: int | None
+
+
+def conversations(text: str) -> list[ConversationVector]:
+    """Return the conversations in a file of vectors."""
+    return [
+        ConversationVector(
+            each["name"],
+            [
+                SentVector(sender, name, id_, frozenset(held), fields, state)
+                for sender, name, id_, held, fields, state in each["messages"]
+            ],
+            each["out_of_order"],
+        )
+        for each in json.loads(text).get("conversations", [])
+    ]
+
+
 def load(path: Path) -> list[Vector]:
     """Return the vectors of a file, the valid ones first."""
     data = json.loads(path.read_text())

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from microvm_proto.backends.vectors.conversations import FORMAT as FORMAT_OF_CONVERSATIONS
+from microvm_proto.backends.vectors.conversations import conversations
 from microvm_proto.backends.vectors.faulty import faulty_fields
 from microvm_proto.backends.vectors.notation import compact
 from microvm_proto.backends.vectors.streams import FORMAT, flipped, streams
@@ -20,7 +22,6 @@ from microvm_proto.backends.vectors.values import (
 )
 from microvm_proto.faults import FAULTS
 from microvm_proto.frame import Malformed, Value, examine, pack, write
-from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Output, Schema
 
 _Candidate: TypeAlias = tuple[str, str, str, bytes]
@@ -46,24 +47,30 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Generate the JSON file of test vectors, with one vector on each line."""
     head = {
         "source": f"Generated from {schema.source} by `microvm-proto gen`.",
-        "format": [*_FORMAT, *_format_of(schema.framing)],
+        "format": [*_FORMAT, *_format_of(schema)],
         "protocol": schema.name,
         "version": schema.version,
         "digest": f"{schema.digest:016x}",
     }
     parts = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
-    sections = {"valid": _valid(schema), "invalid": _invalid(schema)}
+    sections: dict[str, Iterator[dict[str, Any]]] = {
+        "valid": _valid(schema),
+        "invalid": _invalid(schema),
+    }
     if schema.framing.resynchronises:
         sections |= {"streams": streams(schema), "flipped": flipped(schema)}
+    if schema.conversations:
+        sections["conversations"] = conversations(schema)
     for name, vectors in sections.items():
         lines = ",\n".join(json.dumps(vector) for vector in vectors)
         parts.append(f'"{name}": [\n{lines}\n]' if lines else f'"{name}": []')
     return {output.path.name: "{\n" + ",\n".join(parts) + "\n}\n"}
 
 
-def _format_of(framing: Framing) -> list[str]:
-    numbered = [_SEQUENCE] if framing.sequence else []
-    return [*numbered, *(FORMAT if framing.resynchronises else [])]
+def _format_of(schema: Schema) -> list[str]:
+    numbered = [_SEQUENCE] if schema.framing.sequence else []
+    damaged = FORMAT if schema.framing.resynchronises else []
+    return [*numbered, *damaged, *(FORMAT_OF_CONVERSATIONS if schema.conversations else [])]
 
 
 def _tested(schema: Schema) -> list[Message]:
