@@ -321,7 +321,7 @@ def explain(
     is shown as soon as it is complete.
 
     Without --from, or --port for a capture, either side may have sent each frame. The exit status
-    is 1 if a frame is malformed or incomplete.
+    is 1 if a frame is malformed or incomplete, or if a message is out of order.
     """
     from microvm_proto.dump import FORMS, Unreadable
     from microvm_proto.explain import BrokenStream, Foreign

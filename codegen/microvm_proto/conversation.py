@@ -96,7 +96,7 @@ class _FlowView:
         datagram = self._flow.datagrams or self._schema.framing.kind == "datagram"
         if datagram or (self._lost is not None and self._begins_frame(segment.data)):
             yield from self._skipped()
-            self._stream.splitter.begin(self._at)
+            self._stream.begin(self._at)
             self._lost = None
         self._at += len(segment.data)
         if self._lost is None:
@@ -116,7 +116,7 @@ class _FlowView:
             yield ""
         self._at += size
         if self._schema.framing.resynchronises:
-            self._stream.splitter.begin(self._at)
+            self._stream.begin(self._at)
         elif self._lost is None:
             self._lost = self._stream.splitter.at
 
@@ -126,6 +126,7 @@ class _FlowView:
         else:
             self.broken |= self._is_ours and self._lost != self._at
             yield from self._skipped()
+        self.broken |= bool(self._stream.fault)
 
     def _skipped(self) -> Iterator[str]:
         if self._is_ours and self._lost not in (None, self._at):

@@ -8,6 +8,9 @@ from typing import NamedTuple, TypeAlias
 
 from microvm_proto.states import Amount, Conversation, ConversationState, Counter, Step
 
+_MAX_FIXED = 4096
+"""Maximum number of remembered effects; then they are forgotten, and found again."""
+
 
 class SentMessage(NamedTuple):
     """A message in a conversation.
@@ -37,11 +40,12 @@ class Verdict(enum.Enum):
 class Copy(NamedTuple):
     """A side's copy of the state of a conversation.
 
+    :ivar state: Name of the state.
     :ivar numbers: Values of the counters, and behind them the number of open requests of each kind.
         None if a number is unknown.
     """
 
-    state: ConversationState
+    state: str
     numbers: tuple[int | None, ...]
 
 
@@ -70,15 +74,27 @@ class Rules:
         :param hidden: Side whose messages are unknown, and can occur before any other message.
         """
         self.conversation = conversation
-        self.hidden = hidden
+        self._hidden = hidden
         self._holds = holds
         self._side = side
-        self._states = {state.name: state for state in conversation.states}
+        self.states = {state.name: state for state in conversation.states}
+        self.after_hidden = {name: self._after_hidden(name) for name in self.states}
+        self._steps: dict[tuple[str, str, str], list[Step]] = {}
+        for state in conversation.states:
+            for step in state.steps:
+                self._steps.setdefault((state.name, step.message, step.sender), []).append(step)
+        self._fixed: dict[tuple[Copy, str, str], list[Effect]] = {}
+        """Effects of messages without conditions and counters, so that they are found once."""
         requests = (
             Counter(each.message, "", (Amount(each.message),), tuple(map(Amount, each.answers)))
             for each in conversation.requests
         )
         self._numbers = (*conversation.counters, *requests)
+        self._counted = {
+            amount.message
+            for counter in conversation.counters
+            for amount in (*counter.adds, *counter.takes)
+        }
         sent = {
             step.message
             for state in conversation.states
@@ -89,32 +105,54 @@ class Rules:
             None if any(each.message in sent for each in (*number.adds, *number.takes)) else 0
             for number in self._numbers
         )
-        self.first = Copy(conversation.states[0], tuple(numbers))
+        self.first = Copy(conversation.states[0].name, tuple(numbers))
         """The copy of the state in which a conversation begins. The numbers that messages of a
         hidden side change are unknown."""
 
     @property
     def all(self) -> frozenset[Copy]:
         """Every copy that is possible if nothing is known of the messages so far."""
-        return self.without_numbers(Copy(state, ()) for state in self.conversation.states)
+        return self.without_numbers(Copy(name, ()) for name in self.states)
 
     def without_numbers(self, copies: Iterable[Copy]) -> frozenset[Copy]:
         """Return the copies without the values of their counters, and with unknown requests."""
         numbers = (None,) * len(self._numbers)
         return frozenset(Copy(copy.state, numbers) for copy in copies)
 
-    def hidden_effects(self, copy: Copy) -> Iterator[Copy]:
-        """Yield the copies that a message of the hidden side can lead to."""
-        for step in copy.state.steps if self.hidden else ():
-            if step.sender == self.hidden:
-                yield Copy(self._states[step.following], copy.numbers)
+    def _after_hidden(self, state: str) -> set[tuple[str, bool]]:
+        """Return the states to which any number of messages of the hidden side can lead.
 
-    def effects(self, copy: Copy, message: SentMessage) -> Iterator[Effect]:
-        """Yield the effects of a message: several if it is unknown whether a condition holds."""
+        Each state has a flag: True if one of the states on the way, or the state itself, ends the
+        conversations per id.
+        """
+        found = set[tuple[str, bool]]()
+        new = {(state, not self.states[state].ids)}
+        while new:
+            found |= new
+            new = {
+                (step.following, ended or not self.states[step.following].ids)
+                for name, ended in new
+                for step in self.states[name].steps
+                if step.sender == self._hidden
+            } - found
+        return found
+
+    def effects(self, copy: Copy, message: SentMessage) -> list[Effect]:
+        """Return the effects of a message: several if it is unknown whether a condition holds."""
+        key = copy, message.name, message.sender
+        if (known := self._fixed.get(key)) is not None:
+            return known
+        steps = self._steps.get((copy.state, message.name, message.sender), [])
+        effects = [*self._each(copy, steps, message)]
+        if message.name not in self._counted and not any(step.condition for step in steps):
+            if len(self._fixed) >= _MAX_FIXED:
+                self._fixed.clear()
+            self._fixed[key] = effects
+        return effects
+
+    def _each(self, copy: Copy, steps: Iterable[Step], message: SentMessage) -> Iterator[Effect]:
         certain: Step | None = None
-        for step in copy.state.steps:
-            if step.message != message.name or step.sender != message.sender:
-                continue
+        for step in steps:
             if not step.condition:
                 certain = step
                 continue
@@ -125,13 +163,13 @@ class Rules:
                 return
         if certain:
             yield self._taken(copy, certain, message)
-        elif message.name in copy.state.ignored and message.sender != self._side:
+        elif message.name in self.states[copy.state].ignored and message.sender != self._side:
             yield Effect(Verdict.IGNORED, copy)
         else:
             yield Effect(Verdict.OUT_OF_ORDER, copy)
 
     def _taken(self, copy: Copy, step: Step, message: SentMessage) -> Effect:
-        state = self._states[step.following]
+        state = self.states[step.following]
         numbers = list(copy.numbers)
         for at, counter in enumerate(self._numbers):
             number = numbers[at]
@@ -145,7 +183,7 @@ class Rules:
             else:
                 total = number + added - taken
                 numbers[at] = total if counter.max is None else min(total, counter.max)
-        return Effect(Verdict.IN_ORDER, Copy(state, tuple(numbers)))
+        return Effect(Verdict.IN_ORDER, Copy(state.name, tuple(numbers)))
 
     def _ends_request(self, at: int, state: ConversationState) -> bool:
         """Return True if number `at` is of open requests whose answers the `state` ignores."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from microvm_proto.frame import FramePart, Incomplete, Malformed, Value
+from microvm_proto.order import OrderCheck
 from microvm_proto.schema import Message, Schema
 from microvm_proto.splitter import Frame, ResumingSplitter, Splitter
 from microvm_proto.types import Bool, Enum, Field, Flags, Float, Integer, Text
@@ -26,7 +27,7 @@ _STYLES = ("\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m")
 
 
 class BrokenStream(Exception):
-    """A frame of the stream is malformed or incomplete."""
+    """A frame of the stream is malformed or incomplete, or a message is out of order."""
 
 
 class Foreign(BrokenStream):
@@ -38,7 +39,8 @@ def explain(
 ) -> Iterator[str]:
     """Yield lines that describe the frames of a stream, as soon as each frame is complete.
 
-    :raises BrokenStream: Raised if a frame is malformed, or if the stream ends within a frame.
+    :raises BrokenStream: Raised if a frame is malformed, if the stream ends within a frame, or, at
+        the end of the stream, if a message was out of order.
     """
     if schema.framing.kind == "datagram":
         pieces = [_datagram(pieces)]
@@ -46,6 +48,8 @@ def explain(
     for piece in pieces:
         yield from stream.feed(piece)
     yield from stream.end()
+    if stream.fault:
+        raise BrokenStream(stream.fault)
 
 
 def _datagram(pieces: Iterable[bytes]) -> bytes:
@@ -70,6 +74,9 @@ class Stream:
             without a valid header are not shown before the first frame.
         """
         framing = view.schema.framing
+        ordered = view.schema.conversations and framing.kind != "datagram"
+        self._order = OrderCheck(view.schema, sender) if ordered else None
+        self._lost = 0
         kind = ResumingSplitter if framing.resynchronises else Splitter
         self.splitter = kind(view.schema, sender)
         self.name = ""
@@ -79,6 +86,16 @@ class Stream:
         self._known = known
         self._header_size = framing.header_size
         self._bad = 0
+
+    @property
+    def fault(self) -> str:
+        """One line about the first message that is out of order; empty if there is none."""
+        return self._order.fault if self._order else ""
+
+    def begin(self, at: int) -> None:
+        """Discard all buffered bytes, and expect a frame at the offset `at` of the stream."""
+        self.splitter.begin(at)
+        self._lose()
 
     def feed(self, data: bytes) -> Iterator[str]:
         """Yield the lines of text about the frames that these bytes complete."""
@@ -100,7 +117,7 @@ class Stream:
             yield f"{counts.lost} frames are lost, according to the sequence numbers"
         if self._bad:
             error = Foreign if self._bad == self.frames else BrokenStream
-            raise error(f"{self._bad} of {self.frames} frames are malformed")
+            raise error(self._with_fault(f"{self._bad} of {self.frames} frames are malformed"))
 
     def _frame(self, frame: Frame) -> Iterator[str]:
         broken, resumes = frame.broken, isinstance(self.splitter, ResumingSplitter)
@@ -118,9 +135,31 @@ class Stream:
             reason = f"malformed: {broken.fault.name}"
         else:
             self._bad += broken is not None
+            yield from self._out_of_order(frame)
             yield ""
             return
-        raise (Foreign if foreign else BrokenStream)(f"frame {self.frames} is {reason}")
+        error = Foreign if foreign else BrokenStream
+        raise error(self._with_fault(f"frame {self.frames} is {reason}"))
+
+    def _out_of_order(self, frame: Frame) -> Iterator[str]:
+        """Yield a line if this frame shows that a message is out of order, the first one only."""
+        if self._order is None:
+            return
+        if isinstance(self.splitter, ResumingSplitter):
+            lost = self.splitter.receiver.counts.lost
+            if frame.broken or lost != self._lost:
+                self._lose()
+            self._lost = lost
+        if not frame.broken and (fault := self._order.follow(self.frames, frame)):
+            yield self._view.fault(fault)
+
+    def _lose(self) -> None:
+        """Make every state of the conversations possible, because frames are missing."""
+        if self._order:
+            self._order.lose()
+
+    def _with_fault(self, reason: str) -> str:
+        return f"{self.fault}; {reason}" if self.fault else reason
 
     def _is_headless(self, frame: Frame) -> bool:
         at = frame.broken.offset if isinstance(frame.broken, Malformed) else len(frame.data)
@@ -158,6 +197,10 @@ class View:
         if broken:
             lines += self._break(frame, broken)
         return lines
+
+    def fault(self, text: str) -> str:
+        """Return a line of text about a message that is out of order."""
+        return f"          {self._red}{text}{self._plain}"
 
     def _sent(self, parts: Sequence[FramePart]) -> str:
         message = self._messages.get(parts[self._type].value) if len(parts) > self._type else None

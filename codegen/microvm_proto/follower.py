@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from copy import copy
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from microvm_proto.conversation_rules import Copy, Effect, Holds, Rules, SentMessage, Verdict
 from microvm_proto.schema import Schema
@@ -18,8 +18,6 @@ _MAX_COPIES = 64
 
 _MAX_REFUSED = 1024
 """Maximum number of refused messages that are remembered; after more, any refusal is accepted."""
-
-_T = TypeVar("_T")
 
 
 class Judgement(NamedTuple):
@@ -119,6 +117,9 @@ class Follower:
         self._none = _Ids(self._inner or self._outer)
         """The conversations per id when all of them are in their first state."""
         self._connections = {_Connection(self._outer.first, self._none)}
+        self._still: dict[tuple[object, ...], Judgement] | None = None if holds else {}
+        """Judgements on messages that change nothing, in the present states. None if they can
+        depend on conditions."""
 
     def __copy__(self) -> Follower:
         other = object.__new__(Follower)
@@ -128,30 +129,34 @@ class Follower:
             each._replace(ids=ids.get(each.ids, each.ids)) for each in self._connections
         }
         other._refused = None if self._refused is None else self._refused.copy()
+        other._still = None if self._still is None else {}
         return other
 
     @property
     def states(self) -> set[str]:
         """Names of the possible states of the conversation per connection."""
-        return {each.copy.state.name for each in self._connections}
+        return {each.copy.state for each in self._connections}
 
     def states_of(self, id_: int) -> set[str]:
         """Return the names of the possible states of the conversation of an id."""
-        return {copy.state.name for each in self._connections for copy in each.ids[id_]}
+        return {copy.state for each in self._connections for copy in each.ids[id_]}
 
     def lose(self) -> None:
         """Continue after an unknown number of unknown messages, with every state possible."""
         ids = _Ids(self._inner or self._outer, known=False)
         self._connections = {_Connection(each, ids) for each in self._outer.all}
         self._refused = None
+        self._still = None if self._still is None else {}
 
     def follow(self, message: SentMessage) -> Judgement:
         """Judge a message, and change to the states that can follow it."""
         if self._is_free and not (message.id and self._inner):
             return Judgement(Verdict.IN_ORDER)
+        if self._still and not message.fields and (still := self._still.get(message[:3])):
+            return still
         found = _Findings(message, may_refuse=self._may_refuse(message))
         by_ids: dict[_Ids, set[Copy]] = {}
-        for each in _closure(self._connections, self._hidden):
+        for each in self._reached():
             for effect in self._effects(each, message):
                 if effect is None:
                     by_ids.setdefault(each.ids, set()).add(each.copy)
@@ -161,13 +166,19 @@ class Follower:
             if self._inner and (changed := self._of_id(self._inner, ids, message, found)):
                 found.following |= {_Connection(each, changed) for each in copies}
         verdict = next(each for each in Verdict if each in found.verdicts)
+        if self._still is not None:
+            moved = found.changed or found.following != self._connections
+            if moved or verdict not in (Verdict.IN_ORDER, Verdict.IGNORED):
+                self._still.clear()
+            elif not message.fields and len(self._still) < MAX_IDS:
+                self._still[message[:3]] = Judgement(verdict)
         if verdict is Verdict.OUT_OF_ORDER:
             self._refuse(message)
             return Judgement(verdict, found.why)
         self._connections = found.following
         if verdict is Verdict.REFUSAL:
             self._refused_by(message)
-        elif self._inner and not any(each.copy.state.ids for each in self._connections):
+        elif self._inner and not any(map(self._has_ids, self._connections)):
             self._refused = {}
         if len(self._connections) > _MAX_COPIES:
             self._connections = {
@@ -179,7 +190,7 @@ class Follower:
 
     def _effects(self, connection: _Connection, message: SentMessage) -> Iterator[Effect | None]:
         """Yield the effects on the connection's conversation; None if that of the id decides."""
-        state = connection.copy.state
+        state = self._outer.states[connection.copy.state]
         effects = self._outer.effects(connection.copy, message)
         if not (message.id and self._inner):
             yield from effects
@@ -201,7 +212,11 @@ class Follower:
         self, rules: Rules, ids: _Ids, message: SentMessage, found: _Findings
     ) -> _Ids | None:
         """Judge a message by the conversation of its id, and return the ids after it, if any."""
-        before = _closure(ids[message.id], rules.hidden_effects)
+        before = {
+            Copy(name, numbers)
+            for state, numbers in ids[message.id]
+            for name, _ in rules.after_hidden[state]
+        }
         after = {
             effect.copy
             for copy in before
@@ -215,7 +230,9 @@ class Follower:
         elif any(each.ids is ids for each in found.following):
             after |= before
         few = len(after) <= _MAX_COPIES
-        ids[message.id] = frozenset(after) if few else rules.without_numbers(after)
+        changed = frozenset(after) if few else rules.without_numbers(after)
+        found.changed |= changed != ids[message.id]
+        ids[message.id] = changed
         return ids
 
     def _may_refuse(self, message: SentMessage) -> bool:
@@ -240,13 +257,20 @@ class Follower:
             if not self._refused[key]:
                 del self._refused[key]
 
-    def _hidden(self, connection: _Connection) -> Iterator[_Connection]:
-        for each in self._outer.hidden_effects(connection.copy):
-            yield self._entered(each, connection.ids)
+    def _reached(self) -> set[_Connection]:
+        """Return the connections to which messages of the hidden side can lead."""
+        return {
+            _Connection(Copy(name, copy.numbers), self._none if ended else ids)
+            for copy, ids in self._connections
+            for name, ended in self._outer.after_hidden[copy.state]
+        }
 
     def _entered(self, copy: Copy, ids: _Ids) -> _Connection:
         """Return the connection in this copy of its state, which can end all conversations."""
-        return _Connection(copy, ids if copy.state.ids else self._none)
+        return _Connection(copy, ids if self._outer.states[copy.state].ids else self._none)
+
+    def _has_ids(self, connection: _Connection) -> bool:
+        return bool(self._outer.states[connection.copy.state].ids)
 
     def _other(self, side: str) -> str:
         return self._ends[self._ends[0] == side]
@@ -257,14 +281,16 @@ class _Findings:
 
     :ivar verdicts: Verdicts in the possible states.
     :ivar following: Connections that can follow the message.
+    :ivar changed: True if the message can change the state of the conversation of its id.
     """
 
     def __init__(self, message: SentMessage, *, may_refuse: bool) -> None:
         self.verdicts: set[Verdict] = set()
         self.following: set[_Connection] = set()
+        self.changed = False
         self._message = message
         self._may_refuse = may_refuse
-        self._reasons: dict[str, None] = {}
+        self._refused: list[tuple[Rules, Effect]] = []
 
     def accepts(self, rules: Rules, effect: Effect) -> bool:
         """Note an effect of the message; return False if the message is out of order."""
@@ -273,39 +299,40 @@ class _Findings:
             if self._may_refuse:
                 verdict = Verdict.REFUSAL
             else:
-                reason = effect.why or self._expected(rules.conversation, effect.copy.state)
-                self._reasons[reason] = None
+                self._refused.append((rules, effect))
         self.verdicts.add(verdict)
         return verdict is not Verdict.OUT_OF_ORDER
-
-    def _expected(self, conversation: Conversation, state: ConversationState) -> str:
-        sender = self._message.sender
-        steps: dict[str, set[str]] = {}
-        for step in state.steps:
-            if step.sender == sender:
-                steps.setdefault(step.message, set()).add(step.condition)
-        names = [
-            f"`{name}`" if "" in conditions else f"`{name}` (if {' or '.join(sorted(conditions))})"
-            for name, conditions in steps.items()
-        ]
-        if sender in state.ids:
-            names.append("messages with ids")
-        allowed = f"only {', '.join(names)}" if names else "nothing"
-        return f"in the state `{state.name}` of `{conversation.name}`, the {sender} sends {allowed}"
 
     @property
     def why(self) -> str:
         """The reasons why the message is out of order, in a stable order."""
-        return "; ".join(sorted(self._reasons))
+        reasons = {effect.why for _, effect in self._refused if effect.why}
+        states: dict[str, set[str]] = {}
+        for rules, effect in self._refused:
+            if not effect.why:
+                allowed = self._allowed(rules.states[effect.copy.state])
+                where = f"`{effect.copy.state}` of `{rules.conversation.name}`"
+                states.setdefault(allowed, set()).add(where)
+        for allowed, names in states.items():
+            plural = "s" if len(names) > 1 else ""
+            where = f"in the state{plural} {' or '.join(sorted(names))}"
+            reasons.add(f"{where}, the {self._message.sender} sends {allowed}")
+        return "; ".join(sorted(reasons))
 
-
-def _closure(start: Iterable[_T], following: Callable[[_T], Iterable[_T]]) -> set[_T]:
-    """Return all items of `start`, and those that follow from them in any number of steps."""
-    found, new = set[_T](), {*start}
-    while new:
-        found |= new
-        new = {each for one in new for each in following(one)} - found
-    return found
+    def _allowed(self, state: ConversationState) -> str:
+        """Return the messages that the sender may send in a state, as text."""
+        sender = self._message.sender
+        conditions: dict[str, set[str]] = {}
+        for step in state.steps:
+            if step.sender == sender:
+                conditions.setdefault(step.message, set()).add(step.condition)
+        names = [
+            f"`{name}`" if "" in each else f"`{name}` (if {' or '.join(sorted(each))})"
+            for name, each in conditions.items()
+        ]
+        if sender in state.ids:
+            names.append("messages with ids")
+        return f"only {', '.join(names)}" if names else "nothing"
 
 
 def _unknown(condition: str, message: SentMessage) -> None:

@@ -336,3 +336,46 @@ def test_first_items_of_a_list_of_structs_are_shown(generated: Generated) -> Non
     lines, _ = lines_of(read_schema(path), known["everything.entries, longest"])
     shown = [line[39:].split(" ")[0] for line in lines if "entries" in line or line.endswith("...")]
     assert shown[-3:] == ["entries[7].key", "entries[7].on", ""]
+
+
+GREETING = codec.Hello(3, 1, 1, 1).encode() + codec.Ready(3, 1, 1, 1).encode()
+FAILED = codec.ExecFailed(7, codec.Stage.EXEC, 2).encode()
+
+
+def test_first_message_out_of_order_is_named(run: Run) -> None:
+    pong = codec.Pong(42).encode()
+    result = run("explain", (GREETING + PING + pong * 3 + PING).hex())
+    fault = "frame 5, at 128: `pong` is out of order, because no `ping` is unanswered"
+    assert result.exit_code == 1
+    assert result.stderr == f"microvm-proto: {fault}\n"
+    assert [line.strip() for line in result.stdout.splitlines() if "out of order" in line] == [
+        fault
+    ]
+    assert result.stdout.index("frame 5, at 128: pong") < result.stdout.index(fault)
+    assert result.stdout.index(fault) < result.stdout.index("frame 7")
+    result = run("explain", (GREETING + PING + pong * 2).hex() + "ff" * 12)
+    assert result.stderr == (
+        f"microvm-proto: {fault}; frame 6 is malformed: unknown_type\n"
+    )
+
+
+def test_order_is_checked_from_the_middle_and_of_one_side(schema: Schema) -> None:
+    pong = codec.Pong(42).encode()
+    for sender in (None, "guest"):
+        assert lines_of(schema, pong * 2 + FAILED + pong, sender)[1]
+        assert lines_of(schema, GREETING[44:] + pong * 2 + FAILED, sender)[1]
+        lines, right = lines_of(schema, pong + FAILED + FAILED, sender)
+        assert not right
+        assert lines[-2].strip().startswith(
+            "frame 3, at 41: `exec_failed` is out of order, because in the state"
+        )
+        assert "`ended` of `command`" in lines[-2]
+
+
+def test_stream_of_both_sides_shows_earlier_faults(schema: Schema) -> None:
+    """Two answers are in order if the stream is of one side, and not if it is of both."""
+    pongs = GREETING[44:] + codec.Pong(42).encode() * 2
+    assert lines_of(schema, pongs)[1]
+    lines, right = lines_of(schema, GREETING + PING + pongs[44:] + CREDIT)
+    assert not right
+    assert "frame 5, at 128" in lines[-10]
