@@ -354,9 +354,7 @@ def test_first_message_out_of_order_is_named(run: Run) -> None:
     assert result.stdout.index("frame 5, at 128: pong") < result.stdout.index(fault)
     assert result.stdout.index(fault) < result.stdout.index("frame 7")
     result = run("explain", (GREETING + PING + pong * 2).hex() + "ff" * 12)
-    assert result.stderr == (
-        f"microvm-proto: {fault}; frame 6 is malformed: unknown_type\n"
-    )
+    assert result.stderr == f"microvm-proto: {fault}; frame 6 is malformed: unknown_type\n"
 
 
 def test_order_is_checked_from_the_middle_and_of_one_side(schema: Schema) -> None:
@@ -366,8 +364,10 @@ def test_order_is_checked_from_the_middle_and_of_one_side(schema: Schema) -> Non
         assert lines_of(schema, GREETING[44:] + pong * 2 + FAILED, sender)[1]
         lines, right = lines_of(schema, pong + FAILED + FAILED, sender)
         assert not right
-        assert lines[-2].strip().startswith(
-            "frame 3, at 41: `exec_failed` is out of order, because in the state"
+        assert (
+            lines[-2]
+            .strip()
+            .startswith("frame 3, at 41: `exec_failed` is out of order, because in the state")
         )
         assert "`ended` of `command`" in lines[-2]
 
