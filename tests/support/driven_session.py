@@ -1,0 +1,66 @@
+"""A session of the host that a test drives by the messages of both sides."""
+
+from __future__ import annotations
+
+from microvm.errors import Busy, ProtocolError, UsageError
+from microvm.wire import codec
+from microvm.wire.session import Session
+
+
+class DrivenSession:
+    """A session without I/O, whose methods are called for messages of the host."""
+
+    def __init__(self) -> None:
+        """Create a new session."""
+        self._nonce = 0
+        self.session = Session(clock=lambda: 0, entropy=self._random)
+
+    def _random(self, size: int) -> bytes:
+        return self._nonce.to_bytes(size, "little")
+
+    def say(self, message: codec.Message) -> bool:
+        """Make the session send a message, and return True unless it refuses to send it."""
+        try:
+            return bool(self._said(message))
+        except (Busy, ProtocolError, UsageError):
+            return False
+
+    def hear(self, message: codec.Message) -> bool:
+        """Pass a message of the guest to the session, and return True unless it was dropped.
+
+        :raises ProtocolError: the message is out of order.
+        """
+        self.session.receive_data(message.encode())
+        return self.session.next_event() is not None
+
+    def _said(self, message: codec.Message) -> object:
+        session = self.session
+        match message:
+            case codec.Hello(nonce=nonce):
+                self._nonce = nonce
+                return session.hello()
+            case codec.Resume():
+                return session.resume()
+            case codec.Keep():
+                return session.keep()
+            case codec.Ping(token=token):
+                return session.ping(token)
+            case codec.StatusRequest():
+                return session.status_request()
+            case codec.Shutdown():
+                return session.shutdown()
+            case codec.ExecRequest():
+                return session.exec_request(message)
+            case codec.ExecSignal(signal=signal):
+                return session.exec_signal(signal)
+            case codec.ExecKill():
+                return session.exec_kill()
+            case codec.ExecTerminate():
+                return session.exec_terminate()
+            case codec.ExecResize(rows=rows, columns=columns):
+                return session.exec_resize(rows, columns)
+            case codec.ExecStdin(data=data):
+                return session.exec_stdin(data)
+            case codec.ExecCredit(stream=stream, amount=amount):
+                return session.consumed(stream, amount)
+        raise TypeError(message)
