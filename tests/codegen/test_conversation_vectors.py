@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,40 @@ def test_python_tables_agree_with_the_vectors(
     # The tables do not contain counters and requests.
     assert counted
     assert all(" beyond " in name or " more than " in name for name in counted)
+
+
+@pytest.mark.parametrize("style", ["inline", "table"])
+def test_c_functions_agree_with_the_vectors(schema: Schema, style: str, tmp_path: Path) -> None:
+    checks = [f"{call} == {value}" for call, value in by_functions(schema).items()]
+    assert len(checks) >= 5
+    lines = "".join(f"\tassert({check});\n" for check in checks)
+    head = '#undef NDEBUG\n#include <assert.h>\n#include "p.h"\n\n'
+    (tmp_path / "main.c").write_text(f"{head}int main(void)\n{{\n{lines}}}\n")
+    (tmp_path / "p.h").write_text(*emitted("c", schema, "p.h", style).values())
+    subprocess.run(["gcc", "-std=c11", "-o", "main", "main.c"], cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
+
+
+def by_functions(schema: Schema) -> dict[str, str]:
+    """Return the calls of C functions for the messages of all vectors, and their results."""
+    prefix, found = schema.name.upper(), {}
+    for each in made(schema):
+        for index, message, talk, state in read(schema, each):
+            kind, end = f"{prefix}_{talk.name.upper()}", f"{prefix}_{message.sender.upper()}"
+            now = f"{kind}_STATE_{state.name.upper()}"
+            if message.id and talk.per == "connection" and message.name not in state.ignored:
+                found[f"{schema.name}_allows_ids({now}, {end})"] = "false"
+                continue
+            held = [f"{kind}_CONDITION_{name.upper()}" for name in sorted(message.conditions)]
+            given = f"{now}, {end}, {prefix}_TYPE_{message.name.upper()}, {' | '.join(held) or 0}"
+            call = f"{schema.name}_follow_{talk.name}({given})"
+            if message.state is not None:
+                found[call] = f"{kind}_STATE_{message.state.upper()}"
+            elif index != each.out_of_order:
+                found[call] = f"{prefix}_IGNORED"
+            elif " beyond " not in each.name and " more than " not in each.name:
+                found[call] = f"{prefix}_OUT_OF_ORDER"
+    return found
 
 
 def by_tables(
