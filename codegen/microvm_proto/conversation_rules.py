@@ -137,6 +137,10 @@ class Rules:
             } - found
         return found
 
+    def unanswered(self, copy: Copy) -> bool:
+        """Return True if a request may be unanswered."""
+        return any(number != 0 for number in copy.numbers[len(self.conversation.counters) :])
+
     def effects(self, copy: Copy, message: SentMessage) -> list[Effect]:
         """Return the effects of a message: several if it is unknown whether a condition holds."""
         key = copy, message.name, message.sender

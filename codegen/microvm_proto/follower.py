@@ -50,6 +50,11 @@ class _Ids:
         other._copies, other._forgotten = self._copies.copy(), self._forgotten
         return other
 
+    @property
+    def snapshot(self) -> object:
+        """The states of all conversations, as a hashable object that can be compared."""
+        return frozenset(self._copies.items()), self._known, self._forgotten
+
     def __getitem__(self, id_: int) -> frozenset[Copy]:
         if found := self._copies.get(id_):
             return found
@@ -141,6 +146,18 @@ class Follower:
         """Return the names of the possible states of the conversation of an id."""
         return {copy.state for each in self._connections for copy in each.ids[id_]}
 
+    @property
+    def unanswered(self) -> bool:
+        """True if a request of the conversation per connection may still be unanswered."""
+        return any(self._outer.unanswered(each.copy) for each in self._connections)
+
+    @property
+    def snapshot(self) -> object:
+        """All that decides about later messages, as a hashable object that can be compared."""
+        connections = frozenset((each.copy, each.ids.snapshot) for each in self._connections)
+        refused = None if self._refused is None else frozenset(self._refused.items())
+        return connections, refused
+
     def lose(self) -> None:
         """Continue after an unknown number of unknown messages, with every state possible."""
         ids = _Ids(self._inner or self._outer, known=False)
@@ -173,7 +190,7 @@ class Follower:
             elif not message.fields and len(self._still) < MAX_IDS:
                 self._still[message[:3]] = Judgement(verdict)
         if verdict is Verdict.OUT_OF_ORDER:
-            self._refuse(message)
+            self.refuse(message)
             return Judgement(verdict, found.why)
         self._connections = found.following
         if verdict is Verdict.REFUSAL:
@@ -241,8 +258,12 @@ class Follower:
             return False
         return self._refused is None or (message.sender, message.id) in self._refused
 
-    def _refuse(self, message: SentMessage) -> None:
-        """Remember that the other side may refuse the message."""
+    def refuse(self, message: SentMessage) -> None:
+        """Remember that the other side may refuse the message.
+
+        Call this instead of `follow` for a message that is out of order for another reason than the
+        schema's conversations.
+        """
         if self._refused is not None and self._refusals:
             key = self._other(message.sender), message.id
             self._refused[key] = self._refused.get(key, 0) + 1

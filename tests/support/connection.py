@@ -14,6 +14,7 @@ from typing import Protocol
 from microvm.wire import codec
 
 from .polling import PollDeadline
+from .trace import DaemonTrace
 
 READ_SIZE = 1 << 18
 """Default maximum number of bytes to read at a time."""
@@ -71,6 +72,7 @@ class HostConnection:
         self._target = target
         self._stream = target.stream
         self._decoder = codec.Decoder("guest")
+        self._trace = DaemonTrace()
 
     def take(self) -> list[codec.Message]:
         """Return the messages that have arrived since the last call."""
@@ -113,11 +115,13 @@ class HostConnection:
 
     def _send(self, data: bytes) -> int:
         try:
-            return self._stream.send(data, socket.MSG_DONTWAIT)
+            size = self._stream.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
         except ConnectionError:
             raise self._ended() from None
+        self._trace.sent(data[:size])
+        return size
 
     def _receive(self) -> None:
         try:
@@ -128,6 +132,7 @@ class HostConnection:
             raise self._ended()
         self._decoder.receive_data(data)
         while message := self._decoder.next_message():
+            self._trace.received(message)
             self.answers.append(message)
             if self.versions and isinstance(message, codec.Ready):
                 self._decoder.version = self.versions.popleft()

@@ -18,6 +18,7 @@ from microvm.wire import codec
 
 from .polling import PAUSE, PollDeadline, eventually
 from .processes import ObservedProcess, children, state
+from .trace import DaemonTrace
 
 GUEST = Path(__file__).resolve().parents[2] / "guest"
 
@@ -135,24 +136,27 @@ class Daemon(DaemonProcess):
         super().__init__(binary, **options)
         self.stream.settimeout(self.deadline)
         self._decoder = codec.Decoder("guest")
+        self._trace = DaemonTrace()
         self._id = 0
         self._token = 0
 
     def send(self, *items: codec.Message | bytes) -> None:
         """Write frames, or any bytes, in one piece."""
         data = b"".join(i if isinstance(i, bytes) else i.encode() for i in items)
+        self._trace.sent(data)
         self.stream.sendall(data)
 
     def send_each(self, *pieces: bytes) -> None:
         """Write each of these pieces with a write of its own."""
         for piece in pieces:
-            self.stream.sendall(piece)
+            self.send(piece)
 
     def receive(self) -> codec.Message:
         while (message := self._decoder.next_message()) is None:
             data = self.stream.recv(1 << 18)
             assert data, f"the daemon has closed its port; {self.report()}"
             self._decoder.receive_data(data)
+        self._trace.received(message)
         return message
 
     def receive_until(self, kind: type[M]) -> tuple[list[codec.Message], M]:
@@ -328,7 +332,9 @@ class Daemon(DaemonProcess):
         while True:
             rest = rest or frame
             try:
-                rest = rest[self.stream.send(rest) :]
+                size = self.stream.send(rest)
+                self._trace.sent(rest[:size])
+                rest = rest[size:]
             except BlockingIOError:
                 if self._is_idle() and not self._is_writable():
                     break

@@ -1,0 +1,77 @@
+"""Tests that the trace of a daemon accepts its correct messages, and rejects wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from tests.support.daemon import hello, request
+from tests.support.trace import DaemonTrace, OutOfOrder
+
+from microvm.wire import codec
+from microvm.wire.codec import ErrorCode, Fault
+
+READY = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 7)
+RUN = request(1, b"true")
+ENDED = codec.ExecResponse(1, codec.Ending.EXITED, 0)
+BROKEN = codec.Ping(1).encode()[:4] + b"\xff" * 8
+
+
+def refused(code: Fault | ErrorCode, id_: int = 0) -> codec.Error:
+    return codec.Error(id_, ErrorCode(code), 0, 0, 0)
+
+
+def follow(*messages: codec.Message | bytes) -> None:
+    """Follow a session: bytes and messages of the host, and messages of the guest."""
+    trace = DaemonTrace()
+    for each in (hello(7), READY, *messages):
+        if isinstance(each, bytes):
+            trace.sent(each)
+        elif isinstance(each, _HOST):
+            trace.sent(each.encode())
+        else:
+            trace.received(each)
+
+
+_HOST = codec.Ping | codec.Keep | codec.ExecRequest | codec.ExecKill | codec.ExecStdin
+PING, PONG = codec.Ping(1), codec.Pong(1)
+OUTPUT = codec.ExecOutput(1, codec.Stream.STDOUT, b"x")
+BUSY = refused(ErrorCode.BUSY)
+
+CORRECT: dict[str, Sequence[codec.Message | bytes]] = {
+    "requests wait while a command ends": [RUN, PING, PING, OUTPUT, PONG, ENDED, PONG],
+    "a kill may arrive too late": [RUN, codec.ExecKill(1), ENDED, PING, PONG],
+    "a keep may arrive in time or not": [RUN, codec.Keep(), BUSY, ENDED, codec.Keep(), PING, PONG],
+    "a keep behind the end": [RUN, codec.Keep(), ENDED, PING, PONG],
+    "a malformed frame": [RUN, BROKEN, OUTPUT, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), ENDED],
+    "a search": [BROKEN, PING, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), hello(7), READY],
+    "a session that has ended": [RUN, hello(7), OUTPUT, READY, RUN, OUTPUT],
+}
+WRONG: dict[str, Sequence[codec.Message | bytes]] = {
+    "answer without a request": [PING, PONG, PONG],
+    "two responses": [RUN, ENDED, ENDED],
+    "output after the response": [RUN, ENDED, OUTPUT],
+    "message of a command that was not requested": [OUTPUT],
+    "output of the session before": [RUN, hello(7), READY, OUTPUT],
+    "nonce of another hello": [hello(8), READY],
+    "refusal of a correct message": [PING, BUSY],
+    "forgotten refusal": [codec.ExecKill(2), PING, PONG],
+    "refusal of another id": [codec.ExecKill(2), refused(ErrorCode.UNKNOWN_ID, 3)],
+    "forgotten answer": [PING, RUN, ENDED],
+    "output beyond its credit": [replace(RUN, stdout_credit=1), OUTPUT, OUTPUT],
+    "fault of a frame that is not malformed": [PING, refused(Fault.UNKNOWN_TYPE)],
+    "answer while it searches": [BROKEN, PING, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), PONG],
+}
+
+
+@pytest.mark.parametrize("messages", CORRECT.values(), ids=CORRECT)
+def test_correct_messages_are_accepted(messages: Sequence[codec.Message | bytes]) -> None:
+    follow(*messages)
+
+
+@pytest.mark.parametrize("messages", WRONG.values(), ids=WRONG)
+def test_wrong_messages_are_rejected(messages: Sequence[codec.Message | bytes]) -> None:
+    follow(*messages[:-1])
+    with pytest.raises(OutOfOrder):
+        follow(*messages)
