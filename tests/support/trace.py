@@ -1,8 +1,9 @@
-"""Checks that the messages of a daemon are in order in the conversations of the schema.
+"""Checks that the messages of a daemon or a host are in order in the schema's conversations.
 
-The check knows the bytes that a host has sent, and the messages that the host has received. It does
-not know how many frames the daemon had handled when it sent a message. So it keeps every number
-that is possible. The daemon handles a frame only after it has answered the frames before.
+The check of a daemon knows the bytes that a host has sent, and the messages that the host has
+received. It does not know how many frames the daemon had handled when it sent a message. So it
+keeps every number that is possible. The daemon handles a frame only after it has answered the
+frames before.
 """
 
 from __future__ import annotations
@@ -148,6 +149,39 @@ class _State:
                 return None, "the refused frame had another fault"
             state._owed = None
         return state, ""
+
+
+class HostTrace:
+    """The messages between a correct host and any guest, in the order in which the host sees them.
+
+    A correct host gives the guest no reason to send an `error`, so no condition of one holds.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a host that has sent nothing."""
+        self._nonce: int | None = None
+        self._running = 0
+        self._follower = Follower(_schema(), _holds, side="host")
+
+    def follow(self, sender: str, message: codec.Message) -> Judgement:
+        """Judge a message of the side `sender`."""
+        sent = message_of(sender, message)
+        stream = sent.fields.get("stream")
+        holds = {
+            "own_nonce": sent.fields.get("nonce") == self._nonce,
+            "free": not _ACTIVE & self._follower.states_of(self._running),
+            "stdout": stream == codec.Stream.STDOUT,
+            "stderr": stream == codec.Stream.STDERR,
+        }
+        true = {name for name, each in holds.items() if each}
+        fields = {**sent.fields, _CONDITIONS: true}
+        judgement = self._follower.follow(sent._replace(fields=fields))
+        if judgement.verdict is Verdict.IN_ORDER:
+            if isinstance(message, codec.Hello):
+                self._nonce, self._running = message.nonce, 0
+            if isinstance(message, codec.ExecRequest):
+                self._running = message.id
+        return judgement
 
 
 class DaemonTrace:
