@@ -369,7 +369,7 @@ class _Rules:
         *,
         first: str,
         steps: Sequence[tuple[str, str, type[codec.Message], str, str]],
-        ignored: Sequence[tuple[str, type[codec.Message]]],
+        ignored: Sequence[tuple[str, str, type[codec.Message]]],
         ids: Sequence[tuple[str, str]],
         adds: Sequence[_Change],
         takes: Sequence[_Change],
@@ -414,50 +414,50 @@ _RULES = {
             ("closing", "guest", codec.Goodbye, "", "finished"),
         ],
         ignored=[
-            ("new", codec.Ready),
-            ("new", codec.Resume),
-            ("new", codec.Ping),
-            ("new", codec.Pong),
-            ("new", codec.StatusRequest),
-            ("new", codec.Status),
-            ("new", codec.Shutdown),
-            ("new", codec.Goodbye),
-            ("new", codec.Error),
-            ("new", codec.Keep),
-            ("new", codec.ExecRequest),
-            ("new", codec.ExecOutput),
-            ("new", codec.ExecResponse),
-            ("new", codec.ExecFailed),
-            ("new", codec.ExecSignal),
-            ("new", codec.ExecKill),
-            ("new", codec.ExecTerminate),
-            ("new", codec.ExecCredit),
-            ("new", codec.ExecStdin),
-            ("new", codec.ExecStdinCredit),
-            ("new", codec.ExecStdinClosed),
-            ("new", codec.ExecResize),
-            ("greeting", codec.Ready),
-            ("greeting", codec.Pong),
-            ("greeting", codec.Status),
-            ("greeting", codec.Goodbye),
-            ("greeting", codec.Error),
-            ("greeting", codec.ExecOutput),
-            ("greeting", codec.ExecResponse),
-            ("greeting", codec.ExecFailed),
-            ("greeting", codec.ExecStdinCredit),
-            ("greeting", codec.ExecStdinClosed),
-            ("searching", codec.Resume),
-            ("searching", codec.Ping),
-            ("searching", codec.StatusRequest),
-            ("searching", codec.Shutdown),
-            ("searching", codec.Keep),
-            ("searching", codec.ExecRequest),
-            ("searching", codec.ExecSignal),
-            ("searching", codec.ExecKill),
-            ("searching", codec.ExecTerminate),
-            ("searching", codec.ExecCredit),
-            ("searching", codec.ExecStdin),
-            ("searching", codec.ExecResize),
+            ("new", "guest", codec.Ready),
+            ("new", "host", codec.Resume),
+            ("new", "host", codec.Ping),
+            ("new", "guest", codec.Pong),
+            ("new", "host", codec.StatusRequest),
+            ("new", "guest", codec.Status),
+            ("new", "host", codec.Shutdown),
+            ("new", "guest", codec.Goodbye),
+            ("new", "guest", codec.Error),
+            ("new", "host", codec.Keep),
+            ("new", "host", codec.ExecRequest),
+            ("new", "guest", codec.ExecOutput),
+            ("new", "guest", codec.ExecResponse),
+            ("new", "guest", codec.ExecFailed),
+            ("new", "host", codec.ExecSignal),
+            ("new", "host", codec.ExecKill),
+            ("new", "host", codec.ExecTerminate),
+            ("new", "host", codec.ExecCredit),
+            ("new", "host", codec.ExecStdin),
+            ("new", "guest", codec.ExecStdinCredit),
+            ("new", "guest", codec.ExecStdinClosed),
+            ("new", "host", codec.ExecResize),
+            ("greeting", "guest", codec.Ready),
+            ("greeting", "guest", codec.Pong),
+            ("greeting", "guest", codec.Status),
+            ("greeting", "guest", codec.Goodbye),
+            ("greeting", "guest", codec.Error),
+            ("greeting", "guest", codec.ExecOutput),
+            ("greeting", "guest", codec.ExecResponse),
+            ("greeting", "guest", codec.ExecFailed),
+            ("greeting", "guest", codec.ExecStdinCredit),
+            ("greeting", "guest", codec.ExecStdinClosed),
+            ("searching", "host", codec.Resume),
+            ("searching", "host", codec.Ping),
+            ("searching", "host", codec.StatusRequest),
+            ("searching", "host", codec.Shutdown),
+            ("searching", "host", codec.Keep),
+            ("searching", "host", codec.ExecRequest),
+            ("searching", "host", codec.ExecSignal),
+            ("searching", "host", codec.ExecKill),
+            ("searching", "host", codec.ExecTerminate),
+            ("searching", "host", codec.ExecCredit),
+            ("searching", "host", codec.ExecStdin),
+            ("searching", "host", codec.ExecResize),
         ],
         ids=[
             ("ready", "host"),
@@ -513,12 +513,12 @@ _RULES = {
             ("running", "guest", codec.ExecResponse, "", "ended"),
         ],
         ignored=[
-            ("ended", codec.ExecStdin),
-            ("ended", codec.ExecCredit),
-            ("ended", codec.ExecResize),
-            ("ended", codec.ExecSignal),
-            ("ended", codec.ExecTerminate),
-            ("ended", codec.ExecKill),
+            ("ended", "host", codec.ExecSignal),
+            ("ended", "host", codec.ExecKill),
+            ("ended", "host", codec.ExecTerminate),
+            ("ended", "host", codec.ExecCredit),
+            ("ended", "host", codec.ExecStdin),
+            ("ended", "host", codec.ExecResize),
         ],
         ids=[],
         adds=[
@@ -658,7 +658,7 @@ class _Progress(NamedTuple):
         )
         if (self.state, sender, kind) in self.rules.steps and not any(lacks):
             return True
-        return None if (self.state, kind) in self.rules.ignored else False
+        return None if (self.state, sender, kind) in self.rules.ignored else False
 
     def following(
         self, sender: str, kind: type[codec.Message], held: Collection[str]
@@ -674,7 +674,7 @@ class _Progress(NamedTuple):
         rules, kind = self.rules, type(message)
         following = self.following(sender, kind, held)
         if following is None:
-            return "" if (self.state, kind) in rules.ignored else None, self
+            return "" if (self.state, sender, kind) in rules.ignored else None, self
         counts = Counter(self.counts)
         for name, _, amount in _amounts(rules.takes, message, held):
             counts[name] -= amount
@@ -803,7 +803,7 @@ class _Connection:
         """Return True if a message reaches its conversation; None if the connection ignores it."""
         if not (id_ and len(_RULES) == 2):
             return True
-        if (self._outer.state, kind) in self._outer.rules.ignored:
+        if (self._outer.state, sender, kind) in self._outer.rules.ignored:
             return None
         return (self._outer.state, sender) in self._outer.rules.ids
 

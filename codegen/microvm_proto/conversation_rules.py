@@ -167,7 +167,9 @@ class Rules:
                 return
         if certain:
             yield self._taken(copy, certain, message)
-        elif message.name in self.states[copy.state].ignored and message.sender != self._side:
+        elif message.sender != self._side and self.states[copy.state].ignores(
+            message.name, message.sender
+        ):
             yield Effect(Verdict.IGNORED, copy)
         else:
             yield Effect(Verdict.OUT_OF_ORDER, copy)
@@ -191,10 +193,11 @@ class Rules:
 
     def _ends_request(self, at: int, state: ConversationState) -> bool:
         """Return True if number `at` is of open requests whose answers the `state` ignores."""
+        ignored = {each.message for each in state.ignored}
         return (
             at >= len(self.conversation.counters)
             and self.first.numbers[at] is not None
-            and all(each.message in state.ignored for each in self._numbers[at].takes)
+            and all(each.message in ignored for each in self._numbers[at].takes)
         )
 
     def _sum(self, amounts: Iterable[Amount], message: SentMessage) -> int | None:

@@ -218,8 +218,8 @@ class Follower:
             if effect.verdict is Verdict.IGNORED:
                 yield effect
             elif effect.verdict is Verdict.OUT_OF_ORDER:
-                allowed = message.sender in state.ids and message.name not in state.ignored
-                yield None if allowed else effect
+                ignores = state.ignores(message.name, message.sender)
+                yield effect if ignores or message.sender not in state.ids else None
             elif message.name in self._refusals:
                 yield effect
             else:

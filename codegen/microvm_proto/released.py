@@ -10,7 +10,7 @@ from typing import TypeAlias
 from microvm_proto import types
 from microvm_proto.framing import SIZES, Framing
 from microvm_proto.schema import Message, Schema
-from microvm_proto.states import Amount, Conversation
+from microvm_proto.states import Amount, Conversation, ConversationState
 
 Value: TypeAlias = str | int | bool | float | list[str] | list[int]
 
@@ -67,13 +67,14 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
         for field in message.fields:
             yield "[[message.field]]", _field(message, field)
     for conversation in schema.conversations:
-        yield from _conversation(conversation, {each.name: each for each in schema.messages})
+        yield from _conversation(conversation, schema)
 
 
 _Tables: TypeAlias = Iterator[tuple[str, Mapping[str, Value | None]]]
 
 
-def _conversation(conversation: Conversation, messages: Mapping[str, Message]) -> _Tables:
+def _conversation(conversation: Conversation, schema: Schema) -> _Tables:
+    both = {message.name for message in schema.messages if message.sender == "both"}
     yield (
         "[[conversation]]",
         _present(name=conversation.name, per=conversation.per, refusal=conversation.refusal),
@@ -81,16 +82,14 @@ def _conversation(conversation: Conversation, messages: Mapping[str, Message]) -
     for condition in conversation.conditions:
         yield "[[conversation.condition]]", {"name": condition.name}
     for state in conversation.states:
-        yield (
-            "[[conversation.state]]",
-            _present(name=state.name, final=state.final, ignore=[*state.ignored], ids=[*state.ids]),
-        )
+        own = _present(name=state.name, final=state.final, ids=[*state.ids])
+        yield "[[conversation.state]]", {**own, **_ignored(state, schema)}
         for step in state.steps:
             yield (
                 "[[conversation.state.step]]",
                 {
                     "message": step.message,
-                    "from": step.sender if messages[step.message].sender == "both" else None,
+                    "from": step.sender if step.message in both else None,
                     "next": step.following,
                     "when": step.condition or None,
                 },
@@ -102,6 +101,25 @@ def _conversation(conversation: Conversation, messages: Mapping[str, Message]) -
         yield "[[conversation.counter]]", _present(name=counter.name, max=counter.max)
         yield from (("[[conversation.counter.add]]", _amount(each)) for each in counter.adds)
         yield from (("[[conversation.counter.take]]", _amount(each)) for each in counter.takes)
+
+
+def _ignored(state: ConversationState, schema: Schema) -> Mapping[str, Value | None]:
+    """Return the keys of a state that contain its ignored messages.
+
+    If a state ignores all messages of a side, the keys do not list these messages.
+    """
+    certain = {(step.message, step.sender) for step in state.steps if not step.condition}
+    sides = [
+        end
+        for end in schema.ends
+        if any(each.sender == end for each in state.ignored)
+        and all(
+            state.ignores(message.name, end) or (message.name, end) in certain
+            for message in schema.sent_by(end)
+        )
+    ]
+    names = dict.fromkeys(each.message for each in state.ignored if each.sender not in sides)
+    return _present(ignore=[*names], ignore_from=sides)
 
 
 def _amount(amount: Amount) -> Mapping[str, Value | None]:

@@ -15,6 +15,7 @@ from microvm_proto.states import (
     Conversation,
     ConversationState,
     Counter,
+    Ignored,
     Request,
     Step,
 )
@@ -62,26 +63,42 @@ def _state(table: Table, ends: Sequence[str], senders: dict[str, str]) -> Conver
         doc=table.get("doc", str, "").strip(),
         steps=steps,
         final=table.get("final", bool, False),
-        ignored=table.items("ignore", str) + _ignored_from(table, ends, senders, steps),
+        ignored=tuple(_ignored(table, ends, senders, steps)),
         ids=table.items("ids", str),
     )
     table.done()
     return state
 
 
-def _ignored_from(
+def _ignored(
     table: Table, ends: Sequence[str], senders: dict[str, str], steps: Sequence[Step]
-) -> tuple[str, ...]:
-    """Return the messages of the sides in the key `ignore_from` without those of the `steps`."""
-    sides = table.items("ignore_from", str)
+) -> Iterator[Ignored]:
+    """Yield the messages in the key `ignore`, and all messages of the sides in `ignore_from`.
+
+    If a step without a condition has a message of a side, the message is never ignored.
+    """
+    names, sides = table.items("ignore", str), table.items("ignore_from", str)
+    certain = {Ignored(step.message, step.sender) for step in steps if not step.condition}
+    sent = [
+        Ignored(message, end)
+        for message, sender in senders.items()
+        for end in ends
+        if sender in (end, "both") and Ignored(message, end) not in certain
+    ]
+    for at, name in enumerate(names):
+        path = table.at("ignore", at)
+        if name not in senders:
+            text, hint = f"no message has the name `{name}`", f"known: {', '.join(senders)}"
+            table.document.error("unknown-reference", path, text, hint)
+        elif all(each.message != name for each in sent):
+            text = f"a step of this state applies to each `{name}`"
+            hint = "remove one of the two, or add a condition to the step with `when`"
+            table.document.error("duplicate-step", path, text, hint)
     for side in sides:
         if side not in ends:
             text, hint = f"no end has the name `{side}`", f"known: {', '.join(ends)}"
             table.error("unknown-reference", "ignore_from", text, hint)
-    certain = {step.message for step in steps if not step.condition}
-    return tuple(
-        name for name, sender in senders.items() if sender in sides and name not in certain
-    )
+    yield from (each for each in sent if each.message in names or each.sender in sides)
 
 
 def _step(table: Table, state: str, ends: Sequence[str], senders: dict[str, str]) -> Step:
@@ -214,7 +231,6 @@ class _Check:
                 self._document.error("bad-conversation", (*self._path, key, most), text, hint)
         for at, state in enumerate(self._conversation.states):
             self._steps((*self._path, "state", at), state)
-            self._ignored((*self._path, "state", at), state)
             self._ids((*self._path, "state", at), state)
         if self._conversation.refusal:
             path = (*self._path, "refusal")
@@ -238,16 +254,6 @@ class _Check:
                 hint = "remove it, or add conditions with `when`"
                 self._document.error("duplicate-step", (*here, "message"), text, hint)
             seen.add(key)
-
-    def _ignored(self, path: Path, state: ConversationState) -> None:
-        certain = {step.message for step in state.steps if not step.condition}
-        for at, name in enumerate(state.ignored):
-            here = (*path, "ignore", at)
-            self._known(here, "message", name, self._messages)
-            if name in certain:
-                text = f"a step of the state `{state.name}` applies to each `{name}`"
-                hint = "remove one of the two, or add a condition to the step with `when`"
-                self._document.error("duplicate-step", here, text, hint)
 
     def _ids(self, path: Path, state: ConversationState) -> None:
         for at, end in enumerate(state.ids):

@@ -34,13 +34,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """A message of the side `sender` that its receiver ignores in a state."""
+
+    message: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationState:
     """A state of a conversation.
 
     :ivar steps: The messages that are in order in this state.
     :ivar final: True if the conversation can end in this state.
-    :ivar ignored: Names of messages that their receiver ignores in this state, unless one of the
-        `steps` applies. Their sender may not know this state yet.
+    :ivar ignored: The messages that their receiver ignores in this state, unless one of the `steps`
+        applies. Their sender may not know this state yet.
     :ivar ids: Sides that may send messages of the conversations per id while the conversation of
         the connection is in this state. If it is empty, the state ends all conversations per id.
     """
@@ -49,8 +57,12 @@ class ConversationState:
     doc: str
     steps: tuple[Step, ...]
     final: bool = False
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
     ids: tuple[str, ...] = ()
+
+    def ignores(self, message: str, sender: str) -> bool:
+        """Return True if the receiver ignores the message of this sender, unless a step applies."""
+        return Ignored(message, sender) in self.ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +144,7 @@ class Conversation:
                 replace(
                     state,
                     steps=tuple(step for step in state.steps if step.message in known),
-                    ignored=tuple(name for name in state.ignored if name in known),
+                    ignored=tuple(each for each in state.ignored if each.message in known),
                 )
                 for state in self.states
             ),
@@ -176,9 +188,12 @@ class Conversation:
                     f"`{step.message}` of the {step.sender} leads from the state `{state.name}` to "
                     f"`{step.following}`{when}"
                 )
-            for name in state.ignored:
-                text = f"`{name}` is ignored in the state `{state.name}`"
-                found["ignored", state.name, numbers[name]] = text
+            for ignored in state.ignored:
+                sender = ends.index(ignored.sender)
+                found["ignored", state.name, numbers[ignored.message], sender] = (
+                    f"`{ignored.message}` of the {ignored.sender} is ignored in the state "
+                    f"`{state.name}`"
+                )
             for end in state.ids:
                 text = f"the {end} sends messages with ids in the state `{state.name}`"
                 found["ids", state.name, ends.index(end)] = text

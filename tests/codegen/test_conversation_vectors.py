@@ -47,7 +47,7 @@ class States:
         outer = self._state("connection", self._names["connection"])
         if not message.id or "id" not in self.per:
             return self.per["connection"], outer
-        if message.name in outer.ignored or message.sender not in outer.ids:
+        if outer.ignores(message.name, message.sender) or message.sender not in outer.ids:
             return self.per["connection"], outer
         name = self._ids.get(message.id, self._names["id"])
         return self.per["id"], self._state("id", name)
@@ -94,7 +94,7 @@ def test_every_step_and_every_ignored_message_is_covered(schema: Schema) -> None
                 assert steps, (each.name, message)
                 taken |= steps
             elif index != each.out_of_order:
-                ignored.add(key[:2] + key[3:])
+                ignored.add(key)
     assert taken == {
         (each.name, state.name, step.sender, step.message, step.condition, step.following)
         for each in schema.conversations
@@ -102,10 +102,10 @@ def test_every_step_and_every_ignored_message_is_covered(schema: Schema) -> None
         for step in state.steps
     }
     assert ignored == {
-        (each.name, state.name, name)
+        (each.name, state.name, late.sender, late.message)
         for each in schema.conversations
         for state in each.states
-        for name in state.ignored
+        for late in state.ignored
     }
 
 
@@ -123,7 +123,7 @@ def test_every_message_out_of_order_is_covered(schema: Schema) -> None:
         other = {"connection": "required", "id": "none"}[talk.per]
         for state, sent in itertools.product(talk.states, schema.sent_by(end)):
             expected = {step.message for step in state.steps if step.sender == end}
-            if sent.name in expected | {*state.ignored}:
+            if sent.name in expected or state.ignores(sent.name, end):
                 continue
             # A message with an id is out of order where its sender may not send ids.
             barred = is_nested and talk.per == "connection" and end not in state.ids
@@ -204,7 +204,11 @@ def by_functions(schema: Schema) -> dict[str, str]:
         for index, message, talk, state in read(schema, each):
             kind, end = f"{prefix}_{talk.name.upper()}", f"{prefix}_{message.sender.upper()}"
             now = f"{kind}_STATE_{state.name.upper()}"
-            if message.id and talk.per == "connection" and message.name not in state.ignored:
+            if (
+                message.id
+                and talk.per == "connection"
+                and not state.ignores(message.name, message.sender)
+            ):
                 found[f"{schema.name}_allows_ids({now}, {end})"] = "false"
                 continue
             held = [f"{kind}_CONDITION_{name.upper()}" for name in sorted(message.conditions)]
@@ -231,7 +235,7 @@ def by_tables(
     now = getattr(tables, f"{camel(conversation.name)}State")[state.name.upper()]
     (known,) = (each for each in schema.messages if each.name == message.name)
     kind = getattr(tables.codec, camel(known.python_name))
-    ignored = kind in getattr(tables, f"{prefix}_IGNORED", {}).get(now, ())
+    ignored = kind in getattr(tables, f"{prefix}_{message.sender.upper()}_IGNORED", {}).get(now, ())
     if message.id and conversation.per == "connection" and len(schema.conversations) == 2:
         assert ignored or message.sender not in getattr(tables, f"{prefix}_IDS")[now]
         return "" if ignored else None

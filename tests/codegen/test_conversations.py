@@ -18,6 +18,7 @@ from microvm_proto.load import Document
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read, read_schema
 from microvm_proto.schema import Output, Schema
+from microvm_proto.states import Ignored
 
 from .common import ROOT
 
@@ -208,8 +209,38 @@ def test_two_kinds_of_conversations_are_checked(edits: dict[str, str], told: str
         read(Document(Path("p.toml"), text))
 
 
-def test_messages_of_an_end_are_ignored_unless_a_step_has_them() -> None:
-    idle = 'final = true\nignore_from = ["client", "server"]'
-    (talk,) = schema_of(EXAMPLE.replace("final = true", idle)).conversations
-    assert talk.states[0].ignored == ("tell",)
-    assert 'ignore = ["tell"]' in canonical(schema_of(EXAMPLE.replace("final = true", idle)))
+SEVERAL = ", ".join(["server tell", "client stop", "server stop"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "ignored", "released"),
+    [
+        ('ignore_from = ["client", "server"]', SEVERAL, 'ignore_from = ["client", "server"]'),
+        ('ignore_from = ["client"]', "client stop", 'ignore_from = ["client"]'),
+        ('ignore_from = ["server"]', "server tell, server stop", 'ignore_from = ["server"]'),
+        ('ignore = ["tell"]', "server tell", 'ignore = ["tell"]'),
+        ('ignore = ["tell", "stop"]', SEVERAL, 'ignore_from = ["client", "server"]'),
+        ('ignore = ["tell"]\nignore_from = ["client"]', "server tell, client stop", None),
+    ],
+)
+def test_a_state_ignores_messages_of_each_end(
+    tmp_path: Path, keys: str, ignored: str, released: str | None
+) -> None:
+    schema = schema_of(NEWER.replace("final = true", f"final = true\n{keys}"), 2, LATER)
+    idle = schema.conversations[0].states[0]
+    assert ", ".join(f"{each.sender} {each.message}" for each in idle.ignored) == ignored
+    text = canonical(schema)
+    assert (released or keys) in text
+    assert read(Document(Path("p.toml"), text)).conversations[0].states[0].ignored == idle.ignored
+    assert verdict(tmp_path, schema, text)[0] is Verdict.EQUIVALENT
+
+
+def test_a_message_is_ignored_only_from_the_end_whose_step_does_not_apply(tmp_path: Path) -> None:
+    """Both ends send `stop`, and a step of the state `asked` has the `stop` of the server."""
+    asked = 'name = "asked"\n'
+    old = NEWER.replace(asked, f'{asked}ignore = ["stop"]\n')
+    schema = schema_of(old, 2, LATER)
+    assert schema.conversations[0].states[1].ignored == (Ignored("stop", "client"),)
+    found, report = verdict(tmp_path, schema, HEAD.format(version=2) + LATER + NEWER)
+    assert found is Verdict.INCOMPATIBLE
+    assert "know that `stop` of the client is ignored in the state `asked`" in report

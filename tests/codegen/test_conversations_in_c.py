@@ -40,7 +40,7 @@ def following(
     for step in steps:
         if not step.condition:
             return numbers[step.following]
-    return IGNORED if message in now.ignored else 0
+    return IGNORED if now.ignores(message, sender) else 0
 
 
 def cases(schema: Schema) -> Iterator[tuple[str, int]]:

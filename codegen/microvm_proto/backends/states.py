@@ -27,8 +27,9 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         parts.append(named(f"{_class(conversation)}(enum.Enum)", doc, states))
         parts.append(_type(conversation))
         parts += (_table(conversation, end, messages) for end in schema.ends)
-        if any(state.ignored for state in conversation.states):
-            parts.append(_ignored(conversation, messages))
+        for end in schema.ends:
+            if any(each.sender == end for state in conversation.states for each in state.ignored):
+                parts.append(_ignored(conversation, end, messages))
         if any(state.ids for state in conversation.states):
             parts.append(_ids(conversation))
     return {output.path.name: "\n\n\n".join(parts) + "\n"}
@@ -83,16 +84,21 @@ def _table(conversation: Conversation, end: str, messages: Mapping[str, Message]
     return "\n".join([*lines, "}", f'"""The messages that the {end} may send in each state."""'])
 
 
-def _ignored(conversation: Conversation, messages: Mapping[str, Message]) -> str:
-    """Generate the table of the messages that a receiver ignores in each state."""
+def _ignored(conversation: Conversation, end: str, messages: Mapping[str, Message]) -> str:
+    """Generate the table of the messages of the side `end` that are ignored in each state."""
     kind = _class(conversation)
-    name = f"{conversation.name.upper()}_IGNORED"
+    name = f"{conversation.name.upper()}_{end.upper()}_IGNORED"
     lines = [f"{name}: Mapping[{kind}, frozenset[type[codec.Message]]] = {{"]
     for state in conversation.states:
-        items = [f"codec.{camel(messages[each].python_name)}" for each in state.ignored]
+        items = [
+            f"codec.{camel(messages[each.message].python_name)}"
+            for each in state.ignored
+            if each.sender == end
+        ]
         lines += _set(f"    {kind}.{state.name.upper()}: ", items)
     about = (
-        "The messages that a receiver ignores in each state, unless a step of the state applies."
+        f"The messages of the {end} that are ignored in each state, unless a step of the state "
+        "applies."
     )
     return "\n".join([*lines, "}", docstring(0, about)])
 

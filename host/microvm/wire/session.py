@@ -28,9 +28,9 @@ from microvm.wire.state import (
     COMMAND_GUEST,
     COMMAND_HOST,
     SESSION_GUEST,
+    SESSION_GUEST_IGNORED,
     SESSION_HOST,
     SESSION_IDS,
-    SESSION_IGNORED,
     CommandState,
     CommandSteps,
     SessionState,
@@ -373,7 +373,7 @@ class Session:
         Return True if the message is for the caller, False if it belongs to an older session.
         """
         following = self._from_guest.get(message.TYPE)
-        if following is None and type(message) in SESSION_IGNORED[self.state]:
+        if following is None and type(message) in SESSION_GUEST_IGNORED[self.state]:
             return False
         if isinstance(message, codec.Error):
             raise self._refused(message)

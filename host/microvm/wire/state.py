@@ -96,47 +96,24 @@ SESSION_GUEST: SessionSteps = {
 """The messages that the guest may send in each state."""
 
 
-SESSION_IGNORED: Mapping[SessionState, frozenset[type[codec.Message]]] = {
+SESSION_HOST_IGNORED: Mapping[SessionState, frozenset[type[codec.Message]]] = {
     SessionState.NEW: frozenset(
         {
-            codec.Ready,
             codec.Resume,
             codec.Ping,
-            codec.Pong,
             codec.StatusRequest,
-            codec.Status,
             codec.Shutdown,
-            codec.Goodbye,
-            codec.Error,
             codec.Keep,
             codec.ExecRequest,
-            codec.ExecOutput,
-            codec.ExecResponse,
-            codec.ExecFailed,
             codec.ExecSignal,
             codec.ExecKill,
             codec.ExecTerminate,
             codec.ExecCredit,
             codec.ExecStdin,
-            codec.ExecStdinCredit,
-            codec.ExecStdinClosed,
             codec.ExecResize,
         }
     ),
-    SessionState.GREETING: frozenset(
-        {
-            codec.Ready,
-            codec.Pong,
-            codec.Status,
-            codec.Goodbye,
-            codec.Error,
-            codec.ExecOutput,
-            codec.ExecResponse,
-            codec.ExecFailed,
-            codec.ExecStdinCredit,
-            codec.ExecStdinClosed,
-        }
-    ),
+    SessionState.GREETING: frozenset(),
     SessionState.READY: frozenset(),
     SessionState.SEARCHING: frozenset(
         {
@@ -157,7 +134,44 @@ SESSION_IGNORED: Mapping[SessionState, frozenset[type[codec.Message]]] = {
     SessionState.CLOSING: frozenset(),
     SessionState.FINISHED: frozenset(),
 }
-"""The messages that a receiver ignores in each state, unless a step of the state applies."""
+"""The messages of the host that are ignored in each state, unless a step of the state applies."""
+
+
+SESSION_GUEST_IGNORED: Mapping[SessionState, frozenset[type[codec.Message]]] = {
+    SessionState.NEW: frozenset(
+        {
+            codec.Ready,
+            codec.Pong,
+            codec.Status,
+            codec.Goodbye,
+            codec.Error,
+            codec.ExecOutput,
+            codec.ExecResponse,
+            codec.ExecFailed,
+            codec.ExecStdinCredit,
+            codec.ExecStdinClosed,
+        }
+    ),
+    SessionState.GREETING: frozenset(
+        {
+            codec.Ready,
+            codec.Pong,
+            codec.Status,
+            codec.Goodbye,
+            codec.Error,
+            codec.ExecOutput,
+            codec.ExecResponse,
+            codec.ExecFailed,
+            codec.ExecStdinCredit,
+            codec.ExecStdinClosed,
+        }
+    ),
+    SessionState.READY: frozenset(),
+    SessionState.SEARCHING: frozenset(),
+    SessionState.CLOSING: frozenset(),
+    SessionState.FINISHED: frozenset(),
+}
+"""The messages of the guest that are ignored in each state, unless a step of the state applies."""
 
 
 SESSION_IDS: Mapping[SessionState, frozenset[str]] = {
@@ -248,19 +262,19 @@ COMMAND_GUEST: CommandSteps = {
 """The messages that the guest may send in each state."""
 
 
-COMMAND_IGNORED: Mapping[CommandState, frozenset[type[codec.Message]]] = {
+COMMAND_HOST_IGNORED: Mapping[CommandState, frozenset[type[codec.Message]]] = {
     CommandState.NEW: frozenset(),
     CommandState.REQUESTED: frozenset(),
     CommandState.RUNNING: frozenset(),
     CommandState.ENDED: frozenset(
         {
-            codec.ExecStdin,
-            codec.ExecCredit,
-            codec.ExecResize,
             codec.ExecSignal,
-            codec.ExecTerminate,
             codec.ExecKill,
+            codec.ExecTerminate,
+            codec.ExecCredit,
+            codec.ExecStdin,
+            codec.ExecResize,
         }
     ),
 }
-"""The messages that a receiver ignores in each state, unless a step of the state applies."""
+"""The messages of the host that are ignored in each state, unless a step of the state applies."""

@@ -180,7 +180,7 @@ def outcomes(state: ConversationState, message: str, sender: str) -> tuple[_Outc
     # A step without a condition applies only if no conditional step does.
     ordered = sorted(steps, key=lambda step: not step.condition)
     found = [(step.condition, step.following) for step in ordered]
-    return (*found, ("", "")) if message in state.ignored else tuple(found)
+    return (*found, ("", "")) if state.ignores(message, sender) else tuple(found)
 
 
 _TABLE = """

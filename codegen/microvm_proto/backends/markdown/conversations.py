@@ -64,13 +64,13 @@ def _states(conversation: Conversation) -> Iterator[str]:
         for (state, sender, condition, following), sent in messages.items()
     ]
     yield table(("state", "sender", "messages", "condition", "next state"), rows)
-    ignored = [
-        (f"`{state.name}`", ", ".join(f"`{name}`" for name in state.ignored))
-        for state in conversation.states
-        if state.ignored
-    ]
+    ignored: dict[tuple[str, str], list[str]] = {}
+    for state in conversation.states:
+        for each in state.ignored:
+            ignored.setdefault((f"`{state.name}`", each.sender), []).append(f"`{each.message}`")
     if ignored:
-        yield table(("state", "ignored messages"), ignored)
+        late = [(*row, ", ".join(names)) for row, names in ignored.items()]
+        yield table(("state", "sender", "ignored messages"), late)
 
 
 def _meaning(state: ConversationState) -> str:

@@ -49,7 +49,9 @@ def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
             kind = _class(messages[step.message])
             end, *texts = map(_text, (step.sender, step.condition, step.following))
             steps.append([name, end, kind, *texts])
-        ignored += ([name, _class(messages[each])] for each in state.ignored)
+        ignored += (
+            [name, _text(each.sender), _class(messages[each.message])] for each in state.ignored
+        )
         ids += ([name, _text(end)] for end in state.ids)
     for counter in conversation.counters:
         adds += changes(counter.name, counter.adds)
@@ -60,8 +62,9 @@ def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
         adds += changes(count, [Amount(request.message)])
         takes += changes(count, map(Amount, request.answers))
         # A state that ignores the answers ends the request.
-        ends = (state for state in conversation.states if {*request.answers} <= {*state.ignored})
-        ended += ([_text(state.name), _text(count)] for state in ends)
+        for state in conversation.states:
+            if {*request.answers} <= {each.message for each in state.ignored}:
+                ended.append([_text(state.name), _text(count)])
     most = [[_text(each.name), str(each.max)] for each in conversation.counters if each.max]
     yield f"first={_text(conversation.states[0].name)},"
     yield from _listed("steps", steps)

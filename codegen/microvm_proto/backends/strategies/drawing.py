@@ -49,7 +49,7 @@ class _Rules:
         *,
         first: str,
         steps: Sequence[tuple[str, str, type[codec.Message], str, str]],
-        ignored: Sequence[tuple[str, type[codec.Message]]],
+        ignored: Sequence[tuple[str, str, type[codec.Message]]],
         ids: Sequence[tuple[str, str]],
         adds: Sequence[_Change],
         takes: Sequence[_Change],
@@ -154,7 +154,7 @@ class _Progress(NamedTuple):
         )
         if (self.state, sender, kind) in self.rules.steps and not any(lacks):
             return True
-        return None if (self.state, kind) in self.rules.ignored else False
+        return None if (self.state, sender, kind) in self.rules.ignored else False
 
     def following(
         self, sender: str, kind: type[codec.Message], held: Collection[str]
@@ -170,7 +170,7 @@ class _Progress(NamedTuple):
         rules, kind = self.rules, type(message)
         following = self.following(sender, kind, held)
         if following is None:
-            return "" if (self.state, kind) in rules.ignored else None, self
+            return "" if (self.state, sender, kind) in rules.ignored else None, self
         counts = Counter(self.counts)
         for name, _, amount in _amounts(rules.takes, message, held):
             counts[name] -= amount
@@ -299,7 +299,7 @@ class _Connection:
         """Return True if a message reaches its conversation; None if the connection ignores it."""
         if not (id_ and len(_RULES) == 2):
             return True
-        if (self._outer.state, kind) in self._outer.rules.ignored:
+        if (self._outer.state, sender, kind) in self._outer.rules.ignored:
             return None
         return (self._outer.state, sender) in self._outer.rules.ids
 

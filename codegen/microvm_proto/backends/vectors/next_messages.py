@@ -64,7 +64,7 @@ class NextMessages:
                 found += _cases(self.outer, outer, end, message.name, 0)
             if message.id == "none":
                 continue
-            admitted = not outer or (end in outer.ids and message.name not in outer.ignored)
+            admitted = not outer or (end in outer.ids and not outer.ignores(message.name, end))
             if self.inner and inner and admitted:
                 found += _cases(self.inner, inner, end, message.name, 1)
             elif self.outer and outer and (self.inner or message.id == "required"):
@@ -155,7 +155,7 @@ def _cases(
     fields = {each.field: 1 for each in amounts if each.field}
     changing = [*dict.fromkeys(each.condition for each in amounts if each.condition)] or [""]
     for condition in (*sorted(steps - {""}), ""):
-        is_expected = condition in steps or name in state.ignored
+        is_expected = condition in steps or state.ignores(name, sender)
         others = [each for each in changing if each not in steps - {condition}] or [""]
         for other in others if condition in steps else others[:1]:
             held = tuple(sorted({condition, other} - {""}))
