@@ -126,7 +126,7 @@ def test_what_the_header_cannot_declare_is_refused(text: str, told: str, read: R
     assert len(caught.value.diagnostics) == 1
 
 
-def test_the_host_may_send_the_same_in_both_states_that_the_daemon_does_not_distinguish() -> None:
+def test_requested_and_running_differ_only_for_the_guest() -> None:
     """guest/session.c treats a requested command like a running one."""
     (talk,) = (each for each in read_schema(SANDBOXD).conversations if each.per == "id")
     requested, running = (

@@ -44,6 +44,10 @@ since = {NEXT}
 """
 
 
+STEP = '  { message = "ping" },\n'
+NUDGE_STEP = '  { message = "nudge" },\n'
+
+
 class Older(NamedTuple):
     """An older version, and the folder of its files."""
 
@@ -63,10 +67,10 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("newer")
     text = (ROOT / "protocol/sandboxd.toml").read_text()
     version = {f"version = {codec.VERSION}\n": f"version = {NEXT}\n"}
-    for old, new in {**version, TAIL: FIELD + TAIL}.items():
+    for old, new in {**version, TAIL: FIELD + TAIL, STEP: STEP + NUDGE_STEP}.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
-    (folder / "sandboxd.toml").write_text("".join(tables(text)) + MESSAGE)
+    (folder / "sandboxd.toml").write_text(text + MESSAGE)
     schema = read_schema(folder / "sandboxd.toml")
     shutil.copytree(ROOT / "guest", folder / "guest")
     (folder / "guest/protocol.h").write_text(emitted("c", schema, "file", "inline")["file"])
