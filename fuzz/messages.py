@@ -646,8 +646,8 @@ class _Progress(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """True if the conversation has begun, and a step leads on."""
-        return self.state != self.rules.first and self.state in self.rules.left
+        """True if a step leads on."""
+        return self.state in self.rules.left
 
     def expects(self, sender: str, kind: type[codec.Message]) -> bool | None:
         """Return True if a step may apply to a message; None if the message is ignored."""
@@ -726,9 +726,10 @@ class _Connection:
 
         It is None instead if the receiver would ignore the message.
         """
-        known = [*self._ids] if "id" in _RULES else [1]
-        if "id" in _RULES and sum(each.is_open for each in self._ids.values()) < self._of.max_ids:
-            known.append(max(known, default=0) + 1)
+        begun = {id_: each for id_, each in self._ids.items() if each.state != each.rules.first}
+        known = [*begun] if "id" in _RULES else [1]
+        if "id" in _RULES and sum(each.is_open for each in begun.values()) < self._of.max_ids:
+            known.append(max(self._ids, default=0) + 1)
         for kind in _KINDS:
             for id_ in {"none": [0], "any": [0, *known], "required": known}[kind.id]:
                 expected = self._admits(kind.sender, kind.kind, id_)
@@ -787,6 +788,8 @@ class _Connection:
         if last.state is None:
             return
         self.sent.append(last)
+        if not last.state:
+            return
         if progress.rules is not self._outer.rules:
             self._ids[getattr(message, "id", 0)] = progress
             return

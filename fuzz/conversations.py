@@ -1,0 +1,132 @@
+"""Random conversations of a host and a guest, which the tables of the protocol generate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from microvm.wire import codec
+from microvm.wire.codec import Ending, ErrorCode, StdinKind
+from microvm.wire.session import WINDOW
+
+from . import messages as any_
+from .messages import Conversations, Sent
+
+_Messages = st.SearchStrategy[codec.Message]
+
+
+class Past:
+    """What the conditions of the protocol depend on, from the messages so far.
+
+    :ivar nonce: The nonce of the last `hello`.
+    :ivar tokens: The tokens of the pings that were not answered yet.
+    :ivar running: The id of the running command; 0 if there is none.
+    :ivar last: The highest id of a request.
+    :ivar closed: True if the command has closed its standard input.
+    """
+
+    def __init__(self, sent: Sequence[Sent]) -> None:
+        """Follow the messages that were not ignored."""
+        self.nonce = self.running = self.last = 0
+        self.tokens: list[int] = []
+        self.closed = False
+        for each in sent:
+            if each.state:
+                self._take(each)
+
+    def _take(self, sent: Sent) -> None:
+        match sent.message:
+            case codec.Hello(nonce=nonce):
+                self.nonce, self.running, self.last = nonce, 0, 0
+                self.tokens = []
+            case codec.Ping(token=token):
+                self.tokens.append(token)
+            case codec.Pong(token=token) if token in self.tokens:
+                self.tokens.remove(token)
+            case codec.ExecRequest(id=id_):
+                self.running = self.last = id_
+                self.closed = False
+            case codec.ExecResponse() | codec.ExecFailed():
+                self.running = 0
+            case codec.ExecStdinClosed():
+                self.closed = True
+
+
+def holds(condition: str, message: codec.Message, sent: Sequence[Sent]) -> bool:
+    """Return True if a condition of the protocol holds for a message after others."""
+    match condition, message:
+        case "own_nonce", codec.Ready(nonce=nonce):
+            return nonce == Past(sent).nonce
+        case "free", _:
+            return not Past(sent).running
+        case "malformed", codec.Error(code=code):
+            return code < ErrorCode.BUSY
+        case "busy", codec.Error(code=code):
+            return code == ErrorCode.BUSY
+        case (("stdout" | "stderr"), (codec.ExecOutput() | codec.ExecCredit())):
+            return condition == message.stream.name.lower()
+    return False
+
+
+_VERSION, _DIGEST = st.just(codec.VERSION), st.just(codec.DIGEST)
+
+
+def _ready(sent: Sequence[Sent]) -> _Messages:
+    nonces = st.sampled_from([Past(sent).nonce] * 3 + [0])
+    return any_.ready(version=_VERSION, digest=_DIGEST, nonce=nonces)
+
+
+def _pong(sent: Sequence[Sent]) -> _Messages:
+    tokens = Past(sent).tokens
+    return any_.pong(token=st.sampled_from(tokens)) if tokens else any_.pong()
+
+
+def _request(_: Sequence[Sent]) -> _Messages:
+    credit, none = st.just(WINDOW), st.just(())
+    return any_.exec_request(
+        command=st.just(b"true"),
+        cwd=st.just(b""),
+        argv=none,
+        env=none,
+        more_argv=none,
+        more_env=none,
+        stdout_credit=credit,
+        stderr_credit=credit,
+        stdin_from=st.just(StdinKind.HOST),
+    )
+
+
+def _of_input(messages: _Messages, sent: Sequence[Sent]) -> _Messages:
+    """Return a strategy for messages about standard input, if it is still open."""
+    return st.nothing() if Past(sent).closed else messages
+
+
+_AMOUNTS = st.sampled_from([1, 2, 1000])
+_ENDED = any_.exec_response(ending=st.just(Ending.EXITED))
+
+CONVERSATIONS = Conversations(
+    {
+        codec.Hello: lambda _: any_.hello(version=_VERSION, digest=_DIGEST),
+        codec.Ready: _ready,
+        codec.Pong: _pong,
+        codec.Error: lambda _: st.nothing(),
+        codec.ExecRequest: _request,
+        codec.ExecOutput: lambda _: any_.exec_output(data=st.binary(min_size=1, max_size=100)),
+        codec.ExecResponse: lambda _: _ENDED,
+        # A session sends credit when the caller has read half of a window.
+        codec.ExecCredit: lambda _: any_.exec_credit(amount=st.just(WINDOW // 2)),
+        codec.ExecStdin: lambda sent: _of_input(any_.exec_stdin(data=st.binary(max_size=9)), sent),
+        codec.ExecStdinCredit: lambda sent: _of_input(
+            any_.exec_stdin_credit(amount=_AMOUNTS), sent
+        ),
+        codec.ExecStdinClosed: lambda sent: _of_input(any_.exec_stdin_closed(), sent),
+    },
+    holds,
+    max_size=30,
+    max_ids=1,
+)
+"""Conversations with one command at a time, as a session of the host has them.
+
+The host makes no mistake in them, so the guest sends no `error`.
+"""

@@ -1,0 +1,157 @@
+"""Tests of both sides with random conversations: correct ones, and those with one fault."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+
+import hypothesis
+import pytest
+from hypothesis import given
+from tests.support.driven_session import DrivenSession
+from tests.support.emitted import library
+
+from microvm.errors import ProtocolError
+from microvm.wire import codec
+from microvm.wire.codec import ErrorCode
+
+from .conversations import CONVERSATIONS, Past
+from .messages import Sent
+from .report import ROOT
+from .search import batch
+
+_SHIM = """
+#include <string.h>
+#include "{guest}/stream.c"
+#include "{guest}/session.c"
+
+static struct session session;
+
+void daemon_begin(void)
+{{
+	session_init(&session);
+}}
+
+/* Returns the next event, and the code of a refusal behind it. */
+int daemon_hear(const uint8_t *data, size_t size)
+{{
+	static struct frame frame;
+	struct sandboxd_error refusal = {{ 0 }};
+
+	memcpy(session.in.data + session.in.end, data, size);
+	session.in.end += size;
+	enum session_event event = session_next(&session, &frame, &refusal);
+	return event == SESSION_REFUSAL ? refusal.code : -(int)event;
+}}
+
+void daemon_end(void)
+{{
+	session_end(&session);
+}}
+
+void daemon_allow(uint32_t amount)
+{{
+	session_allow(&session, amount);
+}}
+"""
+_MORE, _FRAME = 0, -1
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The daemon's session as a library."""
+    folder = tmp_path_factory.mktemp("session")
+    (folder / "shim.c").write_text(_SHIM.format(guest=ROOT / "guest"))
+    return library(folder, "session.so", "-O1")
+
+
+@batch(100)
+@given(sent=CONVERSATIONS.correct())
+def test_session_accepts_a_correct_conversation(sent: list[Sent]) -> None:
+    driven = DrivenSession()
+    for each in sent:
+        _exchange(driven, each)
+
+
+@batch(100)
+@given(sent=CONVERSATIONS.faulty())
+def test_session_refuses_a_fault_of_each_side(sent: list[Sent]) -> None:
+    *before, fault = sent
+    # The session chooses the id of each request itself, and sends no message with another id.
+    id_, past = getattr(fault.message, "id", 0), Past(before)
+    asks = isinstance(fault.message, codec.ExecRequest)
+    hypothesis.assume(fault.sender == "guest" or id_ == past.running or (asks and past.running))
+    driven = DrivenSession()
+    for each in before:
+        _exchange(driven, each)
+    if fault.sender == "host":
+        assert not driven.say(fault.message)
+        return
+    with pytest.raises(ProtocolError):
+        driven.hear(fault.message)
+
+
+def _exchange(driven: DrivenSession, sent: Sent) -> None:
+    """Make the session send or receive a message that is in order, or that it ignores."""
+    if sent.sender == "guest":
+        assert driven.hear(sent.message) is bool(sent.state)
+    elif sent.state:
+        assert driven.say(sent.message)
+
+
+@batch(100)
+@given(sent=CONVERSATIONS.correct())
+def test_daemon_accepts_a_correct_conversation(daemon: ctypes.CDLL, sent: list[Sent]) -> None:
+    daemon.daemon_begin()
+    for each in sent:
+        if each.state == "closing":
+            return  # the daemon reads nothing more
+        assert _heard(daemon, each) == (_FRAME if each.state else _MORE)
+
+
+@batch(100)
+@given(sent=CONVERSATIONS.faulty())
+def test_daemon_refuses_a_fault_of_the_host(daemon: ctypes.CDLL, sent: list[Sent]) -> None:
+    *before, fault = sent
+    states = [each.state for each in before if each.state and not getattr(each.message, "id", 0)]
+    # The daemon reads nothing before its `ready`, and nothing after `shutdown` or `goodbye`.
+    if fault.sender == "guest" or states[-1] != "ready":
+        return
+    daemon.daemon_begin()
+    for each in before:
+        _heard(daemon, each)
+    id_, past = getattr(fault.message, "id", 0), Past(before)
+    code = ErrorCode.UNKNOWN_ID if id_ > past.last else ErrorCode.STALE_ID
+    if isinstance(fault.message, codec.ExecStdin) and id_ == past.running:
+        code = ErrorCode.OVER_CREDIT
+    if isinstance(fault.message, codec.Keep):
+        code = ErrorCode.BUSY
+    assert _heard(daemon, fault) == code
+
+
+def _heard(daemon: ctypes.CDLL, sent: Sent) -> int:
+    """Return the event of the daemon's session for a message of the host."""
+    match sent.message:
+        case _ if sent.sender == "host":
+            data = sent.message.encode()
+            return int(daemon.daemon_hear(data, ctypes.c_size_t(len(data))))
+        case codec.ExecResponse() | codec.ExecFailed() if sent.state:
+            daemon.daemon_end()
+        case codec.ExecStdinCredit(amount=amount) if sent.state:
+            daemon.daemon_allow(amount)
+    return _FRAME if sent.state else _MORE
+
+
+def test_conversations_reach_every_state_and_many_faults() -> None:
+    states, faults = Counter[str](), set[type[codec.Message]]()
+
+    @hypothesis.seed(7)
+    @batch(150)
+    @given(sent=CONVERSATIONS.faulty())
+    def draw(sent: list[Sent]) -> None:
+        states.update(each.state for each in sent if each.state)
+        faults.add(type(sent[-1].message))
+
+    draw()
+    assert {*states} == {*"greeting ready closing finished requested running ended".split()}
+    assert len(faults) > 12
