@@ -8,8 +8,10 @@ from collections import Counter
 import hypothesis
 import pytest
 from hypothesis import given
+from tests.support import vectors
 from tests.support.driven_session import DrivenSession
 from tests.support.emitted import library
+from tests.support.told_messages import message_of
 
 from microvm.errors import ProtocolError
 from microvm.wire import codec
@@ -127,6 +129,25 @@ def test_daemon_refuses_a_fault_of_the_host(daemon: ctypes.CDLL, sent: list[Sent
     if isinstance(fault.message, codec.Keep):
         code = ErrorCode.BUSY
     assert _heard(daemon, fault) == code
+
+
+def test_daemon_refuses_the_faults_in_the_vectors(daemon: ctypes.CDLL) -> None:
+    refused = Counter[int]()
+    for each in vectors.conversations(vectors.COMMITTED.read_text()):
+        *before, last = each.messages
+        # As above, the daemon reads only in the state `ready`. It knows itself whether it is free,
+        # and its caller never allows more input than the maximum.
+        if last.sender == "guest" or not each.name.startswith("ready, "):
+            continue
+        if last.name == "keep" or each.name.endswith("maximum of stdin_credit"):
+            continue
+        daemon.daemon_begin()
+        for sent in before:
+            _heard(daemon, Sent(sent.sender, message_of(sent), sent.conditions, sent.state))
+        event = _heard(daemon, Sent(last.sender, message_of(last), last.conditions, last.state))
+        assert (event > 0) is (each.out_of_order is not None), each.name
+        refused[event] += 1
+    assert {ErrorCode.UNKNOWN_ID, ErrorCode.STALE_ID, ErrorCode.OVER_CREDIT} <= {*refused}
 
 
 def _heard(daemon: ctypes.CDLL, sent: Sent) -> int:

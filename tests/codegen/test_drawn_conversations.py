@@ -68,7 +68,7 @@ def expected(state: str | None) -> Verdict:
 def drawn(strategy: st.SearchStrategy[list[Any]]) -> list[list[Any]]:
     found = []
 
-    @settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
     @given(strategy)
     def draw(sent: list[Any]) -> None:
         found.append(sent)

@@ -122,10 +122,13 @@ def _correct(draw: st.DrawFn, of: Conversations) -> _Connection:
 @st.composite
 def _faulty(draw: st.DrawFn, of: Conversations) -> list[Sent]:
     connection = draw(_correct(of))
-    # A message that a step expects is out of order if it exceeds a counter or lacks a condition.
     choices = [choice for choice in connection.choices() if choice[2] is not None]
-    _assume(choices)
-    kind, id_, _ = draw(st.sampled_from(choices))
+    unexpected = [choice for choice in choices if not choice[2]]
+    # A message that a step expects can exceed a counter, or lack a condition.
+    fallible = [choice for choice in choices if choice[2] and connection.is_fallible(choice)]
+    groups = [group for group in (unexpected, unexpected, fallible) if group]
+    _assume(groups)
+    kind, id_, _ = draw(st.sampled_from(draw(st.sampled_from(groups))))
     messages = draw(connection.messages(kind, id_))
     _assume(messages)
     last, _ = connection.judge(kind.sender, connection.beyond(kind.sender, messages[0]))
@@ -232,6 +235,13 @@ class _Connection:
                 if expected:
                     expected = self._progress(id_).expects(kind.sender, kind.kind)
                 yield kind, id_, expected
+
+    def is_fallible(self, choice: tuple[_Kind, int, bool | None]) -> bool:
+        """Return True if an expected message is out of order for some values of its fields."""
+        (_, kind, _, _), id_, _ = choice
+        at = self._progress(id_)
+        takes = any(each is kind and field for each, _, _, field in at.rules.takes)
+        return takes or not at.following(choice[0].sender, kind, ())
 
     def messages(self, kind: _Kind, id_: int) -> st.SearchStrategy[list[codec.Message]]:
         """Return a strategy for lists of one message, or for empty ones if it is left out."""

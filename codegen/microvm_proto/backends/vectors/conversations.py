@@ -168,23 +168,19 @@ class _Search:
     def beyond_counters(self) -> Iterator[_Found]:
         """Yield conversations that take too much from each counter, or answer too often."""
         done = set[tuple[str, str]]()
-        for place, walk in self._walks.items():
+        # If possible, something is taken before.
+        for is_filled, (place, walk) in itertools.product((True, False), self._walks.items()):
             for message in self._expected(place):
+                start, messages = self._extended(walk, message) if is_filled else (walk, [message])
+                longer, (verdict,) = start.then(message)
+                if not messages or verdict is not Verdict.OUT_OF_ORDER:
+                    continue
                 for counter in self._next.takes(message):
                     key = counter.name, message.name
-                    if key not in done and (found := self._excess(walk, message)):
+                    if key not in done:
                         done.add(key)
                         text = f"{_text(message)} beyond {counter.name}"
-                        yield f"{_name(place)}: {text}", found, Verdict.OUT_OF_ORDER
-
-    def _excess(self, walk: Walk, message: NextMessage) -> Walk | None:
-        filled, messages = self._extended(walk, message)
-        for each in ([filled] if messages else []), [walk]:
-            for start in each:
-                longer, (verdict,) = start.then(message)
-                if verdict is Verdict.OUT_OF_ORDER:
-                    return longer
-        return None
+                        yield f"{_name(place)}: {text}", longer, verdict
 
     def above_maximum(self) -> Iterator[_Found]:
         """Yield conversations that add more to a counter than its maximum, and take more."""
