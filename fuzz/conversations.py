@@ -17,7 +17,7 @@ _Messages = st.SearchStrategy[codec.Message]
 
 
 class Past:
-    """What the conditions of the protocol depend on, from the messages so far.
+    """Facts about the earlier messages on which the conditions of the protocol depend.
 
     :ivar nonce: The nonce of the last `hello`.
     :ivar tokens: The tokens of the pings that were not answered yet.
