@@ -16,6 +16,7 @@ import pytest_asyncio
 from pytest_asyncio import is_async_test
 from tests.support.changed_image import changed_image
 from tests.support.machine import RunningGuest
+from tests.support.traced_channel import traced_channels
 
 from microvm import MicroVM, arches
 from microvm import cache as caches
@@ -35,6 +36,21 @@ LONG_DEADLINE = 3000.0
 def _default_image(image: Image) -> Image:
     """The default image, which all tests of this folder need, and which is built before them."""
     return image
+
+
+@pytest.fixture(scope="session")
+def _all_faults() -> Iterator[list[str]]:
+    with traced_channels() as faults:
+        yield faults
+
+
+@pytest.fixture(autouse=True)
+def _conversations(_all_faults: list[str]) -> Iterator[None]:
+    """Fail a test in which a message between this process and a guest was not in order."""
+    yield
+    faults = _all_faults[:]
+    _all_faults.clear()
+    assert not faults
 
 
 @pytest.fixture(scope="session")
