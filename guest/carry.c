@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 
 	if (argc < 2 || strtoull(argv[1], NULL, 16) != FILES_SCHEMA_DIGEST)
 		return OTHER_SCHEMA;
-	if (!receive(&type, &body) || type != FILES_TYPE_REQUEST)
+	if (!receive(&type, &body))
 		return EXIT_FAILURE;
 	serve(&body.request);
 }

@@ -15,6 +15,11 @@ enum { GATHERED = 1 << 16, LONGEST = FILES_HEADER_SIZE + CHUNK };
 static uint8_t out[GATHERED + LONGEST];
 static size_t gathered;
 
+/* This side's copy of the state of the conversation, and the number of files and folders of the
+ * host's tree that are not complete yet. */
+static uint8_t state = FILES_TRANSFER_STATE_NEW;
+static size_t incomplete;
+
 void trail_set(struct trail *trail, size_t folder, const char *name)
 {
 	size_t room = sizeof trail->path - 1, size = strlen(name);
@@ -49,6 +54,41 @@ static bool read_all(uint8_t *to, size_t size)
 	return true;
 }
 
+/* Returns the conditions that hold for a message of the host. */
+static uint32_t conditions_of(enum files_type type, const union files_body *body)
+{
+	if (type == FILES_TYPE_REQUEST && body->request.action == FILES_ACTION_PUT)
+		return FILES_TRANSFER_CONDITION_PUT;
+	if (type == FILES_TYPE_REQUEST && body->request.action == FILES_ACTION_LIST)
+		return FILES_TRANSFER_CONDITION_LIST;
+	if (type == FILES_TYPE_ENTRY && S_ISREG(body->entry.mode))
+		return FILES_TRANSFER_CONDITION_FILE;
+	if (type == FILES_TYPE_ENTRY && S_ISDIR(body->entry.mode))
+		return FILES_TRANSFER_CONDITION_FOLDER;
+	if (type == FILES_TYPE_WHOLE && incomplete == 1)
+		return FILES_TRANSFER_CONDITION_OUTERMOST;
+	return 0;
+}
+
+/* Changes to the state that follows a message of the host. Returns false if the message is out of
+ * order. */
+static bool follow(enum files_type type, const union files_body *body)
+{
+	uint32_t conditions = conditions_of(type, body);
+
+	if (conditions & (FILES_TRANSFER_CONDITION_FILE | FILES_TRANSFER_CONDITION_FOLDER))
+		incomplete++;
+	if (type == FILES_TYPE_WHOLE)
+		incomplete--;
+	state = files_follow_transfer(state, FILES_HOST, type, conditions);
+	return state != FILES_OUT_OF_ORDER;
+}
+
+bool is_incomplete(void)
+{
+	return incomplete > 0;
+}
+
 bool receive(enum files_type *type, union files_body *body)
 {
 	struct files_header header;
@@ -60,10 +100,11 @@ bool receive(enum files_type *type, union files_body *body)
 	*type = (enum files_type)header.type;
 	if (*type == FILES_TYPE_DATA) {
 		body->data.data = (struct files_slice){ NULL, header.body_length };
-		return true;
+		return follow(*type, body);
 	}
 	return read_all(in + FILES_HEADER_SIZE, header.body_length) &&
-	       files_decode_body(&header, in + FILES_HEADER_SIZE, FILES_VERSION, body, &fault);
+	       files_decode_body(&header, in + FILES_HEADER_SIZE, FILES_VERSION, body, &fault) &&
+	       follow(*type, body);
 }
 
 static bool write_all(int fd, const uint8_t *at, size_t size)

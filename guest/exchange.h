@@ -25,9 +25,12 @@ void trail_set(struct trail *trail, size_t folder, const char *name);
 void copy_text(char *to, const struct files_slice *from);
 
 /* Reads the next frame from standard input. `body` is valid until the next call. Returns false at
- * the end of the input, or if the frame is malformed. If the frame contains the data of a file,
- * only the size of the data is set in `body`, and `receive_data` must read the data. */
+ * the end of the input, or if the frame is malformed or out of order. If the frame contains the data
+ * of a file, only the size of the data is set in `body`, and `receive_data` must read the data. */
 bool receive(enum files_type *type, union files_body *body);
+
+/* Returns whether the host's tree is not complete yet. */
+bool is_incomplete(void);
 
 /* Moves the data of a frame, which has `size` bytes, from standard input to the file `fd`. Returns
  * NO_MORE if the input ends before the last byte, and NOT_WRITTEN, with errno, if the file cannot

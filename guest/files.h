@@ -948,4 +948,172 @@ static inline size_t files_encode_failure(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
+/* Results of the functions that follow conversations, if they do not return a state. */
+enum files_verdict {
+	/* The sender may not send this message now. */
+	FILES_OUT_OF_ORDER = 0,
+	/* Drop the message: its sender may not know this state yet. */
+	FILES_IGNORED = 255,
+};
+
+/* The states of `transfer`, which begins in the first one. */
+enum files_transfer_state {
+	/* The host has not sent its request yet. */
+	FILES_TRANSFER_STATE_NEW = 1,
+	/* The guest sends an entry for each file and folder in a folder. */
+	FILES_TRANSFER_STATE_LISTING = 2,
+	/* The guest has sent nothing yet. It sends a tree, or one entry without content. */
+	FILES_TRANSFER_STATE_SENDING = 3,
+	/* The guest sends the content of a file. */
+	FILES_TRANSFER_STATE_SENDING_FILE = 4,
+	/* The guest sends the entries of a folder. */
+	FILES_TRANSFER_STATE_SENDING_FOLDER = 5,
+	/* The host has not begun its tree yet. The guest can fail while it receives a tree. */
+	FILES_TRANSFER_STATE_WRITING = 6,
+	/* The host sends the content of a file. */
+	FILES_TRANSFER_STATE_WRITING_FILE = 7,
+	/* The host sends the entries of a folder. */
+	FILES_TRANSFER_STATE_WRITING_FOLDER = 8,
+	/* The tree or the entry is complete. */
+	FILES_TRANSFER_STATE_COMPLETE = 9,
+	/* The guest has sent its last message. Messages of the host can still be on their way. */
+	FILES_TRANSFER_STATE_FINISHED = 10,
+};
+
+/* The conditions of `transfer`, which are bits. */
+enum files_transfer_condition {
+	/* The action of the request is `put`. */
+	FILES_TRANSFER_CONDITION_PUT = 1,
+	/* The action of the request is `list`. */
+	FILES_TRANSFER_CONDITION_LIST = 2,
+	/* The content of a file follows the entry: the action is `read`, or it is `get` or `put` and
+	 * the entry is a regular file. */
+	FILES_TRANSFER_CONDITION_FILE = 4,
+	/* The entries of a folder follow the entry: the action is `get` or `put`, and the entry is a
+	 * folder. */
+	FILES_TRANSFER_CONDITION_FOLDER = 8,
+	/* The outermost file or folder of the tree becomes complete: `incomplete` is 1. */
+	FILES_TRANSFER_CONDITION_OUTERMOST = 16,
+};
+
+/* Returns the state of `transfer` that follows a message of `type` from `sender`; FILES_IGNORED if
+ * its receiver drops the message; or FILES_OUT_OF_ORDER. `conditions` are those that hold. */
+static inline uint8_t files_follow_transfer(uint8_t state, enum files_end sender, uint16_t type,
+	uint32_t conditions)
+{
+	if (sender == FILES_HOST) {
+		switch (type) {
+		case FILES_TYPE_REQUEST:
+			switch (state) {
+			case FILES_TRANSFER_STATE_NEW:
+				if (conditions & FILES_TRANSFER_CONDITION_PUT)
+					return FILES_TRANSFER_STATE_WRITING;
+				if (conditions & FILES_TRANSFER_CONDITION_LIST)
+					return FILES_TRANSFER_STATE_LISTING;
+				return FILES_TRANSFER_STATE_SENDING;
+			case FILES_TRANSFER_STATE_FINISHED:
+				return FILES_IGNORED;
+			}
+			break;
+		case FILES_TYPE_ENTRY:
+			switch (state) {
+			case FILES_TRANSFER_STATE_WRITING:
+				if (conditions & FILES_TRANSFER_CONDITION_FILE)
+					return FILES_TRANSFER_STATE_WRITING_FILE;
+				if (conditions & FILES_TRANSFER_CONDITION_FOLDER)
+					return FILES_TRANSFER_STATE_WRITING_FOLDER;
+				return FILES_TRANSFER_STATE_COMPLETE;
+			case FILES_TRANSFER_STATE_WRITING_FOLDER:
+				if (conditions & FILES_TRANSFER_CONDITION_FILE)
+					return FILES_TRANSFER_STATE_WRITING_FILE;
+				return state;
+			case FILES_TRANSFER_STATE_FINISHED:
+				return FILES_IGNORED;
+			}
+			break;
+		case FILES_TYPE_DATA:
+			switch (state) {
+			case FILES_TRANSFER_STATE_WRITING_FILE:
+				return state;
+			case FILES_TRANSFER_STATE_FINISHED:
+				return FILES_IGNORED;
+			}
+			break;
+		case FILES_TYPE_WHOLE:
+			switch (state) {
+			case FILES_TRANSFER_STATE_WRITING_FILE:
+				if (conditions & FILES_TRANSFER_CONDITION_OUTERMOST)
+					return FILES_TRANSFER_STATE_COMPLETE;
+				return FILES_TRANSFER_STATE_WRITING_FOLDER;
+			case FILES_TRANSFER_STATE_WRITING_FOLDER:
+				if (conditions & FILES_TRANSFER_CONDITION_OUTERMOST)
+					return FILES_TRANSFER_STATE_COMPLETE;
+				return state;
+			case FILES_TRANSFER_STATE_FINISHED:
+				return FILES_IGNORED;
+			}
+			break;
+		}
+	}
+	if (sender == FILES_GUEST) {
+		switch (type) {
+		case FILES_TYPE_ENTRY:
+			switch (state) {
+			case FILES_TRANSFER_STATE_LISTING:
+				return state;
+			case FILES_TRANSFER_STATE_SENDING:
+				if (conditions & FILES_TRANSFER_CONDITION_FILE)
+					return FILES_TRANSFER_STATE_SENDING_FILE;
+				if (conditions & FILES_TRANSFER_CONDITION_FOLDER)
+					return FILES_TRANSFER_STATE_SENDING_FOLDER;
+				return FILES_TRANSFER_STATE_COMPLETE;
+			case FILES_TRANSFER_STATE_SENDING_FOLDER:
+				if (conditions & FILES_TRANSFER_CONDITION_FILE)
+					return FILES_TRANSFER_STATE_SENDING_FILE;
+				return state;
+			}
+			break;
+		case FILES_TYPE_DATA:
+			switch (state) {
+			case FILES_TRANSFER_STATE_SENDING_FILE:
+				return state;
+			}
+			break;
+		case FILES_TYPE_WHOLE:
+			switch (state) {
+			case FILES_TRANSFER_STATE_SENDING_FILE:
+				if (conditions & FILES_TRANSFER_CONDITION_OUTERMOST)
+					return FILES_TRANSFER_STATE_COMPLETE;
+				return FILES_TRANSFER_STATE_SENDING_FOLDER;
+			case FILES_TRANSFER_STATE_SENDING_FOLDER:
+				if (conditions & FILES_TRANSFER_CONDITION_OUTERMOST)
+					return FILES_TRANSFER_STATE_COMPLETE;
+				return state;
+			}
+			break;
+		case FILES_TYPE_DONE:
+			switch (state) {
+			case FILES_TRANSFER_STATE_LISTING:
+			case FILES_TRANSFER_STATE_COMPLETE:
+				return FILES_TRANSFER_STATE_FINISHED;
+			}
+			break;
+		case FILES_TYPE_FAILURE:
+			switch (state) {
+			case FILES_TRANSFER_STATE_LISTING:
+			case FILES_TRANSFER_STATE_SENDING:
+			case FILES_TRANSFER_STATE_SENDING_FILE:
+			case FILES_TRANSFER_STATE_SENDING_FOLDER:
+			case FILES_TRANSFER_STATE_WRITING:
+			case FILES_TRANSFER_STATE_WRITING_FILE:
+			case FILES_TRANSFER_STATE_WRITING_FOLDER:
+			case FILES_TRANSFER_STATE_COMPLETE:
+				return FILES_TRANSFER_STATE_FINISHED;
+			}
+			break;
+		}
+	}
+	return FILES_OUT_OF_ORDER;
+}
+
 #endif

@@ -354,7 +354,7 @@ static void put_member(const struct files_entry *entry)
 	static char name[FILES_ENTRY_NAME_MAX + 1];
 
 	copy_text(name, &entry->name);
-	if (file.fd >= 0 || depth < 2 || !is_name(name))
+	if (!is_name(name))
 		give_up();
 	trail_set(&trail, innermost()->trail, name);
 	put_entry(name, entry);
@@ -379,20 +379,18 @@ _Noreturn void target_put(const struct target *what)
 	union files_body body;
 
 	target = what;
-	if (!receive(&type, &body) || type != FILES_TYPE_ENTRY)
+	if (!receive(&type, &body))
 		give_up();
 	put_entry(open_destination(S_ISDIR(body.entry.mode)), &body.entry);
-	while (file.fd >= 0 || depth > 1) {
+	while (is_incomplete()) {
 		if (!receive(&type, &body))
 			give_up();
 		if (type == FILES_TYPE_ENTRY)
 			put_member(&body.entry);
-		else if (type == FILES_TYPE_DATA && file.fd >= 0)
+		else if (type == FILES_TYPE_DATA)
 			write_file(body.data.data.size);
-		else if (type == FILES_TYPE_WHOLE)
-			file.fd >= 0 ? end_file() : end_folder();
 		else
-			give_up();
+			file.fd >= 0 ? end_file() : end_folder();
 	}
 	end_done();
 }

@@ -235,7 +235,7 @@ def test_a_state_ignores_messages_of_each_end(
     assert verdict(tmp_path, schema, text)[0] is Verdict.EQUIVALENT
 
 
-def test_a_message_is_ignored_only_from_the_end_whose_step_does_not_apply(tmp_path: Path) -> None:
+def test_message_is_ignored_only_from_the_end_without_a_step(tmp_path: Path) -> None:
     """Both ends send `stop`, and a step of the state `asked` has the `stop` of the server."""
     asked = 'name = "asked"\n'
     old = NEWER.replace(asked, f'{asked}ignore = ["stop"]\n')

@@ -119,15 +119,11 @@ class Download:
         except MicroVMError:  # a MicroVMError means that no thread can be started
             self._staging.remove()
 
-    @property
-    def is_complete(self) -> bool:
-        """True if the whole file or folder was received."""
-        return self._count > 0 and self._file is None and self._folder is None
-
     def add(self, message: files.Entry | files.Data | files.Whole) -> None:
         """Write the content of a guest's message, such as a piece of a file, to the staging folder.
 
-        :raises FileError: If the message is unexpected, or its name is invalid.
+        :param message: Message that is in order after the messages that were added before.
+        :raises FileError: If the name or the type of a file is invalid.
         """
         match message:
             case files.Entry():
@@ -142,12 +138,8 @@ class Download:
                 self._end_file(*self._file)
             case files.Whole() if self._folder is not None:
                 self._leave(self._folder)
-            case _:
-                raise _hostile(self._source, "the guest sent content outside of a file")
 
     def _begin(self, entry: files.Entry) -> None:
-        if self._file is not None or self.is_complete:
-            raise _hostile(self._source, "the guest sent a file before the end of another")
         name = name_of(entry, self._source) if self._count else _ROOT
         self._count += 1
         shown = "it" if self._count == 1 else repr(name)

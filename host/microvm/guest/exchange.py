@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from errno import EAGAIN, EBADMSG, EINVAL, EIO, ENOENT, ENOMEM
 from subprocess import PIPE
-from typing import TypeVar
 
 from microvm.errors import (
     BUILD_AGAIN,
@@ -21,16 +20,16 @@ from microvm.errors import (
     errno_text,
 )
 from microvm.guest.executor import Executor
+from microvm.guest.order import Order
 from microvm.guest.process import Process
 from microvm.option import parse_options
 from microvm.options import ExecOptions
 from microvm.printable import printable
 from microvm.wire import files
+from microvm.wire.transfer import TRANSFER_GUEST, TRANSFER_HOST
 
 MESSAGES_PER_TURN = 64
 """Number of messages of a transfer after which other tasks of the event loop run."""
-
-M = TypeVar("M", files.Entry, files.Data, files.Done)
 
 Answer = files.Entry | files.Data | files.Whole | files.Done
 
@@ -60,18 +59,17 @@ async def exchange(
     If `carry` still runs when the block ends, it is killed. Errors that the block raises are raised
     again after `carry` has exited.
     """
-    path = os.fsdecode(request.path)
     try:
         frame = request.encode()
     except files.EncodeError as error:
         raise UsageError(f"cannot transfer this file: {error}") from None
-    argv = [f"the transfer of {path}", f"{files.DIGEST:016x}"]
+    argv = [f"the transfer of {os.fsdecode(request.path)}", f"{files.DIGEST:016x}"]
     process = await guest.start(argv, _OPTIONS)
     try:
         # If the guest enforced the time limit, it would kill `carry` before `carry` can remove
         # incomplete files. So the host enforces it.
         async with asyncio.timeout(timeout) as deadline, process:
-            yield Exchange(process, path, frame)
+            yield Exchange(process, request, frame)
     except MicroVMError as error:
         process._record_error(error)
         raise
@@ -86,12 +84,14 @@ async def exchange(
 class Exchange:
     """The host's side of a file transfer: messages to and from the guest's program `carry`."""
 
-    def __init__(self, process: Process, path: str, request: bytes) -> None:
-        """Begin a transfer with the encoded `request`, which is sent with the next message."""
-        self.path = path
+    def __init__(self, process: Process, request: files.Request, frame: bytes) -> None:
+        """Begin a transfer with a request, whose `frame` is sent with the next message."""
+        self.path = os.fsdecode(request.path)
         self.process = process
+        self._order = Order()
+        self._order.follow(request, TRANSFER_HOST)
         self._decoder = files.Decoder("guest")
-        self._gathered = bytearray(request)
+        self._gathered = bytearray(frame)
         self._handled = 0
 
     async def send(self, message: files.Entry | files.Data | files.Whole) -> None:
@@ -103,6 +103,7 @@ class Exchange:
             frame = message.encode()
         except files.EncodeError as error:
             raise UsageError(f"{printable(self.path)}: cannot send a file: {error}") from None
+        self._order.follow(message, TRANSFER_HOST)
         await self._take_turn()
         if self._gathered and len(frame) > _BATCH:
             await self.flush()
@@ -119,7 +120,7 @@ class Exchange:
             await self.process.stdin.drain()
         except BrokenPipeError:
             await self.receive()
-            raise self.misplaced() from None
+            raise self._misplaced() from None
 
     async def receive(self) -> Answer:
         """Send the messages that `send` has collected, and return the guest's next message.
@@ -139,6 +140,10 @@ class Exchange:
                 self._decoder.receive_data(bytes(chunk))
         except files.DecodeError as error:
             raise self._invalid(f"the guest sent an invalid answer: {error}") from None
+        try:
+            self._order.follow(message, TRANSFER_GUEST)
+        except ValueError:
+            raise self._misplaced() from None
         if isinstance(message, files.Failure):
             raise self._failed(message)
         assert not isinstance(message, files.Request)  # noqa: S101 - the decoder refuses it
@@ -154,30 +159,23 @@ class Exchange:
         if self._handled % MESSAGES_PER_TURN == 0:
             await asyncio.sleep(0)
 
-    async def expect(self, kind: type[M]) -> M:
-        """Return the next message, which must have the type `kind`; for errors see `receive`."""
-        message = await self.receive()
-        if not isinstance(message, kind):
-            raise self.misplaced()
-        return message
+    async def answers(self) -> AsyncIterator[files.Entry | files.Data | files.Whole]:
+        """Yield the guest's messages before `done`, and then wait until `carry` exits.
 
-    async def expect_or(self, kind: type[M], end: type[files.Done | files.Whole]) -> M | None:
-        """Return the next message if it has the type `kind`, or None if it has the type `end`."""
-        message = await self.receive()
-        if isinstance(message, end):
-            return None
-        if not isinstance(message, kind):
-            raise self.misplaced()
-        return message
+        For errors see `receive`.
+        """
+        while not isinstance(message := await self.receive(), files.Done):
+            yield message
+        await self.end()
 
     async def end(self) -> None:
         """Wait until `carry` exits, and check that it sends no further message."""
         if self._decoder.next_message() is not None or await self.process.stdout.next_chunk():
-            raise self.misplaced()
+            raise self._misplaced()
         if await self.process.wait() != 0:
             raise await self._ended_early()
 
-    def misplaced(self) -> FileError:
+    def _misplaced(self) -> FileError:
         """Return the error for an answer that is well-formed, but does not fit the request."""
         return self._invalid("the guest sent an answer that does not fit the request")
 

@@ -118,8 +118,7 @@ async def stat(
     """Return the status of one file; see `MicroVM.stat`."""
     action = Action.STAT if follow_symlinks else Action.LSTAT
     async with _requested(guest, action, path, user, timeout) as transfer:
-        entry = await transfer.expect(files.Entry)
-        await _finish(transfer)
+        (entry,) = [each async for each in transfer.answers() if isinstance(each, files.Entry)]
     return _status(entry, transfer.path)
 
 
@@ -138,11 +137,11 @@ async def list(  # noqa: A001 - the method's name
     # dictionary keeps one status for each name.
     found: dict[str, FileStatus] = {}
     async with _requested(guest, Action.LIST, path, user, timeout) as transfer:
-        while entry := await transfer.expect_or(files.Entry, files.Done):
-            limits.take(transfer.path, entry)
-            name = name_of(entry, transfer.path)
-            found[name] = _status(entry, name)
-        await transfer.end()
+        async for message in transfer.answers():
+            limits.take(transfer.path, message)
+            if isinstance(message, files.Entry):
+                name = name_of(message, transfer.path)
+                found[name] = _status(message, name)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -159,11 +158,10 @@ async def read_file(
     limits = TransferLimits(parse_size(max_size), 0)
     content = bytearray()
     async with _requested(guest, Action.READ, path, user, timeout) as transfer:
-        await transfer.expect(files.Entry)
-        while piece := await transfer.expect_or(files.Data, files.Whole):
-            limits.take(transfer.path, piece)
-            content += piece.data
-        await _finish(transfer)
+        async for message in transfer.answers():
+            if isinstance(message, files.Data):
+                limits.take(transfer.path, message)
+                content += message.data
     return bytes(content)
 
 
@@ -189,8 +187,6 @@ async def get(
                 limits.take(transfer.path, answer)
                 download.add(answer)
                 answer = await transfer.receive()
-            if not download.is_complete:
-                raise transfer.misplaced()
             await transfer.end()
             return await download.settle()
 
@@ -298,17 +294,13 @@ async def _sending(
     async with _requested(guest, Action.PUT, path, user, timeout, **fields) as transfer:
         try:
             yield transfer
-            await _finish(transfer)
+            await transfer.receive()
+            await transfer.end()
         except FileError:
             raise
         except (Exception, asyncio.CancelledError):
             await give_up(transfer.process)
             raise
-
-
-async def _finish(transfer: Exchange) -> None:
-    await transfer.expect(files.Done)
-    await transfer.end()
 
 
 @asynccontextmanager
