@@ -28,7 +28,7 @@ Holds: TypeAlias = Callable[[str, SentMessage], bool | None]
 """A function that tells whether the condition of this name holds; None if this is unknown."""
 
 
-class Verdict(enum.Enum):
+class MessageOrder(enum.Enum):
     """The effect that a message has on a conversation."""
 
     IN_ORDER = "in order"
@@ -37,7 +37,7 @@ class Verdict(enum.Enum):
     OUT_OF_ORDER = "out of order"
 
 
-class Copy(NamedTuple):
+class StateCopy(NamedTuple):
     """A side's copy of the state of a conversation.
 
     :ivar state: Name of the state.
@@ -56,8 +56,8 @@ class Effect(NamedTuple):
     :ivar why: Reason why a counter forbids the message; otherwise empty.
     """
 
-    verdict: Verdict
-    copy: Copy
+    verdict: MessageOrder
+    copy: StateCopy
     why: str = ""
 
 
@@ -83,7 +83,7 @@ class Rules:
         for state in conversation.states:
             for step in state.steps:
                 self._steps.setdefault((state.name, step.message, step.sender), []).append(step)
-        self._fixed: dict[tuple[Copy, str, str], list[Effect]] = {}
+        self._fixed: dict[tuple[StateCopy, str, str], list[Effect]] = {}
         """Effects of messages without conditions and counters, so that they are found once."""
         requests = (
             Counter(each.message, "", (Amount(each.message),), tuple(map(Amount, each.answers)))
@@ -105,19 +105,19 @@ class Rules:
             None if any(each.message in sent for each in (*number.adds, *number.takes)) else 0
             for number in self._numbers
         )
-        self.first = Copy(conversation.states[0].name, tuple(numbers))
+        self.first = StateCopy(conversation.states[0].name, tuple(numbers))
         """The copy of the state in which a conversation begins. The numbers that messages of a
         hidden side change are unknown."""
 
     @property
-    def all(self) -> frozenset[Copy]:
+    def all(self) -> frozenset[StateCopy]:
         """Every copy that is possible if nothing is known of the messages so far."""
-        return self.without_numbers(Copy(name, ()) for name in self.states)
+        return self.without_numbers(StateCopy(name, ()) for name in self.states)
 
-    def without_numbers(self, copies: Iterable[Copy]) -> frozenset[Copy]:
+    def without_numbers(self, copies: Iterable[StateCopy]) -> frozenset[StateCopy]:
         """Return the copies without the values of their counters, and with unknown requests."""
         numbers = (None,) * len(self._numbers)
-        return frozenset(Copy(copy.state, numbers) for copy in copies)
+        return frozenset(StateCopy(copy.state, numbers) for copy in copies)
 
     def _after_hidden(self, state: str) -> set[tuple[str, bool]]:
         """Return the states to which any number of messages of the hidden side can lead.
@@ -137,11 +137,11 @@ class Rules:
             } - found
         return found
 
-    def unanswered(self, copy: Copy) -> bool:
+    def unanswered(self, copy: StateCopy) -> bool:
         """Return True if a request may be unanswered."""
         return any(number != 0 for number in copy.numbers[len(self.conversation.counters) :])
 
-    def effects(self, copy: Copy, message: SentMessage) -> list[Effect]:
+    def effects(self, copy: StateCopy, message: SentMessage) -> list[Effect]:
         """Return the effects of a message: several if it is unknown whether a condition holds."""
         key = copy, message.name, message.sender
         if (known := self._fixed.get(key)) is not None:
@@ -154,7 +154,9 @@ class Rules:
             self._fixed[key] = effects
         return effects
 
-    def _each(self, copy: Copy, steps: Iterable[Step], message: SentMessage) -> Iterator[Effect]:
+    def _each(
+        self, copy: StateCopy, steps: Iterable[Step], message: SentMessage
+    ) -> Iterator[Effect]:
         certain: Step | None = None
         for step in steps:
             if not step.condition:
@@ -170,18 +172,18 @@ class Rules:
         elif message.sender != self._side and self.states[copy.state].ignores(
             message.name, message.sender
         ):
-            yield Effect(Verdict.IGNORED, copy)
+            yield Effect(MessageOrder.IGNORED, copy)
         else:
-            yield Effect(Verdict.OUT_OF_ORDER, copy)
+            yield Effect(MessageOrder.OUT_OF_ORDER, copy)
 
-    def _taken(self, copy: Copy, step: Step, message: SentMessage) -> Effect:
+    def _taken(self, copy: StateCopy, step: Step, message: SentMessage) -> Effect:
         state = self.states[step.following]
         numbers = list(copy.numbers)
         for at, counter in enumerate(self._numbers):
             number = numbers[at]
             added, taken = self._sum(counter.adds, message), self._sum(counter.takes, message)
             if number is not None and taken is not None and taken > number:
-                return Effect(Verdict.OUT_OF_ORDER, copy, self._excess(at, number, taken))
+                return Effect(MessageOrder.OUT_OF_ORDER, copy, self._excess(at, number, taken))
             if self._ends_request(at, state):
                 number, taken = 0, 0
             if number is None or added is None or taken is None:
@@ -189,7 +191,7 @@ class Rules:
             else:
                 total = number + added - taken
                 numbers[at] = total if counter.max is None else min(total, counter.max)
-        return Effect(Verdict.IN_ORDER, Copy(state.name, tuple(numbers)))
+        return Effect(MessageOrder.IN_ORDER, StateCopy(state.name, tuple(numbers)))
 
     def _ends_request(self, at: int, state: ConversationState) -> bool:
         """Return True if number `at` is of open requests whose answers the `state` ignores."""

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from copy import copy
 from typing import NamedTuple
 
-from microvm_proto.conversation_rules import Copy, Effect, Holds, Rules, SentMessage, Verdict
+from microvm_proto.conversation_rules import (
+    Effect,
+    Holds,
+    MessageOrder,
+    Rules,
+    SentMessage,
+    StateCopy,
+)
 from microvm_proto.schema import Schema
 from microvm_proto.states import Conversation, ConversationState
 
@@ -26,7 +33,7 @@ class Judgement(NamedTuple):
     :ivar why: Reason why the message is out of order; empty for other verdicts.
     """
 
-    verdict: Verdict
+    verdict: MessageOrder
     why: str = ""
 
 
@@ -41,7 +48,7 @@ class _Ids:
     def __init__(self, rules: Rules, *, known: bool = True) -> None:
         """Create the conversations. If they are not `known`, the state of each id is unknown."""
         self._rules = rules
-        self._copies: dict[int, frozenset[Copy]] = {}
+        self._copies: dict[int, frozenset[StateCopy]] = {}
         self._known = known
         self._forgotten = range(0)
 
@@ -55,14 +62,14 @@ class _Ids:
         """The states of all conversations, as a hashable object that can be compared."""
         return frozenset(self._copies.items()), self._known, self._forgotten
 
-    def __getitem__(self, id_: int) -> frozenset[Copy]:
+    def __getitem__(self, id_: int) -> frozenset[StateCopy]:
         if found := self._copies.get(id_):
             return found
         if id_ in self._forgotten or not self._known:
             return self._rules.all
         return frozenset([self._rules.first])
 
-    def __setitem__(self, id_: int, copies: frozenset[Copy]) -> None:
+    def __setitem__(self, id_: int, copies: frozenset[StateCopy]) -> None:
         self._copies.pop(id_, None)
         if copies == self[id_]:
             return
@@ -77,7 +84,7 @@ class _Ids:
 class _Connection(NamedTuple):
     """A possible state of a connection: of its own conversation, and of those per id."""
 
-    copy: Copy
+    copy: StateCopy
     ids: _Ids
 
 
@@ -168,11 +175,11 @@ class Follower:
     def follow(self, message: SentMessage) -> Judgement:
         """Judge a message, and change to the states that can follow it."""
         if self._is_free and not (message.id and self._inner):
-            return Judgement(Verdict.IN_ORDER)
+            return Judgement(MessageOrder.IN_ORDER)
         if self._still and not message.fields and (still := self._still.get(message[:3])):
             return still
         found = _Findings(message, may_refuse=self._may_refuse(message))
-        by_ids: dict[_Ids, set[Copy]] = {}
+        by_ids: dict[_Ids, set[StateCopy]] = {}
         for each in self._reached():
             for effect in self._effects(each, message):
                 if effect is None:
@@ -182,18 +189,18 @@ class Follower:
         for ids, copies in by_ids.items():
             if self._inner and (changed := self._of_id(self._inner, ids, message, found)):
                 found.following |= {_Connection(each, changed) for each in copies}
-        verdict = next(each for each in Verdict if each in found.verdicts)
+        verdict = next(each for each in MessageOrder if each in found.verdicts)
         if self._still is not None:
             moved = found.changed or found.following != self._connections
-            if moved or verdict not in (Verdict.IN_ORDER, Verdict.IGNORED):
+            if moved or verdict not in (MessageOrder.IN_ORDER, MessageOrder.IGNORED):
                 self._still.clear()
             elif not message.fields and len(self._still) < MAX_IDS:
                 self._still[message[:3]] = Judgement(verdict)
-        if verdict is Verdict.OUT_OF_ORDER:
+        if verdict is MessageOrder.OUT_OF_ORDER:
             self.refuse(message)
             return Judgement(verdict, found.why)
         self._connections = found.following
-        if verdict is Verdict.REFUSAL:
+        if verdict is MessageOrder.REFUSAL:
             self._refused_by(message)
         elif self._inner and not any(map(self._has_ids, self._connections)):
             self._refused = {}
@@ -215,9 +222,9 @@ class Follower:
         # The header of a refusal has the id of the refused message, even if the refusal changes the
         # state of the connection.
         for effect in effects:
-            if effect.verdict is Verdict.IGNORED:
+            if effect.verdict is MessageOrder.IGNORED:
                 yield effect
-            elif effect.verdict is Verdict.OUT_OF_ORDER:
+            elif effect.verdict is MessageOrder.OUT_OF_ORDER:
                 ignores = state.ignores(message.name, message.sender)
                 yield effect if ignores or message.sender not in state.ids else None
             elif message.name in self._refusals:
@@ -230,7 +237,7 @@ class Follower:
     ) -> _Ids | None:
         """Judge a message by the conversation of its id, and return the ids after it, if any."""
         before = {
-            Copy(name, numbers)
+            StateCopy(name, numbers)
             for state, numbers in ids[message.id]
             for name, _ in rules.after_hidden[state]
         }
@@ -281,12 +288,12 @@ class Follower:
     def _reached(self) -> set[_Connection]:
         """Return the connections to which messages of the hidden side can lead."""
         return {
-            _Connection(Copy(name, copy.numbers), self._none if ended else ids)
+            _Connection(StateCopy(name, copy.numbers), self._none if ended else ids)
             for copy, ids in self._connections
             for name, ended in self._outer.after_hidden[copy.state]
         }
 
-    def _entered(self, copy: Copy, ids: _Ids) -> _Connection:
+    def _entered(self, copy: StateCopy, ids: _Ids) -> _Connection:
         """Return the connection in this copy of its state, which can end all conversations."""
         return _Connection(copy, ids if self._outer.states[copy.state].ids else self._none)
 
@@ -306,7 +313,7 @@ class _Findings:
     """
 
     def __init__(self, message: SentMessage, *, may_refuse: bool) -> None:
-        self.verdicts: set[Verdict] = set()
+        self.verdicts: set[MessageOrder] = set()
         self.following: set[_Connection] = set()
         self.changed = False
         self._message = message
@@ -316,13 +323,13 @@ class _Findings:
     def accepts(self, rules: Rules, effect: Effect) -> bool:
         """Note an effect of the message; return False if the message is out of order."""
         verdict = effect.verdict
-        if verdict is Verdict.OUT_OF_ORDER:
+        if verdict is MessageOrder.OUT_OF_ORDER:
             if self._may_refuse:
-                verdict = Verdict.REFUSAL
+                verdict = MessageOrder.REFUSAL
             else:
                 self._refused.append((rules, effect))
         self.verdicts.add(verdict)
-        return verdict is not Verdict.OUT_OF_ORDER
+        return verdict is not MessageOrder.OUT_OF_ORDER
 
     @property
     def why(self) -> str:

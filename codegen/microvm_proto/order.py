@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microvm_proto.conversation_rules import SentMessage, Verdict
+from microvm_proto.conversation_rules import MessageOrder, SentMessage
 from microvm_proto.follower import Follower
 from microvm_proto.frame import Value
 from microvm_proto.schema import Message, Schema
@@ -97,9 +97,9 @@ class _FirstFault:
         if self.fault:
             return
         verdict, why = self._follower.follow(message)
-        if verdict is Verdict.OUT_OF_ORDER and not self._begun:
+        if verdict is MessageOrder.OUT_OF_ORDER and not self._begun:
             self.lose()
             verdict, why = self._follower.follow(message)
         self._begun = True
-        if verdict is Verdict.OUT_OF_ORDER:
+        if verdict is MessageOrder.OUT_OF_ORDER:
             self.fault = f"{title}: `{message.name}` is out of order, because {why}"

@@ -16,7 +16,7 @@ from microvm.errors import MachineError, VersionMismatch
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
-from microvm_proto.conversation_rules import Verdict
+from microvm_proto.conversation_rules import MessageOrder
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
 from microvm_proto.schema import Schema
 
@@ -126,7 +126,7 @@ class Recorder:
 
     def _sent(self, message: codec.Message, now: float) -> None:
         verdict, why = self._trace.follow("host", message)
-        agree(verdict is Verdict.IN_ORDER, "the host sends a message out of order", why)
+        agree(verdict is MessageOrder.IN_ORDER, "the host sends a message out of order", why)
         match message:
             case codec.Ping(token=token):
                 self.pings[token] = now
@@ -164,8 +164,8 @@ class Recorder:
                 self.frames.append(data)
                 del self.received[:size]
                 verdict, why = self._trace.follow("guest", message)
-                agree(verdict is not Verdict.OUT_OF_ORDER, "a message out of order", why)
-                if verdict is Verdict.IN_ORDER:
+                agree(verdict is not MessageOrder.OUT_OF_ORDER, "a message out of order", why)
+                if verdict is MessageOrder.IN_ORDER:
                     self._check(message, now)
                     return message
             except Incomplete:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.emitted import emitted
 
-from microvm_proto.conversation_rules import SentMessage, Verdict
+from microvm_proto.conversation_rules import MessageOrder, SentMessage
 from microvm_proto.follower import Follower
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
@@ -41,7 +41,7 @@ def drawing(
     return schema, load(tmp_path / "messages.py")
 
 
-def verdicts(schema: Schema, sent: list[Any]) -> list[Verdict]:
+def verdicts(schema: Schema, sent: list[Any]) -> list[MessageOrder]:
     """Return the follower's verdicts on a conversation."""
     known = {camel(message.python_name): message for message in schema.messages}
     held: set[str] = set()
@@ -59,10 +59,10 @@ def verdicts(schema: Schema, sent: list[Any]) -> list[Verdict]:
     return found
 
 
-def expected(state: str | None) -> Verdict:
+def expected(state: str | None) -> MessageOrder:
     if state is None:
-        return Verdict.OUT_OF_ORDER
-    return Verdict.IN_ORDER if state else Verdict.IGNORED
+        return MessageOrder.OUT_OF_ORDER
+    return MessageOrder.IN_ORDER if state else MessageOrder.IGNORED
 
 
 def drawn(strategy: st.SearchStrategy[list[Any]]) -> list[list[Any]]:

@@ -8,7 +8,7 @@ from copy import copy
 
 import pytest
 
-from microvm_proto.conversation_rules import SentMessage, Verdict
+from microvm_proto.conversation_rules import MessageOrder, SentMessage
 from microvm_proto.follower import MAX_IDS, Follower
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
@@ -19,7 +19,7 @@ from .test_conversations import EXAMPLE, schema_of
 COUNTED = re.sub(r"\[\[conversation.request\]\]\n.*\n.*\n", "", EXAMPLE)
 """A conversation whose credit limits the answers; their number is not limited."""
 
-IN_ORDER, IGNORED, REFUSAL, OUT_OF_ORDER = Verdict
+IN_ORDER, IGNORED, REFUSAL, OUT_OF_ORDER = MessageOrder
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def message(text: str, **fields: object) -> SentMessage:
     return SentMessage(sender, name, int(ids[0]) if ids else 0, fields)
 
 
-def follow(follower: Follower, *texts: str) -> list[Verdict]:
+def follow(follower: Follower, *texts: str) -> list[MessageOrder]:
     return [follower.follow(message(text)).verdict for text in texts]
 
 

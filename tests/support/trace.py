@@ -15,7 +15,7 @@ from pathlib import Path
 from fuzz.frames import Event, FrameReader
 
 from microvm.wire import codec
-from microvm_proto.conversation_rules import SentMessage, Verdict
+from microvm_proto.conversation_rules import MessageOrder, SentMessage
 from microvm_proto.follower import Follower, Judgement
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
@@ -124,7 +124,7 @@ class _State:
         # The daemon ignores messages with an old id that no request had.
         is_unused = sent.id > 0 and self._follower.states_of(sent.id) == {"new"}
         verdict, _ = self._follow(sent)
-        if verdict is Verdict.OUT_OF_ORDER and not (is_unused and sent.id <= self._last_id):
+        if verdict is MessageOrder.OUT_OF_ORDER and not (is_unused and sent.id <= self._last_id):
             self._owed = sent.id, False
         if isinstance(message, codec.Hello):
             self._nonce = message.nonce
@@ -140,7 +140,7 @@ class _State:
         """Return the state after a message of the daemon, or the reason why it is out of order."""
         state = self._copy()
         verdict, why = state._follow(message)
-        if verdict is Verdict.OUT_OF_ORDER:
+        if verdict is MessageOrder.OUT_OF_ORDER:
             return None, why
         if message.name == "error":
             if self._owed is None or self._owed[0] != message.id:
@@ -176,7 +176,7 @@ class HostTrace:
         true = {name for name, each in holds.items() if each}
         fields = {**sent.fields, _CONDITIONS: true}
         judgement = self._follower.follow(sent._replace(fields=fields))
-        if judgement.verdict is Verdict.IN_ORDER:
+        if judgement.verdict is MessageOrder.IN_ORDER:
             if isinstance(message, codec.Hello):
                 self._nonce, self._running = message.nonce, 0
             if isinstance(message, codec.ExecRequest):

@@ -12,7 +12,7 @@ import pytest
 from microvm.wire import codec
 from microvm.wire.channel import Channel
 from microvm.wire.session import Session
-from microvm_proto.conversation_rules import Verdict
+from microvm_proto.conversation_rules import MessageOrder
 
 from .trace import HostTrace
 
@@ -37,7 +37,7 @@ class _ChannelTrace:
 
     def _judge(self, sender: str, message: codec.Message) -> None:
         verdict, why = self._trace.follow(sender, message)
-        if verdict is not Verdict.IN_ORDER:
+        if verdict is not MessageOrder.IN_ORDER:
             self._faults.append(f"{message} of the {sender} is {verdict.value}: {why}")
 
 

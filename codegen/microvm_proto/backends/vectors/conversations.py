@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from microvm_proto.backends.vectors.next_messages import NextMessage, NextMessages, Place
 from microvm_proto.backends.vectors.walk import Walk
-from microvm_proto.conversation_rules import Verdict
+from microvm_proto.conversation_rules import MessageOrder
 from microvm_proto.schema import Schema
 from microvm_proto.states import Counter
 
@@ -26,7 +26,7 @@ FORMAT = [
 _MOST = 40
 """Maximum number of messages that fill a counter, and empty it again."""
 
-_Found: TypeAlias = tuple[str, Walk, Verdict]
+_Found: TypeAlias = tuple[str, Walk, MessageOrder]
 """Name of a vector, its messages, and the verdict on the last one."""
 
 
@@ -41,7 +41,7 @@ def conversations(schema: Schema) -> Iterator[dict[str, Any]]:
         search.of_ids(),
     )
     for name, walk, verdict in itertools.chain(*groups):
-        index = len(walk.rows) - 1 if verdict is Verdict.OUT_OF_ORDER else None
+        index = len(walk.rows) - 1 if verdict is MessageOrder.OUT_OF_ORDER else None
         yield {"name": name, "messages": walk.rows, "out_of_order": index}
 
 
@@ -114,12 +114,12 @@ class _Search:
             number = 0
             while (tour := self._tour(walk)) is not walk:
                 number += 1
-                yield f"{_name(place)}: in order, {number}", tour, Verdict.IN_ORDER
+                yield f"{_name(place)}: in order, {number}", tour, MessageOrder.IN_ORDER
         for place in self._walks:
             for message in self._expected(place):
                 if message not in self._done and (found := self._late(place, message)):
                     self._done.add(message)
-                    yield f"{_name(place)}: {_text(message)}", found, Verdict.IN_ORDER
+                    yield f"{_name(place)}: {_text(message)}", found, MessageOrder.IN_ORDER
 
     def _tour(self, walk: Walk) -> Walk:
         """Add all expected messages that no conversation has yet, as far as they can follow."""
@@ -161,7 +161,7 @@ class _Search:
                 if message.is_expected or message in self._done:
                     continue
                 longer, (verdict,) = walk.then(message)
-                if verdict is Verdict.OUT_OF_ORDER:
+                if verdict is MessageOrder.OUT_OF_ORDER:
                     self._done.add(message)
                     yield f"{_name(place)}: {_text(message)}", longer, verdict
 
@@ -173,7 +173,7 @@ class _Search:
             for message in self._expected(place):
                 start, messages = self._extended(walk, message) if is_filled else (walk, [message])
                 longer, (verdict,) = start.then(message)
-                if not messages or verdict is not Verdict.OUT_OF_ORDER:
+                if not messages or verdict is not MessageOrder.OUT_OF_ORDER:
                     continue
                 for counter in self._next.takes(message):
                     key = counter.name, message.name
@@ -188,7 +188,7 @@ class _Search:
             for place, walk in self._walks.items():
                 if found := self._saturated(walk, place, counter, counter.max or 0):
                     text = f"more than the maximum of {counter.name}"
-                    yield f"{_name(place)}: {text}", found, Verdict.OUT_OF_ORDER
+                    yield f"{_name(place)}: {text}", found, MessageOrder.OUT_OF_ORDER
                     break
 
     def _saturated(self, walk: Walk, place: Place, counter: Counter, most: int) -> Walk | None:
@@ -202,7 +202,7 @@ class _Search:
                     *(add.with_amounts({added: size}) for size in adding),
                     *(take.with_amounts({taken: size}) for size in taking),
                 )
-                if _are_expected(verdicts[:-1]) and verdicts[-1] is Verdict.OUT_OF_ORDER:
+                if _are_expected(verdicts[:-1]) and verdicts[-1] is MessageOrder.OUT_OF_ORDER:
                     return longer
         return None
 
@@ -219,9 +219,9 @@ class _Search:
                 if messages and key not in allowed:
                     allowed.add(key)
                     text = f"the {message.sender} sends messages with ids"
-                    yield f"{_name(place)}: {text}", longer, Verdict.IN_ORDER
+                    yield f"{_name(place)}: {text}", longer, MessageOrder.IN_ORDER
                 longer, (verdict,) = walk.then(replace(message, id=2))
-                if verdict is not Verdict.OUT_OF_ORDER or place.inner in others:
+                if verdict is not MessageOrder.OUT_OF_ORDER or place.inner in others:
                     continue
                 others.add(place.inner)
                 yield f"{_name(place)}: {_text(message)} with another id", longer, verdict
@@ -236,12 +236,12 @@ class _Search:
             for again in self._paths(ended):
                 if self._next.allows(again.place.outer, message.sender):
                     longer, (verdict,) = again.then(message)
-                    return longer if verdict is Verdict.OUT_OF_ORDER else None
+                    return longer if verdict is MessageOrder.OUT_OF_ORDER else None
         return None
 
 
-def _are_expected(verdicts: Sequence[Verdict]) -> bool:
-    return all(each in (Verdict.IN_ORDER, Verdict.IGNORED) for each in verdicts)
+def _are_expected(verdicts: Sequence[MessageOrder]) -> bool:
+    return all(each in (MessageOrder.IN_ORDER, MessageOrder.IGNORED) for each in verdicts)
 
 
 def _name(place: Place) -> str:

@@ -6,7 +6,7 @@ from copy import copy
 from typing import Any
 
 from microvm_proto.backends.vectors.next_messages import NextMessage, Place
-from microvm_proto.conversation_rules import SentMessage, Verdict
+from microvm_proto.conversation_rules import MessageOrder, SentMessage
 from microvm_proto.follower import Follower
 from microvm_proto.schema import Schema
 
@@ -31,17 +31,17 @@ class Walk:
         """The states after the last message."""
         return Place(self._state(0), self._state(1) if self._has_ids else "")
 
-    def then(self, *messages: NextMessage) -> tuple[Walk, list[Verdict]]:
+    def then(self, *messages: NextMessage) -> tuple[Walk, list[MessageOrder]]:
         """Return a longer conversation, and the verdicts on its new messages."""
         other = copy(self)
         return other, [other._add(each) for each in messages]
 
-    def _add(self, each: NextMessage) -> Verdict:
+    def _add(self, each: NextMessage) -> MessageOrder:
         self._held.clear()
         self._held.update(each.conditions)
         sent = SentMessage(each.sender, each.name, each.id, each.fields)
         verdict = self._follower.follow(sent).verdict
-        state = self._state(each.id) if verdict is Verdict.IN_ORDER else None
+        state = self._state(each.id) if verdict is MessageOrder.IN_ORDER else None
         row = [each.sender, each.name, each.id, [*each.conditions], {**each.fields}, state]
         self.rows.append(row)
         return verdict
