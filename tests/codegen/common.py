@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 FIXTURES = Path(__file__).with_name("fixtures")
 FOLDER = Path(__file__).with_name("schemas")
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
+FILES = ROOT / "protocol/files.toml"
 EVERYTHING = FOLDER / "everything.toml"
 TYPES = FOLDER / "types.toml"
 GROWN = FOLDER / "grown.toml"

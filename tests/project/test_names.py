@@ -17,6 +17,7 @@ REPEATED = (
     "host/microvm/wire/files.py",
     "host/microvm/sync/",  # each class has the name of the asynchronous class that it mirrors
     "host/microvm/testing/recorded.py",  # its MicroVM takes the place of the usual one in tests
+    "fuzz/transfers.py",  # is generated, with the classes of `fuzz/messages.py`
     "tests/support/document/",  # implements the specification again, with the terms of the schema
     "tests/host/test_error_json.py",  # an error of another module, with a name that we use, too
 )
