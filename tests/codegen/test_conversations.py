@@ -71,8 +71,8 @@ def verdict(folder: Path, old: Schema, new: str) -> tuple[Verdict, str]:
 def test_the_released_form_has_the_whole_conversation() -> None:
     schema = schema_of(EXAMPLE)
     (talk,) = schema.conversations
-    assert [state.name for state in talk.states] == ["idle", "asked"]
-    assert [step.following for step in talk.states[1].steps] == ["asked", "idle"]
+    assert [state.name for state in talk.states] == ["idle", "asked", "closed"]
+    assert [step.following for step in talk.states[1].steps] == ["idle", "closed"]
     released = canonical(schema)
     assert canonical(read(Document(Path("p.toml"), released))) == released
 
@@ -82,12 +82,12 @@ def test_the_specification_shows_all_of_it() -> None:
     text = markdown.emit(schema, Output("markdown", Path("p.md"), "p"))["p.md"]
     section = text.partition("## The conversation talk\n")[2].partition("\n## ")[0]
     assert "    [*] --> idle\n    idle --> asked: ask\n    idle --> [*]\n" in section
-    assert "    asked --> idle: tell (last)\n```" in section
+    assert "    asked --> idle: tell\n    asked --> closed: tell (last)\n" in section
     for row in (
         "| `idle` | The conversation can end here. |",
         "| `idle` | client | [`ask`](#ask) |  | `asked` |",
-        "| `asked` | server | [`tell`](#tell) | `last` | `idle` |",
-        "| `last` | The data completes the answer. |",
+        "| `asked` | server | [`tell`](#tell) | `last` | `closed` |",
+        "| `last` | The question was the client's last one. |",
         "| `ask` | `tell` |",
         "| `credit` | `ask.room` | `tell.data` |  | Number of bytes that the server may send. |",
     ):
@@ -95,7 +95,8 @@ def test_the_specification_shows_all_of_it() -> None:
 
 
 STOP = '{ message = "stop", from = "server", next = "idle" }'
-NEWER = EXAMPLE.replace('  { message = "tell" },', f'  {{ message = "tell" }},\n  {STOP},')
+TELL = '  { message = "tell", next = "idle" },\n'
+NEWER = EXAMPLE.replace(TELL, f"{TELL}  {STOP},\n")
 
 
 def test_a_later_version_may_add_steps_with_its_new_messages(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_conversation_may_be_added_but_not_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('  { message = "tell" },\n', "", "know that `tell` of the server leads from the state"),
+        (TELL, "", "know that `tell` of the server leads from the state"),
         (
             ', when = "last" }',
             ', when = "last" }, { message = "ask" }',
@@ -153,9 +154,10 @@ def test_the_generated_module_has_the_steps_of_each_side(
     monkeypatch.syspath_prepend(tmp_path)
     order = importlib.import_module("order")
     codec = order.codec
-    idle, asked = order.TalkState
-    assert {idle: {codec.Ask: {"": asked}}, asked: {}} == order.TALK_CLIENT
-    assert {idle: {}, asked: {codec.Tell: {"": asked, "last": idle}}} == order.TALK_SERVER
+    idle, asked, closed = order.TalkState
+    assert {idle: {codec.Ask: {"": asked}}, asked: {}, closed: {}} == order.TALK_CLIENT
+    tell = {codec.Tell: {"": idle, "last": closed}}
+    assert {idle: {}, asked: tell, closed: {}} == order.TALK_SERVER
     for tool in (["ruff", "check"], ["ruff", "format", "--check"]):
         command = [sys.executable, "-m", *tool, "--no-cache", "--config=pyproject.toml"]
         subprocess.run([*command, tmp_path / "order.py"], cwd=ROOT, check=True)
