@@ -2197,13 +2197,14 @@ static inline bool sandboxd_allows_ids(uint8_t state, enum sandboxd_end sender)
 
 /* The states of `command`, which begins in the first one. */
 enum sandboxd_command_state {
-	/* No request has this id. */
+	/* No request has this id or a higher one. */
 	SANDBOXD_COMMAND_STATE_NEW = 1,
 	/* The host has requested the command. The guest has not sent a message about it yet. */
 	SANDBOXD_COMMAND_STATE_REQUESTED = 2,
 	/* The guest has sent output of the command, or a message about its standard input. */
 	SANDBOXD_COMMAND_STATE_RUNNING = 3,
-	/* The guest has sent its last message about the command. */
+	/* The guest has sent its last message about the command. An id below that of a request counts
+	 * as ended, too. */
 	SANDBOXD_COMMAND_STATE_ENDED = 4,
 };
 

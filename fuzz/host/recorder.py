@@ -16,13 +16,13 @@ from microvm.errors import MachineError, VersionMismatch
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
+from microvm.wire.state import COMMAND_MAXIMA
 from microvm_proto.conversation_rules import MessageOrder
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
 from microvm_proto.schema import Schema
 
 from ..daemon.running import LAST_SIGNAL
 from ..report import Disagreement, agree, explained, schema
-from ..strategies import LARGEST
 from .acts import HostCall
 
 
@@ -203,7 +203,8 @@ class Recorder:
             case codec.ExecStdinCredit(amount=amount):
                 command = self._running(message)
                 agree(command.takes_input and amount > 0, "credit for no input", message)
-                command.input_credit = min(command.input_credit + amount, LARGEST)
+                credit = command.input_credit + amount
+                command.input_credit = min(credit, COMMAND_MAXIMA["stdin_credit"])
             case codec.ExecStdinClosed():
                 command = self._running(message)
                 agree(command.takes_input, "the end of what is not fed", message)

@@ -43,8 +43,6 @@ def test_a_clone_gets_all_the_entropy_that_a_message_takes() -> None:
         ("exec_request", "columns", options._MOST_LINES),
         ("exec_resize", "rows", options._MOST_LINES),
         ("exec_resize", "columns", options._MOST_LINES),
-        ("exec_stdin_credit", "amount", session._MAX_CREDIT),
-        ("exec_credit", "amount", session._MAX_CREDIT),
     ],
 )
 def test_limits_of_the_host_are_limits_of_the_fields(message: str, field: str, most: int) -> None:

@@ -17,7 +17,6 @@ IMPOSSIBLE = (
     "keep by host",  # not `free`, although no command is running
     "beyond stdout_credit",  # less credit than a session always gives
     "beyond stderr_credit",
-    "the maximum of stdin_credit",  # a session allows more, but no guest gives it
     "with another id",  # a session chooses the ids itself
     "ended: exec_request by host of an id",
 )

@@ -32,6 +32,8 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
                 parts.append(_ignored(conversation, end, messages))
         if any(state.ids for state in conversation.states):
             parts.append(_ids(conversation))
+        if any(counter.max for counter in conversation.counters):
+            parts.append(_maxima(conversation))
     return {output.path.name: "\n\n\n".join(parts) + "\n"}
 
 
@@ -115,6 +117,13 @@ def _ids(conversation: Conversation) -> str:
         "without a side ends all these conversations."
     )
     return "\n".join([*lines, "}", docstring(0, about)])
+
+
+def _maxima(conversation: Conversation) -> str:
+    """Generate the table of the maxima of counters."""
+    lines = [f"{conversation.name.upper()}_MAXIMA: Mapping[str, int] = {{"]
+    lines += (f'    "{each.name}": {each.max},' for each in conversation.counters if each.max)
+    return "\n".join([*lines, "}", '"""The maximum of each counter that has one."""'])
 
 
 def _set(key: str, items: Sequence[str]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from microvm.wire import codec
 from microvm.wire.state import (
     COMMAND_GUEST,
     COMMAND_HOST,
+    COMMAND_MAXIMA,
     SESSION_GUEST,
     SESSION_GUEST_IGNORED,
     SESSION_HOST,
@@ -54,7 +55,7 @@ _STALE_LIMIT = 32 * WINDOW
 
 # One call of `next_event` drops at most this many messages of an older session before it returns.
 _DROPPED = range(64)
-_MAX_CREDIT = 0xFFFFFFFF
+_MAX_STDIN_CREDIT = COMMAND_MAXIMA["stdin_credit"]
 
 # States in which every message except `Ready` belongs to an older session.
 _BEFORE_READY = (SessionState.NEW, SessionState.GREETING)
@@ -387,7 +388,7 @@ class Session:
                 self._expect(id_ == self._id and self._can_be(message), message)
             case codec.ExecStdinCredit(id=id_, amount=amount):
                 self._expect(id_ == self._id and self.takes_stdin and amount > 0, message)
-                self.stdin_credit = min(self.stdin_credit + amount, _MAX_CREDIT)
+                self.stdin_credit = min(self.stdin_credit + amount, _MAX_STDIN_CREDIT)
             case codec.ExecStdinClosed(id=id_):
                 self._expect(id_ == self._id and self.takes_stdin, message)
                 self.takes_stdin = False

@@ -195,7 +195,7 @@ class CommandState(enum.Enum):
     """
 
     NEW = 1
-    """No request has this id."""
+    """No request has this id or a higher one."""
     REQUESTED = 2
     """The host has requested the command.
 
@@ -204,7 +204,10 @@ class CommandState(enum.Enum):
     RUNNING = 3
     """The guest has sent output of the command, or a message about its standard input."""
     ENDED = 4
-    """The guest has sent its last message about the command."""
+    """The guest has sent its last message about the command.
+
+    An id below that of a request counts as ended, too.
+    """
 
 
 CommandSteps: TypeAlias = Mapping[
@@ -278,3 +281,11 @@ COMMAND_HOST_IGNORED: Mapping[CommandState, frozenset[type[codec.Message]]] = {
     ),
 }
 """The messages of the host that are ignored in each state, unless a step of the state applies."""
+
+
+COMMAND_MAXIMA: Mapping[str, int] = {
+    "stdout_credit": 4294967295,
+    "stderr_credit": 4294967295,
+    "stdin_credit": 1048576,
+}
+"""The maximum of each counter that has one."""
