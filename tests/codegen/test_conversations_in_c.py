@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import re
 import subprocess
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.emitted import emitted
 
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.states import Conversation
 
-from .common import FILES, FOLDER, ROOT, SANDBOXD, Generated, Read
-from .test_conversations import EXAMPLE, schema_of
+from .common import FILES, FOLDER, SANDBOXD, Generated, Read
 
 IGNORED = 255
 WARNINGS = "-std=c11 -Wall -Wextra -Wconversion -Werror -fsanitize=undefined".split()
@@ -86,19 +82,6 @@ def test_functions_agree_with_the_tables(
     said = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE, text=True, check=True)
     assert dict(zip(expected, map(int, said.stdout.split()), strict=True)) == expected
     assert {0, 2, 3, IGNORED} <= set(expected.values())
-
-
-def test_the_code_in_the_documentation_compiles(tmp_path: Path) -> None:
-    (code,) = re.findall(
-        r"```c\n(uint8_t next = p_follow.*?)```", (ROOT / "docs/schema.md").read_text(), re.DOTALL
-    )
-    for name, text in emitted("c", schema_of(EXAMPLE), "p.h").items():
-        (tmp_path / name).write_text(text)
-    head = '#include "p.h"\n\nbool tell(uint8_t state, struct p_header header, bool is_last);\n'
-    main = "bool tell(uint8_t state, struct p_header header, bool is_last)\n{\n"
-    main += textwrap.indent(code, "\t")
-    (tmp_path / "main.c").write_text(f"{head}{main}\treturn state == P_TALK_STATE_IDLE;\n}}\n")
-    subprocess.run(["gcc", *WARNINGS, "-c", "main.c"], cwd=tmp_path, check=True)
 
 
 CLASH = """
