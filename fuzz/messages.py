@@ -411,6 +411,7 @@ _RULES = {
             ("searching", "guest", codec.Goodbye, "", "finished"),
             ("closing", "guest", codec.Pong, "", "closing"),
             ("closing", "guest", codec.Status, "", "closing"),
+            ("closing", "guest", codec.Error, "malformed", "searching"),
             ("closing", "guest", codec.Goodbye, "", "finished"),
         ],
         ignored=[

@@ -2161,6 +2161,7 @@ static inline uint8_t sandboxd_follow_session(uint8_t state, enum sandboxd_end s
 			case SANDBOXD_SESSION_STATE_GREETING:
 				return SANDBOXD_IGNORED;
 			case SANDBOXD_SESSION_STATE_READY:
+			case SANDBOXD_SESSION_STATE_CLOSING:
 				if (conditions & SANDBOXD_SESSION_CONDITION_MALFORMED)
 					return SANDBOXD_SESSION_STATE_SEARCHING;
 				break;

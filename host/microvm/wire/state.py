@@ -89,6 +89,7 @@ SESSION_GUEST: SessionSteps = {
     SessionState.CLOSING: {
         codec.Pong: {"": SessionState.CLOSING},
         codec.Status: {"": SessionState.CLOSING},
+        codec.Error: {"malformed": SessionState.SEARCHING},
         codec.Goodbye: {"": SessionState.FINISHED},
     },
     SessionState.FINISHED: {},

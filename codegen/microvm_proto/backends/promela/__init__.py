@@ -1,0 +1,76 @@
+"""Generate a model of a schema's conversations in Promela, the language of the checker Spin.
+
+The model contains the tables of both sides, and the steps by which each side sends and receives
+messages. A file that includes the model defines its environment: channels, conditions, and the
+reasons for which a side sends or reads nothing. The head of the model lists these definitions.
+"""
+
+from __future__ import annotations
+
+from microvm_proto.backends.promela.rules import Rules
+from microvm_proto.backends.promela.sides import moves
+from microvm_proto.backends.promela.text import IDS, defines
+from microvm_proto.schema import Output, Schema
+
+_HEAD = """ *
+ * An environment defines the following macros, includes this file, and then defines the inlines.
+ * `side` is the side that sends or reads a message. `id` is a number from 1 to IDS, or 0. Of the
+ * conditions that depend on the contents of a message, one holds: `contents` is its number, or 0.
+ * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum.
+ *
+ *   CHANNEL                                     length of the channels
+ *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds
+ *   may_send(side, type, id, contents, amount)  whether the side can send the message now
+ *   may_receive(side)                           whether the side can read a message now
+ *   drops(side), is_taken(side)                 whether the message in type, id, ... is dropped,
+ *                                               or taken, before the side looks at its tables
+ *   take(side)                                  inline that handles the message that is taken
+ *   prepare(side)                               inline that can change `contents` before sending
+ *   sent(side), received(side), refused(side)   inlines that follow a message: in order or not
+ *
+ * Processes of the environment run SIDE_sends and SIDE_receives. A message that is ignored is
+ * dropped as soon as all messages before it were read. An id is used again when both sides have
+ * ended its conversation, and no message about it is on its way. */"""
+
+
+def emit(schema: Schema, output: Output) -> dict[str, str]:
+    """Generate the file with the model."""
+    head = f"/* The conversations of {schema.name}, for Spin. Generated from {schema.source}."
+    if not schema.conversations:
+        return {output.path.name: f"{head} */\n"}
+    rules = Rules(schema)
+    parts = [f"{head}\n{_HEAD}", *_numbers(schema), _variables(schema)]
+    parts += [*rules.forgetting(), *rules.of_messages(), *moves(schema, rules)]
+    return {output.path.name: "\n\n".join(parts) + "\n"}
+
+
+def _numbers(schema: Schema) -> list[str]:
+    """Generate the numbers of sides, messages, conditions and states."""
+    conditions = [each.name for one in schema.conversations for each in one.conditions]
+    return [
+        defines("", schema.ends, 0),
+        defines("M_", [message.name for message in schema.messages], 1),
+        *([defines("WHEN_", list(dict.fromkeys(conditions)), 1)] if conditions else []),
+        *(
+            defines(f"{each.name}_", [x.name for x in each.states], 0)
+            for each in schema.conversations
+        ),
+    ]
+
+
+def _variables(schema: Schema) -> str:
+    kind = "byte" if len(schema.messages) < 200 else "short"
+    lines = [
+        f"#define IDS {IDS}",
+        "#define MANY 2",
+        "#define AT(side, id) ((side) * IDS + (id) - 1)",
+        *(f"chan to_{end} = [CHANNEL] of {{ {kind}, byte, byte, byte }};" for end in schema.ends),
+        f"{kind} type, any_type;",
+        "byte id, contents, amount, any_id, any_contents, any_amount;",
+    ]
+    for each in schema.conversations:
+        size = "2" if each.per == "connection" else "2 * IDS"
+        requests = (f"{request.message}_open" for request in each.requests)
+        counters = (counter.name for counter in each.counters)
+        lines += [f"byte {name}[{size}];" for name in (each.name, *requests, *counters)]
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""Runs Spin on the model of sandboxd: searches all states for a fault, or simulates a run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.captured import captured
+from tests.support.emitted import emitted
+
+from microvm_proto.schema import Schema
+
+from .events import Event, events
+
+ENVIRONMENT = Path(__file__).parents[2] / "protocol/environment.pml"
+
+_DEPTHS = (60, 120, 250, 500, 1000, 1_000_000)
+"""Maximum depths of the searches for a short counterexample to a property in temporal logic."""
+
+_HASH_BITS = 23
+_MEGABYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A search of all states of one part of the model.
+
+    :ivar part: The part: PORT, REQUESTS or COMMANDS.
+    :ivar words: The properties in words.
+    :ivar claim: Name of the property in temporal logic; empty for the assertions.
+    :ivar channel: Maximum number of messages in each channel.
+    """
+
+    name: str
+    part: str
+    words: str
+    claim: str = ""
+    channel: int = 2
+
+
+ASSERTIONS = (
+    "no side refuses a message, no answer lacks its request, no counter exceeds its maximum, "
+    "no deadlock"
+)
+
+CHECKS = (
+    Check("port", "PORT", ASSERTIONS, channel=3),
+    Check("requests", "REQUESTS", ASSERTIONS),
+    Check("commands", "COMMANDS", ASSERTIONS),
+    Check("hello", "PORT", "each `hello` is answered", "hello", 3),
+    Check("kill", "COMMANDS", "a killed command is answered without credit", "kill"),
+    Check("terminate", "COMMANDS", "a terminated command exits without credit", "terminate"),
+    Check("answers", "REQUESTS", "each request is answered", "request"),
+    Check("responses", "COMMANDS", "each request is answered", "request"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of a check.
+
+    :ivar fault: The property that does not hold, in words; empty if all hold.
+    :ivar events: The counterexample.
+    :ivar megabytes: Memory that the search has used.
+    """
+
+    fault: str
+    events: tuple[Event, ...]
+    states: int
+    megabytes: float
+
+    def __str__(self) -> str:
+        return "\n    ".join([self.fault or "no fault", *map(str, self.events)])
+
+
+class Spin:
+    """The model of a schema in a folder, and the programs that Spin and gcc make from it."""
+
+    def __init__(
+        self, schema: Schema, folder: Path, change: tuple[str, str, str] | None = None
+    ) -> None:
+        """Write the model into the folder.
+
+        :param change: Name of a file of the model, a text that occurs in it once, and another text
+            that replaces it.
+        """
+        self._schema = schema
+        self._folder = folder
+        files = {
+            **emitted("promela", schema, "sandboxd.pml"),
+            ENVIRONMENT.name: ENVIRONMENT.read_text(),
+        }
+        if change:
+            name, old, new = change
+            if files[name].count(old) != 1:
+                raise ValueError(f"{name} does not contain the text once: {old}")
+            files[name] = files[name].replace(old, new)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    def check(self, check: Check) -> Result:
+        """Search all states."""
+        self._build(check, "-O1", *([] if check.claim else ["-DSAFETY"]))
+        return self._search(check, _DEPTHS[-1])
+
+    def find(self, check: Check) -> Result:
+        """Search for a fault with a short counterexample."""
+        self._build(check, "-O0", *([] if check.claim else ["-DSAFETY", "-DBFS"]))
+        for depth in _DEPTHS if check.claim else ():
+            found = self._search(check, depth)
+            if found.fault:
+                return found
+        return self._search(check)
+
+    def simulate(self, part: str, seed: int, steps: int) -> Iterator[Event]:
+        """Yield the events of a random run."""
+        command = ["spin", f"-n{seed}", f"-u{steps}", "-DSIMULATION", f"-DPART={part}"]
+        yield from events(self._schema, self._run(*command, ENVIRONMENT.name))
+
+    def _build(self, check: Check, *flags: str) -> None:
+        options = [f"-DPART={check.part}", f"-DCHANNEL={check.channel}"]
+        options += ["-DLIVENESS"] if check.claim else []
+        self._run("spin", "-a", *options, ENVIRONMENT.name)
+        limits = [f"-DMEMLIM={_MEGABYTES}", "-DNOREDUCE"]
+        self._run("gcc", "-w", *flags, *limits, "-o", "pan", "pan.c")
+
+    def _search(self, check: Check, depth: int = 0) -> Result:
+        claim = ["-N", check.claim] if check.claim else []
+        options = [*(["-a"] if claim else []), *([f"-m{depth}"] if depth else [])]
+        said = self._run("./pan", *claim, *options, f"-w{_HASH_BITS}")
+        trail = self._folder / f"{ENVIRONMENT.name}.trail"
+        fault, found = "", ""
+        if trail.exists():
+            found = self._run("./pan", "-r", trail.name, *claim)
+            words = re.search(r"^\s*fault: (.*)$", found, re.M)
+            fault = words[1] if words else check.words
+            trail.unlink()
+        elif "Search not completed" in said:
+            raise RuntimeError(f"the search of `{check.name}` did not complete:\n{said}")
+        (states,) = re.findall(r"(\d+) states, stored", said)
+        (megabytes,) = re.findall(r"(\S+)\ttotal actual memory", said)
+        return Result(fault, tuple(events(self._schema, found)), int(states), float(megabytes))
+
+    def _run(self, *command: str) -> str:
+        run = captured(command, cwd=self._folder)
+        if run.returncode and command[0] != "./pan":
+            raise subprocess.CalledProcessError(run.returncode, command, run.stdout, run.stderr)
+        return run.stdout
