@@ -29,7 +29,7 @@ COUNTS_NEEDS := $(C_NEEDS) valgrind:valgrind
 TEST_NEEDS := $(KERNEL_NEEDS) $(IMAGE_NEEDS) $(FUZZ_NEEDS) $(COUNTS_NEEDS) tshark:tshark xxd:xxd hexdump:bsdextrautils \
 	cpio:cpio strace:strace umoci:umoci docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs \
 	avr-gcc:gcc-avr /usr/lib/avr/include/string.h:avr-libc \
-	cmake:cmake meson:meson
+	cmake:cmake meson:meson spin:spin
 # rustup may put a `rustc` into PATH without a compiler, so run it to see whether it works.
 TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 

@@ -21,7 +21,7 @@ COUNTS = {*C, "valgrind"}
 TEST = {
     *(RUN | KERNEL | IMAGE | FUZZ | COUNTS),
     *"tshark xxd bsdextrautils cpio strace umoci docker-registry mmdebstrap gpg".split(),
-    *("e2fsprogs", "rustc", "gcc-avr", "avr-libc", "cmake", "meson"),
+    *("e2fsprogs", "rustc", "gcc-avr", "avr-libc", "cmake", "meson", "spin"),
 }
 ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
 CROSS = {"gcc-aarch64-linux-gnu"}
