@@ -14,7 +14,7 @@ _HALF = 101
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ModelEvent:
     """An event of a run.
 
     :ivar side: Side at which the event happens, or `port`.
@@ -22,8 +22,8 @@ class Event:
         refuses. The port closes, opens or loses.
     :ivar message: Name of the message. `filler` and `half` are bytes that are no message.
     :ivar id: Id of a conversation, 1 for the first one of the run; 0 for none.
-    :ivar contents: Number of the condition that the contents of the message satisfy; 0 if none. Of
-        a `hello` and a `ready`, it is the nonce.
+    :ivar contents: Number of the condition that the contents of the message satisfy; 0 if none. A
+        `hello` and a `ready` have their nonce here.
     :ivar amount: Number that changes the counters.
     """
 
@@ -41,7 +41,7 @@ class Event:
         return " ".join(filter(None, words))
 
 
-def events(schema: Schema, printed: str) -> Iterator[Event]:
+def events(schema: Schema, printed: str) -> Iterator[ModelEvent]:
     """Yield the events that Spin, or a program made by Spin, has printed."""
     names = dict(enumerate((message.name for message in schema.messages), 1))
     begin = {
@@ -54,11 +54,11 @@ def events(schema: Schema, printed: str) -> Iterator[Event]:
     ids, last = {0: 0}, 0
     for side, verb, *numbers in _EVENT.findall(printed):
         if not numbers[0]:
-            yield Event(side, verb)
+            yield ModelEvent(side, verb)
             continue
         kind, slot, contents, amount = map(int, numbers)
         name = names.get(kind, "filler" if kind == _FILLER else "half")
         if verb == "sends" and name in begin:
             last += 1
             ids[slot] = last
-        yield Event(side, verb, name, ids.get(slot, 0), contents, amount)
+        yield ModelEvent(side, verb, name, ids.get(slot, 0), contents, amount)

@@ -9,7 +9,7 @@ from pathlib import Path
 from microvm_proto.resolve import read_schema
 
 from ..report import SCHEMA
-from .spin import CHECKS, Check, Result, Spin
+from .spin import CHECKS, Check, SearchResult, Spin
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Fault:
     check: Check
     breaks: str
 
-    def find(self, folder: Path) -> Result:
+    def find(self, folder: Path) -> SearchResult:
         """Search for the fault, in files that are written into the folder."""
         if self.file != SCHEMA.name:
             return Spin(read_schema(SCHEMA), folder, (self.file, self.old, self.new)).find(

@@ -13,7 +13,7 @@ from tests.support.emitted import emitted
 
 from microvm_proto.schema import Schema
 
-from .events import Event, events
+from .events import ModelEvent, events
 
 ENVIRONMENT = Path(__file__).parents[2] / "protocol/environment.pml"
 
@@ -59,7 +59,7 @@ CHECKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SearchResult:
     """The result of a check.
 
     :ivar fault: The property that does not hold, in words; empty if all hold.
@@ -68,7 +68,7 @@ class Result:
     """
 
     fault: str
-    events: tuple[Event, ...]
+    events: tuple[ModelEvent, ...]
     states: int
     megabytes: float
 
@@ -101,12 +101,12 @@ class Spin:
         for name, text in files.items():
             (folder / name).write_text(text)
 
-    def check(self, check: Check) -> Result:
+    def check(self, check: Check) -> SearchResult:
         """Search all states."""
         self._build(check, "-O1", *([] if check.claim else ["-DSAFETY"]))
         return self._search(check, _DEPTHS[-1])
 
-    def find(self, check: Check) -> Result:
+    def find(self, check: Check) -> SearchResult:
         """Search for a fault with a short counterexample."""
         self._build(check, "-O0", *([] if check.claim else ["-DSAFETY", "-DBFS"]))
         for depth in _DEPTHS if check.claim else ():
@@ -115,7 +115,7 @@ class Spin:
                 return found
         return self._search(check)
 
-    def simulate(self, part: str, seed: int, steps: int) -> Iterator[Event]:
+    def simulate(self, part: str, seed: int, steps: int) -> Iterator[ModelEvent]:
         """Yield the events of a random run."""
         command = ["spin", f"-n{seed}", f"-u{steps}", "-DSIMULATION", f"-DPART={part}"]
         yield from events(self._schema, self._run(*command, ENVIRONMENT.name))
@@ -127,7 +127,7 @@ class Spin:
         limits = [f"-DMEMLIM={_MEGABYTES}", "-DNOREDUCE"]
         self._run("gcc", "-w", *flags, *limits, "-o", "pan", "pan.c")
 
-    def _search(self, check: Check, depth: int = 0) -> Result:
+    def _search(self, check: Check, depth: int = 0) -> SearchResult:
         claim = ["-N", check.claim] if check.claim else []
         options = [*(["-a"] if claim else []), *([f"-m{depth}"] if depth else [])]
         said = self._run("./pan", *claim, *options, f"-w{_HASH_BITS}")
@@ -142,7 +142,9 @@ class Spin:
             raise RuntimeError(f"the search of `{check.name}` did not complete:\n{said}")
         (states,) = re.findall(r"(\d+) states, stored", said)
         (megabytes,) = re.findall(r"(\S+)\ttotal actual memory", said)
-        return Result(fault, tuple(events(self._schema, found)), int(states), float(megabytes))
+        return SearchResult(
+            fault, tuple(events(self._schema, found)), int(states), float(megabytes)
+        )
 
     def _run(self, *command: str) -> str:
         run = captured(command, cwd=self._folder)

@@ -14,9 +14,9 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
 from ..report import SCHEMA
-from .events import Event
+from .events import ModelEvent
 from .faults import Fault, faults
-from .spin import CHECKS, Check, Result, Spin
+from .spin import CHECKS, Check, SearchResult, Spin
 
 QUICK = (
     "the tables lack an error that crosses a shutdown",
@@ -38,10 +38,10 @@ def schema() -> Schema:
 @pytest.fixture(scope="module")
 def results(
     schema: Schema, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Result]]:
+) -> Iterator[dict[str, SearchResult]]:
     """Run all checks on two cores."""
 
-    def run(check: Check) -> Result:
+    def run(check: Check) -> SearchResult:
         return Spin(schema, tmp_path_factory.mktemp("model")).check(check)
 
     with ThreadPoolExecutor(2) as pool:
@@ -50,7 +50,7 @@ def results(
 
 @pytest.mark.parametrize("name", [check.name for check in CHECKS])
 def test_model_has_property(
-    name: str, results: dict[str, Result], schema: Schema, tmp_path: Path
+    name: str, results: dict[str, SearchResult], schema: Schema, tmp_path: Path
 ) -> None:
     (check,) = (check for check in CHECKS if check.name == name)
     if results[name].fault:
@@ -88,11 +88,11 @@ def test_random_run_is_accepted_by_the_follower(part: str, schema: Schema, tmp_p
 
 def test_follower_rejects_a_run_with_a_message_too_many(schema: Schema, tmp_path: Path) -> None:
     run = [*Spin(schema, tmp_path).simulate("REQUESTS", 1, 1000)]
-    at = run.index(Event("host", "receives", "pong"))
+    at = run.index(ModelEvent("host", "receives", "pong"))
     assert [*rejected(schema, "host", [*run[:at], run[at], *run[at:]])] != []
 
 
-def rejected(schema: Schema, side: str, run: Iterable[Event]) -> Iterator[str]:
+def rejected(schema: Schema, side: str, run: Iterable[ModelEvent]) -> Iterator[str]:
     """Yield the events of a side that the follower of conversations judges otherwise."""
     conditions = list(
         dict.fromkeys(each.name for one in schema.conversations for each in one.conditions)

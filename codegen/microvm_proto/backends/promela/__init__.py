@@ -7,7 +7,7 @@ reasons for which a side sends or reads nothing. The head of the model lists the
 
 from __future__ import annotations
 
-from microvm_proto.backends.promela.rules import Rules
+from microvm_proto.backends.promela.rules import MessageRules
 from microvm_proto.backends.promela.sides import moves
 from microvm_proto.backends.promela.text import IDS, defines
 from microvm_proto.schema import Output, Schema
@@ -38,7 +38,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     head = f"/* The conversations of {schema.name}, for Spin. Generated from {schema.source}."
     if not schema.conversations:
         return {output.path.name: f"{head} */\n"}
-    rules = Rules(schema)
+    rules = MessageRules(schema)
     parts = [f"{head}\n{_HEAD}", *_numbers(schema), _variables(schema)]
     parts += [*rules.forgetting(), *rules.of_messages(), *moves(schema, rules)]
     return {output.path.name: "\n\n".join(parts) + "\n"}

@@ -15,7 +15,7 @@ from microvm_proto.states import Amount, Conversation, ConversationState, Step
 PARAMETERS = "side, from, id, contents, amount"
 
 
-class Rules:
+class MessageRules:
     """The rules of the messages of a schema.
 
     :ivar outer: Conversation per connection, or None.

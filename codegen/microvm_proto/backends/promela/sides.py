@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from microvm_proto.backends.promela.rules import Rules
+from microvm_proto.backends.promela.rules import MessageRules
 from microvm_proto.backends.promela.text import IDS, both, choice, either, indented, inline
 from microvm_proto.schema import Message, Schema
 
 
-def moves(schema: Schema, rules: Rules) -> Iterator[str]:
+def moves(schema: Schema, rules: MessageRules) -> Iterator[str]:
     """Generate the inlines by which each side sends and receives a message."""
     yield "#define REQUIRE(right, words) if :: right :: else -> printf(words); assert(false) fi"
     for end, other in (schema.ends, schema.ends[::-1]):
@@ -27,7 +27,7 @@ def moves(schema: Schema, rules: Rules) -> Iterator[str]:
     yield inline("settle()", [*calls, "forget_ended();", clear])
 
 
-def _choosing(message: Message, rules: Rules, end: str, other: str) -> Iterator[str]:
+def _choosing(message: Message, rules: MessageRules, end: str, other: str) -> Iterator[str]:
     """Generate an option for each message that a side can send, as far as messages differ."""
     side, name = end.upper(), message.name.upper()
     for at, contents, amount in _variants(message, rules):
@@ -63,7 +63,7 @@ def _sending(messages: list[Message], end: str, other: str) -> list[str]:
     return ["atomic {", *indented(["if", *choices, "fi;", "d_step {", *indented(body), "}"]), "}"]
 
 
-def _variants(message: Message, rules: Rules) -> Iterator[tuple[int, str, int]]:
+def _variants(message: Message, rules: MessageRules) -> Iterator[tuple[int, str, int]]:
     """Yield each id, condition of the contents, and amount with which a message is sent."""
     for each in filter(None, (rules.outer, rules.inner)):
         if each is rules.inner and message.id == "none":
@@ -84,7 +84,7 @@ def _variants(message: Message, rules: Rules) -> Iterator[tuple[int, str, int]]:
                 yield from ((at, contents, amount) for amount in ((0, 1) if counts else (0,)))
 
 
-def _first_free(rules: Rules, message: Message, side: str, at: int) -> Iterator[str]:
+def _first_free(rules: MessageRules, message: Message, side: str, at: int) -> Iterator[str]:
     """Yield rules that make a conversation begin with the lowest id that is free."""
     inner = rules.inner
     if inner and any(step.message == message.name for step in inner.states[0].steps):
