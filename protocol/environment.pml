@@ -266,6 +266,7 @@ active proctype Rest() {
 #define is_terminated (to_guest ?? [M_EXEC_TERMINATE, any_id, any_contents, any_amount])
 ltl hello { [] (mode == QUIET && session[HOST] == SESSION_GREETING ->
 	<> (session[HOST] == SESSION_READY || is_over)) }
+ltl shutdown { [] (mode == QUIET && session[HOST] == SESSION_CLOSING -> <> is_over) }
 ltl kill { [] (mode == QUIET && is_killed -> <> (session_free(HOST, 0, 0) || is_over)) }
 ltl terminate { [] (mode == QUIET && is_terminated -> <> (phase != ENDLESS || is_over)) }
 ltl request { [] (mode == QUIET -> <> (all_answered(HOST) || is_over)) }

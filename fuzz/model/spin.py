@@ -51,6 +51,7 @@ CHECKS = (
     Check("requests", "REQUESTS", ASSERTIONS),
     Check("commands", "COMMANDS", ASSERTIONS),
     Check("hello", "PORT", "each `hello` is answered", "hello", 3),
+    Check("shutdown", "PORT", "each `shutdown` is answered", "shutdown", 3),
     Check("kill", "COMMANDS", "a killed command is answered without credit", "kill"),
     Check("terminate", "COMMANDS", "a terminated command exits without credit", "terminate"),
     Check("answers", "REQUESTS", "each request is answered", "request"),
