@@ -152,7 +152,7 @@ def test_a_copy_of_a_follower_is_independent(schema: Schema) -> None:
 
 
 def test_a_refusal_belongs_to_the_copy_that_saw_the_message(schema: Schema) -> None:
-    follower = Follower(schema)
+    follower = Follower(schema, lambda condition, _: condition == "own_nonce")
     follow(follower, "host hello", "guest ready", "host shutdown")
     assert follow(copy(follower), "host ping", "guest error") == [OUT_OF_ORDER, REFUSAL]
     other = copy(follower)
@@ -160,7 +160,7 @@ def test_a_refusal_belongs_to_the_copy_that_saw_the_message(schema: Schema) -> N
     assert follow(other, "guest error") == [OUT_OF_ORDER]
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [3_000, pytest.param(1_000_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("alone", [False, True])
 def test_hostile_stream_of_ids_takes_bounded_memory(
     schema: Schema, count: int, *, alone: bool
