@@ -1,0 +1,33 @@
+"""Test that the schema agrees with the conversations in the committed test vectors."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support import vectors
+
+from microvm_proto.conversation_rules import MessageOrder, SentMessage
+from microvm_proto.follower import Follower
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+
+from .common import SANDBOXD
+
+COMMITTED = {each.name: each for each in vectors.conversations(vectors.COMMITTED.read_text())}
+
+
+@pytest.fixture(scope="module")
+def schema() -> Schema:
+    return read_schema(SANDBOXD)
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_schema_agrees_with_a_conversation(schema: Schema, name: str) -> None:
+    conversation, held = COMMITTED[name], frozenset[str]()
+    follower = Follower(schema, lambda condition, _: condition in held)
+    for index, sent in enumerate(conversation.messages):
+        held = sent.conditions
+        judged = follower.follow(SentMessage(sent.sender, sent.name, sent.id, sent.fields))
+        is_wrong = judged.verdict is MessageOrder.OUT_OF_ORDER
+        assert is_wrong is (index == conversation.out_of_order), sent
+        states = follower.states_of(sent.id) if sent.id else follower.states
+        assert sent.state is None or states == {sent.state}
