@@ -20,7 +20,7 @@ from microvm_proto.follower import Follower, Judgement
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-_FIELDS = ("nonce", "code", "stream", "data", "amount", "stdout_credit", "stderr_credit")
+_FIELDS = ("nonce", "token", "code", "stream", "data", "amount", "stdout_credit", "stderr_credit")
 """The fields that conditions and counters depend on."""
 
 _CONDITIONS = "conditions"
@@ -64,7 +64,7 @@ class _State:
     def __init__(self) -> None:
         self.handled = 0
         self._nonce: int | None = None
-        self._last_id = self._running = 0
+        self._token = self._last_id = self._running = 0
         self._is_busy = False
         self._owed: tuple[int, bool] | None = None
         """The id of a frame that has to be refused, and whether it is malformed."""
@@ -79,8 +79,8 @@ class _State:
     @property
     def key(self) -> object:
         """Equal for states that accept the same messages."""
-        own = (self.handled, self._nonce, self._last_id, self._running, self._owed, self._is_busy)
-        return own, self._follower.snapshot
+        own = (self.handled, self._nonce, self._token, self._last_id, self._running)
+        return own, self._owed, self._is_busy, self._follower.snapshot
 
     def _conditions(self, message: SentMessage) -> set[str]:
         """Return the conditions of the schema that hold for a message."""
@@ -129,6 +129,8 @@ class _State:
         if isinstance(message, codec.Hello):
             self._nonce = message.nonce
             self._last_id = self._running = 0
+        if isinstance(message, codec.Ping):
+            self._token = message.token
         if isinstance(message, codec.ExecRequest):
             self._last_id = message.id
             if is_busy:
@@ -142,6 +144,10 @@ class _State:
         verdict, why = state._follow(message)
         if verdict is MessageOrder.OUT_OF_ORDER:
             return None, why
+        if message.name == "pong" and message.fields["token"] != self._token:
+            return None, "the last `ping` has another token"
+        if self._owed and message.name != "error":
+            return None, "a frame has to be refused first"
         if message.name == "error":
             if self._owed is None or self._owed[0] != message.id:
                 return None, "no frame with this id has to be refused"
