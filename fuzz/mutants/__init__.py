@@ -2,7 +2,8 @@
 
 The bugs are patches without line numbers. After `--- FILE`, each bug begins with `@@ KIND @@ NAME`,
 followed by `@@ PROOF` if a proof must fail. A bug replaces whole lines, which occur once in the
-file. The kind "crash" is an invalid memory access; the kind "control" is no bug.
+file. The kind "crash" is an invalid memory access; the kind "control" is no bug. In the patch
+"conversation", the kind is the name of the finder that must find the bug.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ RUNGS = {
     "guest": ("guest",),
     "host": ("host",),
     "proofs": (),
+    "conversation": (),
 }
 """The rungs that search for the bugs of each patch. If a bug names a proof, CBMC also does."""
+
+FINDERS = ("trace", "vector")
+"""The checks of conversations: each bug of the patch "conversation" names the one that finds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +69,6 @@ def mutants() -> Iterator[Mutant]:
                     for sign in "-+"
                 )
                 looking = (*rungs, "proofs") if proof else rungs
+                if patch == "conversation" or kind == "control":
+                    looking = (*looking, *FINDERS) if kind == "control" else (kind,)
                 yield Mutant(name, kind, proof, file, old, new, looking)

@@ -17,12 +17,15 @@ from pathlib import Path
 from subprocess import STDOUT
 
 import click
-from fuzz.mutants import RUNGS, Mutant, mutants
+from fuzz.mutants import FINDERS, RUNGS, Mutant, mutants
+from fuzz.mutants.finders import finder
 from tests.support import signals
 from tests.support.processes import adopting, children
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
+SCHEMA = "protocol/sandboxd.toml"
+VECTORS = "protocol/vectors.json"
 BEYOND = 600.0  # maximum number of seconds that a rung may take to compile and to reduce a failure
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -77,6 +80,8 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", f"fuzz/{rung}", "-x", "-m", "rung and not long"]
     command += [f"--fuzz-seconds={seconds}", "--hypothesis-seed=1"]
+    if rung in FINDERS:
+        command = finder(rung, mutant).command()
     if rung == "proofs":
         command[2:] = ["fuzz.proofs.prove", *filter(None, [mutant.proof])]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -85,10 +90,23 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
         shutil.copytree(ROOT, tree, ignore=made, dirs_exist_ok=True)
         tree.chmod(0o755)  # QEMU runs as another user
         mutant.seed(tree)
-        status, said = run(command, tree, None if rung == "proofs" else seconds + BEYOND)
-    found = re.search(r"^(FAILED fuzz/|.* FAILED +[1-9]).*", said, re.M) if status == 1 else None
+        status, said = generate(tree) if mutant.file == SCHEMA else (0, "")
+        if status == 0:
+            status, said = run(command, tree, None if rung == "proofs" else seconds + BEYOND)
+    found = re.search(r"^(FAILED \w+/|.* FAILED +[1-9]).*", said, re.M) if status == 1 else None
+    if rung in FINDERS and not finder(rung, mutant).has_found(said):
+        found = None
     words = found[0] if found else "" if status == 0 else said.strip()[-200:]
     return (False if status == 0 else bool(found) or None), words, time.monotonic() - began
+
+
+def generate(tree: Path) -> tuple[int | None, str]:
+    """Generate the files of the protocol again, except the vectors; return what `run` returns."""
+    vectors = (tree / VECTORS).read_bytes()
+    generator = Path(sys.executable).with_name("microvm-proto")
+    ran = run([generator, "gen", SCHEMA], tree, BEYOND)
+    (tree / VECTORS).write_bytes(vectors)
+    return ran
 
 
 @click.command()
@@ -105,10 +123,10 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
 @click.option(
     "--rung",
     "names",
-    type=click.Choice(RUNGS["control"]),
+    type=click.Choice((*RUNGS["control"], *FINDERS)),
     multiple=True,
-    default=RUNGS["control"],
-    help="Run only this rung. Can be repeated.",
+    default=(*RUNGS["control"], *FINDERS),
+    help="Run only this rung or finder. Can be repeated.",
 )
 def main(seconds: float, only: str, names: tuple[str, ...]) -> None:
     """Show how many of the seeded bugs each rung finds.

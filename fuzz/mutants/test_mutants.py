@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from fuzz.model.faults import faults
 from tests.support.processes import ObservedProcess
 
-from . import RUNGS, mutants
+from . import FINDERS, RUNGS, mutants
 from .__main__ import ROOT, end_with_parent, run
 
 
@@ -26,7 +28,21 @@ def test_every_seeded_bug_applies(tmp_path: Path) -> None:
 def test_the_documentation_names_each_rung() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/fuzzing.md").read_text(), re.M)
     assert tuple(rows) == RUNGS["control"]
-    assert {path.parent.name for path in ROOT.glob("fuzz/*/test_*.py")} == {*rows, "mutants"}
+    assert {path.parent.name for path in ROOT.glob("fuzz/*/test_*.py")} == {
+        *rows,
+        "model",
+        "mutants",
+    }
+
+
+def test_the_documentation_names_the_finder_of_each_fault() -> None:
+    text = (ROOT / "docs/fuzzing.md").read_text()
+    rows = re.findall(r"^\| (.+) \| `(.+)` \| (model, .*|trace|vector) \|$", text, re.M)
+    seeded = [(each.name, each.file, f"model, check `{each.check.name}`") for each in faults()]
+    seeded += [(each.name, each.file, each.kind) for each in mutants() if each.kind in FINDERS]
+    assert rows == seeded
+    assert f" {len(rows)} seeded faults" in text
+    assert min(Counter(kind.split(",")[0] for *_, kind in rows).values()) >= 15
 
 
 def test_remaining_processes_of_a_rung_are_killed(tmp_path: Path) -> None:

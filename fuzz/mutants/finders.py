@@ -1,0 +1,61 @@
+"""The finders of bugs in conversations: traces that are rejected, and the committed vectors."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+
+from . import Mutant
+
+_GUEST = ("ids", "credit", "ending", "keep", "malformed", "handshake")
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Tests that look for a bug.
+
+    :ivar tests: Arguments of pytest.
+    :ivar reason: Pattern of an error that only this finder raises. Other failures do not count.
+    """
+
+    tests: tuple[str, ...]
+    reason: str = ""
+
+    def command(self) -> list[str]:
+        """Return the command that runs the tests."""
+        return [sys.executable, "-m", "pytest", "--maxfail=5", "-m", "not long", *self.tests]
+
+    def has_found(self, said: str) -> bool:
+        """Return True if the output of the tests shows an error that this finder raises."""
+        return re.search(rf"^E .*({self.reason})", said, re.M) is not None
+
+
+_LATE = "OutOfOrder|no answer in time|TimeoutError"
+_VECTOR_TESTS = ("codegen/test_committed_conversations", "host/test_conversation_vectors")
+
+_VECTOR = Finder(
+    (
+        *(f"tests/{name}.py" for name in (*_VECTOR_TESTS, "guest/test_conversation_vectors")),
+        "fuzz/test_conversations.py::test_daemon_refuses_the_faults_in_the_vectors",
+        "-k",
+        "not sanitized",
+    )
+)
+_DAEMON_TRACE = Finder(
+    (
+        *(f"tests/guest/test_{name}.py" for name in _GUEST),
+        "tests/guest/test_input.py::TestCredit",
+        "-k",
+        "not sanitized and not large_pieces and not hello_of_many",
+    ),
+    _LATE,
+)
+_HOST_TRACE = Finder(("fuzz/host", "--hypothesis-seed=1"), "out of order")
+
+
+def finder(name: str, mutant: Mutant) -> Finder:
+    """Return the finder of this name for a bug: a trace is one of the daemon or of the host."""
+    if name == "vector":
+        return _VECTOR
+    return _HOST_TRACE if mutant.file.startswith("host/") else _DAEMON_TRACE
