@@ -40,6 +40,12 @@ class Check:
     claim: str = ""
     channel: int = 2
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options for Spin; checks with the same options share a program."""
+        liveness = ["-DLIVENESS"] if self.claim else []
+        return (f"-DPART={self.part}", f"-DCHANNEL={self.channel}", *liveness)
+
 
 ASSERTIONS = (
     "no side refuses a message, no answer lacks its request, no counter exceeds its maximum, "
@@ -50,11 +56,11 @@ CHECKS = (
     Check("port", "PORT", ASSERTIONS, channel=3),
     Check("requests", "REQUESTS", ASSERTIONS),
     Check("commands", "COMMANDS", ASSERTIONS),
-    Check("hello", "PORT", "each `hello` is answered", "hello", 3),
-    Check("shutdown", "PORT", "each `shutdown` is answered", "shutdown", 3),
+    Check("hello", "PORT", "each `hello` is answered", "hello"),
+    Check("shutdown", "PORT", "each `shutdown` is answered", "shutdown"),
+    Check("answers", "REQUESTS", "each request is answered", "request"),
     Check("kill", "COMMANDS", "a killed command is answered without credit", "kill"),
     Check("terminate", "COMMANDS", "a terminated command exits without credit", "terminate"),
-    Check("answers", "REQUESTS", "each request is answered", "request"),
     Check("responses", "COMMANDS", "each request is answered", "request"),
 )
 
@@ -90,6 +96,7 @@ class Spin:
         """
         self._schema = schema
         self._folder = folder
+        self._built: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         files = {
             **emitted("promela", schema, "sandboxd.pml"),
             ENVIRONMENT.name: ENVIRONMENT.read_text(),
@@ -122,11 +129,12 @@ class Spin:
         yield from events(self._schema, self._run(*command, ENVIRONMENT.name))
 
     def _build(self, check: Check, *flags: str) -> None:
-        options = [f"-DPART={check.part}", f"-DCHANNEL={check.channel}"]
-        options += ["-DLIVENESS"] if check.claim else []
-        self._run("spin", "-a", *options, ENVIRONMENT.name)
+        if self._built == (check.options, flags):
+            return
+        self._run("spin", "-a", *check.options, ENVIRONMENT.name)
         limits = [f"-DMEMLIM={_MEGABYTES}", "-DNOREDUCE"]
         self._run("gcc", "-w", *flags, *limits, "-o", "pan", "pan.c")
+        self._built = check.options, flags
 
     def _search(self, check: Check, depth: int = 0) -> SearchResult:
         claim = ["-N", check.claim] if check.claim else []
