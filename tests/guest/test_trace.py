@@ -38,12 +38,14 @@ _HOST = codec.Ping | codec.Keep | codec.ExecRequest | codec.ExecKill | codec.Exe
 PING, PONG = codec.Ping(1), codec.Pong(1)
 OUTPUT = codec.ExecOutput(1, codec.Stream.STDOUT, b"x")
 BUSY = refused(ErrorCode.BUSY)
+CREDIT, INPUT = codec.ExecStdinCredit(1, 5), codec.ExecStdin(1, b"12345")
 
 CORRECT: dict[str, Sequence[codec.Message | bytes]] = {
     "requests wait while a command ends": [RUN, PING, PING, OUTPUT, PONG, ENDED, PONG],
     "a kill may arrive too late": [RUN, codec.ExecKill(1), ENDED, PING, PONG],
     "a keep may arrive in time or not": [RUN, codec.Keep(), BUSY, ENDED, codec.Keep(), PING, PONG],
     "a keep behind the end": [RUN, codec.Keep(), ENDED, PING, PONG],
+    "input and its credit": [RUN, CREDIT, INPUT, CREDIT, INPUT, ENDED, INPUT, PING, PONG],
     "a malformed frame": [RUN, BROKEN, OUTPUT, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), ENDED],
     "a search": [BROKEN, PING, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), hello(7), READY],
     "a session that has ended": [RUN, hello(7), OUTPUT, READY, RUN, OUTPUT],
@@ -59,6 +61,8 @@ WRONG: dict[str, Sequence[codec.Message | bytes]] = {
     "refusal of a correct message": [PING, BUSY],
     "response to a busy request": [RUN, request(2, b"true"), replace(ENDED, id=2)],
     "forgotten refusal": [codec.ExecKill(2), PING, PONG],
+    "refusal of input": [RUN, CREDIT, INPUT, refused(ErrorCode.OVER_CREDIT, 1)],
+    "forgotten refusal of input": [RUN, CREDIT, INPUT, INPUT, PING, PONG],
     "refusal of another id": [codec.ExecKill(2), refused(ErrorCode.UNKNOWN_ID, 3)],
     "forgotten answer": [PING, RUN, ENDED],
     "output beyond its credit": [replace(RUN, stdout_credit=1), OUTPUT, OUTPUT],

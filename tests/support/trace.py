@@ -103,6 +103,11 @@ class _State:
     def _runs(self) -> bool:
         return bool(_ACTIVE & self._follower.states_of(self._running))
 
+    @property
+    def is_refusing(self) -> bool:
+        """True if the daemon has to refuse a frame next."""
+        return self._owed is not None
+
     def after(self, event: Event) -> _State | None:
         """Return the state after the daemon has handled a frame; None if it has to answer first."""
         if self._owed or self._follower.unanswered:
@@ -214,7 +219,7 @@ class DaemonTrace:
         seen = set[object]()
         states = [*self._states]
         while states:
-            state = states.pop()
+            state = self._after_input(states.pop())
             if state.key in seen:
                 continue
             seen.add(state.key)
@@ -231,6 +236,20 @@ class DaemonTrace:
             raise OutOfOrder(f"{message} is out of order: {'; '.join(reasons)}; after {before}")
         self._states = [*possible.values()]
         self._forget()
+
+    def _after_input(self, state: _State) -> _State:
+        """Return the state after the daemon has handled all input that comes next.
+
+        Input within its credit only makes room for more credit, whatever the daemon sends before or
+        after. So it is enough to follow the daemon that handles it first.
+        """
+        while state.handled < len(self._frames):
+            frame = self._frames[state.handled]
+            later = state.after(frame) if isinstance(frame.outcome, codec.ExecStdin) else None
+            if later is None or later.is_refusing:
+                break
+            state = later
+        return state
 
     def _forget(self) -> None:
         """Forget the frames that the daemon certainly has handled."""
