@@ -146,7 +146,7 @@ def test_a_guest_moves_no_cursor(tells: str) -> None:
         out, rest = process.communicate(b"end", timeout=DEADLINE)
     assert out == b"\x1b[2Jend"
     assert b"\x1b" not in said + rest
-    assert (b'"\\x1b[2J"' in said + rest) == (tells == "-vvv")
+    assert (b'"\\x1b[2J' in said + rest) == (tells == "-vvv")
 
 
 async def test_program_gets_records_of_the_level_that_it_sets(
