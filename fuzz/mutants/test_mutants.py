@@ -10,8 +10,10 @@ from pathlib import Path
 from fuzz.model.faults import faults
 from tests.support.processes import ObservedProcess
 
+from microvm_proto.resolve import read_schema
+
 from . import FINDERS, RUNGS, mutants
-from .__main__ import ROOT, end_with_parent, run
+from .__main__ import ROOT, SCHEMA, end_with_parent, run
 
 
 def test_every_seeded_bug_applies(tmp_path: Path) -> None:
@@ -22,6 +24,8 @@ def test_every_seeded_bug_applies(tmp_path: Path) -> None:
         path.write_text(source)
         mutant.seed(tmp_path)
         assert path.read_text() != source
+        if mutant.file == SCHEMA:
+            read_schema(path)
     assert len({(mutant.name, mutant.file) for mutant in bugs}) == len(bugs) >= 100
 
 
