@@ -15,8 +15,9 @@ enum { GATHERED = 1 << 16, LONGEST = FILES_HEADER_SIZE + CHUNK };
 static uint8_t out[GATHERED + LONGEST];
 static size_t gathered;
 
-/* This side's copy of the state of the conversation, and the number of files and folders of the
- * host's tree that are not complete yet. */
+/* The state of the conversation after the last message of the host, and the number of files and
+ * folders of the host's tree that are not complete yet. The program exits after its last message, so it
+ * never receives a message that its state ignores. */
 static uint8_t state = FILES_TRANSFER_STATE_NEW;
 static size_t incomplete;
 

@@ -1,6 +1,6 @@
 """A recorder of a conversation, which knows the protocol's rules and notices who breaks them.
 
-It shares only the classes of messages with the host. It decodes frames by `microvm_proto.frame`,
+It shares only the classes of messages and the timeouts with the host. It decodes frames by `microvm_proto.frame`,
 which interprets the schema, and follows the schema's conversations.
 """
 
@@ -16,7 +16,6 @@ from microvm.errors import MachineError, VersionMismatch
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
-from microvm.wire.state import COMMAND_MAXIMA
 from microvm_proto.conversation_rules import MessageOrder
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
 from microvm_proto.schema import Schema
@@ -100,6 +99,8 @@ class Recorder:
         self.left_at: float | None = None
         self._trace = HostTrace()
         self._schema = schema()
+        counters = (each for one in self._schema.conversations for each in one.counters)
+        self._most_input = next(each.max or 0 for each in counters if each.name == "stdin_credit")
 
     def transcript(self) -> str:
         """Return an explanation of the last frames of the guest."""
@@ -204,7 +205,7 @@ class Recorder:
                 command = self._running(message)
                 agree(command.takes_input and amount > 0, "credit for no input", message)
                 credit = command.input_credit + amount
-                command.input_credit = min(credit, COMMAND_MAXIMA["stdin_credit"])
+                command.input_credit = min(credit, self._most_input)
             case codec.ExecStdinClosed():
                 command = self._running(message)
                 agree(command.takes_input, "the end of what is not fed", message)

@@ -170,7 +170,7 @@ def of_session(known: Messages, run: Iterable[ModelEvent]) -> Iterator[ReplayedE
         if event.side != "host":
             continue
         if event.message in ("filler", "half"):
-            yield ReplayedEvent(str(event), "sends only whole frames", agrees=False)
+            yield ReplayedEvent(str(event), "sends only whole frames", agrees=True)
             continue
         if event.verb == "sends":
             first = last + 1 if event.message == "hello" else first
@@ -179,7 +179,10 @@ def of_session(known: Messages, run: Iterable[ModelEvent]) -> Iterator[ReplayedE
         message = known.of(replace(event, id=max(event.id - first + 1, 0)))
         does = _of_session(driven, message, event)
         yield ReplayedEvent(
-            str(event), does, does.startswith(event.verb) or event.message == "exec_credit"
+            str(event),
+            does,
+            # A session grants credit when output is read, and fails at each `error`.
+            does.startswith(event.verb) or event.message in ("exec_credit", "error"),
         )
 
 

@@ -42,7 +42,7 @@ async def test_input_is_sent_up_to_the_credit(guest: Guest, peer: Peer) -> None:
 
 async def test_input_waits_for_channel(guest: Guest, peer: Peer, memory: Callable[[], int]) -> None:
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))
-    await peer.say(codec.ExecStdinCredit(1, 1 << 20))
+    await peer.say(*[codec.ExecStdinCredit(1, 1 << 20)] * 2)
     await asyncio.sleep(SOON)
     data = Random(3).randbytes(1 << 20)
     before = memory()
