@@ -1,7 +1,7 @@
 """A recorder of a conversation, which knows the protocol's rules and notices who breaks them.
 
-It shares only the classes of messages and the timeouts with the host. It decodes frames by `microvm_proto.frame`,
-which interprets the schema, and follows the schema's conversations.
+It shares only the classes of messages and the timeouts with the host. It decodes frames by
+`microvm_proto.frame`, which interprets the schema, and follows the schema's conversations.
 """
 
 from __future__ import annotations
