@@ -55,7 +55,12 @@ _HOST_TRACE = Finder(("fuzz/host", "--hypothesis-seed=1"), "out of order")
 
 
 def finder(name: str, mutant: Mutant) -> Finder:
-    """Return the finder of this name for a bug: a trace is one of the daemon or of the host."""
+    """Return the finder of this name for a bug: a trace is one of the daemon or of the host.
+
+    Without a bug, the finder records both traces.
+    """
     if name == "vector":
         return _VECTOR
+    if mutant.kind == "control":
+        return Finder((*_HOST_TRACE.tests, *_DAEMON_TRACE.tests))
     return _HOST_TRACE if mutant.file.startswith("host/") else _DAEMON_TRACE
