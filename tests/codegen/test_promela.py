@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
 from .common import SCHEMAS, Read
-
-pytestmark = pytest.mark.skipif(shutil.which("spin") is None, reason="spin is not installed")
 
 TALK = """
 [protocol]
