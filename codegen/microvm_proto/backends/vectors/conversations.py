@@ -126,15 +126,14 @@ class _Search:
         tour, leaving = walk, True
         while leaving:
             place, leaving = tour.place, False
-            for message in self._expected(place):
-                if message in self._done:
-                    continue
+            left = [each for each in self._expected(place) if each not in self._done]
+            for message in left:
                 longer, messages = self._extended(tour, message)
                 # First those that stay in this place.
                 if messages and longer.place == place:
                     tour = longer
                     self._done |= {*messages}
-            for message in self._expected(place):
+            for message in left:
                 longer, messages = self._extended(tour, message)
                 if not {*messages} <= self._done:
                     tour, leaving = longer, True
