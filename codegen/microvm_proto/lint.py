@@ -363,7 +363,7 @@ def _constants_of(
 def _check_outputs(document: Document, schema: Schema) -> None:
     seen = {schema.path.resolve(), path_of(schema.path).resolve()}
     for at, output in enumerate(schema.outputs):
-        if output.backend not in backends.names():
+        if not backends.exists(output.backend):
             message = f"unknown backend `{output.backend}`"
             hint = f"known: {', '.join(backends.names())}"
             document.error("unknown-backend", ("output", at, "backend"), message, hint)

@@ -32,6 +32,11 @@ def names() -> list[str]:
     return sorted({*_built_in(), *(point.name for point in _installed())})
 
 
+def exists(name: str) -> bool:
+    """Return True if a backend has this name. Only other names take a search of all packages."""
+    return name in _built_in() or name in names()
+
+
 def find(name: str) -> Backend:
     """Load the backend called `name`. A built-in backend takes precedence over an installed one."""
     if name in _built_in():
