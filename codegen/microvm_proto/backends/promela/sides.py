@@ -70,18 +70,24 @@ def _variants(message: Message, rules: MessageRules) -> Iterator[tuple[int, str,
             continue
         if each is rules.outer and message.id == "required" and rules.inner:
             continue
-        amounts = [x for counter in each.counters for x in (*counter.adds, *counter.takes)]
+        amounts = [
+            amount
+            for counter in each.counters
+            for amount in (*counter.adds, *counter.takes)
+            if amount.message == message.name
+        ]
         conditions = [
             step.condition
             for state in each.states
             for step in state.steps
             if step.message == message.name
-        ] + [amount.condition for amount in amounts if amount.message == message.name]
-        counts = any(amount.message == message.name for amount in amounts)
+        ] + [amount.condition for amount in amounts]
+        # Without a field, a message changes a counter by 1.
+        values = (0, 1) if any(amount.field for amount in amounts) else (1,) if amounts else (0,)
         named = [f"WHEN_{name.upper()}" for name in dict.fromkeys(conditions) if name]
         for at in range(1, IDS + 1) if each is rules.inner else (0,):
             for contents in ("0", *named):
-                yield from ((at, contents, amount) for amount in ((0, 1) if counts else (0,)))
+                yield from ((at, contents, value) for value in values)
 
 
 def _first_free(rules: MessageRules, message: Message, side: str, at: int) -> Iterator[str]:
