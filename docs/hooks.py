@@ -26,6 +26,7 @@ ELSEWHERE = {
     "contributing.md": "CONTRIBUTING.md",
     "promises.md": "SECURITY.md",
     "spec.md": "protocol/SPEC.md",
+    "spec-files.md": "protocol/FILES.md",
     **{
         f"examples/{path.parent.name}.md": str(path.relative_to(ROOT))
         for path in ROOT.glob("examples/*/README.md")

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 #: Generated files, whose text comes from a schema or from the generator, and schemas for tests.
 GENERATED = re.compile(
-    r"/codec\.py$|wire/(?:files|state)\.py$|protocol\.h$|files\.h$|SPEC\.md$|/golden/|^tests/.*\.toml$"
+    r"/codec\.py$|wire/(?:files|state)\.py$|protocol\.h$|files\.h$|(?:SPEC|FILES)\.md$|/golden/|^tests/.*\.toml$"
 )
 
 #: The blocks of code in a document: fenced or indented.

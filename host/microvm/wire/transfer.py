@@ -10,7 +10,7 @@ from microvm.wire import files as codec
 
 
 class TransferState(enum.Enum):
-    """The conversation about one request.
+    """The conversation about one request; the connection is one process `carry`.
 
     Both sides send trees with the same messages, so the states tell whose tree is sent. Each side
     has its own copy of the state, which changes when the side sends or receives a message.
