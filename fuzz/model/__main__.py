@@ -1,4 +1,4 @@
-"""Check the model of sandboxd, and print a table: `python -m fuzz.model`."""
+"""Check the models of both protocols, and print a table: `python -m fuzz.model`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import resource
 import sys
 import tempfile
 import time
+from itertools import groupby
 from pathlib import Path
 
 from microvm_proto.resolve import read_schema
 
-from ..report import SCHEMA
 from .spin import CHECKS, Check, Spin
 
 
 def main() -> int:
     """Print a row for each check; return the exit status, 1 if there is a fault."""
-    print("| check | part | channels | properties | states | time | memory |")
+    print("| check | model | channels | properties | states | time | memory |")
     print("|---|---|---|---|---|---|---|")
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        spin = Spin(read_schema(SCHEMA), Path(folder))
-        for check in CHECKS:
-            failed |= bool(_row(spin, check))
+        for source, checks in groupby(CHECKS, lambda check: check.source):
+            spin = Spin(read_schema(source), Path(folder))
+            for check in checks:
+                failed |= bool(_row(spin, check))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"\n{used.ru_utime + used.ru_stime:.0f} seconds of one core")
     return failed
@@ -37,7 +38,7 @@ def _row(spin: Spin, check: Check) -> str:
         f"{time.monotonic() - started:.1f} s",
         f"{result.megabytes:.0f} MB",
     )
-    row = (check.name, check.part.lower(), check.channel, check.words, *measured)
+    row = (check.name, check.part.lower() or check.schema, check.channel, check.words, *measured)
     print(f"| {' | '.join(map(str, row))} |", flush=True)
     if result.fault:
         print(result, file=sys.stderr)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from microvm_proto.resolve import read_schema
 
-from ..report import SCHEMA
 from .spin import CHECKS, Check, SearchResult, Spin
 
 
@@ -29,14 +28,15 @@ class Fault:
 
     def find(self, folder: Path) -> SearchResult:
         """Search for the fault, in files that are written into the folder."""
-        if self.file != SCHEMA.name:
-            return Spin(read_schema(SCHEMA), folder, (self.file, self.old, self.new)).find(
+        source = self.check.source
+        if self.file != source.name:
+            return Spin(read_schema(source), folder, (self.file, self.old, self.new)).find(
                 self.check
             )
-        text = SCHEMA.read_text()
+        text = source.read_text()
         if text.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {SCHEMA.name} does not contain the text once")
-        changed = folder / SCHEMA.name
+            raise ValueError(f"{self.name}: {source.name} does not contain the text once")
+        changed = folder / source.name
         changed.write_text(text.replace(self.old, self.new))
         return Spin(read_schema(changed), folder).find(self.check)
 

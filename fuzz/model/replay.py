@@ -212,10 +212,11 @@ def search(name: str) -> SearchResult | None:
     """Return the counterexample of a seeded fault, or of the first check that fails."""
     with tempfile.TemporaryDirectory() as folder:
         if name:
-            (fault,) = (each for each in faults() if each.name == name)
+            known = (each for each in faults() if each.check.source == SCHEMA)
+            (fault,) = (each for each in known if each.name == name)
             return fault.find(Path(folder))
         spin = Spin(read_schema(SCHEMA), Path(folder))
-        failing = (check for check in CHECKS if spin.check(check).fault)
+        failing = (check for check in CHECKS if check.source == SCHEMA and spin.check(check).fault)
         check = next(failing, None)
         return spin.find(check) if check else None
 
@@ -233,10 +234,10 @@ def replay(found: SearchResult, binary: Path) -> bool:
 @click.command()
 @click.argument("fault", default="")
 def main(fault: str) -> None:
-    """Check the model, and replay its counterexample against the daemon and the session.
+    """Check the model of sandboxd, and replay its counterexample against daemon and session.
 
-    FAULT is the name of a seeded fault in `fuzz/model/faults.toml`, to seed before. The exit status
-    is 1 if the real programs behave as the counterexample, so that they have a bug.
+    FAULT is the name of a seeded fault of this model in `fuzz/model/faults.toml`, to seed before.
+    The exit status is 1 if the real programs behave as the counterexample, so that they have a bug.
     """
     if (found := search(fault)) is None:
         click.echo("The model has all properties.")

@@ -1,4 +1,4 @@
-"""Runs Spin on the model of sandboxd: searches all states for a fault, or simulates a run."""
+"""Runs Spin on a model: searches all states for a fault, or simulates a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from microvm_proto.schema import Schema
 
 from .events import ModelEvent, events
 
-ENVIRONMENT = Path(__file__).parents[2] / "protocol/environment.pml"
+PROTOCOL = Path(__file__).parents[2] / "protocol"
+
+ENVIRONMENTS = {"sandboxd": "environment.pml", "files": "transfer.pml"}
+"""Names of the schemas that have a model, and of the files with the environments."""
 
 _DEPTHS = (60, 120, 250, 500, 1000, 1_000_000)
 """Maximum depths of the searches for a short counterexample to a property in temporal logic."""
@@ -26,9 +29,9 @@ _MEGABYTES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A search of all states of one part of the model.
+    """A search of all states of a model, or of one part of it.
 
-    :ivar part: The part: PORT, REQUESTS or COMMANDS.
+    :ivar part: The part of the model of sandboxd: PORT, REQUESTS or COMMANDS.
     :ivar words: The properties in words.
     :ivar claim: Name of the property in temporal logic; empty for the assertions.
     :ivar channel: Maximum number of messages in each channel.
@@ -39,12 +42,19 @@ class Check:
     words: str
     claim: str = ""
     channel: int = 2
+    schema: str = "sandboxd"
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options for Spin; checks with the same options share a program."""
+        part = [f"-DPART={self.part}"] if self.part else []
         liveness = ["-DLIVENESS"] if self.claim else []
-        return (f"-DPART={self.part}", f"-DCHANNEL={self.channel}", *liveness)
+        return (*part, f"-DCHANNEL={self.channel}", *liveness)
+
+    @property
+    def source(self) -> Path:
+        """The file of the schema."""
+        return PROTOCOL / f"{self.schema}.toml"
 
 
 ASSERTIONS = (
@@ -62,6 +72,8 @@ CHECKS = (
     Check("kill", "COMMANDS", "a killed command is answered without credit", "kill"),
     Check("terminate", "COMMANDS", "a terminated command exits without credit", "terminate"),
     Check("responses", "COMMANDS", "each request is answered", "request"),
+    Check("transfer", "", ASSERTIONS, channel=4, schema="files"),
+    Check("outcome", "", "each request is answered", "outcome", channel=4, schema="files"),
 )
 
 
@@ -97,9 +109,10 @@ class Spin:
         self._schema = schema
         self._folder = folder
         self._built: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+        self._name = ENVIRONMENTS[schema.name]
         files = {
-            **emitted("promela", schema, "sandboxd.pml"),
-            ENVIRONMENT.name: ENVIRONMENT.read_text(),
+            **emitted("promela", schema, f"{schema.name}.pml"),
+            self._name: (PROTOCOL / self._name).read_text(),
         }
         if change:
             name, old, new = change
@@ -126,12 +139,12 @@ class Spin:
     def simulate(self, part: str, seed: int, steps: int) -> Iterator[ModelEvent]:
         """Yield the events of a random run."""
         command = ["spin", f"-n{seed}", f"-u{steps}", "-DSIMULATION", f"-DPART={part}"]
-        yield from events(self._schema, self._run(*command, ENVIRONMENT.name))
+        yield from events(self._schema, self._run(*command, self._name))
 
     def _build(self, check: Check, *flags: str) -> None:
         if self._built == (check.options, flags):
             return
-        self._run("spin", "-a", *check.options, ENVIRONMENT.name)
+        self._run("spin", "-a", *check.options, self._name)
         limits = [f"-DMEMLIM={_MEGABYTES}", "-DNOREDUCE"]
         self._run("gcc", "-w", *flags, *limits, "-o", "pan", "pan.c")
         self._built = check.options, flags
@@ -140,7 +153,7 @@ class Spin:
         claim = ["-N", check.claim] if check.claim else []
         options = [*(["-a"] if claim else []), *([f"-m{depth}"] if depth else [])]
         said = self._run("./pan", *claim, *options, f"-w{_HASH_BITS}")
-        trail = self._folder / f"{ENVIRONMENT.name}.trail"
+        trail = self._folder / f"{self._name}.trail"
         fault, found = "", ""
         if trail.exists():
             found = self._run("./pan", "-r", trail.name, *claim)
