@@ -154,7 +154,7 @@ class Guest:
         command = self._command = Command(
             argv or [request.command],
             request,
-            stdin=InputStream(self._feed, self._stdin_credit) if fed else None,
+            stdin=InputStream._new()._init(self._feed, self._stdin_credit) if fed else None,
             consumed=self._consumed,
             max_output=limits.max_output,
         )
@@ -165,7 +165,7 @@ class Guest:
         if limits.timeout is not None:
             expire = partial(self._expire, command, limits.timeout, limits.grace)
             self._command_due.start(limits.timeout, expire)
-        return Process(
+        return Process._new()._init(
             command,
             send_signal=self._signal,
             resize=self._resize,

@@ -13,6 +13,7 @@ from typing import Generic, Self, TypeVar
 from microvm.errors import MicroVMError
 from microvm.guest.command import Command
 from microvm.guest.streams import KeepAlive, OutputStream
+from microvm.no_constructor import NoConstructor
 
 O_co = TypeVar("O_co", bound=bytes | str | None, covariant=True)
 """The type of output: bytes, str, or None if it was not captured."""
@@ -48,7 +49,7 @@ class CompletedProcess(Generic[O_co]):
             raise CalledProcessError(self.returncode, self.args, self.stdout, self.stderr)
 
 
-class Process:
+class Process(NoConstructor):
     """A running command, which `MicroVM.exec` starts.
 
     ::
@@ -70,7 +71,7 @@ class Process:
     :ivar stderr: Standard error.
     """
 
-    def __init__(
+    def _init(
         self,
         command: Command,
         *,
@@ -78,8 +79,8 @@ class Process:
         resize: Callable[[int, int], None],
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
-    ) -> None:
-        """Create a `Process`, whose methods control `command` by calling the given functions.
+    ) -> Self:
+        """Set the attributes, and return self. The methods control `command` by these functions.
 
         :param abandon: Function that kills the command and discards its output.
         :param dropped: Function that is called in any thread when the last reference to this object
@@ -92,8 +93,9 @@ class Process:
         self._keep_alive = KeepAlive(dropped)
         self.args = command.args
         self.stdin = command.stdin
-        self.stdout = OutputStream(command.stdout, self._keep_alive)
-        self.stderr = OutputStream(command.stderr, self._keep_alive)
+        self.stdout = OutputStream._new()._init(command.stdout, self._keep_alive)
+        self.stderr = OutputStream._new()._init(command.stderr, self._keep_alive)
+        return self
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode {self.returncode}"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Self
 
 from microvm.errors import MachineError
+from microvm.no_constructor import NoConstructor
 from microvm.wire.session import STDIN_CHUNK
 
 # Chunks of output with fewer bytes are copied, and appended to a small chunk before them. Without
@@ -100,7 +101,7 @@ class KeepAlive:
         """Object that must live as long as the token, such as the machine that runs the command."""
 
 
-class OutputStream:
+class OutputStream(NoConstructor):
     """Standard output or standard error of a command.
 
     Iterate over it with `async for` to get chunks as they arrive, or call `read` or `readline`. If
@@ -109,12 +110,13 @@ class OutputStream:
     raises a `MachineError`.
     """
 
-    def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Create a stream that reads `buffer`, and refers to `keep_alive`, the command's token."""
+    def _init(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> Self:
+        """Read `buffer`, refer to `keep_alive`, the command's token, and return self."""
         self._buffer = buffer
         self._keep_alive = keep_alive
         # bytes that were taken from the buffer, but not returned to the caller yet
         self._part = bytearray()
+        return self
 
     def __aiter__(self) -> Self:
         """Return an iterator over the chunks of output; no chunk is empty."""
@@ -177,13 +179,11 @@ class OutputStream:
         return piece
 
 
-class InputStream:
+class InputStream(NoConstructor):
     """The standard input of a command, with the methods of `asyncio.StreamWriter`."""
 
-    def __init__(
-        self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]
-    ) -> None:
-        """Create a stream that sends input with `send`, at most `credit()` bytes at a time.
+    def _init(self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]) -> Self:
+        """Set the attributes, and return self. Send at most `credit()` bytes at a time.
 
         :param send: Function that sends one message with data; empty data is the end of the stream.
         """
@@ -195,6 +195,7 @@ class InputStream:
         self._refused = False
         self._drained = asyncio.Event()
         self._drained.set()
+        return self
 
     def write(self, data: bytes | memoryview) -> None:
         """Add data to the queue of input. Call `drain` after it, because the queue has no limit."""

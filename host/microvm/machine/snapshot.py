@@ -14,6 +14,7 @@ from microvm import machine
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import SnapshotError, UsageError
 from microvm.log import Area
+from microvm.no_constructor import NoConstructor
 from microvm.qemu.launch import os_errors
 from microvm.start import snapshots
 from microvm.start.restorer import Restorer, image_of
@@ -37,7 +38,7 @@ FIXED_OPTIONS = ("memory", "cpus", "disk", "accel")
 """Options that a machine takes from the snapshot from which it starts."""
 
 
-class Snapshot:
+class Snapshot(NoConstructor):
     """The saved memory, processes and files of a machine.
 
     ::
@@ -61,7 +62,7 @@ class Snapshot:
         that was returned by `find`.
     """
 
-    def __init__(
+    def _init(
         self,
         origin: Origin,
         opened: Callable[[], AbstractContextManager[Memory]],
@@ -69,8 +70,8 @@ class Snapshot:
         name: str | None = None,
         files: ExitStack | None = None,
         pause: float = 0.0,
-    ) -> None:
-        """Create the object of a saved snapshot; `opened` opens its memory. Users call `find`.
+    ) -> Self:
+        """Set the attributes for a saved snapshot, and return self; `opened` opens its memory.
 
         :param files: Open files of a snapshot without a name. They are closed with the snapshot.
         """
@@ -89,6 +90,7 @@ class Snapshot:
         # Protects the snapshot if one thread closes it while another thread opens it.
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, files.close) if files else None
+        return self
 
     @classmethod
     def find(cls, name: str) -> Self:
@@ -99,7 +101,7 @@ class Snapshot:
         manifest = snapshots.STORE.manifest(name)
         if manifest is None:
             raise snapshots.STORE.missing(name)
-        return cls(manifest.origin, partial(_opened, manifest), name=name)
+        return cls._new()._init(manifest.origin, partial(_opened, manifest), name=name)
 
     @classmethod
     async def _take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
@@ -118,7 +120,7 @@ class Snapshot:
 
     @classmethod
     def _of(cls, taken: Checkpoint, files: ExitStack) -> Self:
-        snapshot = cls(taken.origin, taken.opened, files=files, pause=taken.pause)
+        snapshot = cls._new()._init(taken.origin, taken.opened, files=files, pause=taken.pause)
         snapshot._taken = taken
         return snapshot
 

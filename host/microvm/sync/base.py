@@ -47,7 +47,7 @@ class Machine(LoopBound):
     @document_options(ExecOptions)
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command, and return its `Process`; see `microvm.MicroVM.exec`."""
-        return Process(self._loop, self._do(self._original.exec(argv, **options)))
+        return Process._new()._init(self._loop, self._do(self._original.exec(argv, **options)))
 
     run = blocking(base.Machine.run)
     ping = blocking(base.Machine.ping)

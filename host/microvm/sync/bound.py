@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from microvm.concurrency.loop import BackgroundLoop
+from microvm.no_constructor import NoConstructor
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class LoopBound:
+class LoopBound(NoConstructor):
     """An object whose methods call the methods of an asynchronous object in another thread.
 
     :ivar _original: The asynchronous object, whose class has the same name.
     """
 
-    def __init__(self, loop: BackgroundLoop, original: Any) -> None:
+    def _init(self, loop: BackgroundLoop, original: Any) -> Self:
         self._loop = loop
         self._original = original
+        return self
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._loop.run(coroutine)

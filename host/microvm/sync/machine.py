@@ -27,7 +27,7 @@ class AttachedVM(Machine):
         """Find the machine with a name; see `microvm.MicroVM.attach`."""
         machine = attached.AttachedVM(name, wait=wait)
         self.name, self.facts = machine.name, machine.facts
-        super().__init__(BackgroundLoop(machine.detach, str), machine)
+        self._init(BackgroundLoop(machine.detach, str), machine)
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class MicroVM(Machine):
         return vm
 
     def _drive(self, vm: machine.MicroVM) -> None:
-        super().__init__(BackgroundLoop(vm.stop, vm._unclosed_warning), vm)
+        self._init(BackgroundLoop(vm.stop, vm._unclosed_warning), vm)
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:

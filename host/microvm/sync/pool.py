@@ -12,7 +12,6 @@ from microvm.concurrency.threads import in_thread
 from microvm.images import Image
 from microvm.jobs import pool
 from microvm.jobs.job import Job, Outcome
-from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options
 from microvm.options import (
@@ -56,7 +55,7 @@ class Pool(LoopBound):
         """Check the options of the pool and its machines; see `microvm.Pool`."""
         machines = pool.Pool(size, image, **options)
         loop = BackgroundLoop(machines.__aexit__, machines._unclosed_warning, "pool")
-        super().__init__(loop, machines)
+        self._init(loop, machines)
 
     def __enter__(self) -> Self:
         """Begin to start the pool's machines, and return without waiting until they are ready."""
@@ -82,7 +81,7 @@ class Pool(LoopBound):
         leased = AsyncExitStack()
         try:
             vm = self._do(leased.enter_async_context(self._original.machine()))
-            yield _Leased(self._loop, vm)
+            yield _Leased._new()._init(self._loop, vm)
         finally:
             self._loop.post(leased.aclose)
 
@@ -141,9 +140,6 @@ class Pool(LoopBound):
 
 class _Leased(MicroVM):
     """A machine that a pool gives to its user, and that uses the event loop of the pool."""
-
-    def __init__(self, loop: BackgroundLoop, vm: machine.MicroVM) -> None:
-        LoopBound.__init__(self, loop, vm)
 
     def stop(self) -> None:
         """Stop the machine, but not the event loop, which belongs to the pool."""

@@ -59,12 +59,13 @@ class Process(LoopBound):
 
     _original: process.Process
 
-    def __init__(self, loop: BackgroundLoop, running: process.Process) -> None:
-        super().__init__(loop, running)
-        self.args = running.args
-        self.stdin = InputStream(loop, running.stdin) if running.stdin else None
-        self.stdout = OutputStream(loop, running.stdout)
-        self.stderr = OutputStream(loop, running.stderr)
+    def _init(self, loop: BackgroundLoop, original: process.Process) -> Self:
+        super()._init(loop, original)
+        self.args = original.args
+        self.stdin = InputStream._new()._init(loop, original.stdin) if original.stdin else None
+        self.stdout = OutputStream._new()._init(loop, original.stdout)
+        self.stderr = OutputStream._new()._init(loop, original.stderr)
+        return self
 
     def __repr__(self) -> str:
         return repr(self._original)

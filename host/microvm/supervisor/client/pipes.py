@@ -68,7 +68,7 @@ class InputPipe:
     def __init__(self, file: FileIO) -> None:
         """Use the write end of a pipe, which `close` closes."""
         os.set_blocking(file.fileno(), False)
-        self.stream = InputStream(self._send, self._room)
+        self.stream = InputStream._new()._init(self._send, self._room)
         self._file = file
         self._loop = asyncio.get_running_loop()
         self._pending = bytearray()

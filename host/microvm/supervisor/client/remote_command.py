@@ -114,7 +114,7 @@ class RemoteCommand:
 
     def process(self) -> Process:
         """Return the `Process` for the user. If the user drops it, the command is killed."""
-        return Process(
+        return Process._new()._init(
             self.command,
             send_signal=self._signal,
             resize=self._resize,
