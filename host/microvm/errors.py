@@ -26,6 +26,10 @@
         │   ├── FileExists
         │   ├── IsAFolder
         │   └── NotAFolder
+        ├── ReadError           output cannot be read as requested; none of it is lost
+        │   ├── ReadTimeout     it did not arrive in time (also a TimeoutError)
+        │   ├── ReadLimit       the separator is not within the limit
+        │   └── IncompleteRead  the output ended too early (also an EOFError)
         └── ExecKilled          the command exceeded a limit and was killed
             ├── ExecTimeout     its time limit (also a TimeoutError)
             ├── OutputLimit     its limit of output
@@ -327,6 +331,39 @@ _FILE_ERRORS = {
     EISDIR: IsAFolder,
     ENOTDIR: NotAFolder,
 }
+
+
+class ReadError(ExecError):
+    """The output of a command could not be read as requested. The command is not affected."""
+
+
+class ReadTimeout(ReadError, TimeoutError):
+    """The requested output did not arrive in time. The next read returns the bytes that arrived.
+
+    :ivar timeout: Time limit in seconds.
+    """
+
+    timeout = 0.0
+
+
+class ReadLimit(ReadError):
+    """The separator is not within the limit. The bytes can still be read.
+
+    :ivar limit: Limit in bytes.
+    """
+
+    limit = 0
+
+
+class IncompleteRead(ReadError, EOFError):
+    """The output ended before the requested bytes. `partial` contains the bytes before the end.
+
+    :ivar partial: Bytes that were read before the end of the output.
+    :ivar expected: Number of bytes that were requested, or None if a separator was requested.
+    """
+
+    partial = b""
+    expected: int | None = None
 
 
 class ExecKilled(ExecError):

@@ -41,6 +41,8 @@ def examples() -> Iterator[MicroVMError]:
         error.detail = "one line\nanother \udcff"
         if isinstance(error, errors.QemuError | errors.MachineError):
             error.qemu_exit = errors.QemuExit("killed", "it was killed", -9, "why?")
+        if isinstance(error, errors.IncompleteRead):
+            error.partial, error.expected = b"\xff", 2
         if isinstance(error, errors.ExecKilled):
             error.stdout, error.stderr = b"\xff\0", "text"
             error.returncode = -9

@@ -12,6 +12,7 @@ import anyio
 import pytest
 import trio
 import uvloop
+from tests.support.dialog import hold_dialog
 from tests.support.processes import children
 
 import microvm.sync
@@ -28,6 +29,7 @@ async def _commands(image: Image) -> None:
             await vm.run(["sleep", "60"], timeout=0.2)
         async with await vm.exec(["yes"]) as process:
             assert await anext(process.stdout)
+        await hold_dialog(vm)
         assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
         os.kill(vm.pid or 0, 9)
         with pytest.raises(GuestDied, match="killed by signal 9"):

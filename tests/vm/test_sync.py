@@ -35,7 +35,7 @@ def machine(image: Image) -> Iterator[MicroVM]:
         *((name, MicroVM) for name in "write_file read_file put get stat list".split()),
         *((name, Process) for name in "wait communicate send_signal terminate kill".split()),
         *((name, Process) for name in "abandon resize".split()),
-        *((name, OutputStream) for name in "read readline".split()),
+        *((name, OutputStream) for name in "read readline readuntil readexactly at_eof".split()),
         ("__init__", Pool),
     ],
 )

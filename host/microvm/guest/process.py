@@ -12,7 +12,7 @@ from typing import Generic, Self, TypeVar
 
 from microvm.errors import MicroVMError
 from microvm.guest.command import Command
-from microvm.guest.streams import KeepAlive, OutputStream
+from microvm.guest.streams import KeepAlive, OutputBuffer, OutputStream
 from microvm.no_constructor import NoConstructor
 
 O_co = TypeVar("O_co", bound=bytes | str | None, covariant=True)
@@ -93,9 +93,13 @@ class Process(NoConstructor):
         self._keep_alive = KeepAlive(dropped)
         self.args = command.args
         self.stdin = command.stdin
-        self.stdout = OutputStream._new()._init(command.stdout, self._keep_alive)
-        self.stderr = OutputStream._new()._init(command.stderr, self._keep_alive)
+        self.stdout = self._stream("standard output", command.stdout)
+        self.stderr = self._stream("standard error", command.stderr)
         return self
+
+    def _stream(self, name: str, buffer: OutputBuffer) -> OutputStream:
+        name = f"{name} of {self._command.name}"
+        return OutputStream._new()._init(name, buffer, self._keep_alive)
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode {self.returncode}"
@@ -113,7 +117,10 @@ class Process(NoConstructor):
 
     @property
     def returncode(self) -> int | None:
-        """Exit code, -N if signal N killed the command, or None while it runs.
+        """Return code of `wait`, without waiting; None until it is known.
+
+        The code is known when the command has exited and all of its output has arrived. So a
+        command whose unread output fills the stream keeps None.
 
         If `wait` raises an error, the code depends on the error: 127 or 126 if the command could
         not be started, 125 if the machine failed.

@@ -5,17 +5,29 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Self
 
-from microvm.errors import MachineError
+from microvm.errors import IncompleteRead, MachineError, ReadLimit, ReadTimeout, UsageError
 from microvm.no_constructor import NoConstructor
-from microvm.wire.session import STDIN_CHUNK
+from microvm.units import (
+    Duration,
+    Size,
+    exact_size,
+    format_duration,
+    parse_count,
+    parse_duration,
+    parse_size,
+)
+from microvm.wire.session import STDIN_CHUNK, WINDOW
 
 # Chunks of output with fewer bytes are copied, and appended to a small chunk before them. Without
 # the copy, a chunk is a view into the large buffer that was read from the port, and keeps all of
 # this buffer in memory. So a guest that sends tiny chunks could make the host hold gigabytes.
 _SMALL = 1 << 14
+
+_SHOWN = 60  # maximum number of bytes of unread output in an error
 
 
 class OutputBuffer:
@@ -33,6 +45,11 @@ class OutputBuffer:
     def __len__(self) -> int:
         """Return the number of bytes in the buffer."""
         return sum(map(len, self._chunks))
+
+    @property
+    def at_eof(self) -> bool:
+        """True if the stream has ended without an error, and all of its output was taken."""
+        return self._ended and self._error is None and not self._chunks
 
     async def take(self) -> bytearray | bytes | memoryview:
         """Wait for the next chunk of output and return it; it is empty at the end of the stream.
@@ -102,20 +119,30 @@ class KeepAlive:
 
 
 class OutputStream(NoConstructor):
-    """Standard output or standard error of a command.
+    """Standard output or standard error of a command, with methods of `asyncio.StreamReader`.
 
-    Iterate over it with `async for` to get chunks as they arrive, or call `read` or `readline`. If
+    Iterate over it with `async for` to get chunks as they arrive, or call a method. If
     :data:`microvm.wire.session.WINDOW` bytes were not read, the command waits, as it does when a
     pipe is full. If the machine fails, reading returns the output that arrived before, and then
     raises a `MachineError`.
+
+    No output is lost if a read is cancelled, times out, or exceeds its limit: the next read returns
+    it. If several tasks read, their reads are executed one after another.
     """
 
-    def _init(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> Self:
-        """Read `buffer`, refer to `keep_alive`, the command's token, and return self."""
+    def _init(self, name: str, buffer: OutputBuffer, keep_alive: KeepAlive) -> Self:
+        """Set the attributes, and return self.
+
+        :param name: Name of the stream in errors.
+        :param keep_alive: Token of the command, which this object keeps alive.
+        """
+        self._name = name
         self._buffer = buffer
         self._keep_alive = keep_alive
         # bytes that were taken from the buffer, but not returned to the caller yet
         self._part = bytearray()
+        # A read that needs several chunks holds the lock, so no other read takes bytes in between.
+        self._lock = asyncio.Lock()
         return self
 
     def __aiter__(self) -> Self:
@@ -130,18 +157,106 @@ class OutputStream(NoConstructor):
 
     async def next_chunk(self) -> bytearray | bytes | memoryview:
         """Return the next chunk without copying it; the chunk is empty at the end of the stream."""
-        return self._cut(len(self._part)) if self._part else await self._buffer.take()
+        async with self._lock:
+            return self._cut(len(self._part)) if self._part else await self._buffer.take()
 
-    async def read(self, size: int = -1) -> bytes:
+    async def read(self, size: int = -1, *, timeout: Duration | None = None) -> bytes:
         """Return up to `size` bytes as soon as some are available; by default, all up to the end.
 
+        :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
+        :raises ReadTimeout: If the output does not arrive in time.
         :raises MachineError: If the machine failed before the end of the stream. `read(size)` first
             returns the output that arrived before.
         """
-        if size >= 0:
-            if size and not self._part:
-                self._part += await self._buffer.take()
-            return self._cut(size)
+        if size < 0:
+            return await self._limited(timeout, "the end of the output", self._read_all)
+        return await self._limited(timeout, "output", partial(self._read_available, size))
+
+    async def readline(self, *, limit: Size = WINDOW, timeout: Duration | None = None) -> bytes:
+        r"""Return the next line with its `\n`, which the last line may lack; b"" at the end.
+
+        :param limit: Maximum size of the line with its `\n`, in bytes or as text such as `64K`.
+        :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
+        :raises ReadLimit: If the line is longer than `limit`.
+        :raises ReadTimeout: If the line does not arrive in time.
+        :raises MachineError: If the machine failed and the output that arrived before was read.
+        """
+        try:
+            return await self.readuntil(b"\n", limit=limit, timeout=timeout)
+        except IncompleteRead as error:
+            return error.partial
+        except MachineError:
+            # if bytes were read before the error, return them; the next call raises the error
+            if not self._part:
+                raise
+            return self._cut(len(self._part))
+
+    async def readuntil(
+        self,
+        separator: bytes | tuple[bytes, ...] = b"\n",
+        *,
+        limit: Size = WINDOW,
+        timeout: Duration | None = None,
+    ) -> bytes:
+        """Return the output up to the next separator, and the separator.
+
+        :param separator: Bytes at the end of the result, such as a prompt. If it is a tuple, the
+            result ends with the one of its items that ends first.
+        :param limit: Maximum size of the result, in bytes or as text such as `64K`.
+        :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
+        :raises ReadLimit: If the result is longer than `limit`.
+        :raises ReadTimeout: If the separator does not arrive in time.
+        :raises IncompleteRead: If the output ends without the separator. `partial` has this output.
+        :raises MachineError: If the machine failed. `read(size)` returns the output before.
+        """
+        separators = separator if isinstance(separator, tuple) else (separator,)
+        if not separators or not all(separators):
+            raise UsageError("separator: must not be empty")
+        size = parse_size(limit)
+        # This is faster for programs that read many short lines.
+        if not self._lock.locked() and (end := self._find(separators, 0, size)):
+            return self._cut(end)
+        read = partial(self._read_until, separators, size)
+        return await self._limited(timeout, _either(separators), read)
+
+    async def readexactly(self, size: int, *, timeout: Duration | None = None) -> bytes:
+        """Return exactly `size` bytes.
+
+        :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
+        :raises ReadTimeout: If the bytes do not arrive in time.
+        :raises IncompleteRead: If the output ends before. `partial` has this output.
+        :raises MachineError: If the machine failed. `read(size)` returns the output before.
+        """
+        wanted = f"{parse_count(size, least=0)} bytes"
+        return await self._limited(timeout, wanted, partial(self._read_exactly, size))
+
+    def at_eof(self) -> bool:
+        """Return True if the stream has ended and all of its output was read."""
+        return not self._part and self._buffer.at_eof
+
+    async def _limited(
+        self, timeout: Duration | None, wanted: str, read: Callable[[], Awaitable[bytes]]
+    ) -> bytes:
+        """Call `read` when no other task reads; `wanted` names the requested output in errors."""
+        seconds = None if timeout is None else parse_duration(timeout)
+        try:
+            async with asyncio.timeout(seconds), self._lock:
+                return await read()
+        except TimeoutError:
+            error = ReadTimeout(
+                f"{self._name}: timed out after {format_duration(seconds or 0)} while waiting for "
+                f"{wanted}; {_last_bytes(self._part)}",
+                hint="no output is lost: read again, with a longer timeout",
+            )
+            error.timeout = seconds or 0
+            raise error from None
+
+    async def _read_available(self, size: int) -> bytes:
+        if size and not self._part:
+            self._part += await self._buffer.take()
+        return self._cut(size)
+
+    async def _read_all(self) -> bytes:
         chunks: list[bytearray | bytes | memoryview] = [self._cut(len(self._part))]
         try:
             while chunk := await self._buffer.take():
@@ -152,31 +267,60 @@ class OutputStream(NoConstructor):
             raise
         return b"".join(chunks)
 
-    async def readline(self) -> bytes:
-        r"""Return the next line with its `\n`, which the last line may lack; b"" at the end.
-
-        The length of a line is not limited. For an untrusted command, set `max_output`.
-        """
-        seen = 0
-        while not (end := self._part.find(b"\n", seen) + 1):
-            seen = len(self._part)
-            try:
-                chunk = await self._buffer.take()
-            except MachineError:
-                # if bytes were read before the error, return them; the next call raises the error
-                if not seen:
-                    raise
-                chunk = b""
-            if not chunk:
-                end = seen
-                break
-            self._part += chunk
+    async def _read_until(self, separators: tuple[bytes, ...], limit: int) -> bytes:
+        start = 0
+        while not (end := self._find(separators, start, limit)):
+            if len(self._part) >= limit:
+                error = ReadLimit(
+                    f"{self._name}: {_either(separators)} is not in the next {exact_size(limit)}",
+                    hint="no output is lost: call `read`, or set a higher limit",
+                )
+                error.limit = limit
+                raise error
+            # The first bytes of a separator may already have arrived.
+            start = max(0, len(self._part) - max(map(len, separators)) + 1)
+            await self._take(_either(separators))
         return self._cut(end)
+
+    def _find(self, separators: tuple[bytes, ...], start: int, limit: int) -> int:
+        """Return the end of the separator that ends first; 0 if none is between the positions."""
+        part = self._part
+        return min(
+            [at + len(s) for s in separators if (at := part.find(s, start, limit)) >= 0], default=0
+        )
+
+    async def _read_exactly(self, size: int) -> bytes:
+        while len(self._part) < size:
+            await self._take(f"{size} bytes", size)
+        return self._cut(size)
+
+    async def _take(self, wanted: str, expected: int | None = None) -> None:
+        """Append the next chunk of output to `_part`; raise IncompleteRead at the end."""
+        if chunk := await self._buffer.take():
+            self._part += chunk
+            return
+        error = IncompleteRead(
+            f"{self._name}: the output ended before {wanted}; {_last_bytes(self._part)}",
+            hint="the command has exited or closed the stream; `partial` has the unread output",
+        )
+        error.partial, error.expected = self._cut(len(self._part)), expected
+        raise error
 
     def _cut(self, size: int) -> bytes:
         piece = bytes(self._part[:size])
         del self._part[:size]
         return piece
+
+
+def _either(separators: tuple[bytes, ...]) -> str:
+    return " or ".join(map(repr, separators))
+
+
+def _last_bytes(output: bytearray) -> str:
+    """Describe unread output in an error, by its last bytes."""
+    if not output:
+        return "no other output arrived"
+    return f"the unread output ends with {bytes(output[-_SHOWN:])!r}"
 
 
 class InputStream(NoConstructor):

@@ -23,6 +23,12 @@ class OutputStream(LoopBound):
     read = blocking(streams.OutputStream.read)
     next_chunk = blocking(streams.OutputStream.next_chunk)
     readline = blocking(streams.OutputStream.readline)
+    readuntil = blocking(streams.OutputStream.readuntil)
+    readexactly = blocking(streams.OutputStream.readexactly)
+
+    def at_eof(self) -> bool:
+        """Return True if all output was read; see `microvm.OutputStream.at_eof`."""
+        return self._original.at_eof()
 
 
 class InputStream(LoopBound):
@@ -79,7 +85,7 @@ class Process(LoopBound):
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, -N if signal N killed the command, or None while it runs."""
+        """The return code, or None until it is known; see `microvm.Process.returncode`."""
         return self._original.returncode
 
     @property
@@ -88,7 +94,7 @@ class Process(LoopBound):
         return self._original.memory
 
     def poll(self) -> int | None:
-        """Return the return code, or None while the command runs."""
+        """Return the return code, or None until it is known, like `subprocess.Popen.poll`."""
         return self.returncode
 
     wait = blocking(process.Process.wait)
