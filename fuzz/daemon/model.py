@@ -1,7 +1,9 @@
 """The model of a daemon, which computes the expected answers from the bytes that were sent.
 
-The model cannot know when a command exits, so it learns this from the order of the answers. The
-daemon handles frames one after another, so the order of answers is the order of its decisions.
+The tables of the schema decide whether a message is in order, and the model knows the contents of
+the answers. The model cannot know when a command exits, so it learns this from the order of the
+answers. The daemon handles frames one after another, so the order of answers is the order of its
+decisions.
 """
 
 from __future__ import annotations
@@ -9,9 +11,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
+
+from tests.support.side_copy import SideCopy
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
+from microvm_proto.conversation_rules import MessageOrder
 
 from .. import strategies
 from ..frames import Event, FrameReader, agreed
@@ -37,13 +43,18 @@ class Model:
         self.reader = FrameReader()
         self.frames_seen = self.frames_refused = 0
         self.execs = 0
-        self.last_id = 0
         self.running: Running | None = None
         self.keeps = self.strays = False
         self.status: codec.Status | None = None
         self.versions = versions
+        self._copy = SideCopy("guest")
         self._events: list[Event] = []
         self._answers: list[codec.Message] = []
+
+    @property
+    def last_id(self) -> int:
+        """The highest id of a request since the last `hello`; 0 if there was none."""
+        return self._copy.last_id
 
     def filler(self, data: bytes) -> bytes | None:
         """Return the bytes that complete the last frame of `data`, so that a `hello` can follow.
@@ -75,17 +86,14 @@ class Model:
         self._answers = list(answers)
         events, self._events = self._events, []
         for event in events:
-            if isinstance(event.outcome, codec.DecodeError):
-                self._refused(event, ErrorCode(event.outcome.fault))
-            else:
-                self.frames_seen += 1
-                self._handle(event, event.outcome)
+            self.frames_seen += not isinstance(event.outcome, codec.DecodeError)
+            self._handle(event)
         if last:
             self._expect(last)
         while self._answers:
             first = self._answers[0]
             agree(isinstance(first, OF_COMMAND) and not last, "unasked answer", first)
-            self._take()
+            self._take(first)
 
     def runs_alone(self) -> bool:
         """Return whether the process of the running command is certainly the only process."""
@@ -105,12 +113,19 @@ class Model:
         is_torn = command.lasts and not command.escapes and not self.running.kills
         return not command.leaves or is_torn
 
-    def _handle(self, event: Event, message: codec.Message) -> None:
+    def _handle(self, event: Event) -> None:
+        message = event.outcome
+        self._take_earlier(message)
+        verdict = self._copy.handle(event)
+        if self._copy.owed:
+            self._refuse(event, verdict)
+            return
+        if verdict is MessageOrder.IGNORED:
+            return
         match message:
             case codec.Hello(nonce=nonce):
                 self._expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce))
                 self._leave()
-                self.last_id = 0
                 self.strays = self.strays and (self.keeps or not self.is_init)
                 self.keeps = False
             case codec.Ping(token=token):
@@ -118,51 +133,41 @@ class Model:
             case codec.StatusRequest():
                 self._check_status(event)
             case codec.ExecRequest():
-                self._begin(event, message)
-            case codec.Keep() if self.running and not self._ends_first(self.running):
-                self._refused(event, ErrorCode.BUSY)
+                self._begin(message)
             case codec.Keep():
                 self.keeps = True
             case codec.Resume():
                 self.keeps = False
-            case codec.Shutdown():
+            case codec.Shutdown() | codec.DecodeError():
                 pass
-            case _ if event.id > self.last_id:
-                self._refused(event, ErrorCode.UNKNOWN_ID)
-            case codec.ExecStdin(data=data) if self._is_refused(event, len(data)):
-                self._refused(event, ErrorCode.OVER_CREDIT)
-            case _ if self.running and event.id == self.running.id:
+            case _ if self.running:
                 self.running.record(message)
 
-    def _is_refused(self, event: Event, size: int) -> bool:
-        """Return whether the daemon refused input, because it had not given the credit yet."""
-        running = self.running
-        if not running or event.id != running.id or size <= running.credit:
-            return False
-        credit = running.credit
-        for answer in self._answers:
-            match answer:
-                case codec.ExecStdinCredit():
-                    credit += answer.amount
-                case codec.Error(id=running.id, code=ErrorCode.OVER_CREDIT):
-                    return size > credit
-                case codec.ExecOutput() | codec.ExecStdinClosed():
-                    pass
-                case codec.ExecResponse():
-                    return False
-                case _:
-                    break
-        agree(size <= credit, "input taken beyond its credit", f"{size} bytes for {running}")
-        return False
+    def _take_earlier(self, message: codec.Message | codec.DecodeError) -> None:
+        """Take the answers about the running command that came before the message was handled.
 
-    def _begin(self, event: Event, request: codec.ExecRequest) -> None:
-        if request.id <= self.last_id:
-            self._refused(event, ErrorCode.STALE_ID)
+        The schema cannot tell when a command exits, and when the daemon gives credit. If the effect
+        of the message depends on this, the order of the answers shows it.
+        """
+        if not (running := self.running):
             return
-        self.last_id = request.id
-        if self.running and not self._ends_first(self.running):
-            self._refused(event, ErrorCode.BUSY)
+        earlier = [*takewhile(lambda each: isinstance(each, OF_COMMAND), self._answers)]
+        if isinstance(message, codec.ExecStdin) and message.id == running.id:
+            # Credit has no effect on output, so it can be taken before the output.
+            for answer in earlier:
+                if running.credit >= len(message.data):
+                    return
+                if isinstance(answer, codec.ExecStdinCredit):
+                    self._take(answer)
+            ended = any(isinstance(each, codec.ExecResponse) for each in earlier)
+            if running.credit >= len(message.data) or not ended:
+                return
+        elif not isinstance(message, codec.Hello | codec.Keep | codec.ExecRequest):
             return
+        while self._answers and isinstance(self._answers[0], OF_COMMAND) and self.running:
+            self._take(self._answers[0])
+
+    def _begin(self, request: codec.ExecRequest) -> None:
         self.keeps = False
         command = command_of(request)
         if command.failure:
@@ -179,31 +184,25 @@ class Model:
             sizes={(request.rows, request.columns)} if request.rows else set(),
         )
 
-    def _ends_first(self, running: Running) -> bool:
-        """Return whether the next answer, apart from output, is the end of this command."""
-        while self._answers and isinstance(self._answers[0], OF_COMMAND):
-            self._take()
-            if self.running is not running:
-                return True
-        return False
-
-    def _take(self) -> codec.Message:
-        """Remove and return the next answer. Check it if it is about the running command."""
-        answer = self._answers.pop(0)
-        if isinstance(answer, OF_COMMAND):
-            if self.running is None or self.running.id != answer.id:
-                raise Disagreement("answer about no command", f"{answer}, not {self.running}")
-            match answer:
-                case codec.ExecOutput():
-                    self.running.check_output(answer)
-                case codec.ExecStdinCredit():
-                    self.running.grant(answer.amount)
-                case codec.ExecStdinClosed():
-                    self.running.close_input()
-                case _:
-                    self.running.end(answer)
-                    self._leave()
-        return answer
+    def _take(self, answer: codec.Message) -> None:
+        """Remove an answer. Check it if it is about the running command."""
+        self._answers.remove(answer)
+        verdict, why = self._copy.follow("guest", answer)
+        agree(
+            verdict is not MessageOrder.OUT_OF_ORDER, "an answer out of order", f"{answer}: {why}"
+        )
+        if not self.running:
+            return
+        match answer:
+            case codec.ExecOutput():
+                self.running.check_output(answer)
+            case codec.ExecStdinCredit():
+                self.running.grant(answer.amount)
+            case codec.ExecStdinClosed():
+                self.running.close_input()
+            case codec.ExecResponse():
+                self.running.end(answer)
+                self._leave()
 
     def _leave(self) -> None:
         """Forget the running command, but record whether it may have left processes behind."""
@@ -214,7 +213,8 @@ class Model:
 
     def _next(self, wanted: object) -> codec.Message:
         while self._answers:
-            answer = self._take()
+            answer = self._answers[0]
+            self._take(answer)
             if not isinstance(answer, OF_COMMAND):
                 return answer
         raise Disagreement("no answer", f"for {wanted}")
@@ -223,11 +223,20 @@ class Model:
         came = self._next(answer)
         agree(came == answer, f"wrong answer for {type(answer).__name__}", f"{came} for {answer}")
 
-    def _refused(self, event: Event, code: ErrorCode) -> None:
+    def _refuse(self, event: Event, verdict: MessageOrder) -> None:
         self.frames_refused += 1
-        where, number = 0, 0
-        if isinstance(event.outcome, codec.DecodeError):
-            where, number = event.outcome.offset, event.outcome.field_number
+        where = number = 0
+        match event.outcome:
+            case codec.DecodeError() as error:
+                code, where, number = ErrorCode(error.fault), error.offset, error.field_number
+            case codec.ExecRequest() if verdict is MessageOrder.OUT_OF_ORDER:
+                code = ErrorCode.STALE_ID
+            case codec.ExecRequest() | codec.Keep():
+                code = ErrorCode.BUSY
+            case codec.ExecStdin(id=id_) if id_ <= self.last_id:
+                code = ErrorCode.OVER_CREDIT
+            case _:
+                code = ErrorCode.UNKNOWN_ID
         self._expect(codec.Error(event.id, code, event.type, where, number))
 
     def _check_status(self, event: Event) -> None:

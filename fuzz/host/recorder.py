@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.messages import made
-from tests.support.trace import HostTrace
+from tests.support.side_copy import SideCopy
 
 from microvm.errors import MachineError, VersionMismatch
 from microvm.guest.timeouts import TIMEOUTS
@@ -51,7 +51,6 @@ class RecordedCommand:
     kills: list[float] = field(default_factory=list)
     fed: bytearray = field(default_factory=bytearray)
     fed_end: bool = False
-    input_credit: int = 0
 
 
 @dataclass
@@ -97,10 +96,8 @@ class Recorder:
         self.frames: list[bytes] = []
         self.losses: list[float] = []
         self.left_at: float | None = None
-        self._trace = HostTrace()
+        self._copy = SideCopy("host")
         self._schema = schema()
-        counters = (each for one in self._schema.conversations for each in one.counters)
-        self._most_input = next(each.max or 0 for each in counters if each.name == "stdin_credit")
 
     def transcript(self) -> str:
         """Return an explanation of the last frames of the guest."""
@@ -111,10 +108,9 @@ class Recorder:
         if not right:
             self.faults.append(Disagreement(what, detail))
 
-    def _running(self, message: codec.Message) -> RecordedCommand:
-        """Return the running command that a message is about."""
-        agree(0 < len(self.commands) == getattr(message, "id", 0), "no command's id", message)
-        agree(not self.commands[-1].ending, "the id of a command that is over", message)
+    @property
+    def _running(self) -> RecordedCommand:
+        """The command that a message is about, which is in order: the last one."""
         return self.commands[-1]
 
     def sent(self, data: bytes, now: float) -> None:
@@ -126,7 +122,7 @@ class Recorder:
             self.faults.append(error)
 
     def _sent(self, message: codec.Message, now: float) -> None:
-        verdict, why = self._trace.follow("host", message)
+        verdict, why = self._copy.follow("host", message)
         agree(verdict is MessageOrder.IN_ORDER, "the host sends a message out of order", why)
         match message:
             case codec.Ping(token=token):
@@ -139,21 +135,18 @@ class Recorder:
                 fed = message.stdin_from is codec.StdinKind.HOST or message.rows > 0
                 self.commands.append(RecordedCommand(now, credit, fed))
             case codec.ExecCredit(stream=stream, amount=amount):
-                command = self._running(message)
+                command = self._running
                 command.credit[stream] += amount
                 taken = command.credit[stream] <= WINDOW
                 agree(taken, "the host gives credit for what it has not taken", message)
             case codec.ExecKill():
-                self._running(message).kills.append(now)
+                self._running.kills.append(now)
             case codec.ExecStdin(data=data):
-                command = self._running(message)
-                command.input_credit -= len(data)
-                asked = command.input_credit >= 0 and not command.fed_end
+                command = self._running
+                asked = (command.takes_input or not data) and not command.fed_end
                 agree(asked, "the host feeds what was not asked for", message)
                 command.fed += data
                 command.fed_end = not data
-            case _ if hasattr(message, "id"):
-                self._running(message)
 
     def advance(self, now: float) -> codec.Message | None:
         """Return the guest's next message to the host; None if there is none, or after a breach."""
@@ -164,7 +157,7 @@ class Recorder:
                 message = _read(self._schema, data, "guest")
                 self.frames.append(data)
                 del self.received[:size]
-                verdict, why = self._trace.follow("guest", message)
+                verdict, why = self._copy.follow("guest", message)
                 agree(verdict is not MessageOrder.OUT_OF_ORDER, "a message out of order", why)
                 if verdict is MessageOrder.IN_ORDER:
                     self._check(message, now)
@@ -197,26 +190,22 @@ class Recorder:
             case codec.Goodbye():
                 self.losses.append(now + TIMEOUTS.loss_grace)
             case codec.ExecOutput(stream=stream, data=data):
-                command = self._running(message)
+                command = self._running
                 agree(len(data) > 0, "output without bytes", message)
                 command.credit[stream] -= len(data)
                 command.outputs.append((now, stream, bytes(data)))
             case codec.ExecStdinCredit(amount=amount):
-                command = self._running(message)
-                agree(command.takes_input and amount > 0, "credit for no input", message)
-                credit = command.input_credit + amount
-                command.input_credit = min(credit, self._most_input)
+                agree(self._running.takes_input and amount > 0, "credit for no input", message)
             case codec.ExecStdinClosed():
-                command = self._running(message)
+                command = self._running
                 agree(command.takes_input, "the end of what is not fed", message)
-                command.input_credit, command.takes_input = 0, False
+                command.takes_input = False
             case codec.ExecResponse(ending=end, status=status):
                 # Scripts limit the memory of no command.
                 agree(end is not codec.Ending.OUT_OF_MEMORY, "out of memory without a limit")
                 signalled = end is codec.Ending.SIGNALLED
                 known = not signalled or 1 <= status <= LAST_SIGNAL
                 agree(known, "the end by an unknown signal", message)
-                self._running(message).ending = now, message
+                self._running.ending = now, message
             case codec.ExecFailed():
-                command = self._running(message)
-                command.ending = now, message
+                self._running.ending = now, message

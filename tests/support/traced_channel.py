@@ -14,7 +14,7 @@ from microvm.wire.channel import Channel
 from microvm.wire.session import Session
 from microvm_proto.conversation_rules import MessageOrder
 
-from .trace import HostTrace
+from .side_copy import SideCopy
 
 
 class _ChannelTrace:
@@ -22,7 +22,7 @@ class _ChannelTrace:
 
     def __init__(self, faults: list[str]) -> None:
         self._faults = faults
-        self._trace = HostTrace()
+        self._copy = SideCopy("host")
         self._decoder = codec.Decoder("host")
 
     def sent(self, data: bytes) -> None:
@@ -36,7 +36,7 @@ class _ChannelTrace:
             self._decoder.version = max(1, min(message.version, codec.VERSION))
 
     def _judge(self, sender: str, message: codec.Message) -> None:
-        verdict, why = self._trace.follow(sender, message)
+        verdict, why = self._copy.follow(sender, message)
         if verdict is not MessageOrder.IN_ORDER:
             self._faults.append(f"{message} of the {sender} is {verdict.value}: {why}")
 

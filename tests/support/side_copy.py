@@ -1,0 +1,130 @@
+"""A copy of the state of a session, which tells whether the next message is in order.
+
+The follower of the schema's tables decides this. Only facts that the schema names, but does not
+define, are here: its conditions, and the order of ids.
+"""
+
+from __future__ import annotations
+
+import functools
+from copy import copy
+from typing import Self
+
+from fuzz.frames import Event
+from fuzz.report import schema
+
+from microvm.wire import codec
+from microvm_proto.conversation_rules import MessageOrder, SentMessage
+from microvm_proto.follower import Follower, Judgement
+
+_FIELDS = ("data", "amount", "stdout_credit", "stderr_credit")
+"""The fields that counters depend on."""
+
+_CONDITIONS = "conditions"
+"""Key of the conditions that hold, beside the fields of a message."""
+
+_ACTIVE = {"requested", "running"}
+
+
+@functools.cache
+def _name(number: int) -> str:
+    return next(each.name for each in schema().messages if each.number == number)
+
+
+def _holds(condition: str, message: SentMessage) -> bool:
+    holds = message.fields[_CONDITIONS]
+    assert isinstance(holds, set)
+    return condition in holds
+
+
+class SideCopy:
+    """A side's copy of the conversations of a session.
+
+    :ivar last_id: Highest id of a request since the last `hello`; 0 if there was none.
+    :ivar owed: Id of a frame that the guest has to refuse, and whether the frame is malformed. None
+        if there is no such frame. A correct host sends none.
+    """
+
+    def __init__(self, side: str) -> None:
+        """Begin a connection on which nothing was sent."""
+        self.last_id = 0
+        self.owed: tuple[int, bool] | None = None
+        self._nonce: object = None
+        self._running = 0
+        self._follower = Follower(schema(), _holds, side=side)
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__ |= self.__dict__
+        other._follower = copy(self._follower)
+        return other
+
+    @property
+    def key(self) -> object:
+        """Equal for copies that judge all later messages alike."""
+        return self.last_id, self.owed, self._nonce, self._running, self._follower.snapshot
+
+    @property
+    def unanswered(self) -> bool:
+        """True if the guest has to answer or refuse a frame."""
+        return self.owed is not None or self._follower.unanswered
+
+    def handle(self, event: Event) -> MessageOrder:
+        """Follow a frame of the host, whether it is valid or malformed."""
+        if isinstance(event.outcome, codec.DecodeError):
+            self.owed = event.id, True
+            return MessageOrder.OUT_OF_ORDER
+        return self.follow("host", event.outcome).verdict
+
+    def follow(self, sender: str, message: codec.Message) -> Judgement:
+        """Judge a message of the side `sender`, and change to the states that can follow it."""
+        is_free = not _ACTIVE & self._follower.states_of(self._running)
+        fields = {name: getattr(message, name) for name in _FIELDS if hasattr(message, name)}
+        fields[_CONDITIONS] = self._conditions(message, is_free=is_free)
+        sent = SentMessage(sender, _name(message.TYPE), getattr(message, "id", 0), fields)
+        is_old = 0 < sent.id <= self.last_id and self._follower.states_of(sent.id) == {"new"}
+        if is_old and sender == "host":
+            judgement = self._judge_old(sent)
+        else:
+            judgement = self._follower.follow(sent)
+        if sender == "host":
+            is_busy = isinstance(message, codec.ExecRequest) and not is_free
+            if is_busy or judgement.verdict is MessageOrder.OUT_OF_ORDER:
+                self.owed = sent.id, False
+        elif isinstance(message, codec.Error):
+            self.owed = None
+        if judgement.verdict is not MessageOrder.IN_ORDER:
+            return judgement
+        match message:
+            case codec.Hello(nonce=nonce):
+                self._nonce, self.last_id, self._running = nonce, 0, 0
+            case codec.ExecRequest(id=id_):
+                self.last_id = id_
+                self._running = id_ if is_free else self._running
+        return judgement
+
+    def _judge_old(self, sent: SentMessage) -> Judgement:
+        """Judge a message whose id is below that of another request, and which no request has.
+
+        The schema only says in words that such a conversation has ended, because its tables have no
+        order of ids. So take the verdict from the state `ended`.
+        """
+        states = (state for each in schema().conversations for state in each.states)
+        if any(each.name == "ended" and each.ignores(sent.name, sent.sender) for each in states):
+            return Judgement(MessageOrder.IGNORED)
+        self._follower.refuse(sent)
+        return Judgement(MessageOrder.OUT_OF_ORDER, "another request has a higher id")
+
+    def _conditions(self, message: codec.Message, *, is_free: bool) -> set[str]:
+        """Return the conditions of the schema that hold for a message."""
+        code, stream = getattr(message, "code", None), getattr(message, "stream", None)
+        refuses = self.owed is not None and self.owed[0] == getattr(message, "id", 0)
+        holds = {
+            "own_nonce": getattr(message, "nonce", None) == self._nonce,
+            "free": is_free,
+            "malformed": refuses and code in list(codec.Fault),
+            "busy": refuses and code == codec.ErrorCode.BUSY,
+            "stdout": stream == codec.Stream.STDOUT,
+            "stderr": stream == codec.Stream.STDERR,
+        }
+        return {name for name, true in holds.items() if true}
