@@ -62,10 +62,17 @@ NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # Tests that boot guests take most of the time. `make test-host` leaves them out.
 BOOTING := tests/counts tests/dask tests/faults tests/soak tests/vm fuzz/guest
-# With a second Python, `make test` also leaves out the tests of programs in C, since their results do not depend on
-# the version of Python: of our Python code, these tests run only the codec, which other tests check.
-C_TESTS := tests/launcher fuzz/daemon fuzz/decoder fuzz/mutants fuzz/proofs \
-	$(filter-out %/test_spec.py %/test_versions.py,$(wildcard tests/guest/test_*.py))
+# With a second Python, `make test` also leaves out the tests whose results do not depend on the version of Python.
+# They test one of these: programs that are not in Python (C, Lua, Promela, QEMU), generated C against the generated
+# Python, or texts (documents, types, sources). Of our Python code, they run only what other tests run, too: the
+# generator, the codec, or the image builder. The tests of generated Python alone remain.
+ONCE := tests/confinement tests/launcher tests/project \
+	fuzz/daemon fuzz/decoder fuzz/differential fuzz/model fuzz/mutants fuzz/proofs \
+	$(filter-out %/test_spec.py %/test_versions.py,$(wildcard tests/guest/test_*.py)) \
+	$(addprefix tests/codegen/test_,backends.py committed_conversations.py comparison.py conversations_in_c.py \
+		encoders.py footprint.py framing.py order_page.py promela.py receiving.py reference.py wireshark.py) \
+	tests/host/test_types.py tests/image/test_document.py tests/image/test_real_parts.py \
+	tests/qemu/test_confinement.py tests/qemu/test_layers.py
 LEFT_OUT :=
 
 # Tests run in two processes, file by file and in the same order each time. Those that are marked `alone` run
@@ -120,7 +127,7 @@ test: lint
 	$(BIN)/python -m pytest -m 'alone and not long' $(ALONE)
 	@for python in $(PYTHONS); do \
 		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
-			$(MAKE) --no-print-directory test-host LEFT_OUT='$(C_TESTS)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
+			$(MAKE) --no-print-directory test-host LEFT_OUT='$(ONCE)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
 		fi; \
 	done
 
