@@ -30,7 +30,7 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import FLOATS
 
-from .common import CODES, EVERYTHING, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Load
+from .common import CODES, EVERYTHING, FILES, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Load
 
 HEADER = 12
 
@@ -71,6 +71,12 @@ refused:
 }}
 """
 
+
+COMMITTED = {
+    SANDBOXD: (ROOT / "host/microvm/wire/codec.py", vectors.COMMITTED),
+    FILES: (ROOT / "host/microvm/wire/files.py", vectors.FILES),
+}
+"""The Python codecs and the vectors of our own protocols."""
 
 Answer = tuple[object, ...]
 """The result for a frame: a fault, the frame again, or a word."""
@@ -158,13 +164,11 @@ Link = Callable[[Path], CodecPair]
 
 @pytest.fixture(scope="module")
 def link(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFactory) -> Link:
-    """Build both codecs once. For our own protocol, the Python codec is the committed one."""
+    """Build both codecs once. For our own protocols, the Python codec is the committed one."""
 
     @functools.cache
     def link(path: Path) -> CodecPair:
-        codec = ROOT / "host/microvm/wire/codec.py"
-        if path != SANDBOXD:
-            codec = generated(path) / "codec.py"
+        codec, _ = COMMITTED.get(path) or (generated(path) / "codec.py", None)
         schema = read_schema(path)
         libraries = build(schema, tmp_path_factory.mktemp("shim"))
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
@@ -173,7 +177,7 @@ def link(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFact
     return link
 
 
-@pytest.fixture(params=[SANDBOXD, EVERYTHING, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
+@pytest.fixture(params=[*COMMITTED, EVERYTHING, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
 def pair(request: pytest.FixtureRequest, link: Link) -> CodecPair:
     """Each schema, one after the other."""
     return link(request.param)
@@ -341,8 +345,8 @@ def test_no_fault_of_a_vector_is_without_a_frame(generated: Generated) -> None:
 def known(pair: CodecPair, generated: Generated) -> list[Vector]:
     """The vectors of each schema, one after the other."""
     path = pair.schema.path
-    committed = path == SANDBOXD
-    return vectors.load(vectors.COMMITTED if committed else generated(path) / "vectors.json")
+    _, file = COMMITTED.get(path) or (None, generated(path) / "vectors.json")
+    return vectors.load(file)
 
 
 def test_both_agree_with_every_vector_in_pieces(pair: CodecPair, known: list[Vector]) -> None:

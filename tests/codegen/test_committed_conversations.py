@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import pytest
 from tests.support import vectors
+from tests.support.vectors import ConversationVector
 
 from microvm_proto.conversation_rules import MessageOrder, SentMessage
 from microvm_proto.follower import Follower
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import SANDBOXD
+from .common import FILES, SANDBOXD
 
-COMMITTED = {each.name: each for each in vectors.conversations(vectors.COMMITTED.read_text())}
+COMMITTED = [
+    pytest.param(read_schema(path), each, id=f"{path.stem}, {each.name}")
+    for path, file in ((SANDBOXD, vectors.COMMITTED), (FILES, vectors.FILES))
+    for each in vectors.conversations(file.read_text())
+]
 
 
-@pytest.fixture(scope="module")
-def schema() -> Schema:
-    return read_schema(SANDBOXD)
-
-
-@pytest.mark.parametrize("name", COMMITTED)
-def test_schema_agrees_with_a_conversation(schema: Schema, name: str) -> None:
-    conversation, held = COMMITTED[name], frozenset[str]()
+@pytest.mark.parametrize(("schema", "conversation"), COMMITTED)
+def test_schema_agrees_with_a_conversation(
+    schema: Schema, conversation: ConversationVector
+) -> None:
+    held = frozenset[str]()
     follower = Follower(schema, lambda condition, _: condition in held)
     for index, sent in enumerate(conversation.messages):
         held = sent.conditions

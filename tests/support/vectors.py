@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMMITTED = Path(__file__).parents[2] / "protocol/vectors.json"
+_PROTOCOL = Path(__file__).parents[2] / "protocol"
+COMMITTED = _PROTOCOL / "vectors.json"
+FILES = _PROTOCOL / "files.vectors.json"
 
 
 @dataclass(frozen=True)

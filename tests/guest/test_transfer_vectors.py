@@ -1,0 +1,169 @@
+"""Test that carry agrees with the test vectors of file transfers."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import vectors
+from tests.support.told_transfers import messages_of, possible
+from tests.support.vectors import ConversationVector, Vector
+
+from microvm.wire import files
+from microvm.wire.files import Action
+
+KNOWN = possible()
+
+# carry reads only in these states. It reads nothing while it sends a tree, nor after its own tree.
+READING = ("new: ", "writing: ", "writing_file: ", "writing_folder: ")
+REFUSED = [
+    name
+    for name, each in KNOWN.items()
+    if each.out_of_order is not None
+    and each.messages[-1].sender == "host"
+    and name.startswith(READING)
+]
+
+# carry does not fail in the middle of a tree that it sends, unless a file changes meanwhile.
+FAILING_LATE = ("sending: in order, 2", "sending: in order, 3")
+ANSWERED = [
+    name for name, each in KNOWN.items() if each.out_of_order is None and name not in FAILING_LATE
+]
+
+NO_USER = b"nobody here"
+
+
+def run(binary: Path, **stream: Any) -> tuple[int, bytes]:
+    """Run carry with the `input` or the `stdin`, and return its exit status and its output."""
+    command = [os.fspath(binary.with_name("carry")), f"{files.DIGEST:016x}"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, **stream)
+    assert done.stderr == b""
+    return done.returncode, done.stdout
+
+
+def is_refused(binary: Path, sent: bytes) -> bool:
+    """Return True if carry exits because of these bytes. Its input does not end after them."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, sent)
+        return run(binary, stdin=reading) == (1, b"")
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def encoded(messages: Iterable[files.Message]) -> bytes:
+    return b"".join(message.encode() for message in messages)
+
+
+def decoded(stream: bytes) -> list[files.Message]:
+    decoder = files.Decoder("guest")
+    decoder.receive_data(stream)
+    return list(iter(decoder.next_message, None))
+
+
+def by(sender: str, each: ConversationVector, messages: list[files.Message]) -> list[files.Message]:
+    """Return the messages of one side."""
+    pairs = zip(each.messages, messages, strict=True)
+    return [message for sent, message in pairs if sent.sender == sender]
+
+
+def plant(path: Path, tree: Iterable[files.Message], *, is_list: bool) -> None:
+    """Create the files that the guest sends in a conversation."""
+    folder, file = path, None
+    if is_list:
+        path.mkdir()
+    for message in tree:
+        match message:
+            case files.Entry(mode=mode, name=name):
+                new = folder / os.fsdecode(name)
+                if stat.S_ISLNK(mode):
+                    new.symlink_to("x")
+                elif stat.S_ISREG(mode):
+                    new.touch()
+                    file = new
+                else:
+                    new.mkdir()
+                    folder = folder if is_list else new
+            case files.Data(data=data):
+                assert file is not None
+                file.write_bytes(data)
+            case files.Whole():
+                folder, file = (folder, None) if file else (folder.parent, None)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_carry_refuses_a_message_out_of_order(binary: Path, tmp_path: Path, name: str) -> None:
+    messages = messages_of(KNOWN[name], os.fsencode(tmp_path / "to"))
+    assert is_refused(binary, encoded(messages))
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_carry_answers_as_in_a_conversation(binary: Path, tmp_path: Path, name: str) -> None:
+    each, path = KNOWN[name], tmp_path / "to"
+    fails = any(sent.name == "failure" for sent in each.messages)
+    messages = messages_of(each, os.fsencode(path), NO_USER if fails else b"")
+    expected, sent = by("guest", each, messages), by("host", each, messages)
+    request = sent[0]
+    assert isinstance(request, files.Request)
+    if request.action is Action.PUT:
+        sent += [files.Whole()] * incomplete(sent)
+    elif not fails:
+        plant(path, expected, is_list=request.action is Action.LIST)
+    status, said = run(binary, input=encoded(sent))
+    answers = decoded(said)
+    assert status == 0
+    assert [type(one) for one in answers[: len(expected)]] == [type(one) for one in expected]
+    assert isinstance(answers[-1], files.Failure if fails else files.Done)
+
+
+def incomplete(tree: list[files.Message]) -> int:
+    """Return the number of files and folders of a tree that are not complete."""
+    begun = [each for each in tree if isinstance(each, files.Entry) and not each.target]
+    return len(begun) - sum(isinstance(each, files.Whole) for each in tree)
+
+
+def before(vector: Vector, path: Path) -> list[files.Message]:
+    """Return messages after which the message of a vector is in order, if it is well-formed."""
+    kind = int.from_bytes(vector.frame[4:6], "little")
+    conversation = KNOWN["writing_file: in order, 1"]
+    request, entry, _ = messages_of(conversation, os.fsencode(path / "to"))
+    if kind == files.Request.TYPE:
+        return []
+    return [request] if kind == files.Entry.TYPE else [request, entry]
+
+
+def test_carry_refuses_every_malformed_frame(binary: Path, tmp_path: Path) -> None:
+    known = [each for each in vectors.load(vectors.FILES) if each.sender == "host" and each.fault]
+    assert len(known) > 50
+    for vector in known:
+        assert is_refused(binary, encoded(before(vector, tmp_path)) + vector.frame), vector.name
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_carry_takes_every_valid_request_and_content(binary: Path, tmp_path: Path) -> None:
+    taken = set()
+    for vector in vectors.load(vectors.FILES):
+        is_put = vector.fields.get("action") == Action.PUT
+        if vector.sender != "host" or vector.fault or vector.message == "entry" or is_put:
+            continue
+        end = files.Whole().encode() if vector.message == "data" else b""
+        status, said = run(binary, input=encoded(before(vector, tmp_path)) + vector.frame + end)
+        assert status == 0, vector.name
+        kinds = {type(each) for each in decoded(said)}
+        assert kinds == ({files.Failure} if vector.message == "request" else {files.Done})
+        if vector.message == "data":
+            assert (tmp_path / "to").read_bytes() == vector.fields["data"]
+        taken.add(vector.message)
+    assert taken == {"request", "data", "whole"}
+
+
+def test_most_messages_of_the_host_are_tested() -> None:
+    assert len(REFUSED) == 10
+    assert len(ANSWERED) == 14
