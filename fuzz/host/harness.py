@@ -21,7 +21,7 @@ from tests.support.peer import pair
 from tests.support.processes import open_files
 from tests.support.virtual_loop import VirtualLoop
 
-from microvm.errors import ExecKilled, GuestDied, MachineError, MicroVMError
+from microvm.errors import ExecKilled, GuestDied, MachineError, MicroVMError, ReadLimit
 from microvm.guest.guest import Guest
 from microvm.guest.process import Process
 from microvm.guest.run import run
@@ -177,7 +177,7 @@ async def _read(stream: OutputStream, how: str) -> bytes:
     with suppress(MachineError):
         match how:
             case "lines":
-                while line := await stream.readline():
+                while line := await _read_line(stream):
                     pieces.append(line)
             case "slow":
                 while piece := await stream.read(50_000):
@@ -187,6 +187,14 @@ async def _read(stream: OutputStream, how: str) -> bytes:
                 async for chunk in stream:
                     pieces.append(chunk)
     return b"".join(pieces)
+
+
+async def _read_line(stream: OutputStream) -> bytes:
+    """Read a line, or some bytes if the line exceeds the limit of `readline`."""
+    try:
+        return await stream.readline()
+    except ReadLimit:
+        return await stream.read(50_000)
 
 
 async def _note_end(process: Process, its: CallResult) -> None:
