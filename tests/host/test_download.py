@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,15 @@ def _check(home: Path, received: Received | None) -> None:
                 assert path.is_dir() or path.is_file()
                 assert not path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH)
     assert received.files == count
+
+
+@pytest.mark.parametrize("message", [files.Data(data=b"x"), files.Whole()])
+async def test_content_without_an_entry_is_refused(
+    message: files.Data | files.Whole, tmp_path: Path
+) -> None:
+    async with Download("/from", tmp_path / "to") as download:
+        with pytest.raises(FileError, match="belongs to no entry"):
+            download.add(message)
 
 
 @settings(max_examples=300, deadline=None)

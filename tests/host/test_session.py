@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.options import exec_options
 
-from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError, VersionMismatch
+from microvm.errors import BUILD_AGAIN, Busy, GuestDied, ProtocolError, UsageError, VersionMismatch
 from microvm.guest.request import request_of
 from microvm.options import ExecOptions
 from microvm.wire import codec
@@ -259,8 +259,11 @@ def test_host_sends_messages_only_in_their_states(
     session = MAKERS[state]()
     if state in states:
         assert [type(message) for message in said(say(session))] == [kind]
-    elif state == "finished":
+    elif state == "finished" and kind not in {codec.Hello, codec.Keep, codec.ExecRequest}:
         assert said(say(session)) == []
+    elif state == "finished":
+        with pytest.raises(GuestDied):
+            say(session)
     else:
         busy = kind in {codec.ExecRequest, codec.Keep} and state in OF_COMMAND
         with pytest.raises(Busy if busy else ProtocolError):

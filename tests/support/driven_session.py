@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microvm.errors import Busy, ProtocolError, UsageError
+from microvm.errors import Busy, MachineError, UsageError
 from microvm.wire import codec
 from microvm.wire.session import Session
 
@@ -22,7 +22,7 @@ class DrivenSession:
         """Make the session send a message, and return True unless it refuses to send it."""
         try:
             return bool(self._said(message))
-        except (Busy, ProtocolError, UsageError):
+        except (Busy, MachineError, UsageError):
             return False
 
     def hear(self, message: codec.Message) -> bool:

@@ -123,7 +123,8 @@ class Download:
         """Write the content of a guest's message, such as a piece of a file, to the staging folder.
 
         :param message: Message that is in order after the messages that were added before.
-        :raises FileError: If the name or the type of a file is invalid.
+        :raises FileError: If the name or the type of a file is invalid, or the message belongs to
+            no file or folder.
         """
         match message:
             case files.Entry():
@@ -138,6 +139,9 @@ class Download:
                 self._end_file(*self._file)
             case files.Whole() if self._folder is not None:
                 self._leave(self._folder)
+            case _:
+                name = type(message).__name__.lower()
+                raise _hostile(self._source, f"the guest sent `{name}`, which belongs to no entry")
 
     def _begin(self, entry: files.Entry) -> None:
         name = name_of(entry, self._source) if self._count else _ROOT

@@ -36,6 +36,7 @@ from microvm.options import ExecOptions, Text
 from microvm.wire import codec
 from microvm.wire.channel import Channel, ChannelFactory
 from microvm.wire.session import Session
+from microvm.wire.state import SessionState
 
 T = TypeVar("T")
 
@@ -258,6 +259,8 @@ class Guest:
     def _check_alive(self) -> None:
         if self.error is not None:
             raise self.error
+        if self._session.state is SessionState.FINISHED:
+            raise self.fail(_goodbye())
 
     def _on_event(self, event: codec.Message) -> None:
         match event:
@@ -286,7 +289,7 @@ class Guest:
             case codec.Ready():
                 self._ready.set_result(None)
             case codec.Goodbye():
-                self._on_lost(GuestDied("the guest shut itself down"))
+                self._on_lost(_goodbye())
 
     def _on_lost(self, error: MachineError) -> None:
         if not isinstance(error, GuestDied):
@@ -368,6 +371,10 @@ class Guest:
         message = f"the guest is not responding: {reason}"
         error = GuestUnresponsive(message, hint=LOOK_AT_CONSOLE, detail=self._console_tail())
         return self.fail(error)
+
+
+def _goodbye() -> GuestDied:
+    return GuestDied("the guest shut itself down")
 
 
 def _busy() -> Busy:

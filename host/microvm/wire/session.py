@@ -22,7 +22,14 @@ from dataclasses import replace
 from signal import NSIG
 from typing import TypeAlias
 
-from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError, VersionMismatch
+from microvm.errors import (
+    BUILD_AGAIN,
+    Busy,
+    GuestDied,
+    ProtocolError,
+    UsageError,
+    VersionMismatch,
+)
 from microvm.wire import codec
 from microvm.wire.state import (
     COMMAND_GUEST,
@@ -95,8 +102,9 @@ class Session:
     """The host's side of the protocol: it encodes messages, and decodes and checks answers.
 
     Methods raise ProtocolError if their message is not allowed in the current state, such as before
-    the guest is ready. Methods about the running command return no bytes if it has exited already,
-    and all methods return no bytes after the guest has said goodbye.
+    the guest is ready. Methods about the running command return no bytes if it has exited already.
+    After the guest has said goodbye, `hello`, `keep` and `exec_request` raise GuestDied, and other
+    methods return no bytes.
 
     :ivar state: Current state of the session.
     :ivar command: State of the last command; `NEW` if there is none.
@@ -161,9 +169,14 @@ class Session:
     def _say(self, message: codec.Message) -> bytes:
         """Encode a message to the guest, and change to the state that follows the message.
 
-        Return no bytes after the guest's `Goodbye`, because the guest does not read any more.
+        After its `Goodbye`, the guest does not read any more. Then return no bytes for a message
+        whose caller notices the loss of the guest anyway.
+
+        :raises GuestDied: Raised if the message would begin something that cannot happen any more.
         """
         if self.state is SessionState.FINISHED and not self.failed:
+            if isinstance(message, codec.Hello | codec.Keep | codec.ExecRequest):
+                raise GuestDied("the guest has shut itself down")
             return b""
         following = self._from_host.get(message.TYPE)
         if following is None:
