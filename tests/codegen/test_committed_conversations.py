@@ -30,6 +30,6 @@ def test_schema_agrees_with_a_conversation(
         held = sent.conditions
         judged = follower.follow(SentMessage(sent.sender, sent.name, sent.id, sent.fields))
         is_wrong = judged.verdict is MessageOrder.OUT_OF_ORDER
-        assert is_wrong is (index == conversation.out_of_order), sent
+        vectors.agree(is_wrong is (index == conversation.out_of_order), sent)
         states = follower.states_of(sent.id) if sent.id else follower.states
-        assert sent.state is None or states == {sent.state}
+        vectors.agree(sent.state is None or states == {sent.state}, sent)

@@ -55,12 +55,12 @@ def test_daemon_refuses_a_message_out_of_order(launch: Callable[[], Daemon], nam
             daemon.send(message)
         else:
             others, _ = daemon.receive_until(type(message))
-            assert not any(isinstance(each, codec.Error) for each in others)
+            vectors.agree(not any(isinstance(each, codec.Error) for each in others), sent)
     daemon.send(message_of(last, *argv))
     _, refusal = daemon.receive_until(codec.Error)
     kind = message_of(last).TYPE
-    assert refusal == codec.Error(last.id, code(conversation), kind, 0, 0)
-    assert not any(isinstance(each, codec.Error) for each in daemon.sync())
+    vectors.agree(refusal == codec.Error(last.id, code(conversation), kind, 0, 0), last)
+    vectors.agree(not any(isinstance(each, codec.Error) for each in daemon.sync()), last)
     daemon.hello(2)
 
 

@@ -153,7 +153,11 @@ class Daemon(DaemonProcess):
 
     def receive(self) -> codec.Message:
         while (message := self._decoder.next_message()) is None:
-            data = self.stream.recv(1 << 18)
+            try:
+                data = self.stream.recv(1 << 18)
+            except TimeoutError:
+                self._trace.fell_silent()
+                raise
             assert data, f"the daemon has closed its port; {self.report()}"
             self._decoder.receive_data(data)
         self._trace.received(message)

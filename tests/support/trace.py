@@ -105,6 +105,22 @@ class DaemonTrace:
         self._states = [*possible.values()]
         self._forget()
 
+    def fell_silent(self) -> None:
+        """Record that the daemon has sent nothing for a long time.
+
+        :raises OutOfOrder: The daemon has to answer a frame, whatever it had handled before.
+        """
+        for each in self._states:
+            state: _State | None = each
+            while state and state.handled < len(self._frames):
+                state = state.after(self._frames[state.handled])
+            if state and not state.unanswered:
+                return
+        before = [each.outcome for each in self._frames[-3:]]
+        raise OutOfOrder(
+            f"silence is out of order, because a frame is not answered; after {before}"
+        )
+
     def _after_input(self, state: _State) -> _State:
         """Return the state after the daemon has handled all input that comes next.
 

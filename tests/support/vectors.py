@@ -70,6 +70,14 @@ def conversations(text: str) -> list[ConversationVector]:
     ]
 
 
+def agree(right: bool, said: object) -> None:
+    """Check that a program agrees with a vector of a conversation; `said` is a message or a name.
+
+    :raises AssertionError: with this text, which `fuzz.mutants.finders` searches for.
+    """
+    assert right, f"disagrees with the vector: {said}"
+
+
 def load(path: Path) -> list[Vector]:
     """Return the vectors of a file, the valid ones first."""
     data = json.loads(path.read_text())
