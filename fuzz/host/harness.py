@@ -21,7 +21,14 @@ from tests.support.peer import pair
 from tests.support.processes import open_files
 from tests.support.virtual_loop import VirtualLoop
 
-from microvm.errors import ExecKilled, GuestDied, MachineError, MicroVMError, ReadLimit
+from microvm.errors import (
+    ExecKilled,
+    GuestDied,
+    MachineError,
+    MicroVMError,
+    ReadLimit,
+    ReadTimeout,
+)
 from microvm.guest.guest import Guest
 from microvm.guest.process import Process
 from microvm.guest.run import run
@@ -190,11 +197,14 @@ async def _read(stream: OutputStream, how: str) -> bytes:
 
 
 async def _read_line(stream: OutputStream) -> bytes:
-    """Read a line, or some bytes if the line exceeds the limit of `readline`."""
-    try:
-        return await stream.readline()
-    except ReadLimit:
-        return await stream.read(50_000)
+    """Return the next line, or a part of a long line; try again after each time-out."""
+    while True:
+        try:
+            return await stream.readline(limit=50_000, timeout=1.0)
+        except ReadLimit:
+            return await stream.read(50_000)
+        except ReadTimeout:
+            continue
 
 
 async def _note_end(process: Process, its: CallResult) -> None:
