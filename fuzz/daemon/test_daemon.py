@@ -10,6 +10,7 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 from hypothesis import Phase
 from tests.support.daemon import DaemonProcess, build_sanitized
+from tests.support.made_once import made_once
 from tests.support.polling import PAUSE, PollDeadline, eventually
 from tests.support.processes import children, state
 
@@ -25,7 +26,7 @@ from .explore import explore, replay
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonConversation]:
     """Return a conversation with a daemon that was built with sanitizers."""
-    binary = build_sanitized(tmp_path_factory.mktemp("sanitized"))
+    binary = made_once(tmp_path_factory, "sanitized", build_sanitized) / "sandboxd"
     with closing(DaemonConversation(lambda: DaemonProcess(binary))) as conversation:
         yield conversation
 

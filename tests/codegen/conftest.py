@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 from tests.support.emitted import emitted
+from tests.support.made_once import made_once
 
 from microvm_proto.cli import main
 from microvm_proto.resolve import read_schema
@@ -48,15 +49,17 @@ doc = "In some unit."
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of a new environment that contains only our wheel."""
-    folder = tmp_path_factory.mktemp("bare")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
-    subprocess.run([*pip, *build], check=True)
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    (wheel,) = folder.glob("*.whl")
-    pip[0] = os.fspath(folder / "venv/bin/python")
-    subprocess.run([*pip, "install", wheel], check=True)
-    return folder / "venv/bin"
+
+    def install(folder: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        build = ["wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
+        subprocess.run([*pip, *build], check=True)
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        (wheel,) = folder.glob("*.whl")
+        pip[0] = os.fspath(folder / "venv/bin/python")
+        subprocess.run([*pip, "install", wheel], check=True)
+
+    return made_once(tmp_path_factory, "bare", install) / "venv/bin"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.daemon import Daemon, build_sanitized
 from tests.support.fifo import Fifo
+from tests.support.made_once import made_once
 
 from microvm import arches, cache
 from microvm.progress import NullReporter
@@ -20,14 +21,16 @@ from microvm_image import programs
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The daemon as the image builder compiles it. The other programs are beside it."""
-    folder = tmp_path_factory.mktemp("shipped")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "root", lambda: folder)
-        files = programs.build(arches.find(), NullReporter()).files
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-        (folder / name).chmod(0o755)
-    return folder / "sandboxd"
+
+    def build(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cache, "root", lambda: folder)
+            files = programs.build(arches.find(), NullReporter()).files
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+            (folder / name).chmod(0o755)
+
+    return made_once(tmp_path_factory, "shipped", build) / "sandboxd"
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +38,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The daemon, compiled with ASan and UBSan."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    return build_sanitized(tmp_path_factory.mktemp("sanitized"))
+    return made_once(tmp_path_factory, "sanitized", build_sanitized) / "sandboxd"
 
 
 @pytest.fixture(params=["shipped", "sanitized"])
