@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode, StdinKind
 from microvm.wire.session import WINDOW
+from microvm_proto.drawing import Sent
 
 from . import messages as any_
-from .messages import Conversations, Sent
+from .messages import Conversations
 
 _Messages = st.SearchStrategy[codec.Message]
 

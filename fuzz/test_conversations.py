@@ -16,9 +16,9 @@ from tests.support.told_messages import message_of
 from microvm.errors import ProtocolError
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
+from microvm_proto.drawing import Sent
 
 from .conversations import CONVERSATIONS, Past
-from .messages import Sent
 from .report import ROOT
 from .search import batch
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fuzz import transfers as any_
-from fuzz.transfers import Conversations, Sent
+from fuzz.transfers import Conversations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +20,7 @@ from microvm.guest.order import Order
 from microvm.wire import files
 from microvm.wire.files import Action
 from microvm.wire.transfer import TRANSFER_GUEST, TRANSFER_HOST
+from microvm_proto.drawing import Sent
 
 TABLES = {"host": TRANSFER_HOST, "guest": TRANSFER_GUEST}
 MODES = st.sampled_from([stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777])

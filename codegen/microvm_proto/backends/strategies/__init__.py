@@ -8,9 +8,7 @@ from microvm_proto import types
 from microvm_proto.backends.python.naming import call, import_of_codec, of_field, of_prefix
 from microvm_proto.backends.python.shared import Shared, needed
 from microvm_proto.backends.strategies.conversations import of_conversations
-from microvm_proto.backends.strategies.drawing import COLLECTIONS
 from microvm_proto.schema import Message, Output, Schema
-from microvm_proto.states import Conversation
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -32,8 +30,8 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         name=schema.name,
         version=schema.version,
         source=schema.source,
-        imports=_imports(words, schema.conversations),
-        assume="from hypothesis import assume as _assume\n" if schema.conversations else "",
+        imports=_imports(words),
+        drawing=_DRAWING if schema.conversations else "",
         codec=import_of_codec(schema),
     )
     text = "\n\n\n".join(part for part in (head.strip(), *parts) if part)
@@ -44,10 +42,9 @@ def _assigned(constants: list[tuple[str, str]]) -> str:
     return "\n".join(f"{name} = {value}" for name, value in constants)
 
 
-def _imports(words: Collection[str], conversations: Collection[Conversation]) -> str:
-    lines = [f"import {name}\n" for name in ("enum", "itertools") if name in words]
-    lines += [COLLECTIONS.lstrip()] if conversations else []
-    names = ("Any", "Literal", "NamedTuple", "TypeAlias", "TypeVar")
+def _imports(words: Collection[str]) -> str:
+    lines = [f"import {name}\n" for name in ("enum", "functools", "itertools") if name in words]
+    names = ("Literal", "TypeVar")
     typing = ", ".join(name for name in names if name in words)
     lines += [f"from typing import {typing}\n"] if typing else []
     return "".join([*lines, "\n"] if lines else [])
@@ -100,7 +97,9 @@ def _function(
 
 def _unshadowed(name: str) -> str:
     """Return `name`; append an underscore if the generated module imports a module of that name."""
-    return f"{name}_" if name in ("codec", "enum", "itertools", "st") else name
+    return (
+        f"{name}_" if name in ("codec", "drawing", "enum", "functools", "itertools", "st") else name
+    )
 
 
 def _of_field(field: types.Field, constants: dict[str, str]) -> str:
@@ -187,13 +186,16 @@ message's fields. A default strategy generates only valid values, often ones at 
 
 from __future__ import annotations
 
-{imports}{assume}from hypothesis import strategies as st
+{imports}from hypothesis import strategies as st
 
-{codec}
+{codec}{drawing}
 
 MAX_LENGTH = 4096
 """Maximum number of bytes or items in a generated value, even if its field allows more."""
 '''
+
+_DRAWING = """
+from microvm_proto import drawing"""
 
 _HELPERS = """
 _T = TypeVar("_T")

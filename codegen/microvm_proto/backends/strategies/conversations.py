@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from microvm_proto import types
 from microvm_proto.backends.python.naming import call
-from microvm_proto.backends.strategies.drawing import CLASSES, STRATEGIES
 from microvm_proto.schema import Message, Schema
 from microvm_proto.states import Amount, Conversation
 
@@ -18,17 +17,18 @@ def of_conversations(schema: Schema, functions: Mapping[str, str]) -> list[str]:
     """
     if not schema.conversations:
         return []
-    rules = ["_RULES = {"]
+    lines = ["_TABLES = drawing.Tables(", "    rules={"]
     for each in schema.conversations:
-        rules.append(f'    "{each.per}": _Rules(')
-        rules += (f"        {line}" for line in _rules(schema, each))
-        rules.append("    ),")
-    tables = [*rules, "}", *_kinds(schema, functions), *_refusals(schema)]
-    return [CLASSES.strip(), "\n".join(tables), STRATEGIES.strip()]
+        lines.append(f'        "{each.per}": drawing.Rules(')
+        lines += (f"            {line}" for line in _rules(schema, each))
+        lines.append("        ),")
+    lines.append("    },")
+    lines += (f"    {line}" for line in (*_kinds(schema, functions), *_refusals(schema)))
+    return ["\n".join([*lines, ")", _CONVERSATIONS.strip()])]
 
 
 def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
-    """Yield the arguments of the generated class `_Rules` for a conversation, as lines."""
+    """Yield the arguments of the class `drawing.Rules` for a conversation, as lines."""
     messages = {each.name: each for each in schema.messages}
     steps: list[list[str]] = []
     ignored: list[list[str]] = []
@@ -77,7 +77,7 @@ def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
 
 
 def _listed(name: str, rows: Iterable[list[str]]) -> Iterator[str]:
-    lines = [line for row in rows for line in call("", row, 12, tail=",")]
+    lines = [line for row in rows for line in call("", row, 16, tail=",")]
     if not lines:
         yield f"{name}=[],"
         return
@@ -87,23 +87,23 @@ def _listed(name: str, rows: Iterable[list[str]]) -> Iterator[str]:
 
 
 def _kinds(schema: Schema, functions: Mapping[str, str]) -> Iterator[str]:
-    yield "_KINDS = ["
-    for end in schema.ends:
-        for message in schema.sent_by(end):
-            row = [_text(end), _class(message), _text(message.id), functions[message.name]]
-            yield from (f"    {line}" for line in call("_Kind", row, 4, tail=","))
-    yield "]"
+    rows = (
+        [_text(end), _class(message), _text(message.id), f"{functions[message.name]}()"]
+        for end in schema.ends
+        for message in schema.sent_by(end)
+    )
+    yield "kinds=["
+    for row in rows:
+        yield from (f"    {line}" for line in call("drawing.Kind", row, 8, tail=","))
+    yield "],"
 
 
 def _refusals(schema: Schema) -> Iterator[str]:
     names = {each.refusal for each in schema.conversations}
     found = [_class(message) for message in schema.messages if message.name in names]
-    if not found:
-        yield "_REFUSALS: Collection[type[codec.Message]] = []"
-        return
-    yield "_REFUSALS: Collection[type[codec.Message]] = ["
+    yield "refusals=[" if found else "refusals=[],"
     yield from (f"    {each}," for each in found)
-    yield "]"
+    yield from ["],"] if found else []
 
 
 def _class(message: Message) -> str:
@@ -112,3 +112,9 @@ def _class(message: Message) -> str:
 
 def _text(name: str) -> str:
     return f'"{name}"'
+
+
+_CONVERSATIONS = '''
+Conversations = functools.partial(drawing.Conversations, _TABLES)
+"""Class of strategies for conversations of this schema; see `microvm_proto.drawing`."""
+'''

@@ -1,12 +1,25 @@
-"""The Python code that every module of strategies for conversations contains."""
+"""Draws random conversations for the modules that the backend `strategies` generates.
 
-COLLECTIONS = """
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace as _replace
+A generated module contains only the tables of its schema. This module needs Hypothesis, which only
+tests have, so nothing else of the package imports it.
 """
 
-CLASSES = '''
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+_MAX_LENGTH = 4096
+"""Maximum number of bytes in a value that exceeds a counter."""
+
+_T = TypeVar("_T")
+
+
 class Sent(NamedTuple):
     """A message of a conversation.
 
@@ -16,40 +29,43 @@ class Sent(NamedTuple):
     """
 
     sender: str
-    message: codec.Message
+    message: Any
     conditions: frozenset[str]
     state: str | None
 
 
-Holds: TypeAlias = Callable[[str, codec.Message, Sequence[Sent]], bool]
+Holds: TypeAlias = Callable[[str, Any, Sequence[Sent]], bool]
 """Function that tells whether the condition of this name holds for a message after others."""
 
-Special: TypeAlias = Mapping[
-    type[codec.Message], Callable[[Sequence[Sent]], st.SearchStrategy[codec.Message]]
-]
+Special: TypeAlias = Mapping[type[Any], Callable[[Sequence[Sent]], st.SearchStrategy[Any]]]
 """Functions that return a strategy for the next message of a type, given the messages so far."""
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
+    """A type of messages that a side may send.
+
+    :ivar id: One of "none", "any" and "required": whether the messages have an id.
+    """
+
     sender: str
-    kind: type[codec.Message]
+    kind: type[Any]
     id: str
-    strategy: Callable[[], st.SearchStrategy[codec.Message]]
+    strategy: st.SearchStrategy[Any]
 
 
-_Change: TypeAlias = tuple[type[codec.Message], str, str, str]
+_Change: TypeAlias = tuple[type[Any], str, str, str]
 """Type of a message, name of a condition, name of a counter, and the field that changes it."""
 
 
-class _Rules:
+class Rules:
     """The rules of the conversation per connection, or of those per id."""
 
     def __init__(
         self,
         *,
         first: str,
-        steps: Sequence[tuple[str, str, type[codec.Message], str, str]],
-        ignored: Sequence[tuple[str, str, type[codec.Message]]],
+        steps: Sequence[tuple[str, str, type[Any], str, str]],
+        ignored: Sequence[tuple[str, str, type[Any]]],
         ids: Sequence[tuple[str, str]],
         adds: Sequence[_Change],
         takes: Sequence[_Change],
@@ -58,7 +74,7 @@ class _Rules:
     ) -> None:
         self.first, self.ignored, self.ids = first, {*ignored}, {*ids}
         self.adds, self.takes, self.ended, self.most = adds, takes, ended, dict(most)
-        self.steps: dict[tuple[str, str, type[codec.Message]], list[tuple[str, str]]] = {}
+        self.steps: dict[tuple[str, str, type[Any]], list[tuple[str, str]]] = {}
         # A step without a condition is taken if no other step is, so it must be the last one.
         for state, sender, kind, condition, following in sorted(steps, key=lambda row: not row[3]):
             self.steps.setdefault((state, sender, kind), []).append((condition, following))
@@ -67,15 +83,27 @@ class _Rules:
         self.left = {row[0] for row in steps}
 
 
-_NONE = _Rules(first="", steps=[], ignored=[], ids=[], adds=[], takes=[], ended=[], most=[])
-'''
+_NONE = Rules(first="", steps=[], ignored=[], ids=[], adds=[], takes=[], ended=[], most=[])
 
-STRATEGIES = '''
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of a schema.
+
+    :ivar rules: The rules of each conversation, by the key `per` of the conversation.
+    """
+
+    rules: Mapping[str, Rules]
+    kinds: Sequence[Kind]
+    refusals: Collection[type[Any]]
+
+
 class Conversations:
     """Strategies for conversations: the messages of both sides, in the order of one side."""
 
     def __init__(
         self,
+        tables: Tables,
         special: Special | None = None,
         holds: Holds = lambda *_: False,
         *,
@@ -84,13 +112,14 @@ class Conversations:
     ) -> None:
         """Choose the messages of the conversations.
 
+        :param tables: Tables of the schema, which a generated module already passes.
         :param special: Strategies that replace the default ones. A message with an empty strategy
             is left out.
         :param holds: Function that checks the conditions. By default, none of them holds.
         :param max_size: Maximum number of messages.
         :param max_ids: Maximum number of ids whose conversations have begun and have not ended.
         """
-        self.special, self.holds = special or {}, holds
+        self.tables, self.special, self.holds = tables, special or {}, holds
         self.max_size, self.max_ids = max_size, max_ids
 
     def correct(self) -> st.SearchStrategy[list[Sent]]:
@@ -113,8 +142,9 @@ def _correct(draw: st.DrawFn, of: Conversations) -> _Connection:
         groups = [group for group in (expected, expected, with_id, with_id, ignored) if group]
         if not groups:
             break
-        kind, id_, _ = draw(st.sampled_from(draw(st.sampled_from(groups))))
-        for message in draw(connection.messages(kind, id_)):
+        kind, id_, _ = _one(draw, _one(draw, groups))
+        message = connection.draw(draw, kind, id_)
+        if message is not None:
             connection.add(kind.sender, connection.within(kind.sender, message))
     return connection
 
@@ -127,19 +157,24 @@ def _faulty(draw: st.DrawFn, of: Conversations) -> list[Sent]:
     # A message that a step expects can exceed a counter, or lack a condition.
     fallible = [choice for choice in choices if choice[2] and connection.is_fallible(choice)]
     groups = [group for group in (unexpected, unexpected, fallible) if group]
-    _assume(groups)
-    kind, id_, _ = draw(st.sampled_from(draw(st.sampled_from(groups))))
-    messages = draw(connection.messages(kind, id_))
-    _assume(messages)
-    last, _ = connection.judge(kind.sender, connection.beyond(kind.sender, messages[0]))
-    _assume(last.state is None)
+    assume(groups)
+    kind, id_, _ = _one(draw, _one(draw, groups))
+    message = connection.draw(draw, kind, id_)
+    assume(message is not None)
+    last, _ = connection.judge(kind.sender, connection.beyond(kind.sender, message))
+    assume(last.state is None)
     return [*connection.sent, last]
+
+
+def _one(draw: st.DrawFn, among: Sequence[_T]) -> _T:
+    # Hypothesis keeps strategies for integers, but creates each `sampled_from` anew.
+    return among[draw(st.integers(0, len(among) - 1))]
 
 
 class _Progress(NamedTuple):
     """The state and the counters of one conversation."""
 
-    rules: _Rules
+    rules: Rules
     state: str
     counts: Mapping[str, int]
 
@@ -148,7 +183,7 @@ class _Progress(NamedTuple):
         """True if a step leads on."""
         return self.state in self.rules.left
 
-    def expects(self, sender: str, kind: type[codec.Message]) -> bool | None:
+    def expects(self, sender: str, kind: type[Any]) -> bool | None:
         """Return True if a step may apply to a message; None if the message is ignored."""
         lacks = (
             not (condition or field or self.counts.get(name, 0))
@@ -159,15 +194,13 @@ class _Progress(NamedTuple):
             return True
         return None if (self.state, sender, kind) in self.rules.ignored else False
 
-    def following(
-        self, sender: str, kind: type[codec.Message], held: Collection[str]
-    ) -> str | None:
+    def following(self, sender: str, kind: type[Any], held: Collection[str]) -> str | None:
         """Return the state to which a step leads; None if no step applies."""
         steps = self.rules.steps.get((self.state, sender, kind), [])
         return next((state for when, state in steps if not when or when in held), None)
 
     def after(
-        self, sender: str, message: codec.Message, held: Collection[str]
+        self, sender: str, message: Any, held: Collection[str]
     ) -> tuple[str | None, _Progress]:
         """Return the attribute `state` of a message, and the progress after it."""
         rules, kind = self.rules, type(message)
@@ -188,7 +221,7 @@ class _Progress(NamedTuple):
 
 
 def _amounts(
-    changes: Sequence[_Change], message: codec.Message, held: Collection[str]
+    changes: Sequence[_Change], message: Any, held: Collection[str]
 ) -> Iterator[tuple[str, str, int]]:
     """Yield the counters that a message changes, each with the field and the amount."""
     for kind, condition, name, field in changes:
@@ -217,70 +250,71 @@ class _Connection:
     def __init__(self, of: Conversations) -> None:
         self.sent: list[Sent] = []
         self._of = of
-        self._outer = _begun(_RULES.get("connection", _NONE))
+        self._rules = of.tables.rules
+        self._outer = _begun(self._rules.get("connection", _NONE))
         self._ids: dict[int, _Progress] = {}
 
-    def choices(self) -> Iterator[tuple[_Kind, int, bool | None]]:
+    def choices(self) -> Iterator[tuple[Kind, int, bool | None]]:
         """Yield kinds of messages, each with an id, and True if the message is in order.
 
         It is None instead if the receiver would ignore the message.
         """
         begun = {id_: each for id_, each in self._ids.items() if each.state != each.rules.first}
-        known = [*begun] if "id" in _RULES else [1]
-        if "id" in _RULES and sum(each.is_open for each in begun.values()) < self._of.max_ids:
+        known = [*begun] if "id" in self._rules else [1]
+        if "id" in self._rules and sum(each.is_open for each in begun.values()) < self._of.max_ids:
             known.append(max(self._ids, default=0) + 1)
-        for kind in _KINDS:
+        for kind in self._of.tables.kinds:
             for id_ in {"none": [0], "any": [0, *known], "required": known}[kind.id]:
                 expected = self._admits(kind.sender, kind.kind, id_)
                 if expected:
                     expected = self._progress(id_).expects(kind.sender, kind.kind)
                 yield kind, id_, expected
 
-    def is_fallible(self, choice: tuple[_Kind, int, bool | None]) -> bool:
+    def is_fallible(self, choice: tuple[Kind, int, bool | None]) -> bool:
         """Return True if an expected message is out of order for some values of its fields."""
         (_, kind, _, _), id_, _ = choice
         at = self._progress(id_)
         takes = any(each is kind and field for each, _, _, field in at.rules.takes)
         return takes or not at.following(choice[0].sender, kind, ())
 
-    def messages(self, kind: _Kind, id_: int) -> st.SearchStrategy[list[codec.Message]]:
-        """Return a strategy for lists of one message, or for empty ones if it is left out."""
+    def draw(self, draw: st.DrawFn, kind: Kind, id_: int) -> Any:
+        """Draw a message. Return None if messages of this type are left out."""
         special = self._of.special.get(kind.kind)
-        messages = special(self.sent) if special else kind.strategy()
-        if messages.is_empty:
-            return st.just([])
-        given: dict[str, Any] = {} if kind.id == "none" else {"id": id_}
-        return messages.map(lambda message: [_replace(message, **given)])
+        strategy = special(self.sent) if special else kind.strategy
+        if strategy.is_empty:
+            return None
+        message = draw(strategy)
+        return message if kind.id == "none" else replace(message, id=id_)
 
-    def within(self, sender: str, message: codec.Message) -> codec.Message:
+    def within(self, sender: str, message: Any) -> Any:
         """Return the message with amounts that its counters allow."""
         last, progress = self.judge(sender, message)
         for name, field, amount in _amounts(progress.rules.takes, message, last.conditions):
             if field and amount > (most := progress.counts.get(name, 0)):
                 given = {field: _resized(getattr(message, field), most)}
-                message = _replace(message, **given)
+                message = replace(message, **given)
         return message
 
-    def beyond(self, sender: str, message: codec.Message) -> codec.Message:
+    def beyond(self, sender: str, message: Any) -> Any:
         """Return the message with amounts that exceed its counters, if it can contain them."""
         last, progress = self.judge(sender, message)
         for name, field, _ in _amounts(progress.rules.takes, message, last.conditions):
             most = progress.counts.get(name, 0)
             value = getattr(message, field) if field else 0
-            if field and (value is None or isinstance(value, int) or most < MAX_LENGTH):
+            if field and (value is None or isinstance(value, int) or most < _MAX_LENGTH):
                 given = {field: _resized(value, most + 1)}
-                larger = _replace(message, **given)
+                larger = replace(message, **given)
                 message = larger if _is_valid(larger) else message
         return message
 
-    def judge(self, sender: str, message: codec.Message) -> tuple[Sent, _Progress]:
+    def judge(self, sender: str, message: Any) -> tuple[Sent, _Progress]:
         """Return a message with its verdict, and the progress of its conversation after it."""
         id_, kind = getattr(message, "id", 0), type(message)
         outer, own = self._outer, self._progress(id_)
         names = {*outer.rules.conditions, *own.rules.conditions}
         held = frozenset(name for name in names if self._of.holds(name, message, self.sent))
         # A refusal has the id of the refused message, even if it is about the connection.
-        if kind in _REFUSALS and outer.following(sender, kind, held):
+        if kind in self._of.tables.refusals and outer.following(sender, kind, held):
             own = outer
         admitted = own is outer or self._admits(sender, kind, id_)
         if not admitted:
@@ -288,7 +322,7 @@ class _Connection:
         state, progress = own.after(sender, message, held)
         return Sent(sender, message, held, state), progress
 
-    def add(self, sender: str, message: codec.Message) -> None:
+    def add(self, sender: str, message: Any) -> None:
         """Add a message to the conversation, unless it is out of order."""
         last, progress = self.judge(sender, message)
         if last.state is None:
@@ -304,27 +338,26 @@ class _Connection:
             self._ids.clear()
 
     def _progress(self, id_: int) -> _Progress:
-        if id_ and "id" in _RULES:
-            return self._ids.get(id_) or _begun(_RULES["id"])
+        if id_ and "id" in self._rules:
+            return self._ids.get(id_) or _begun(self._rules["id"])
         return self._outer
 
-    def _admits(self, sender: str, kind: type[codec.Message], id_: int) -> bool | None:
+    def _admits(self, sender: str, kind: type[Any], id_: int) -> bool | None:
         """Return True if a message reaches its conversation; None if the connection ignores it."""
-        if not (id_ and len(_RULES) == 2):
+        if not (id_ and len(self._rules) == 2):
             return True
         if (self._outer.state, sender, kind) in self._outer.rules.ignored:
             return None
         return (self._outer.state, sender) in self._outer.rules.ids
 
 
-def _begun(rules: _Rules) -> _Progress:
+def _begun(rules: Rules) -> _Progress:
     return _Progress(rules, rules.first, {})
 
 
-def _is_valid(message: codec.Message) -> bool:
+def _is_valid(message: Any) -> bool:
     try:
         message.encode()
-    except codec.EncodeError:
+    except ValueError:  # the base class of every codec's `EncodeError`
         return False
     return True
-'''
