@@ -34,6 +34,8 @@ class Past:
         self.closed = False
         for each in sent:
             if each.state:
+                if id_ := getattr(each.message, "id", 0):
+                    self.running = 0 if each.state == "ended" else id_
                 self._take(each)
 
     def _take(self, sent: Sent) -> None:
@@ -46,10 +48,8 @@ class Past:
             case codec.Pong(token=token) if token in self.tokens:
                 self.tokens.remove(token)
             case codec.ExecRequest(id=id_):
-                self.running = self.last = id_
+                self.last = id_
                 self.closed = False
-            case codec.ExecResponse() | codec.ExecFailed():
-                self.running = 0
             case codec.ExecStdinClosed():
                 self.closed = True
 
