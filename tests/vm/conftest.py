@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from pytest_asyncio import is_async_test
+from tests.spec_client import SpecHost
 from tests.support.changed_image import changed_image
 from tests.support.machine import RunningGuest
 from tests.support.traced_channel import traced_channels
@@ -120,6 +121,18 @@ def machine(image: Image) -> Iterator[RunningGuest]:
     machine = RunningGuest(image)
     yield machine
     machine.close()
+
+
+@pytest.fixture
+def host(machine: RunningGuest, request: pytest.FixtureRequest) -> SpecHost:
+    """A host that has begun a session.
+
+    A failed test may have left any bytes in the stream. Only then send a filler before the session,
+    because the emulated guest takes as long to read its 6 MB as most tests take.
+    """
+    host = SpecHost(machine.stream, deadline=machine.deadline)
+    host.greet(fill=request.session.testsfailed > 0)
+    return host
 
 
 Misbehave = Callable[[str], Path]

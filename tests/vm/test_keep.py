@@ -7,7 +7,6 @@ import re
 
 import pytest
 from tests.spec_client import SpecHost, encode
-from tests.support.machine import RunningGuest
 
 from microvm import MicroVM
 from microvm.images import Image
@@ -16,13 +15,6 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 MACHINE_ID = "/etc/machine-id"
 SEVERAL = 70
 """A number of commands with remaining processes that exceeds the list of the daemon."""
-
-
-@pytest.fixture
-def host(machine: RunningGuest) -> SpecHost:
-    host = SpecHost(machine.stream, deadline=machine.deadline)
-    host.greet(fill=True)
-    return host
 
 
 def sh(host: SpecHost, script: str) -> bytes:

@@ -18,18 +18,6 @@ from .test_reopened import Reopened
 LIMIT = 9
 
 
-@pytest.fixture
-def host(machine: RunningGuest, request: pytest.FixtureRequest) -> SpecHost:
-    """A host that has begun a session.
-
-    A failed test may have left any bytes in the stream. Only then send a filler before the session,
-    because the emulated guest takes as long to read its 6 MB as most tests take.
-    """
-    host = SpecHost(machine.stream, deadline=machine.deadline)
-    host.greet(fill=request.session.testsfailed > 0)
-    return host
-
-
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
 def test_guest_behaves_as_specified(host: SpecHost, play: Callable[[SpecHost], None]) -> None:
     play(host)
