@@ -1,8 +1,8 @@
 /* The environment of the model sandboxd.pml: the port, all that the tables do not say about the
  * daemon and the host, and the properties. docs/model.md explains it.
  *
- * -DCOMMANDS selects the messages of commands, and -DLIVENESS the properties that need the end of
- * a run. Without -DCOMMANDS, the port closes, and all messages of the session are sent. */
+ * PART selects messages and events, and -DLIVENESS the properties that need the end of a run. In
+ * the part TRACES, recorded conversations select them. */
 #ifndef CHANNEL
 #define CHANNEL 2
 #endif
@@ -26,12 +26,7 @@
 #define PORT 1
 #define COMMANDS 2
 #define REQUESTS 3
-#define is_left_out(type) \
-	(PART == COMMANDS \
-		 -> type == M_RESUME || type == M_KEEP || type == M_PING || type == M_STATUS_REQUEST \
-		 : type == M_EXEC_OUTPUT || type == M_EXEC_STDIN_CREDIT || type == M_EXEC_STDIN_CLOSED || \
-		   type == M_EXEC_SIGNAL || type == M_EXEC_TERMINATE || type == M_EXEC_RESIZE || \
-		   type == M_EXEC_CREDIT || type == M_EXEC_STDIN)
+#define TRACES 4
 
 /* The conditions of the tables. */
 #define session_own_nonce(side, id, contents) (side == GUEST || contents == nonce[HOST])
@@ -50,6 +45,24 @@
 	 !to_guest ?? [eval(HALF + M_HELLO), any_amount, n, any_amount] && \
 	 !to_host ?? [M_READY, any_amount, n, any_amount])
 
+#if PART == TRACES
+#include "traces.pml"
+#else
+#define is_left_out(type) \
+	(PART == COMMANDS \
+		 -> type == M_RESUME || type == M_KEEP || type == M_PING || type == M_STATUS_REQUEST \
+		 : type == M_EXEC_OUTPUT || type == M_EXEC_STDIN_CREDIT || type == M_EXEC_STDIN_CLOSED || \
+		   type == M_EXEC_SIGNAL || type == M_EXEC_TERMINATE || type == M_EXEC_RESIZE || \
+		   type == M_EXEC_CREDIT || type == M_EXEC_STDIN)
+#define is_recorded(side, type, id, contents, amount) true
+#define may_read(side) true
+#define is_free(side) false
+#define new_nonce(side) (side == GUEST -> nonce[GUEST] : (is_fresh(1) -> 1 : (is_fresh(2) -> 2 : 3)))
+#define record(side) skip
+#define is_due(next) true
+#define has_output(stream) true
+#endif
+
 /* A random run would be short, or full of `hello`, without these limits. */
 #ifdef SIMULATION
 #define is_patient (session[HOST] > SESSION_GREETING)
@@ -61,8 +74,8 @@
 
 /* Half a frame would swallow a `hello`, so a host sends filler bytes before. */
 #define may_send(side, type, id, contents, amount) \
-	(!is_left_out(type) && (side == HOST -> host_may_send(type, contents, amount) : \
-				 guest_may_send(type, id, contents, amount)))
+	(is_recorded(side, type, id, contents, amount) && (is_free(side) || (!is_left_out(type) && \
+	 (side == HOST -> host_may_send(type, contents, amount) : guest_may_send(type, id, contents, amount)))))
 #define host_may_send(type, contents, amount) \
 	(open && mode == ACTIVE && \
 	 (type != M_HELLO || (!is_cut && (is_patient || session[HOST] == SESSION_NEW) && (is_fresh(1) || is_fresh(2) || is_fresh(3)))) && \
@@ -93,8 +106,9 @@
 /* The daemon answers each message before it reads the next one. It reads nothing while it waits
  * for processes, nor after a `shutdown`. */
 #define may_receive(side) \
-	(side == HOST -> open && mode != DEAF : \
-	 len(to_host) < CHANNEL && !renewing && !freezing && !malformed && phase != STARTING && \
+	(may_read(side) && (side == HOST -> open && mode != DEAF : is_free(side) || guest_may_read))
+#define guest_may_read \
+	(len(to_host) < CHANNEL && !renewing && !freezing && !malformed && phase != STARTING && \
 	 !ping_open[GUEST] && !status_request_open[GUEST] && !is_busy(1) && !is_busy(2) && !is_busy(3) && \
 	 session[GUEST] != SESSION_CLOSING && session[GUEST] != SESSION_FINISHED)
 #define is_searching \
@@ -118,13 +132,14 @@ byte count;
 
 inline prepare(side) {
 	if
-	:: type == M_HELLO -> contents = (is_fresh(1) -> 1 : (is_fresh(2) -> 2 : 3)); nonce[HOST] = contents
-	:: type == M_READY -> contents = nonce[GUEST]
+	:: type == M_HELLO -> contents = new_nonce(HOST); nonce[HOST] = contents
+	:: type == M_READY -> contents = new_nonce(GUEST)
 	:: else
 	fi
 }
 
 inline sent(side) {
+	record(side);
 	if
 	:: type == M_READY -> renewing = false; nonce[GUEST] = 0; end_command(0)
 	:: type == M_ERROR -> malformed = false
@@ -188,7 +203,10 @@ end:	do
 	:: d_step { open && mode == ACTIVE && len(to_guest) < CHANNEL && is_cut ->
 		printf("event: host sends %d 0 1 0\n", FILLER); to_guest ! FILLER, 0, 1, 0; is_cut = false; settle() }
 #endif
-#ifndef SIMULATION
+#if PART == TRACES
+	:: d_step { is_recorded(HOST, FILLER, 0, 0, 0) && len(to_guest) < CHANNEL ->
+		printf("event: host sends %d 0 0 0\n", FILLER); to_guest ! FILLER, 0, 0, 0; record(HOST); settle() }
+#elif !defined(SIMULATION)
 	:: d_step { open && mode == ACTIVE -> mode = QUIET }
 	:: d_step { open && mode == ACTIVE -> mode = DEAF }
 #endif
@@ -205,12 +223,12 @@ end:	do
 
 active proctype Command() {
 end:	do
-	:: d_step { phase == STARTING -> phase = ENDLESS }
-	:: d_step { phase == STARTING -> phase = RUNS }
-	:: d_step { phase == RUNS -> phase = EXITED }
-#if PART == COMMANDS
-	:: d_step { running && (phase == ENDLESS || phase == RUNS) && !output -> output = WHEN_STDOUT }
-	:: d_step { running && (phase == ENDLESS || phase == RUNS) && !output -> output = WHEN_STDERR }
+	:: d_step { phase == STARTING && is_due(ENDLESS) -> phase = ENDLESS }
+	:: d_step { phase == STARTING && is_due(RUNS) -> phase = RUNS }
+	:: d_step { phase == RUNS && is_due(EXITED) -> phase = EXITED }
+#if PART == COMMANDS || PART == TRACES
+	:: d_step { running && (phase == ENDLESS || phase == RUNS) && !output && has_output(WHEN_STDOUT) -> output = WHEN_STDOUT }
+	:: d_step { running && (phase == ENDLESS || phase == RUNS) && !output && has_output(WHEN_STDERR) -> output = WHEN_STDERR }
 #endif
 	od
 }
@@ -252,7 +270,7 @@ end:	do
 /* The daemon has exited, or the host knows that the daemon has not read what it sent. */
 #define is_over (session[GUEST] == SESSION_FINISHED || session[HOST] == SESSION_SEARCHING)
 
-#ifndef LIVENESS
+#if !defined(LIVENESS) && PART != TRACES
 active proctype Rest() {
 	timeout ->
 	if
@@ -261,7 +279,7 @@ active proctype Rest() {
 			   "fault: nothing can happen, but a request is open\n")
 	fi
 }
-#else
+#elif defined(LIVENESS)
 #define is_killed (killed || to_guest ?? [M_EXEC_KILL, any_id, any_contents, any_amount])
 #define is_terminated (to_guest ?? [M_EXEC_TERMINATE, any_id, any_contents, any_amount])
 ltl hello { [] (mode == QUIET && session[HOST] == SESSION_GREETING ->

@@ -3,7 +3,9 @@
  * An environment defines the following macros, includes this file, and then defines the inlines.
  * `side` is the side that sends or reads a message. `id` is a number from 1 to IDS, or 0. Of the
  * conditions that depend on the contents of a message, one holds: `contents` is its number, or 0.
- * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum.
+ * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum. An
+ * environment that defines NUMBER, their type, also defines MANY and SOME(side), the amount of
+ * the next message.
  *
  *   CHANNEL                                     length of the channels
  *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds
@@ -47,15 +49,20 @@
 #define TRANSFER_FINISHED 9
 
 #define IDS 3
+#ifndef NUMBER
+#define NUMBER byte
 #define MANY 2
+#define SOME(side) 1
+#endif
 #define AT(side, id) ((side) * IDS + (id) - 1)
-chan to_host = [CHANNEL] of { byte, byte, byte, byte };
-chan to_guest = [CHANNEL] of { byte, byte, byte, byte };
+chan to_host = [CHANNEL] of { byte, byte, byte, NUMBER };
+chan to_guest = [CHANNEL] of { byte, byte, byte, NUMBER };
 byte type, any_type;
-byte id, contents, amount, any_id, any_contents, any_amount;
+byte id, contents, any_id, any_contents;
+NUMBER amount, any_amount;
 byte transfer[2];
-byte request_open[2];
-byte incomplete[2];
+NUMBER request_open[2];
+NUMBER incomplete[2];
 
 inline forget_ids(side) {
 	skip
@@ -254,7 +261,9 @@ inline failure_changes(side, from, id, contents, amount) {
 	fi;
 }
 
+#ifndef REQUIRE
 #define REQUIRE(right, words) if :: right :: else -> printf(words); assert(false) fi
+#endif
 
 inline host_chooses_request() {
 	if

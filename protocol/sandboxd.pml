@@ -3,7 +3,9 @@
  * An environment defines the following macros, includes this file, and then defines the inlines.
  * `side` is the side that sends or reads a message. `id` is a number from 1 to IDS, or 0. Of the
  * conditions that depend on the contents of a message, one holds: `contents` is its number, or 0.
- * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum.
+ * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum. An
+ * environment that defines NUMBER, their type, also defines MANY and SOME(side), the amount of
+ * the next message.
  *
  *   CHANNEL                                     length of the channels
  *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds
@@ -66,21 +68,26 @@
 #define COMMAND_ENDED 3
 
 #define IDS 3
+#ifndef NUMBER
+#define NUMBER byte
 #define MANY 2
+#define SOME(side) 1
+#endif
 #define AT(side, id) ((side) * IDS + (id) - 1)
-chan to_host = [CHANNEL] of { byte, byte, byte, byte };
-chan to_guest = [CHANNEL] of { byte, byte, byte, byte };
+chan to_host = [CHANNEL] of { byte, byte, byte, NUMBER };
+chan to_guest = [CHANNEL] of { byte, byte, byte, NUMBER };
 byte type, any_type;
-byte id, contents, amount, any_id, any_contents, any_amount;
+byte id, contents, any_id, any_contents;
+NUMBER amount, any_amount;
 byte session[2];
-byte hello_open[2];
-byte ping_open[2];
-byte status_request_open[2];
+NUMBER hello_open[2];
+NUMBER ping_open[2];
+NUMBER status_request_open[2];
 byte command[2 * IDS];
-byte exec_request_open[2 * IDS];
-byte stdout_credit[2 * IDS];
-byte stderr_credit[2 * IDS];
-byte stdin_credit[2 * IDS];
+NUMBER exec_request_open[2 * IDS];
+NUMBER stdout_credit[2 * IDS];
+NUMBER stderr_credit[2 * IDS];
+NUMBER stdin_credit[2 * IDS];
 
 inline forget_ids(side) {
 	command[AT(side, 1)] = 0;
@@ -725,7 +732,9 @@ inline exec_resize_changes(side, from, id, contents, amount) {
 	fi;
 }
 
+#ifndef REQUIRE
 #define REQUIRE(right, words) if :: right :: else -> printf(words); assert(false) fi
+#endif
 
 inline host_chooses_hello() {
 	if
@@ -775,16 +784,16 @@ inline host_chooses_exec_request() {
 	if
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 1, 0, 0) && EXEC_REQUEST_ORDER(HOST, HOST, 1, 0, 0) && EXEC_REQUEST_OPEN(HOST, HOST, 1, 0, 0) && EXEC_REQUEST_FITS(HOST, HOST, 1, 0, 0) ->
 		type = M_EXEC_REQUEST; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 1, 0, 1) && EXEC_REQUEST_ORDER(HOST, HOST, 1, 0, 1) && EXEC_REQUEST_OPEN(HOST, HOST, 1, 0, 1) && EXEC_REQUEST_FITS(HOST, HOST, 1, 0, 1) ->
-		type = M_EXEC_REQUEST; id = 1; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 1, 0, SOME(HOST)) && EXEC_REQUEST_ORDER(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_REQUEST_OPEN(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_REQUEST_FITS(HOST, HOST, 1, 0, SOME(HOST)) ->
+		type = M_EXEC_REQUEST; id = 1; contents = 0; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 2, 0, 0) && EXEC_REQUEST_ORDER(HOST, HOST, 2, 0, 0) && EXEC_REQUEST_OPEN(HOST, HOST, 2, 0, 0) && EXEC_REQUEST_FITS(HOST, HOST, 2, 0, 0) && (command[AT(HOST, 2)] != 0 || command[AT(HOST, 1)] != 0) ->
 		type = M_EXEC_REQUEST; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 2, 0, 1) && EXEC_REQUEST_ORDER(HOST, HOST, 2, 0, 1) && EXEC_REQUEST_OPEN(HOST, HOST, 2, 0, 1) && EXEC_REQUEST_FITS(HOST, HOST, 2, 0, 1) && (command[AT(HOST, 2)] != 0 || command[AT(HOST, 1)] != 0) ->
-		type = M_EXEC_REQUEST; id = 2; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 2, 0, SOME(HOST)) && EXEC_REQUEST_ORDER(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_REQUEST_OPEN(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_REQUEST_FITS(HOST, HOST, 2, 0, SOME(HOST)) && (command[AT(HOST, 2)] != 0 || command[AT(HOST, 1)] != 0) ->
+		type = M_EXEC_REQUEST; id = 2; contents = 0; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 3, 0, 0) && EXEC_REQUEST_ORDER(HOST, HOST, 3, 0, 0) && EXEC_REQUEST_OPEN(HOST, HOST, 3, 0, 0) && EXEC_REQUEST_FITS(HOST, HOST, 3, 0, 0) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 1)] != 0) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 2)] != 0) ->
 		type = M_EXEC_REQUEST; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 3, 0, 1) && EXEC_REQUEST_ORDER(HOST, HOST, 3, 0, 1) && EXEC_REQUEST_OPEN(HOST, HOST, 3, 0, 1) && EXEC_REQUEST_FITS(HOST, HOST, 3, 0, 1) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 1)] != 0) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 2)] != 0) ->
-		type = M_EXEC_REQUEST; id = 3; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 3, 0, SOME(HOST)) && EXEC_REQUEST_ORDER(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_REQUEST_OPEN(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_REQUEST_FITS(HOST, HOST, 3, 0, SOME(HOST)) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 1)] != 0) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 2)] != 0) ->
+		type = M_EXEC_REQUEST; id = 3; contents = 0; amount = SOME(HOST) }
 	fi
 }
 
@@ -825,40 +834,40 @@ inline host_chooses_exec_credit() {
 	if
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, 0, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 1, 0, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 1, 0, 0) && EXEC_CREDIT_FITS(HOST, HOST, 1, 0, 0) ->
 		type = M_EXEC_CREDIT; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, 0, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 1, 0, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 1, 0, 1) && EXEC_CREDIT_FITS(HOST, HOST, 1, 0, 1) ->
-		type = M_EXEC_CREDIT; id = 1; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, 0, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 1, 0, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 1; contents = 0; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDOUT, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDOUT, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDOUT, 0) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDOUT, 0) ->
 		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDOUT, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDOUT, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDOUT, 1) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDOUT, 1) ->
-		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDOUT; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDOUT, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDOUT; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDERR, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDERR, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDERR, 0) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDERR, 0) ->
 		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDERR, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDERR, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDERR, 1) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDERR, 1) ->
-		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDERR; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDERR, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDERR; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, 0, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 2, 0, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 2, 0, 0) && EXEC_CREDIT_FITS(HOST, HOST, 2, 0, 0) ->
 		type = M_EXEC_CREDIT; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, 0, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 2, 0, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 2, 0, 1) && EXEC_CREDIT_FITS(HOST, HOST, 2, 0, 1) ->
-		type = M_EXEC_CREDIT; id = 2; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, 0, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 2, 0, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 2; contents = 0; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDOUT, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDOUT, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDOUT, 0) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDOUT, 0) ->
 		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDOUT, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDOUT, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDOUT, 1) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDOUT, 1) ->
-		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDOUT; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDOUT, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDOUT; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDERR, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDERR, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDERR, 0) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDERR, 0) ->
 		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDERR, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDERR, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDERR, 1) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDERR, 1) ->
-		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDERR; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDERR, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDERR; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, 0, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 3, 0, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 3, 0, 0) && EXEC_CREDIT_FITS(HOST, HOST, 3, 0, 0) ->
 		type = M_EXEC_CREDIT; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, 0, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 3, 0, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 3, 0, 1) && EXEC_CREDIT_FITS(HOST, HOST, 3, 0, 1) ->
-		type = M_EXEC_CREDIT; id = 3; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, 0, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 3, 0, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 3; contents = 0; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDOUT, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDOUT, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDOUT, 0) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDOUT, 0) ->
 		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDOUT, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDOUT, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDOUT, 1) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDOUT, 1) ->
-		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDOUT; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDOUT, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDOUT; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDERR, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDERR, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDERR, 0) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDERR, 0) ->
 		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDERR, 1) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDERR, 1) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDERR, 1) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDERR, 1) ->
-		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDERR; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDERR, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDERR; amount = SOME(HOST) }
 	fi
 }
 
@@ -866,16 +875,16 @@ inline host_chooses_exec_stdin() {
 	if
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 1, 0, 0) && EXEC_STDIN_ORDER(HOST, HOST, 1, 0, 0) && EXEC_STDIN_OPEN(HOST, HOST, 1, 0, 0) && EXEC_STDIN_FITS(HOST, HOST, 1, 0, 0) ->
 		type = M_EXEC_STDIN; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 1, 0, 1) && EXEC_STDIN_ORDER(HOST, HOST, 1, 0, 1) && EXEC_STDIN_OPEN(HOST, HOST, 1, 0, 1) && EXEC_STDIN_FITS(HOST, HOST, 1, 0, 1) ->
-		type = M_EXEC_STDIN; id = 1; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 1, 0, SOME(HOST)) && EXEC_STDIN_ORDER(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_STDIN_OPEN(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_STDIN_FITS(HOST, HOST, 1, 0, SOME(HOST)) ->
+		type = M_EXEC_STDIN; id = 1; contents = 0; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 2, 0, 0) && EXEC_STDIN_ORDER(HOST, HOST, 2, 0, 0) && EXEC_STDIN_OPEN(HOST, HOST, 2, 0, 0) && EXEC_STDIN_FITS(HOST, HOST, 2, 0, 0) ->
 		type = M_EXEC_STDIN; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 2, 0, 1) && EXEC_STDIN_ORDER(HOST, HOST, 2, 0, 1) && EXEC_STDIN_OPEN(HOST, HOST, 2, 0, 1) && EXEC_STDIN_FITS(HOST, HOST, 2, 0, 1) ->
-		type = M_EXEC_STDIN; id = 2; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 2, 0, SOME(HOST)) && EXEC_STDIN_ORDER(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_STDIN_OPEN(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_STDIN_FITS(HOST, HOST, 2, 0, SOME(HOST)) ->
+		type = M_EXEC_STDIN; id = 2; contents = 0; amount = SOME(HOST) }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 3, 0, 0) && EXEC_STDIN_ORDER(HOST, HOST, 3, 0, 0) && EXEC_STDIN_OPEN(HOST, HOST, 3, 0, 0) && EXEC_STDIN_FITS(HOST, HOST, 3, 0, 0) ->
 		type = M_EXEC_STDIN; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 3, 0, 1) && EXEC_STDIN_ORDER(HOST, HOST, 3, 0, 1) && EXEC_STDIN_OPEN(HOST, HOST, 3, 0, 1) && EXEC_STDIN_FITS(HOST, HOST, 3, 0, 1) ->
-		type = M_EXEC_STDIN; id = 3; contents = 0; amount = 1 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 3, 0, SOME(HOST)) && EXEC_STDIN_ORDER(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_STDIN_OPEN(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_STDIN_FITS(HOST, HOST, 3, 0, SOME(HOST)) ->
+		type = M_EXEC_STDIN; id = 3; contents = 0; amount = SOME(HOST) }
 	fi
 }
 
@@ -1152,40 +1161,40 @@ inline guest_chooses_exec_output() {
 	if
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, 0, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, 0, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, 0, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, 0, 0) ->
 		type = M_EXEC_OUTPUT; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, 0, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, 0, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, 0, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, 0, 1) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = 0; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, 0, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, 0, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 1; contents = 0; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDOUT, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDOUT, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDOUT, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDOUT, 0) ->
 		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDOUT, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDOUT, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDOUT, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDOUT, 1) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDOUT; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDOUT, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDOUT; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDERR, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDERR, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDERR, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDERR, 0) ->
 		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDERR, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDERR, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDERR, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDERR, 1) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDERR; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDERR, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDERR; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, 0, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, 0, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, 0, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, 0, 0) ->
 		type = M_EXEC_OUTPUT; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, 0, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, 0, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, 0, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, 0, 1) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = 0; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, 0, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, 0, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 2; contents = 0; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDOUT, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDOUT, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDOUT, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDOUT, 0) ->
 		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDOUT, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDOUT, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDOUT, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDOUT, 1) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDOUT; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDOUT, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDOUT; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDERR, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDERR, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDERR, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDERR, 0) ->
 		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDERR, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDERR, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDERR, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDERR, 1) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDERR; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDERR, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDERR; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, 0, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, 0, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, 0, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, 0, 0) ->
 		type = M_EXEC_OUTPUT; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, 0, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, 0, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, 0, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, 0, 1) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = 0; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, 0, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, 0, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 3; contents = 0; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDOUT, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDOUT, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDOUT, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDOUT, 0) ->
 		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDOUT, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDOUT, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDOUT, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDOUT, 1) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDOUT; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDOUT, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDOUT; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDERR, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDERR, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDERR, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDERR, 0) ->
 		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDERR, 1) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDERR, 1) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDERR, 1) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDERR, 1) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDERR; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDERR, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDERR; amount = SOME(GUEST) }
 	fi
 }
 
@@ -1215,16 +1224,16 @@ inline guest_chooses_exec_stdin_credit() {
 	if
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 1, 0, 0) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 1, 0, 0) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 1, 0, 0) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 1, 0, 0) ->
 		type = M_EXEC_STDIN_CREDIT; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 1, 0, 1) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 1, 0, 1) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 1, 0, 1) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 1, 0, 1) ->
-		type = M_EXEC_STDIN_CREDIT; id = 1; contents = 0; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 1, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 1, 0, SOME(GUEST)) ->
+		type = M_EXEC_STDIN_CREDIT; id = 1; contents = 0; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 2, 0, 0) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 2, 0, 0) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 2, 0, 0) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 2, 0, 0) ->
 		type = M_EXEC_STDIN_CREDIT; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 2, 0, 1) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 2, 0, 1) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 2, 0, 1) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 2, 0, 1) ->
-		type = M_EXEC_STDIN_CREDIT; id = 2; contents = 0; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 2, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 2, 0, SOME(GUEST)) ->
+		type = M_EXEC_STDIN_CREDIT; id = 2; contents = 0; amount = SOME(GUEST) }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 3, 0, 0) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 3, 0, 0) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 3, 0, 0) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 3, 0, 0) ->
 		type = M_EXEC_STDIN_CREDIT; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 3, 0, 1) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 3, 0, 1) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 3, 0, 1) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 3, 0, 1) ->
-		type = M_EXEC_STDIN_CREDIT; id = 3; contents = 0; amount = 1 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 3, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 3, 0, SOME(GUEST)) ->
+		type = M_EXEC_STDIN_CREDIT; id = 3; contents = 0; amount = SOME(GUEST) }
 	fi
 }
 

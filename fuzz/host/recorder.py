@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.messages import made
+from tests.support.recording import Recording
 from tests.support.side_copy import SideCopy
 
 from microvm.errors import MachineError, VersionMismatch
@@ -97,6 +98,7 @@ class Recorder:
         self.losses: list[float] = []
         self.left_at: float | None = None
         self._copy = SideCopy("host")
+        self._recording = Recording(frozenset({"host"}), is_first=True)
         self._schema = schema()
 
     def transcript(self) -> str:
@@ -122,6 +124,7 @@ class Recorder:
             self.faults.append(error)
 
     def _sent(self, message: codec.Message, now: float) -> None:
+        self._recording.add("host", message)
         verdict, why = self._copy.follow("host", message)
         agree(verdict is MessageOrder.IN_ORDER, "the host sends a message out of order", why)
         match message:
@@ -157,6 +160,7 @@ class Recorder:
                 message = _read(self._schema, data, "guest")
                 self.frames.append(data)
                 del self.received[:size]
+                self._recording.add("guest", message)
                 verdict, why = self._copy.follow("guest", message)
                 agree(verdict is not MessageOrder.OUT_OF_ORDER, "a message out of order", why)
                 if verdict is MessageOrder.IN_ORDER:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import Phase, given, seed, settings
+from tests.support.recording import recordings
 
 from microvm.wire.session import Session
 
@@ -89,9 +90,9 @@ def test_broken_host_is_found_and_its_script_saved(
     monkeypatch.setattr(Session, "_expect", lambda *_: None)
     monkeypatch.setattr(known, "CORPUS", tmp_path)
     monkeypatch.setattr("fuzz.search.SHRINKING", 1.0)
-    with pytest.raises(Disagreement):
+    with recordings(), pytest.raises(Disagreement):
         explore(7, [])
     [saved] = tmp_path.iterdir()
     assert re.fullmatch(r"[a-z0-9-]+-[0-9a-f]{8}\.txt", saved.name)
-    with pytest.raises(Disagreement):
+    with recordings(), pytest.raises(Disagreement):
         play(read(saved.read_text()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from microvm_proto.schema import Schema
 
 _EVENT = re.compile(r"^\s*event: (\w+) (\w+)(?: (\d+) (\d+) (\d+) (\d+))?$", re.M)
-_FILLER = 100
+FILLER = 100
 _HALF = 101
 
 
@@ -57,7 +57,7 @@ def events(schema: Schema, printed: str) -> Iterator[ModelEvent]:
             yield ModelEvent(side, verb)
             continue
         kind, slot, contents, amount = map(int, numbers)
-        name = names.get(kind, "filler" if kind == _FILLER else "half")
+        name = names.get(kind, "filler" if kind == FILLER else "half")
         if verb == "sends" and name in begin:
             last += 1
             ids[slot] = last

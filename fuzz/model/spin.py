@@ -20,8 +20,13 @@ PROTOCOL = Path(__file__).parents[2] / "protocol"
 ENVIRONMENTS = {"sandboxd": "environment.pml", "files": "transfer.pml"}
 """Names of the schemas that have a model, and of the files with the environments."""
 
+TRACES = "traces.pml"
+"""Name of the file by which recorded conversations drive the model of sandboxd."""
+
 _DEPTHS = (60, 120, 250, 500, 1000, 1_000_000)
 """Maximum depths of the searches for a short counterexample to a property in temporal logic."""
+
+_TRACE_OPTIONS = ("-DPART=TRACES", "-DCHANNEL=30")
 
 _HASH_BITS = 23
 _MEGABYTES = 2000
@@ -112,7 +117,7 @@ class Spin:
         self._name = ENVIRONMENTS[schema.name]
         files = {
             **emitted("promela", schema, f"{schema.name}.pml"),
-            self._name: (PROTOCOL / self._name).read_text(),
+            **{name: (PROTOCOL / name).read_text() for name in (self._name, TRACES)},
         }
         if change:
             name, old, new = change
@@ -124,12 +129,12 @@ class Spin:
 
     def check(self, check: Check) -> SearchResult:
         """Search all states."""
-        self._build(check, "-O1", *([] if check.claim else ["-DSAFETY"]))
+        self._build(check.options, "-O1", *([] if check.claim else ["-DSAFETY"]))
         return self._search(check, _DEPTHS[-1])
 
     def find(self, check: Check) -> SearchResult:
         """Search for a fault with a short counterexample."""
-        self._build(check, "-O0", *([] if check.claim else ["-DSAFETY", "-DBFS"]))
+        self._build(check.options, "-O0", *([] if check.claim else ["-DSAFETY", "-DBFS"]))
         for depth in _DEPTHS if check.claim else ():
             found = self._search(check, depth)
             if found.fault:
@@ -141,13 +146,26 @@ class Spin:
         command = ["spin", f"-n{seed}", f"-u{steps}", "-DSIMULATION", f"-DPART={part}"]
         yield from events(self._schema, self._run(*command, self._name))
 
-    def _build(self, check: Check, *flags: str) -> None:
-        if self._built == (check.options, flags):
+    def follow(self, traces: str) -> list[int]:
+        """Search for runs with recorded conversations, in the format of traces.pml.
+
+        :return: For each conversation, the number of events before the first one that no run
+            contains.
+        """
+        self._build(_TRACE_OPTIONS, "-O0", "-DSAFETY", "-DVECTORSZ=4096")
+        (self._folder / "traces").write_text(traces)
+        said = self._run("./pan", f"-m{_DEPTHS[-1]}", f"-w{_HASH_BITS}")
+        if "Search not completed" in said:
+            raise RuntimeError(f"the search for recorded conversations did not complete:\n{said}")
+        return [int(number) for number in re.findall(r"^trace \d+: (\d+)$", said, re.M)]
+
+    def _build(self, options: tuple[str, ...], *flags: str) -> None:
+        if self._built == (options, flags):
             return
-        self._run("spin", "-a", *check.options, self._name)
+        self._run("spin", "-a", *options, self._name)
         limits = [f"-DMEMLIM={_MEGABYTES}", "-DNOREDUCE"]
         self._run("gcc", "-w", *flags, *limits, "-o", "pan", "pan.c")
-        self._built = check.options, flags
+        self._built = options, flags
 
     def _search(self, check: Check, depth: int = 0) -> SearchResult:
         claim = ["-N", check.claim] if check.claim else []

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from tests.support.daemon import Daemon, build_sanitized
 from tests.support.fifo import Fifo
+from tests.support.judged import _judged, trace_model
 from tests.support.made_once import made_once
 
 from microvm import arches, cache
 from microvm.progress import NullReporter
 from microvm_image import programs
+
+__all__ = ("_judged", "trace_model")
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,8 @@ _ACTIVE = {"requested", "running"}
 
 
 @functools.cache
-def _name(number: int) -> str:
+def name_of(number: int) -> str:
+    """Return the name of the message with this number."""
     return next(each.name for each in schema().messages if each.number == number)
 
 
@@ -81,7 +82,7 @@ class SideCopy:
         is_free = not _ACTIVE & self._follower.states_of(self._running)
         fields = {name: getattr(message, name) for name in _FIELDS if hasattr(message, name)}
         fields[_CONDITIONS] = self._conditions(message, is_free=is_free)
-        sent = SentMessage(sender, _name(message.TYPE), getattr(message, "id", 0), fields)
+        sent = SentMessage(sender, name_of(message.TYPE), getattr(message, "id", 0), fields)
         is_old = 0 < sent.id <= self.last_id and self._follower.states_of(sent.id) == {"new"}
         if is_old and sender == "host":
             judgement = self._judge_old(sent)

@@ -15,6 +15,7 @@ from fuzz.frames import Event, FrameReader
 from microvm.wire import codec
 from microvm_proto.conversation_rules import MessageOrder
 
+from .recording import Recording
 from .side_copy import SideCopy
 
 
@@ -69,19 +70,24 @@ class DaemonTrace:
 
     def __init__(self) -> None:
         """Begin with a daemon that has received nothing."""
+        self._recording = Recording(frozenset({"guest"}), is_first=True)
         self._reader = FrameReader()
         self._frames: list[Event] = []
         self._states = [_State()]
 
     def sent(self, data: bytes) -> None:
         """Record bytes that the host has sent."""
-        self._frames += self._reader.feed(data)
+        for event in self._reader.feed(data):
+            message = None if isinstance(event.outcome, codec.DecodeError) else event.outcome
+            self._recording.add("host", message)
+            self._frames.append(event)
 
     def received(self, message: codec.Message) -> None:
         """Record a message that the host has received.
 
         :raises OutOfOrder: The message is out of order, whatever the daemon had handled before.
         """
+        self._recording.add("guest", message)
         possible: dict[object, _State] = {}
         reasons = dict[str, None]()
         seen = set[object]()

@@ -14,6 +14,7 @@ from microvm.wire.channel import Channel
 from microvm.wire.session import Session
 from microvm_proto.conversation_rules import MessageOrder
 
+from .recording import Recording
 from .side_copy import SideCopy
 
 
@@ -23,6 +24,7 @@ class _ChannelTrace:
     def __init__(self, faults: list[str]) -> None:
         self._faults = faults
         self._copy = SideCopy("host")
+        self._recording = Recording(frozenset({"host", "guest"}), is_first=False)
         self._decoder = codec.Decoder("host")
 
     def sent(self, data: bytes) -> None:
@@ -36,6 +38,7 @@ class _ChannelTrace:
             self._decoder.version = max(1, min(message.version, codec.VERSION))
 
     def _judge(self, sender: str, message: codec.Message) -> None:
+        self._recording.add(sender, message)
         verdict, why = self._copy.follow(sender, message)
         if verdict is not MessageOrder.IN_ORDER:
             self._faults.append(f"{message} of the {sender} is {verdict.value}: {why}")

@@ -16,6 +16,7 @@ import pytest_asyncio
 from pytest_asyncio import is_async_test
 from tests.spec_client import SpecHost
 from tests.support.changed_image import changed_image
+from tests.support.judged import _judged, trace_model
 from tests.support.machine import RunningGuest
 from tests.support.traced_channel import traced_channels
 
@@ -28,6 +29,8 @@ from microvm.progress import LineReporter
 from microvm.qemu import launcher
 from microvm_image.build import build
 from microvm_image.kernel import small
+
+__all__ = ("_judged", "trace_model")
 
 DEADLINE = 120.0
 LONG_DEADLINE = 3000.0

@@ -16,7 +16,9 @@ _HEAD = """ *
  * An environment defines the following macros, includes this file, and then defines the inlines.
  * `side` is the side that sends or reads a message. `id` is a number from 1 to IDS, or 0. Of the
  * conditions that depend on the contents of a message, one holds: `contents` is its number, or 0.
- * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum.
+ * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum. An
+ * environment that defines NUMBER, their type, also defines MANY and SOME(side), the amount of
+ * the next message.
  *
  *   CHANNEL                                     length of the channels
  *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds
@@ -62,15 +64,21 @@ def _variables(schema: Schema) -> str:
     kind = "byte" if len(schema.messages) < 200 else "short"
     lines = [
         f"#define IDS {IDS}",
+        "#ifndef NUMBER",
+        "#define NUMBER byte",
         "#define MANY 2",
+        "#define SOME(side) 1",
+        "#endif",
         "#define AT(side, id) ((side) * IDS + (id) - 1)",
-        *(f"chan to_{end} = [CHANNEL] of {{ {kind}, byte, byte, byte }};" for end in schema.ends),
+        *(f"chan to_{end} = [CHANNEL] of {{ {kind}, byte, byte, NUMBER }};" for end in schema.ends),
         f"{kind} type, any_type;",
-        "byte id, contents, amount, any_id, any_contents, any_amount;",
+        "byte id, contents, any_id, any_contents;",
+        "NUMBER amount, any_amount;",
     ]
     for each in schema.conversations:
         size = "2" if each.per == "connection" else "2 * IDS"
         requests = (f"{request.message}_open" for request in each.requests)
         counters = (counter.name for counter in each.counters)
-        lines += [f"byte {name}[{size}];" for name in (each.name, *requests, *counters)]
+        lines += [f"byte {each.name}[{size}];"]
+        lines += [f"NUMBER {name}[{size}];" for name in (*requests, *counters)]
     return "\n".join(lines)

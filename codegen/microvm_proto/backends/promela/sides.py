@@ -11,7 +11,8 @@ from microvm_proto.schema import Message, Schema
 
 def moves(schema: Schema, rules: MessageRules) -> Iterator[str]:
     """Generate the inlines by which each side sends and receives a message."""
-    yield "#define REQUIRE(right, words) if :: right :: else -> printf(words); assert(false) fi"
+    require = "#define REQUIRE(right, words) if :: right :: else -> printf(words); assert(false) fi"
+    yield f"#ifndef REQUIRE\n{require}\n#endif"
     for end, other in (schema.ends, schema.ends[::-1]):
         sent = [message for message in schema.messages if message.sender in (end, "both")]
         # Spin limits the length of an inline, so there is one for each message.
@@ -30,7 +31,7 @@ def moves(schema: Schema, rules: MessageRules) -> Iterator[str]:
 def _choosing(message: Message, rules: MessageRules, end: str, other: str) -> Iterator[str]:
     """Generate an option for each message that a side can send, as far as messages differ."""
     side, name = end.upper(), message.name.upper()
-    for at, contents, amount in _variants(message, rules):
+    for at, contents, amount in _variants(message, rules, f"SOME({side})"):
         given = f"{side}, {side}, {at}, {contents}, {amount}"
         guard = both(
             [
@@ -63,7 +64,7 @@ def _sending(messages: list[Message], end: str, other: str) -> list[str]:
     return ["atomic {", *indented(["if", *choices, "fi;", "d_step {", *indented(body), "}"]), "}"]
 
 
-def _variants(message: Message, rules: MessageRules) -> Iterator[tuple[int, str, int]]:
+def _variants(message: Message, rules: MessageRules, some: str) -> Iterator[tuple[int, str, str]]:
     """Yield each id, condition of the contents, and amount with which a message is sent."""
     for each in filter(None, (rules.outer, rules.inner)):
         if each is rules.inner and message.id == "none":
@@ -83,7 +84,8 @@ def _variants(message: Message, rules: MessageRules) -> Iterator[tuple[int, str,
             if step.message == message.name
         ] + [amount.condition for amount in amounts]
         # Without a field, a message changes a counter by 1.
-        values = (0, 1) if any(amount.field for amount in amounts) else (1,) if amounts else (0,)
+        has_field = any(amount.field for amount in amounts)
+        values = ("0", some) if has_field else ("1",) if amounts else ("0",)
         named = [f"WHEN_{name.upper()}" for name in dict.fromkeys(conditions) if name]
         for at in range(1, IDS + 1) if each is rules.inner else (0,):
             for contents in ("0", *named):

@@ -1,0 +1,120 @@
+/* Recorded conversations, which drive the model if TRACES is defined. docs/model.md explains it.
+ *
+ * The program reads the file `traces`. It searches for runs of the model in which the host sends
+ * and receives the messages of a trace in the recorded order, and the guest sends the messages
+ * that the host has received. For each trace, it prints the number of events before the first one
+ * that no such run contains. */
+#define NUMBER int
+#define MANY 1073741824
+#define SOME(side) NEXT(side, size)
+#define NEXT(side, field) c_expr { TRACE.sent[side][now.told[side]].field }
+
+/* A run ends when a side refuses a message. */
+#define REQUIRE(right, words) if :: right :: else -> is_stuck = true fi
+
+/* A message of the trace is left. */
+#define is_open (has_begun && !is_stuck && c_expr { !IS_OVER })
+
+/* The host can do nothing before the guest sends or reads a message. At other times the guest
+ * takes no step, because it makes no difference when it does. */
+#define is_needed (len(to_guest) == CHANNEL || (len(to_host) == 0 && c_expr { !HAS_READ }))
+
+/* Only the tables decide what this side sends and when it reads. */
+#define is_free(side) (side == HOST || c_expr { TRACE.is_free })
+#define is_left_out(type) false
+
+/* The next message of the side is this one, and the side can send it now. */
+#define is_recorded(side, type, id, contents, amount) \
+	(is_open && NEXT(side, kind) == type && \
+	 (type == M_HELLO || type == M_READY || NEXT(side, condition) == contents) && \
+	 NEXT(side, size) == amount && is_recorded_id(side, type, id) && \
+	 (side == HOST -> c_expr { HAS_READ } : \
+	  is_needed && (type != M_READY || is_free(side) || NEXT(side, nonce) == nonce[GUEST])))
+#define is_recorded_id(side, type, id) \
+	(id == 0 -> NEXT(side, number) == 0 : \
+	 (type == M_EXEC_REQUEST -> NEXT(side, number) > last_id : NEXT(side, number) == ids[id]))
+#define new_nonce(side) NEXT(side, nonce)
+#define may_read(side) (is_open && (side == HOST -> c_expr { MAY_READ } : is_needed))
+
+/* The guest needs this step of the command before its next message. */
+#define is_due(next) \
+	((next == RUNS && NEXT(GUEST, kind) != M_EXEC_FAILED) || \
+	 (next == EXITED && (NEXT(GUEST, kind) == M_EXEC_RESPONSE || NEXT(GUEST, kind) == M_READY)))
+#define has_output(stream) (NEXT(GUEST, kind) == M_EXEC_OUTPUT && NEXT(GUEST, condition) == stream)
+
+/* The side has sent its next message. */
+#define record(side) \
+	if \
+	:: type == M_HELLO -> last_id = 0 \
+	:: type == M_EXEC_REQUEST -> last_id = NEXT(HOST, number); ids[id] = last_id \
+	:: else \
+	fi; \
+	told[side]++
+
+c_decl {
+	\#include <limits.h>
+	\#include <stdio.h>
+	\#include <stdlib.h>
+
+	/* A message. The host reads or sends it after this number of messages of the other side. */
+	struct recorded { int kind, number, condition, size, nonce, after; };
+
+	/* A trace. If its guest is free, only the tables decide what the guest sends. */
+	struct trace { int is_free, length[2], events; struct recorded *sent[2]; };
+
+	static struct trace *traces;
+	static int trace_count;
+
+	static void print_traces(void)
+	{
+		for (int i = 0; i < trace_count; i++)
+			printf("trace %d: %d\n", i, traces[i].events);
+	}
+
+	static void read_traces(void)
+	{
+		FILE *file = fopen("traces", "r");
+		if (!file || fscanf(file, "%d", &trace_count) != 1)
+			exit(2);
+		traces = calloc(trace_count, sizeof *traces);
+		for (struct trace *t = traces; t < traces + trace_count; t++) {
+			fscanf(file, "%d %d %d", &t->is_free, &t->length[0], &t->length[1]);
+			for (int side = 0; side < 2; side++) {
+				struct recorded *r = calloc(t->length[side] + 1, sizeof *r);
+				t->sent[side] = r;
+				for (int i = 0; i < t->length[side]; i++, r++)
+					fscanf(file, "%d %d %d %d %d %d", &r->kind, &r->number,
+					       &r->condition, &r->size, &r->nonce, &r->after);
+				r->after = INT_MAX;
+			}
+		}
+		atexit(print_traces);
+	}
+
+	\#define TRACE traces[now.chosen]
+	\#define READ (now.told[1] - q_len(now.to_host))
+	\#define NEXT_AFTER TRACE.sent[0][now.told[0]].after
+	\#define HAS_READ (READ >= NEXT_AFTER)
+	\#define MAY_READ (now.told[0] == TRACE.sent[1][READ].after)
+	\#define EVENTS (now.told[0] + (READ < NEXT_AFTER ? READ : NEXT_AFTER))
+	\#define IS_OVER (TRACE.events == TRACE.length[0] + TRACE.length[1])
+	\#define IS_NEWS (EVENTS > TRACE.events)
+	\#define IS_LAST (now.chosen + 1 == trace_count)
+}
+
+short chosen;		/* the trace */
+short told[2];		/* number of messages that each side has sent */
+short ids[4], last_id;	/* the recorded ids of the model's ids, and the last one requested */
+bool has_begun, is_stuck;
+
+/* Chooses a trace, and notes how many of its events have happened. */
+active proctype Trace() {
+	c_code { read_traces(); };
+	do
+	:: d_step { c_expr { !IS_LAST } -> chosen++ }
+	:: has_begun = true; break
+	od;
+end:	do
+	:: d_step { !is_stuck && c_expr { IS_NEWS } -> c_code { TRACE.events = EVENTS; } }
+	od
+}
