@@ -65,10 +65,13 @@ def expected(state: str | None) -> MessageOrder:
     return MessageOrder.IN_ORDER if state else MessageOrder.IGNORED
 
 
-def drawn(strategy: st.SearchStrategy[list[Any]]) -> list[list[Any]]:
+many = pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
+
+
+def drawn(strategy: st.SearchStrategy[list[Any]], count: int) -> list[list[Any]]:
     found = []
 
-    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=count, deadline=None, derandomize=True, database=None)
     @given(strategy)
     def draw(sent: list[Any]) -> None:
         found.append(sent)
@@ -77,10 +80,13 @@ def drawn(strategy: st.SearchStrategy[list[Any]]) -> list[list[Any]]:
     return found
 
 
-def test_follower_accepts_correct_conversations(drawing: tuple[Schema, ModuleType]) -> None:
+@many
+def test_follower_accepts_correct_conversations(
+    drawing: tuple[Schema, ModuleType], count: int
+) -> None:
     schema, made = drawing
     states = set()
-    for sent in drawn(made.Conversations(holds=odd, max_size=30).correct()):
+    for sent in drawn(made.Conversations(holds=odd, max_size=30).correct(), count):
         assert len(sent) <= 30
         assert verdicts(schema, sent) == [expected(each.state) for each in sent]
         assert all(each.state is not None for each in sent)
@@ -89,10 +95,13 @@ def test_follower_accepts_correct_conversations(drawing: tuple[Schema, ModuleTyp
     assert states >= {s.name for each in schema.conversations for s in each.states[1:]}
 
 
-def test_follower_refuses_last_message_of_faulty_ones(drawing: tuple[Schema, ModuleType]) -> None:
+@many
+def test_follower_refuses_last_message_of_faulty_ones(
+    drawing: tuple[Schema, ModuleType], count: int
+) -> None:
     schema, made = drawing
     kinds = set()
-    for sent in drawn(made.Conversations(holds=odd, max_size=30).faulty()):
+    for sent in drawn(made.Conversations(holds=odd, max_size=30).faulty(), count):
         assert len(sent) <= 31
         assert verdicts(schema, sent) == [expected(each.state) for each in sent]
         assert [each.state is None for each in sent] == [False] * (len(sent) - 1) + [True]
@@ -105,5 +114,5 @@ def test_messages_with_an_empty_strategy_are_left_out(drawing: tuple[Schema, Mod
     schema, made = drawing
     first = getattr(made.codec, camel(schema.messages[0].python_name))
     without = made.Conversations({first: lambda sent: st.nothing()}, odd)
-    for sent in drawn(without.correct()):
+    for sent in drawn(without.correct(), 50):
         assert not any(type(each.message) is first for each in sent)
