@@ -45,6 +45,7 @@ _VECTOR = Finder(
 )
 _DAEMON_TRACE = Finder(
     (
+        "fuzz/daemon/test_daemon.py::test_corpus",
         *(f"tests/guest/test_{name}.py" for name in _GUEST),
         "tests/guest/test_input.py::TestCredit",
         "-k",
