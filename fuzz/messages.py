@@ -326,7 +326,7 @@ FRAMES: dict[str, st.SearchStrategy[bytes]] = {
 
 _TABLES = drawing.Tables(
     rules={
-        "connection": drawing.Rules(
+        "connection": drawing.ConversationRules(
             first="new",
             steps=[
                 ("new", "host", codec.Hello, "", "greeting"),
@@ -421,7 +421,7 @@ _TABLES = drawing.Tables(
             ],
             most=[],
         ),
-        "id": drawing.Rules(
+        "id": drawing.ConversationRules(
             first="new",
             steps=[
                 ("new", "host", codec.ExecRequest, "", "requested"),

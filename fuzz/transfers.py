@@ -121,7 +121,7 @@ FRAMES: dict[str, st.SearchStrategy[bytes]] = {
 
 _TABLES = drawing.Tables(
     rules={
-        "connection": drawing.Rules(
+        "connection": drawing.ConversationRules(
             first="new",
             steps=[
                 ("new", "host", codec.Request, "put", "writing"),

@@ -57,7 +57,7 @@ _Change: TypeAlias = tuple[type[Any], str, str, str]
 """Type of a message, name of a condition, name of a counter, and the field that changes it."""
 
 
-class Rules:
+class ConversationRules:
     """The rules of the conversation per connection, or of those per id."""
 
     def __init__(
@@ -83,7 +83,9 @@ class Rules:
         self.left = {row[0] for row in steps}
 
 
-_NONE = Rules(first="", steps=[], ignored=[], ids=[], adds=[], takes=[], ended=[], most=[])
+_NONE = ConversationRules(
+    first="", steps=[], ignored=[], ids=[], adds=[], takes=[], ended=[], most=[]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Tables:
     :ivar rules: The rules of each conversation, by the key `per` of the conversation.
     """
 
-    rules: Mapping[str, Rules]
+    rules: Mapping[str, ConversationRules]
     kinds: Sequence[Kind]
     refusals: Collection[type[Any]]
 
@@ -174,7 +176,7 @@ def _one(draw: st.DrawFn, among: Sequence[_T]) -> _T:
 class _Progress(NamedTuple):
     """The state and the counters of one conversation."""
 
-    rules: Rules
+    rules: ConversationRules
     state: str
     counts: Mapping[str, int]
 
@@ -351,7 +353,7 @@ class _Connection:
         return (self._outer.state, sender) in self._outer.rules.ids
 
 
-def _begun(rules: Rules) -> _Progress:
+def _begun(rules: ConversationRules) -> _Progress:
     return _Progress(rules, rules.first, {})
 
 

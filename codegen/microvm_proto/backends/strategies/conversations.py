@@ -19,7 +19,7 @@ def of_conversations(schema: Schema, functions: Mapping[str, str]) -> list[str]:
         return []
     lines = ["_TABLES = drawing.Tables(", "    rules={"]
     for each in schema.conversations:
-        lines.append(f'        "{each.per}": drawing.Rules(')
+        lines.append(f'        "{each.per}": drawing.ConversationRules(')
         lines += (f"            {line}" for line in _rules(schema, each))
         lines.append("        ),")
     lines.append("    },")
@@ -28,7 +28,7 @@ def of_conversations(schema: Schema, functions: Mapping[str, str]) -> list[str]:
 
 
 def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
-    """Yield the arguments of the class `drawing.Rules` for a conversation, as lines."""
+    """Yield the arguments of the class `drawing.ConversationRules` for a conversation, as lines."""
     messages = {each.name: each for each in schema.messages}
     steps: list[list[str]] = []
     ignored: list[list[str]] = []
