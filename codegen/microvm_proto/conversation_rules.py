@@ -206,7 +206,7 @@ class Rules:
         """Return the sum of the message's `amounts`; None if it is unknown."""
         total = 0
         for each in amounts:
-            if each.message != message.name:
+            if not each.counts(message.name, message.sender):
                 continue
             holds = self._holds(each.condition, message) if each.condition else True
             if holds is False:

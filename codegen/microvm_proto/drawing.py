@@ -53,8 +53,11 @@ class Kind(NamedTuple):
     strategy: st.SearchStrategy[Any]
 
 
-_Change: TypeAlias = tuple[type[Any], str, str, str]
-"""Type of a message, name of a condition, name of a counter, and the field that changes it."""
+_Change: TypeAlias = tuple[type[Any], str, str, str, str]
+"""Type of a message, its sender, a condition, a counter, and the field that changes the counter.
+
+The sender and the condition are empty if each sender or message changes the counter.
+"""
 
 
 class ConversationRules:
@@ -78,7 +81,7 @@ class ConversationRules:
         # A step without a condition is taken if no other step is, so it must be the last one.
         for state, sender, kind, condition, following in sorted(steps, key=lambda row: not row[3]):
             self.steps.setdefault((state, sender, kind), []).append((condition, following))
-        conditions = {row[3] for row in steps} | {row[1] for row in (*adds, *takes)}
+        conditions = {row[3] for row in steps} | {row[2] for row in (*adds, *takes)}
         self.conditions = conditions - {""}
         self.left = {row[0] for row in steps}
 
@@ -189,8 +192,8 @@ class _Progress(NamedTuple):
         """Return True if a step may apply to a message; None if the message is ignored."""
         lacks = (
             not (condition or field or self.counts.get(name, 0))
-            for each, condition, name, field in self.rules.takes
-            if each is kind
+            for each, end, condition, name, field in self.rules.takes
+            if each is kind and end in ("", sender)
         )
         if (self.state, sender, kind) in self.rules.steps and not any(lacks):
             return True
@@ -210,24 +213,24 @@ class _Progress(NamedTuple):
         if following is None:
             return "" if (self.state, sender, kind) in rules.ignored else None, self
         counts = Counter(self.counts)
-        for name, _, amount in _amounts(rules.takes, message, held):
+        for name, _, amount in _amounts(rules.takes, sender, message, held):
             counts[name] -= amount
         if min(counts.values(), default=0) < 0:
             return None, self
         for state, name in rules.ended:
             if state == following:
                 counts[name] = 0
-        for name, _, amount in _amounts(rules.adds, message, held):
+        for name, _, amount in _amounts(rules.adds, sender, message, held):
             counts[name] = min(counts[name] + amount, rules.most.get(name, counts[name] + amount))
         return following, _Progress(rules, following, counts)
 
 
 def _amounts(
-    changes: Sequence[_Change], message: Any, held: Collection[str]
+    changes: Sequence[_Change], sender: str, message: Any, held: Collection[str]
 ) -> Iterator[tuple[str, str, int]]:
     """Yield the counters that a message changes, each with the field and the amount."""
-    for kind, condition, name, field in changes:
-        if kind is type(message) and (not condition or condition in held):
+    for kind, end, condition, name, field in changes:
+        if kind is type(message) and end in ("", sender) and condition in ("", *held):
             yield name, field, _size(getattr(message, field)) if field else 1
 
 
@@ -276,7 +279,7 @@ class _Connection:
         """Return True if an expected message is out of order for some values of its fields."""
         (_, kind, _, _), id_, _ = choice
         at = self._progress(id_)
-        takes = any(each is kind and field for each, _, _, field in at.rules.takes)
+        takes = any(each is kind and field for each, _, _, _, field in at.rules.takes)
         return takes or not at.following(choice[0].sender, kind, ())
 
     def draw(self, draw: st.DrawFn, kind: Kind, id_: int) -> Any:
@@ -291,7 +294,8 @@ class _Connection:
     def within(self, sender: str, message: Any) -> Any:
         """Return the message with amounts that its counters allow."""
         last, progress = self.judge(sender, message)
-        for name, field, amount in _amounts(progress.rules.takes, message, last.conditions):
+        takes = progress.rules.takes
+        for name, field, amount in _amounts(takes, sender, message, last.conditions):
             if field and amount > (most := progress.counts.get(name, 0)):
                 given = {field: _resized(getattr(message, field), most)}
                 message = replace(message, **given)
@@ -300,7 +304,8 @@ class _Connection:
     def beyond(self, sender: str, message: Any) -> Any:
         """Return the message with amounts that exceed its counters, if it can contain them."""
         last, progress = self.judge(sender, message)
-        for name, field, _ in _amounts(progress.rules.takes, message, last.conditions):
+        takes = progress.rules.takes
+        for name, field, _ in _amounts(takes, sender, message, last.conditions):
             most = progress.counts.get(name, 0)
             value = getattr(message, field) if field else 0
             if field and (value is None or isinstance(value, int) or most < _MAX_LENGTH):

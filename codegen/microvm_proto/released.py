@@ -123,7 +123,8 @@ def _ignored(state: ConversationState, schema: Schema) -> Mapping[str, Value | N
 
 
 def _amount(amount: Amount) -> Mapping[str, Value | None]:
-    return _present(message=amount.message, field=amount.field, when=amount.condition)
+    keys = {"message": amount.message, "field": amount.field, "when": amount.condition}
+    return _present(**keys, **{"from": amount.sender})
 
 
 def _present(**keys: Value | None) -> Mapping[str, Value | None]:

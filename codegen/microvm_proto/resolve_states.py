@@ -40,7 +40,7 @@ def conversation(table: Table, ends: Sequence[str], messages: Sequence[Message])
         states=tuple(_state(each, ends, senders) for each in table.tables("state")),
         conditions=tuple(_condition(each) for each in table.tables("condition")),
         requests=tuple(_request(each) for each in table.tables("request")),
-        counters=tuple(_counter(each) for each in table.tables("counter")),
+        counters=tuple(_counter(each, ends, senders) for each in table.tables("counter")),
         refusal=table.get("refusal", str, ""),
     )
     table.done()
@@ -130,22 +130,31 @@ def _request(table: Table) -> Request:
     return request
 
 
-def _counter(table: Table) -> Counter:
+def _counter(table: Table, ends: Sequence[str], senders: dict[str, str]) -> Counter:
     counter = Counter(
         name=table.require("name", str),
         doc=table.get("doc", str, "").strip(),
-        adds=tuple(_amount(each) for each in table.tables("add")),
-        takes=tuple(_amount(each) for each in table.tables("take")),
+        adds=tuple(_amount(each, ends, senders) for each in table.tables("add")),
+        takes=tuple(_amount(each, ends, senders) for each in table.tables("take")),
         max=table.optional("max", int),
     )
     table.done()
     return counter
 
 
-def _amount(table: Table) -> Amount:
+def _amount(table: Table, ends: Sequence[str], senders: dict[str, str]) -> Amount:
     amount = Amount(
-        table.require("message", str), table.get("field", str, ""), table.get("when", str, "")
+        table.require("message", str),
+        table.get("field", str, ""),
+        table.get("when", str, ""),
+        table.get("from", str, ""),
     )
+    if amount.sender and senders.get(amount.message) != "both":
+        text = f"`{amount.message}` is not sent by both ends"
+        table.error("bad-conversation", "from", text, "remove `from`")
+    elif amount.sender and amount.sender not in ends:
+        text = f"`{amount.sender}` is not the name of an end"
+        table.error("bad-conversation", "from", text, f"known: {', '.join(ends)}")
     table.done()
     return amount
 

@@ -80,14 +80,21 @@ class Amount:
     :ivar field: Name of the field; empty if each message changes the counter by 1.
     :ivar condition: Name of the condition under which it changes the counter; empty if it always
         does.
+    :ivar sender: Side whose messages change the counter; empty if the messages of each side that
+        sends them do.
     """
 
     message: str
     field: str = ""
     condition: str = ""
+    sender: str = ""
 
     def __str__(self) -> str:
         return f"{self.message}.{self.field}" if self.field else self.message
+
+    def counts(self, message: str, sender: str) -> bool:
+        """Return True if a message of the side `sender` can change the counter."""
+        return self.message == message and self.sender in ("", sender)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +215,8 @@ class Conversation:
             for verb, amounts in (("increases", counter.adds), ("decreases", counter.takes)):
                 for each in amounts:
                     amount = (numbers[each.message], each.field, each.condition)
-                    changed = f"`{each}` {verb} `{counter.name}`"
-                    found[verb, counter.name, *amount] = changed
+                    side = (ends.index(each.sender),) if each.sender else ()
+                    of = f" of the {each.sender}" if each.sender else ""
+                    changed = f"`{each}`{of} {verb} `{counter.name}`"
+                    found[verb, counter.name, *amount, *side] = changed
         return found

@@ -30,7 +30,18 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import FLOATS
 
-from .common import CODES, EVERYTHING, FILES, ROOT, SANDBOXD, SHORT_PREFIX, TYPES, Generated, Load
+from .common import (
+    CODES,
+    EVERYTHING,
+    FILES,
+    ROOT,
+    SANDBOXD,
+    STREAMS,
+    SHORT_PREFIX,
+    TYPES,
+    Generated,
+    Load,
+)
 
 HEADER = 12
 

@@ -198,6 +198,7 @@ state = [{ name = "only", final = true, step = [{ message = "ask" }, { message =
         ({"final = true": 'final = true\nignore = ["other"]'}, "no message has the name `other`"),
         ({'"talk"': '"talk"\nrefusal = "no"'}, "no message has the name `no`"),
         ({'"credit"': '"credit"\nmax = 0'}, "the maximum of `credit` is less than 1"),
+        ({'"room"': '"room", from = "server"'}, "`ask` is not sent by both ends"),
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )
@@ -209,6 +210,26 @@ def test_two_kinds_of_conversations_are_checked(edits: dict[str, str], told: str
         text = text.replace(old, new) if old else text + new
     with pytest.raises(SchemaError, match=re.escape(told)):
         read(Document(Path("p.toml"), text))
+
+
+def test_a_counter_can_count_the_messages_of_one_end(tmp_path: Path) -> None:
+    both = HEAD.format(version=1).replace('sender = "client"', 'sender = "both"')
+    text = both + EXAMPLE.replace(
+        '{ message = "ask", next', '{ message = "ask", from = "client", next'
+    )
+    one = text.replace('field = "room"', 'field = "room", from = "client"')
+    schema = read(Document(Path("p.toml"), one))
+    assert schema.conversations[0].counters[0].adds[0].counts("ask", "client")
+    assert not schema.conversations[0].counters[0].adds[0].counts("ask", "server")
+    assert verdict(tmp_path, schema, canonical(schema))[0] is Verdict.EQUIVALENT
+    _, report = verdict(tmp_path, read(Document(Path("p.toml"), text)), canonical(schema))
+    assert "`ask.room` of the client increases `credit`" in report
+    with pytest.raises(SchemaError, match="`waiter` is not the name of an end"):
+        read(
+            Document(
+                Path("p.toml"), one.replace('"room", from = "client"', '"room", from = "waiter"')
+            )
+        )
 
 
 SEVERAL = ", ".join(["server tell", "client stop", "server stop"])

@@ -114,7 +114,10 @@ def _counters(conversation: Conversation) -> Iterator[str]:
 
 def _amounts(amounts: tuple[Amount, ...]) -> str:
     return ", ".join(
-        f"`{each}`" + (f" (`{each.condition}`)" if each.condition else "") for each in amounts
+        f"`{each}`"
+        + (f" of the {each.sender}" if each.sender else "")
+        + (f" (`{each.condition}`)" if each.condition else "")
+        for each in amounts
     )
 
 

@@ -72,7 +72,7 @@ class MessageRules:
                         for state, step in _steps(each, message)
                     ),
                     *(
-                        f"(!({_when(each, take.condition)}) || {_at(each, name)} >= amount)"
+                        f"(!({_counts(each, message, take)}) || {_at(each, name)} >= amount)"
                         for name, take in _amounts(each, message, takes=True)
                     ),
                 ]
@@ -121,7 +121,7 @@ class MessageRules:
 
     def _fits(self, message: Message, pairs: list[tuple[Conversation, str]]) -> str:
         limits = [
-            f"(!({both([belongs, _when(each, add.condition)])}) || "
+            f"(!({both([belongs, _counts(each, message, add)])}) || "
             f"{_at(each, name)} + amount <= MANY)"
             for each, belongs in pairs
             for name, add in _amounts(each, message, takes=False)
@@ -167,7 +167,7 @@ class MessageRules:
         for takes, sign in ((False, "+"), (True, "-")):
             for name, amount in _amounts(each, message, takes=takes):
                 variable = _at(each, name)
-                when = both([belongs, _when(each, amount.condition)])
+                when = both([belongs, _counts(each, message, amount)])
                 yield _end(choice([(when, [f"{variable} = {variable} {sign} amount"])]))
 
     def _enter(self, each: Conversation, name: str, *, stays: bool) -> list[str]:
@@ -249,6 +249,12 @@ def _steps(each: Conversation, message: Message) -> Iterator[tuple[ConversationS
         for step in state.steps:
             if step.message == message.name:
                 yield state, step
+
+
+def _counts(each: Conversation, message: Message, amount: Amount) -> str:
+    """Return the condition under which a message changes a counter."""
+    sender = _from(message, amount.sender) if amount.sender else "true"
+    return both([sender, _when(each, amount.condition)])
 
 
 def _amounts(each: Conversation, message: Message, *, takes: bool) -> Iterator[tuple[str, Amount]]:

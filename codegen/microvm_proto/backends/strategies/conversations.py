@@ -40,7 +40,7 @@ def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
     def changes(changed: str, amounts: Iterable[Amount]) -> Iterator[list[str]]:
         for each in amounts:
             fields = {field.name: field.python_name for field in messages[each.message].fields}
-            texts = (each.condition, changed, fields.get(each.field, ""))
+            texts = (each.sender, each.condition, changed, fields.get(each.field, ""))
             yield [_class(messages[each.message]), *map(_text, texts)]
 
     for state in conversation.states:

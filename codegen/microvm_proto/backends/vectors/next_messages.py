@@ -129,7 +129,8 @@ def _with_requests(conversation: Conversation) -> Iterator[Counter]:
 def _change(amounts: Iterable[Amount], message: NextMessage) -> Amount | None:
     """Return the first of the `amounts` by which a message changes a counter, if any."""
     for each in amounts:
-        if each.message == message.name and each.condition in ("", *message.conditions):
+        held = each.condition in ("", *message.conditions)
+        if held and each.counts(message.name, message.sender):
             return each
     return None
 
@@ -150,7 +151,7 @@ def _cases(
         each
         for counter in conversation.counters
         for each in (*counter.adds, *counter.takes)
-        if each.message == name
+        if each.counts(name, sender)
     ]
     fields = {each.field: 1 for each in amounts if each.field}
     changing = [*dict.fromkeys(each.condition for each in amounts if each.condition)] or [""]
