@@ -20,6 +20,7 @@ FIXTURES = Path(__file__).with_name("fixtures")
 FOLDER = Path(__file__).with_name("schemas")
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
 FILES = ROOT / "protocol/files.toml"
+STREAMS = ROOT / "protocol/streams.toml"
 EVERYTHING = FOLDER / "everything.toml"
 TYPES = FOLDER / "types.toml"
 GROWN = FOLDER / "grown.toml"

@@ -19,7 +19,7 @@ from microvm_proto.schema import Schema
 from microvm_proto.states import Conversation, ConversationState
 from microvm_proto.types import camel
 
-from .common import EVERYTHING, FILES, LETTERS, SANDBOXD, Load
+from .common import EVERYTHING, FILES, LETTERS, SANDBOXD, STREAMS, Load
 from .test_conversations import EXAMPLE, schema_of
 
 
@@ -27,7 +27,7 @@ def made(schema: Schema) -> list[ConversationVector]:
     return vectors.conversations(*emitted("vectors", schema, "vectors.json").values())
 
 
-@pytest.fixture(params=[SANDBOXD, FILES, LETTERS, "example"], ids=str)
+@pytest.fixture(params=[SANDBOXD, FILES, STREAMS, LETTERS, "example"], ids=str)
 def schema(request: pytest.FixtureRequest) -> Schema:
     """A schema with conversations."""
     is_file = isinstance(request.param, Path)
@@ -44,6 +44,9 @@ class States:
 
     def of(self, message: SentVector) -> tuple[Conversation, ConversationState]:
         """Return the conversation that decides about a message, and its state."""
+        if "connection" not in self.per:
+            name = self._ids.get(message.id, self._names["id"])
+            return self.per["id"], self._state("id", name)
         outer = self._state("connection", self._names["connection"])
         if not message.id or "id" not in self.per:
             return self.per["connection"], outer

@@ -14,7 +14,7 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.states import Conversation
 
-from .common import FILES, FOLDER, SANDBOXD, Generated, Read
+from .common import FILES, FOLDER, SANDBOXD, STREAMS, Generated, Read
 
 IGNORED = 255
 WARNINGS = "-std=c11 -Wall -Wextra -Wconversion -Werror -fsanitize=undefined".split()
@@ -69,7 +69,7 @@ def cases(schema: Schema) -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("style", ["protocol.h", "table.h"])
-@pytest.mark.parametrize("path", [SANDBOXD, FILES, TALK], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SANDBOXD, FILES, STREAMS, TALK], ids=lambda path: path.stem)
 def test_functions_agree_with_the_tables(
     path: Path, style: str, generated: Generated, tmp_path: Path
 ) -> None:
