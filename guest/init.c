@@ -24,10 +24,10 @@
 #define MERGED "/run/root"
 
 /* Numbers of the descriptors that sandboxd inherits and keeps open. PACK_FD is the program that
- * archives changed files, UPPER_FD the overlay's upper layer, which holds these files, and CARRY_FD
- * the program that copies files. The root file system has no path for them, so the host uses paths
- * such as /proc/1/fd/3. */
-enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
+ * archives changed files, UPPER_FD the overlay's upper layer, which holds these files, CARRY_FD the
+ * program that copies files, and RELAY_FD the program that connects the host to servers. The root
+ * file system has no path for them, so the host uses paths such as /proc/1/fd/3. */
+enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5, RELAY_FD = 6 };
 
 const char console_name[] = "init: ";
 
@@ -160,6 +160,7 @@ int main(int argc, char **argv)
 	keep(open("/pack", O_RDONLY), PACK_FD);
 	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);
 	keep(open("/carry", O_RDONLY), CARRY_FD);
+	keep(open("/relay", O_RDONLY), RELAY_FD);
 	int unpacked = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (covered)

@@ -17,11 +17,12 @@ from microvm.progress import Reporter
 from microvm.sha256 import sha256
 from microvm.system import compiler
 
-NAMES = ("init", "sandboxd", "pack", "carry")
+NAMES = ("init", "sandboxd", "pack", "carry", "relay")
 """File names of the programs.
 
 They are the guest's first process, the daemon, the program that packs the changes of the root file
-system as a tar archive, and the program that copies files into the guest and out of it.
+system as a tar archive, the program that copies files into the guest and out of it, and the program
+that connects the host to servers in the guest.
 """
 
 PACK = ("/proc/1/fd/3", ["pack", "/proc/1/fd/4"])

@@ -126,6 +126,7 @@ def _small_parts(folder: Path) -> None:
     (parts / "Makefile").write_text(
         "all:\n\tmkdir $(OUT)\n\tcp main.c $(OUT)/init\n"
         "\tcp main.c $(OUT)/sandboxd\n\tcp main.c $(OUT)/pack\n\tcp main.c $(OUT)/carry\n"
+        "\tcp main.c $(OUT)/relay\n"
     )
     (parts / "protocol.h").write_text("#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n")
     (parts / "main.c").write_text("program")

@@ -1,0 +1,43 @@
+/* Reads the frames that the host sends to `relay` from standard input, and writes the frames of
+ * `relay` to standard output. No function waits. */
+#ifndef LINK_H
+#define LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "streams.h"
+
+/* Makes standard input and output non-blocking. */
+void link_open(void);
+
+/* Reads from standard input as much as there is room for. Returns false at the end of the input. */
+bool link_read(void);
+
+/* Returns whether standard input has been read up to the end of a frame, which `link_next` has not
+ * returned yet. */
+bool link_has_frame(void);
+
+/* Returns the next frame, which `link_has_frame` has announced. It is valid until `link_done`,
+ * which the caller must call before the next frame. */
+struct streams_header link_next(union streams_body *body);
+void link_done(void);
+
+/* Returns whether all frames have been written, so that another one can be sent. */
+bool link_is_free(void);
+
+/* To send data, write them to the memory that `link_room` returns, and then send a frame with them.
+ * It has room for the data of the longest frame. */
+uint8_t *link_room(void);
+
+/* Sends a frame. If `type` is `data`, the frame contains the first `number` bytes of `link_room`.
+ * Otherwise `number` is the value of the message's field, if it has one. */
+void link_send(uint32_t id, enum streams_type type, uint32_t number);
+
+/* Writes as much of the frame as standard output takes. */
+void link_write(void);
+
+/* Reports the reason on standard error, and exits with a failure. */
+_Noreturn void link_fail(const char *reason);
+
+#endif

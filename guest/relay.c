@@ -1,0 +1,127 @@
+/* relay: connects the host to servers in the guest.
+ *
+ *     Usage: relay DIGEST
+ *
+ * relay reads messages from standard input and answers them on standard output, in the frames of
+ * streams.h. It carries many streams, each of which is a connection to a server that listens on the
+ * guest's loopback interface or on a Unix socket. DIGEST is the digest of the schema of these
+ * frames. If relay was compiled with another schema, it exits with status 2. It exits at the end of
+ * its input, and with status 1 if the host violates the protocol. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "link.h"
+
+/* RETRY_TIME is the number of milliseconds after which a connection to a Unix socket, whose server
+ * has a full queue, is tried again. */
+enum { OTHER_SCHEMA = 2, RETRY_TIME = 10 };
+
+/* The descriptors to poll, and the events that have occurred for standard input and for each
+ * connection. */
+static struct pollfd polled[2 + CONNECTIONS];
+static nfds_t polled_count;
+static short input_events, events[CONNECTIONS];
+
+/* Adds a descriptor to those to poll, unless there are no events to wait for. Without events, poll
+ * would still report that a connection was hung up, again and again. */
+static void await(int fd, short wanted)
+{
+	if (wanted)
+		polled[polled_count++] = (struct pollfd){ .fd = fd, .events = wanted };
+}
+
+/* Returns the events of the next descriptor that was polled, if it is `fd`, and otherwise none. */
+static short occurred(const struct pollfd **next, int fd)
+{
+	bool is_polled = *next < polled + polled_count && (*next)->fd == fd;
+
+	return is_polled ? (*next)++->revents : 0;
+}
+
+/* Waits until something can be done. `is_open` is true until the end of standard input. */
+static void wait_for_events(bool is_open)
+{
+	bool can_send = link_is_free(), has_frame = link_has_frame();
+	int timeout = has_frame && !connections_full() ? 0 : -1;
+
+	polled_count = 0;
+	await(STDIN_FILENO, is_open && !has_frame ? POLLIN : 0);
+	await(STDOUT_FILENO, can_send ? 0 : POLLOUT);
+	for (size_t i = 0; i < CONNECTIONS; i++) {
+		const struct connection *connection = &connections[i];
+
+		await(connection->fd, connection_events(connection, can_send));
+		if (can_send && connection_waits(connection))
+			timeout = 0;
+		else if (connection->id != 0 && connection->retries && timeout < 0)
+			timeout = RETRY_TIME;
+	}
+	if (poll(polled, polled_count, timeout) < 0 && errno != EINTR)
+		link_fail("poll has failed");
+
+	const struct pollfd *next = polled;
+
+	input_events = occurred(&next, STDIN_FILENO);
+	occurred(&next, STDOUT_FILENO);
+	for (size_t i = 0; i < CONNECTIONS; i++)
+		events[i] = occurred(&next, connections[i].id ? connections[i].fd : -1);
+}
+
+static void advance_all(void)
+{
+	for (size_t i = 0; i < CONNECTIONS; i++)
+		if (connections[i].id != 0 &&
+		    (connections[i].retries || (events[i] & ~POLLIN)))
+			connection_advance(&connections[i]);
+}
+
+/* Executes the frames that were read completely. */
+static void execute_frames(void)
+{
+	while (!connections_full() && link_has_frame()) {
+		union streams_body body;
+		struct streams_header header = link_next(&body);
+
+		connection_receive(&header, &body);
+		link_done();
+	}
+}
+
+/* Lets each connection send at most one frame. The one that is first the next time is behind the
+ * last one that could send. */
+static void speak_in_turns(void)
+{
+	static size_t first;
+	size_t at = first;
+
+	for (size_t count = 0; count < CONNECTIONS && link_is_free(); count++) {
+		connection_speak(&connections[at], events[at] & ~POLLOUT);
+		at = (at + 1) % CONNECTIONS;
+	}
+	first = at;
+}
+
+int main(int argc, char **argv)
+{
+	bool is_open = true;
+
+	if (argc < 2 || strtoull(argv[1], NULL, 16) != STREAMS_SCHEMA_DIGEST)
+		return OTHER_SCHEMA;
+	link_open();
+	while (is_open || connections_used()) {
+		wait_for_events(is_open);
+		if (!link_is_free())
+			link_write();
+		advance_all();
+		if (input_events && !link_read()) {
+			is_open = false;
+			connections_close();
+		}
+		execute_frames();
+		speak_in_turns();
+	}
+	return EXIT_SUCCESS;
+}

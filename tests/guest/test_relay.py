@@ -1,0 +1,292 @@
+"""Tests of relay, the program that connects the host to servers in the guest, as a process."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.support.relay import (
+    TIMEOUT,
+    WINDOW,
+    RelayProcess,
+    accept,
+    listening,
+    port_of,
+    receive_all,
+)
+
+from microvm.wire import streams
+from microvm.wire.streams import Connected, Credit, Data, Eof, Refused, Reset
+
+LOST = 1 << 20  # more bytes than the sockets of a connection hold
+
+
+@pytest.fixture
+def start(binary: Path) -> Iterator[Callable[..., RelayProcess]]:
+    """A function that starts relay, for each build in turn."""
+    started: list[RelayProcess] = []
+
+    def start(**options: int) -> RelayProcess:
+        started.append(RelayProcess(binary.with_name("relay"), **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+@pytest.fixture
+def relay(start: Callable[..., RelayProcess]) -> RelayProcess:
+    return start()
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    with listening() as server:
+        yield server
+
+
+def test_data_and_ends_pass_in_both_directions(relay: RelayProcess, server: socket.socket) -> None:
+    id_ = relay.open(port_of(server))
+    with accept(server) as peer:
+        relay.send(Data(id_, b"question"), Eof(id_))
+        assert receive_all(peer) == b"question"
+        peer.sendall(b"answer")
+        assert relay.data(id_, 6) == b"answer"
+    relay.next(Eof, id_)
+    assert relay.exit() == (0, "")
+    assert relay.messages == []
+
+
+def test_half_closed_connection_still_sends(relay: RelayProcess, server: socket.socket) -> None:
+    id_ = relay.open(port_of(server))
+    with accept(server) as peer:
+        peer.shutdown(socket.SHUT_WR)
+        relay.next(Eof, id_)
+        relay.send(Data(id_, b"late"), Credit(id_, 1), Eof(id_))
+        assert receive_all(peer) == b"late"
+    assert relay.exit() == (0, "")
+
+
+def test_address_of_ipv6_is_tried_after_that_of_ipv4(relay: RelayProcess) -> None:
+    with listening(socket.AF_INET6) as server:
+        id_ = relay.open(port_of(server))
+        with accept(server) as peer:
+            assert peer.getpeername()[0] == "::1"
+            relay.send(Data(id_, b"six"), Eof(id_))
+            assert receive_all(peer) == b"six"
+
+
+def test_closed_port_and_missing_socket_are_refused(relay: RelayProcess, tmp_path: Path) -> None:
+    with listening() as server:
+        port = port_of(server)
+    assert relay.next(Refused, relay.connect(port)).error_number == errno.ECONNREFUSED
+    missing = relay.next(Refused, relay.connect(tmp_path / "none"))
+    assert missing.error_number == errno.ENOENT
+    assert relay.exit() == (0, "")
+
+
+def test_unix_socket_with_a_full_queue_is_tried_again(relay: RelayProcess, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen(0)
+        server.settimeout(TIMEOUT)
+        ids = [relay.connect(tmp_path / "socket") for _ in range(4)]
+        for _ in ids:
+            with accept(server) as peer:
+                peer.sendall(b"x")
+        for id_ in ids:
+            relay.next(Connected, id_)
+            assert relay.data(id_, 1) == b"x"
+
+
+def test_connection_that_was_reset_is_reported(relay: RelayProcess, server: socket.socket) -> None:
+    id_, other = (relay.open(port_of(server)) for _ in range(2))
+    for _ in range(2):
+        with accept(server) as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    relay.next(Reset, id_)
+    relay.next(Reset, other)
+    relay.send(Data(id_, b"late"), Credit(id_, 1), Eof(id_), Reset(id_))
+    assert relay.exit() == (0, "")
+
+
+def test_reset_of_the_host_reaches_the_server(relay: RelayProcess, server: socket.socket) -> None:
+    id_ = relay.open(port_of(server))
+    with accept(server) as peer:
+        relay.send(Reset(id_))
+        with pytest.raises(ConnectionResetError):
+            peer.recv(1)
+    relay.send(Reset(relay.connect(port_of(server))))
+    assert relay.exit() == (0, "")
+
+
+def test_server_that_exits_while_data_wait_resets(
+    relay: RelayProcess, server: socket.socket
+) -> None:
+    id_ = relay.open(port_of(server))
+    with accept(server):
+        fill(relay, id_)
+    while not any(isinstance(each, Reset) for each in relay.messages):
+        assert relay.read()
+    assert relay.exit() == (0, "")
+
+
+def fill(relay: RelayProcess, id_: int) -> int:
+    """Send data until no more credit arrives, and return the number of bytes."""
+    credit, sent = WINDOW, 0
+    while True:
+        while credit > 0:
+            size = min(credit, streams.Data.MAX_BODY)
+            relay.send(Data(id_, bytes(size)))
+            credit -= size
+            sent += size
+        while not any(isinstance(each, Credit) for each in relay.messages):
+            if not relay.read(0.3):
+                return sent
+        credit += relay.next(Credit, id_).amount
+
+
+def test_stream_that_is_not_read_delays_no_other(
+    relay: RelayProcess, server: socket.socket
+) -> None:
+    """The server of one stream reads nothing, and the host gives no credit to another one."""
+    stuck, unread, third = (relay.open(port_of(server), credit) for credit in (9, 10, LOST))
+    with accept(server) as reads_nothing, accept(server) as floods, accept(server) as peer:
+        sent = fill(relay, stuck)
+        floods.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                floods.send(bytes(LOST))
+        assert relay.data(unread, 10) == bytes(10)
+        for _ in range(20):
+            relay.send(Data(third, b"ping"))
+            assert peer.recv(4) == b"ping"
+            peer.sendall(b"pong")
+            assert relay.data(third, 4) == b"pong"
+        relay.send(Credit(unread, 7))
+        assert relay.data(unread, 7) == bytes(7)
+        relay.send(Eof(stuck))
+        assert len(receive_all(reads_nothing)) == sent
+
+
+def test_data_are_sent_after_the_last_message(relay: RelayProcess, server: socket.socket) -> None:
+    id_ = relay.open(port_of(server))
+    with accept(server) as peer:
+        sent = fill(relay, id_)
+        peer.shutdown(socket.SHUT_WR)
+        relay.next(Eof, id_)
+        relay.send(Eof(id_))
+        open_one = relay.open(port_of(server))
+        assert relay.process.stdin is not None
+        relay.process.stdin.close()
+        assert not relay.read(0.2), open_one
+        assert relay.process.poll() is None
+        assert len(receive_all(peer)) == sent
+    assert relay.exit() == (0, "")
+
+
+def test_many_connections_one_after_another(relay: RelayProcess, server: socket.socket) -> None:
+    for number in range(1000):
+        id_ = relay.open(port_of(server))
+        with accept(server) as peer:
+            relay.send(Data(id_, b"%d" % number), Eof(id_))
+            assert receive_all(peer) == b"%d" % number
+        relay.next(Eof, id_)
+    assert relay.exit() == (0, "")
+
+
+def test_as_many_connections_as_allowed_at_once(relay: RelayProcess, server: socket.socket) -> None:
+    with ExitStack() as peers:
+        ids = [relay.connect(port_of(server)) for _ in range(streams.MAX_STREAMS)]
+        for id_ in ids:
+            peers.enter_context(accept(server)).sendall(b"x" * 1000)
+            relay.next(Connected, id_)
+        for id_ in ids:
+            assert relay.data(id_, 1000) == b"x" * 1000
+        for _ in range(3):
+            refused = relay.next(Refused, relay.connect(port_of(server)))
+            assert refused.error_number == errno.EMFILE
+        relay.send(Reset(ids[0]))
+        relay.open(port_of(server))
+    assert relay.exit() == (0, "")
+
+
+def test_too_few_descriptors_refuse_a_connection(
+    start: Callable[..., RelayProcess], server: socket.socket
+) -> None:
+    relay = start(files=8)
+    ids = [relay.connect(port_of(server)) for _ in range(10)]
+    for id_ in ids[:5]:
+        relay.next(Connected, id_)
+    assert relay.next(Refused, ids[5]).error_number == errno.EMFILE
+    assert relay.exit() == (0, "")
+
+
+OUT_OF_ORDER = "relay: a message is out of order\n"
+MALFORMED = "relay: a frame is malformed\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ([Data(1, b"x")], OUT_OF_ORDER),
+        ([Connect := streams.Connect(7, 1, 1, b"/none"), Connect], OUT_OF_ORDER),
+        ([Connect, streams.Connect(6, 1, 1, b"")], OUT_OF_ORDER),
+        ([b"\xff" * 12], MALFORMED),
+        ([Connected(1, 1)], MALFORMED),
+        ([streams.Connect(1, 1, 0, b"ab").encode()[:-1] + b"\0"], MALFORMED),
+        ([streams.Connect(1, 1, 0, b"ab").encode()[:-1]], "relay: the input ends within a frame\n"),
+    ],
+)
+def test_invalid_input_ends_the_program(
+    relay: RelayProcess, sent: list[streams.Message | bytes], reason: str
+) -> None:
+    for each in sent:
+        relay.send_bytes(each if isinstance(each, bytes) else each.encode())
+    assert relay.exit() == (1, reason)
+
+
+def test_data_beyond_the_credit_end_the_program(
+    relay: RelayProcess, server: socket.socket
+) -> None:
+    id_ = relay.open(port_of(server))
+    half = bytes(WINDOW // 2)
+    with accept(server) as peer, pytest.raises(BrokenPipeError):
+        fill(relay, id_)
+        while True:
+            relay.send(Data(id_, half))
+        del peer
+    assert relay.exit() == (1, "relay: data exceed the credit\n")
+
+
+def test_other_version_of_the_protocol_is_refused(start: Callable[..., RelayProcess]) -> None:
+    assert start(digest=streams.DIGEST ^ 1).exit() == (2, "")
+
+
+def test_idle_program_uses_no_processor_time(relay: RelayProcess, server: socket.socket) -> None:
+    """An open, a hung up and a reset connection without events do not keep it busy."""
+    ids = [relay.open(port_of(server), credit) for credit in (0, 5, 5)]
+    with accept(server) as first, accept(server) as second, accept(server) as third:
+        first.sendall(b"unread")
+        second.sendall(b"unread")
+        third.shutdown(socket.SHUT_WR)
+        relay.data(ids[1], 5)
+        relay.next(Eof, ids[2])
+        first.close()
+        stat = Path(f"/proc/{relay.process.pid}/stat")
+
+        def ticks() -> int:
+            fields = stat.read_text().rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        before = ticks()
+        assert not select.select([relay.process.stdout], [], [], 0.5)[0]
+        assert ticks() - before <= 5
+        subprocess.run(["true"], check=True)
