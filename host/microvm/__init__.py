@@ -51,12 +51,14 @@ if TYPE_CHECKING:
         ReadTimeout,
         SnapshotError,
         StartError,
+        StreamError,
         TemplateError,
         UsageError,
         VersionMismatch,
     )
     from microvm.guest.download import Received
     from microvm.guest.files import FileStatus, GuestPath, GuestUser
+    from microvm.guest.forward import Forward
     from microvm.guest.process import CompletedProcess, Process
     from microvm.guest.status import GuestStatus
     from microvm.guest.streams import InputStream, OutputStream
@@ -121,6 +123,7 @@ __all__ = [
     "FileOptions",
     "FileStatus",
     "Forks",
+    "Forward",
     "GetOptions",
     "GuestDied",
     "GuestPath",
@@ -164,6 +167,7 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "StartError",
+    "StreamError",
     "TemplateError",
     "Text",
     "TextRunOptions",
@@ -179,6 +183,7 @@ _NAMES = {
     "arches": "Bus",
     "guest.download": "Received",
     "guest.files": "FileStatus GuestPath GuestUser",
+    "guest.forward": "Forward",
     "guest.process": "CompletedProcess Process",
     "guest.status": "GuestStatus",
     "guest.streams": "InputStream OutputStream",

@@ -30,6 +30,7 @@
         │   ├── ReadTimeout     it did not arrive in time (also a TimeoutError)
         │   ├── ReadLimit       the separator is not within the limit
         │   └── IncompleteRead  the output ended too early (also an EOFError)
+        ├── StreamError         a server of the guest cannot be reached (also a ConnectionError)
         └── ExecKilled          the command exceeded a limit and was killed
             ├── ExecTimeout     its time limit (also a TimeoutError)
             ├── OutputLimit     its limit of output
@@ -364,6 +365,29 @@ class IncompleteRead(ReadError, EOFError):
 
     partial = b""
     expected: int | None = None
+
+
+class StreamError(ExecError, ConnectionError):
+    """A connection to a server in the guest failed.
+
+    :ivar errno: Error number of Linux: ECONNREFUSED if no server listens, ECONNRESET if the server
+        closed the connection at once, ETIMEDOUT if it did not accept it in time, EMFILE if there
+        are too many connections, EBADMSG or EIO if the guest's program for connections failed.
+    :ivar strerror: Text of the error number.
+    :ivar server: The TCP port, or the path of the Unix socket.
+    """
+
+    def __init__(self, errno: int, server: int | str, message: str = "") -> None:
+        reason = errno_text(errno)
+        where = f"port {server}" if isinstance(server, int) else server
+        super().__init__(message or f"{where} in the guest: {reason}")
+        self.errno = errno
+        self.strerror = reason
+        self.server = server
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # see `FileError.__reduce__`
+        return type(self), (self.errno, self.server, self.message), self.__dict__
 
 
 class ExecKilled(ExecError):

@@ -6,11 +6,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from errno import EAGAIN, EBADMSG, EINVAL, EIO, ENOENT, ENOMEM
-from subprocess import PIPE
+from errno import EBADMSG, EINVAL, EIO, ENOENT
 
 from microvm.errors import (
-    BUILD_AGAIN,
     ExecTimeout,
     FileError,
     ImageError,
@@ -22,8 +20,7 @@ from microvm.errors import (
 from microvm.guest.executor import Executor
 from microvm.guest.order import Order
 from microvm.guest.process import Process
-from microvm.option import parse_options
-from microvm.options import ExecOptions
+from microvm.guest.program import OTHER_SCHEMA, another_build, is_missing, program_options
 from microvm.printable import printable
 from microvm.wire import files
 from microvm.wire.transfer import TRANSFER_GUEST, TRANSFER_HOST
@@ -39,15 +36,8 @@ _BATCH = 1 << 16
 # Maximum number of seconds for the guest to remove an incomplete file after a transfer has failed.
 _CLEANUP_TIMEOUT = 3.0
 
-_OTHER_SCHEMA = 2  # exit status of `carry` if it was built for another version of this protocol
-# errors of a guest that lacks processes or memory, so that `carry` cannot be started
-_SCARCE = (EAGAIN, ENOMEM)
-
-# Options of the command that starts `carry`. It starts as root, and then becomes the user who owns
-# the files.
-_OPTIONS = parse_options(
-    ExecOptions, {"command": files.PROGRAM, "user": 0, "cwd": "/", "stdin": PIPE}, "exec"
-)
+_OPTIONS = program_options(files.PROGRAM)
+_FAILED = "cannot transfer files"
 
 
 @asynccontextmanager
@@ -186,11 +176,11 @@ class Exchange:
         try:
             status = await self.process.wait()
         except StartError as error:
-            if error.stage == "exec" and error.errno not in _SCARCE:
-                return _of_another_build()
+            if is_missing(error):
+                return another_build(_FAILED)
             return FileError(error.errno, self.path, error.message)
-        if status == _OTHER_SCHEMA:
-            return _of_another_build()
+        if status == OTHER_SCHEMA:
+            return another_build(_FAILED)
         how = f"exited with status {status}" if status >= 0 else f"was killed by signal {-status}"
         return FileError(EIO, self.path, f"{self.path}: `carry` in the guest {how}")
 
@@ -216,9 +206,3 @@ async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
             while await process.stdout.next_chunk():
                 pass
             await process.wait()
-
-
-def _of_another_build() -> ImageError:
-    return ImageError(
-        "cannot transfer files: the image was built by another version of microvm", hint=BUILD_AGAIN
-    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dataclasses import asdict as asdict
 
     from microvm.guest import files as guest_files
+    from microvm.guest.connections import Connections as Connections
     from microvm.guest.run import run as run
     from microvm.guest.run import run_parsed as run_parsed
     from microvm.guest.status import GuestStatus as GuestStatus
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_names(
     __name__,
     {
+        "Connections": "microvm.guest.connections:Connections",
         "Forks": "microvm.machine.forks:Forks",
         "GuestStatus": "microvm.guest.status:GuestStatus",
         "asdict": "dataclasses:asdict",

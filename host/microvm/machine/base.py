@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from microvm import machine
-from microvm.machine.commands import CommandMethods
+from microvm.machine.streams import StreamMethods
 from microvm.options import Confinement
 from microvm.qemu.launch import os_errors
 from microvm.units import parse_count
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from microvm.machine.snapshot import Snapshot
 
 
-class Machine(CommandMethods):
+class Machine(StreamMethods):
     """A running machine: a `MicroVM` of this process, or a named machine (`AttachedVM`).
 
     ::

@@ -15,6 +15,7 @@ method is being called.
 from __future__ import annotations
 
 from microvm.sync.base import Machine
+from microvm.sync.forward import Forward
 from microvm.sync.machine import AttachedVM, Forks, MicroVM
 from microvm.sync.pool import Pool
 from microvm.sync.process import InputStream, OutputStream, Process
@@ -22,6 +23,7 @@ from microvm.sync.process import InputStream, OutputStream, Process
 __all__ = [
     "AttachedVM",
     "Forks",
+    "Forward",
     "InputStream",
     "Machine",
     "MicroVM",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm.machine import base
+from microvm.machine.streams import CONNECT_TIMEOUT, LOOPBACK
 from microvm.option import document_options
 from microvm.options import Confinement, ExecOptions, Text
 from microvm.sync.bound import LoopBound, blocking
+from microvm.sync.forward import Forward
 from microvm.sync.process import Process
-from microvm.units import parse_count
+from microvm.units import Duration, parse_count
 
 if TYPE_CHECKING:
     from microvm.sync.machine import Forks
@@ -61,6 +64,25 @@ class Machine(LoopBound):
         count = parse_count(count, least=1)
         with self.checkpoint() as snapshot:
             return Forks.start(snapshot, count, confinement=self.confinement)
+
+    def connect(self, server: int | str, *, timeout: Duration = CONNECT_TIMEOUT) -> socket.socket:
+        """Connect to a server in the guest; see `microvm.MicroVM.connect`.
+
+        :return: Connected socket, which the caller closes.
+        """
+        return self._do(self._original._connected_socket(server, timeout))
+
+    def forward(
+        self,
+        port: int,
+        server: int | str,
+        *,
+        host: str = LOOPBACK,
+        timeout: Duration = CONNECT_TIMEOUT,
+    ) -> Forward:
+        """Forward a port of this host to a server in the guest; see `microvm.MicroVM.forward`."""
+        forward = self._do(self._original.forward(port, server, host=host, timeout=timeout))
+        return Forward(self._loop, forward)
 
     write_file = blocking(base.Machine.write_file)
     read_file = blocking(base.Machine.read_file)

@@ -1,0 +1,57 @@
+"""The connections from this process to servers in one guest."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
+from collections.abc import Callable
+from functools import partial
+
+from microvm.guest.executor import Executor
+from microvm.guest.forward import Forward, bridge
+from microvm.guest.relay import Relay
+
+
+class Connections:
+    """Opens connections to servers in a guest, all through one run of the guest's `relay`."""
+
+    def __init__(self, guest: Callable[[], Executor], owner: object) -> None:
+        """Use the guest that `guest` returns. `owner` stays alive while a connection is open."""
+        self._guest = guest
+        self._owner = owner
+        self._lock = asyncio.Lock()
+        self._relay: Relay | None = None
+        self._bridges = set[asyncio.Task[None]]()
+
+    async def open(self, server: int | str, timeout: float) -> tuple[StreamReader, StreamWriter]:
+        """Connect to a TCP port of the guest's loopback, or to the path of a Unix socket."""
+        loop = asyncio.get_running_loop()
+        reader = StreamReader(loop=loop)
+        protocol = StreamReaderProtocol(reader, loop=loop)
+        relay = await self._running_relay()
+        transport = await relay.connect(protocol, server, timeout)
+        return reader, StreamWriter(transport, protocol, reader, loop)
+
+    async def open_socket(self, server: int | str, timeout: float) -> socket.socket:
+        """Connect to a server, and return a socket of this host whose data a task forwards."""
+        guest_end = await self.open(server, timeout)
+        ours, theirs = socket.socketpair()
+        task = asyncio.create_task(bridge(await asyncio.open_connection(sock=ours), guest_end))
+        self._bridges.add(task)
+        task.add_done_callback(self._bridges.discard)
+        return theirs
+
+    async def forward(self, port: int, server: int | str, host: str, timeout: float) -> Forward:
+        """Listen on a port of this host, and connect each client to a server in the guest."""
+        return await Forward.listen(partial(self.open, server, timeout), host, port)
+
+    async def _running_relay(self) -> Relay:
+        """Return the program that carries the streams. Start it if necessary."""
+        async with self._lock:
+            if self._relay is not None and self._relay.is_ending:
+                await self._relay.ended.wait()
+                self._relay = None
+            if self._relay is None:
+                self._relay = await Relay.start(self._guest(), self._owner)
+            return self._relay

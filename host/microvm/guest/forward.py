@@ -1,0 +1,105 @@
+"""Connects sockets of the host to streams of the guest."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Self, TypeAlias
+
+from microvm.errors import MicroVMError
+
+Ends: TypeAlias = tuple[StreamReader, StreamWriter]
+
+_CHUNK = 1 << 16
+
+
+class Forward:
+    """A port of this host whose connections lead to a server in the guest; `forward` returns it.
+
+    ::
+
+        async with await vm.forward(8080, 80) as forward:
+            print("open http://%s:%d" % forward.address)
+
+    :ivar address: Host and port to which clients connect.
+    """
+
+    def __init__(self, server: asyncio.Server, tasks: set[asyncio.Task[None]]) -> None:
+        """Forward the connections that `server` accepts, and that `tasks` serve."""
+        host, port, *_ = server.sockets[0].getsockname()
+        self.address: tuple[str, int] = (host, port)
+        self._server = server
+        self._tasks = tasks
+
+    @classmethod
+    async def listen(cls, connect: Callable[[], Awaitable[Ends]], host: str, port: int) -> Self:
+        """Listen on a port of this host. Each connection leads to a stream of `connect`.
+
+        :raises OSError: If the port cannot be used.
+        """
+        tasks = set[asyncio.Task[None]]()
+
+        async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - asyncio runs this function as a task
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            await _serve(connect, (reader, writer))
+
+        return cls(await asyncio.start_server(serve, host, port), tasks)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop listening, and close all connections. Further calls have no effect."""
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._server.wait_closed()
+
+
+async def _serve(connect: Callable[[], Awaitable[Ends]], client: Ends) -> None:
+    """Connect one client to the guest, until both sides have closed the connection."""
+    try:
+        await bridge(client, await connect())
+    except MicroVMError:
+        client[1].transport.abort()  # the client gets a reset
+    finally:
+        client[1].close()
+
+
+async def bridge(one: Ends, other: Ends) -> None:
+    """Copy data in both directions between two connections, and close both."""
+    writers = (one[1], other[1])
+    copying = asyncio.gather(_copy(one[0], other[1]), _copy(other[0], one[1]))
+    try:
+        await copying
+    except (OSError, MicroVMError):
+        for writer in writers:
+            writer.transport.abort()
+    except asyncio.CancelledError:
+        for writer in writers:
+            writer.transport.abort()
+        raise
+    finally:
+        for writer in writers:
+            writer.close()
+            with suppress(OSError, MicroVMError):
+                await writer.wait_closed()
+
+
+async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
+    while data := await reader.read(_CHUNK):
+        writer.write(data)
+        await writer.drain()
+    if not writer.is_closing():
+        writer.write_eof()

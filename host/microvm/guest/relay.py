@@ -1,0 +1,232 @@
+"""The guest's program `relay`, which connects the host to servers in the guest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EBADMSG, ECONNRESET, EIO, ETIMEDOUT
+
+from microvm.errors import MicroVMError, ProtocolError, StartError, StreamError
+from microvm.guest.deadline import Timer
+from microvm.guest.executor import Executor
+from microvm.guest.process import Process
+from microvm.guest.program import OTHER_SCHEMA, another_build, is_missing, program_options
+from microvm.guest.stream_transport import StreamTransport
+from microvm.wire import streams
+from microvm.wire.stream_session import StreamSession
+
+# Number of bytes for the program that may be unsent; then transports have to wait.
+_FULL = 1 << 18
+
+# Maximum number of seconds for the program to send the last data to servers, and to exit.
+_EXIT_TIMEOUT = 3.0
+
+_OPTIONS = program_options(streams.PROGRAM)
+_FAILED = "cannot connect to servers in the guest"
+
+
+class Relay:
+    """A run of the program `relay`. It ends when its last stream is closed.
+
+    :ivar is_ending: True if no further stream can be opened.
+    :ivar ended: Event that is set when the program has exited.
+    """
+
+    def __init__(self, process: Process) -> None:
+        """Carry streams by `process`, which was just started."""
+        self.is_ending = False
+        self.ended = asyncio.Event()
+        self._process = process
+        self._session = StreamSession()
+        self._transports: dict[int, StreamTransport] = {}
+        self._loop = asyncio.get_running_loop()
+        self._opening: dict[int, asyncio.Future[None]] = {}
+        self._outgoing = bytearray()
+        self._wake = asyncio.Event()
+        self._removed: list[Callable[[], None]] = []
+        self._exit_due = Timer()
+        self._task = asyncio.create_task(self._run())
+
+    @classmethod
+    async def start(cls, guest: Executor, owner: object) -> Relay:
+        """Start the program in the guest. `owner` stays alive as long as the program runs.
+
+        :raises Busy: If a command runs in the machine.
+        """
+        process = await guest.start(["relay", f"{streams.DIGEST:016x}"], _OPTIONS)
+        process._keep_alive_with(owner)
+        return cls(process)
+
+    async def connect(
+        self, protocol: asyncio.Protocol, server: int | str, timeout: float
+    ) -> StreamTransport:
+        """Connect a protocol to a server in the guest: a TCP port, or the path of a Unix socket.
+
+        :raises StreamError: If the guest cannot connect to the server.
+        """
+        address = server if isinstance(server, int) else server.encode(errors="surrogateescape")
+        id_, frame = self._session.connect(address)
+        transport = self._transports[id_] = StreamTransport(self, id_, protocol, server)
+        opened = self._opening[id_] = self._loop.create_future()
+        self._send(frame)
+        try:
+            async with asyncio.timeout(timeout):
+                await opened
+        except BaseException as error:
+            transport.abort()
+            if self.is_ending:  # so that the machine can run the next command
+                await self.ended.wait()
+            if isinstance(error, TimeoutError) and not isinstance(error, MicroVMError):
+                raise StreamError(ETIMEDOUT, server) from None
+            raise
+        finally:
+            self._opening.pop(id_, None)
+        return transport
+
+    # The methods of `Carrier`, by which transports send messages:
+
+    def room(self, id_: int) -> int:
+        """Return the number of bytes that a stream can send in one message now."""
+        if len(self._outgoing) >= _FULL:
+            return 0
+        return min(self._session.credit(id_), streams.Data.MAX_BODY)
+
+    def send_data(self, id_: int, data: bytes) -> None:
+        """Send data, at most as many bytes as there is `room` for."""
+        self._send(self._session.data(id_, data))
+
+    def send_eof(self, id_: int) -> None:
+        """Send the end of the host's data."""
+        self._send(self._session.eof(id_))
+
+    def send_reset(self, id_: int) -> None:
+        """Close a stream at once, unless it is closed."""
+        self._send(self._session.reset(id_))
+
+    def consumed(self, id_: int, amount: int) -> None:
+        """Let the guest send more bytes of a stream."""
+        self._send(self._session.consumed(id_, amount))
+
+    def remove(self, id_: int, removed: Callable[[], None]) -> None:
+        """Forget a stream that is closed, and then call `removed`.
+
+        After the last stream, first wait until the program exits, so that the machine can run the
+        next command.
+        """
+        self._transports.pop(id_, None)
+        self.is_ending = self.is_ending or not self._transports
+        if self.is_ending:
+            self._removed.append(removed)
+            self._wake.set()
+        else:
+            self._loop.call_soon(removed)
+
+    def _send(self, frame: bytes) -> None:
+        if frame:
+            self._outgoing += frame
+            self._wake.set()
+
+    async def _run(self) -> None:
+        """Exchange messages with the program until it exits, and then end all streams."""
+        writing = asyncio.create_task(self._write())
+        try:
+            async with self._process:
+                error = await self._read()
+        finally:
+            writing.cancel()
+            self._exit_due.cancel()
+            self.is_ending = True
+        for transport in list(self._transports.values()):
+            transport.lose(error)
+        for opened in self._opening.values():
+            if not opened.done():
+                opened.set_exception(error)
+        self.ended.set()
+        for removed in self._removed:
+            self._loop.call_soon(removed)
+
+    async def _write(self) -> None:
+        """Write messages to the program, and close its input after the last stream."""
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - the options request it
+        with suppress(BrokenPipeError):  # the program has exited, which `_read` handles
+            while self._outgoing or not (self.is_ending and not self._transports):
+                await self._wake.wait()
+                self._wake.clear()
+                while self._outgoing:
+                    data, self._outgoing = bytes(self._outgoing), bytearray()
+                    stdin.write(data)
+                    await stdin.drain()
+                    self._flush_in_turns()
+            stdin.close()
+            self._exit_due.start(_EXIT_TIMEOUT, self._process.abandon)
+
+    def _flush_in_turns(self) -> None:
+        """Let each transport send its data. The next time, those without a turn are first."""
+        for id_ in list(self._transports):
+            if len(self._outgoing) >= _FULL:
+                break
+            transport = self._transports[id_] = self._transports.pop(id_)
+            transport.flush()
+
+    async def _read(self) -> MicroVMError:
+        """Handle the messages of the program until it exits. Return the error for open streams."""
+        try:
+            while chunk := await self._process.stdout.next_chunk():
+                self._session.receive_data(bytes(chunk))
+                if (fault := self._handle_events()) is not None:
+                    return fault
+                await asyncio.sleep(0)  # a flood of output must not stop other tasks
+            status = await self._process.wait()
+        except StartError as error:
+            return another_build(_FAILED) if is_missing(error) else error
+        except MicroVMError as error:
+            return error
+        if status == OTHER_SCHEMA:
+            return another_build(_FAILED)
+        return _failed(EIO, f"`relay` in the guest exited with status {status}")
+
+    def _handle_events(self) -> StreamError | None:
+        """Handle the messages that have arrived. Return an error if one is invalid."""
+        try:
+            while (event := self._session.next_event()) is not None:
+                self._handle(event)
+        except ProtocolError as error:
+            return _failed(EBADMSG, error.message)
+        return None
+
+    def _handle(self, event: streams.Message) -> None:
+        transport = self._transports.get(event.id)
+        opened = self._opening.get(event.id)
+        if transport is None:
+            return
+        try:
+            match event:
+                case streams.Connected():
+                    transport.begin()
+                    if opened and not opened.done():
+                        opened.set_result(None)
+                case streams.Refused(error_number=number):
+                    error = StreamError(number, transport.get_extra_info("peername"))
+                    if opened and not opened.done():
+                        opened.set_exception(error)
+                case streams.Data(data=data):
+                    transport.receive(data)
+                case streams.Credit():
+                    transport.flush()
+                case streams.Eof():
+                    transport.receive_eof()
+                case streams.Reset():
+                    server = transport.get_extra_info("peername")
+                    transport.lose(StreamError(ECONNRESET, server))
+        except Exception as error:  # of the protocol's code
+            self._loop.call_exception_handler(
+                {"message": "error in a protocol", "exception": error, "transport": transport}
+            )
+            self.send_reset(event.id)
+            transport.lose(error)
+
+
+def _failed(errno: int, message: str) -> StreamError:
+    return StreamError(errno, "", f"the connections to the guest failed: {message}")
