@@ -1,0 +1,154 @@
+"""Tests of the host's side of the protocol with the guest's program for connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from fuzz import streams as any_
+from fuzz.streams import Conversations, Sent
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support import vectors
+from tests.support.stream_messages import message_of
+
+from microvm.errors import ProtocolError, UsageError
+from microvm.wire import streams
+from microvm.wire.stream_session import WINDOW, StreamSession
+from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Reset
+
+VECTORS = Path(__file__).parents[2] / "protocol/streams.json"
+KNOWN = {each.name: each for each in vectors.conversations(VECTORS.read_text())}
+
+IMPOSSIBLE = (
+    "beyond guest_credit",  # less credit than a session always gives
+    "more than the maximum of guest_credit",
+    "by host of an id with another id",  # a session chooses the ids itself
+    "by host with another id",
+    "closed: connect by host",
+)
+"""Endings of the names of conversations in which no session can be."""
+
+
+class DrivenStreams:
+    """A session that a test drives by the messages of both sides."""
+
+    def __init__(self) -> None:
+        self.session = StreamSession()
+
+    def say(self, message: streams.Message) -> bool:
+        """Make the session send a message, and return True unless it refuses to send it."""
+        session, id_ = self.session, message.id
+        match message:
+            case Connect(port=port):
+                return session.connect(port)[0] == id_
+            case Data(data=data) if len(data) > session.credit(id_) or not session.credit(id_):
+                return False
+            case Data(data=data):
+                return bool(session.data(id_, bytes(data)))
+            case Eof():
+                return bool(session.eof(id_))
+            case Reset():
+                return bool(session.reset(id_))
+            case Credit(amount=amount):
+                return bool(session.consumed(id_, amount))
+        return False
+
+    def hear(self, message: streams.Message) -> bool:
+        """Pass a message of the guest to the session, and return True unless it was dropped."""
+        self.session.receive_data(message.encode())
+        return self.session.next_event() is not None
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if not name.endswith(IMPOSSIBLE)])
+def test_session_agrees_with_a_vector(name: str) -> None:
+    conversation = KNOWN[name]
+    driven = DrivenStreams()
+    for index, sent in enumerate(conversation.messages):
+        message, is_wrong = message_of(sent), index == conversation.out_of_order
+        is_ignored = sent.state is None and not is_wrong
+        if sent.sender == "host":
+            if not is_ignored and sent.name != "credit":  # it sends no little credit
+                assert driven.say(message) is not is_wrong
+        elif is_wrong:
+            with pytest.raises(ProtocolError):
+                driven.hear(message)
+        else:
+            assert driven.hear(message) is not is_ignored
+
+
+def test_most_vectors_are_possible() -> None:
+    possible = [name for name in KNOWN if not name.endswith(IMPOSSIBLE)]
+    assert len(possible) > 0.8 * len(KNOWN)
+
+
+DRAWN = Conversations(
+    {
+        Connect: lambda _: any_.connect(credit=st.just(WINDOW), path=st.just(b"")),
+        Credit: lambda _: any_.credit(amount=st.sampled_from([WINDOW // 2, WINDOW])),
+        Data: lambda _: any_.data(data=st.binary(min_size=1, max_size=100)),
+        Connected: lambda _: any_.connected(credit=st.integers(1, 300)),
+    }
+)
+
+
+def drive(sent: Sequence[Sent]) -> DrivenStreams:
+    """Send messages that are in order, except data for which no credit is left."""
+    driven = DrivenStreams()
+    for each in sent:
+        if isinstance(each.message, Data) and not each.message.data:
+            continue
+        if each.sender == "host":
+            assert not each.state or driven.say(each.message), each
+        else:
+            assert driven.hear(each.message) is (each.state != ""), each
+    return driven
+
+
+@given(DRAWN.correct())
+def test_session_follows_correct_conversations(sent: list[Sent]) -> None:
+    drive(sent)
+
+
+@given(DRAWN.faulty())
+def test_session_refuses_the_first_message_out_of_order(sent: list[Sent]) -> None:
+    *others, last = sent
+    driven = drive(others)
+    if last.sender == "guest":
+        with pytest.raises(ProtocolError):
+            driven.hear(last.message)
+    elif not isinstance(last.message, Connect):  # a session chooses the ids itself
+        assert not driven.say(last.message)
+
+
+def test_credit_is_given_for_many_bytes_at_a_time() -> None:
+    driven = DrivenStreams()
+    driven.say(Connect(1, WINDOW, 80, b""))
+    driven.hear(Connected(1, 10))
+    assert driven.session.consumed(1, WINDOW // 2 - 1) == b""
+    assert driven.session.consumed(1, 1) == Credit(1, WINDOW // 2).encode()
+    assert driven.session.consumed(2, WINDOW) == b""
+
+
+def test_credit_of_the_guest_has_a_maximum() -> None:
+    driven = DrivenStreams()
+    driven.say(Connect(1, WINDOW, 80, b""))
+    driven.hear(Connected(1, 10))
+    driven.hear(Credit(1, 0xFFFFFFFF))
+    assert driven.session.credit(1) == 0xFFFFFFFF
+    with pytest.raises(UsageError, match="2 bytes are more than the credit of 0"):
+        driven.session.data(2, b"xx")
+
+
+@pytest.mark.parametrize("server", [65536, -1, b"x" * 108, b"a\0b"])
+def test_invalid_server_is_a_usage_error(server: int | bytes) -> None:
+    with pytest.raises(UsageError, match="the guest cannot connect to"):
+        StreamSession().connect(server)
+
+
+def test_frame_that_is_malformed_is_an_error() -> None:
+    session = StreamSession()
+    session.receive_data(b"\xff" * 12)
+    with pytest.raises(ProtocolError, match="the guest sent an invalid message"):
+        session.next_event()
