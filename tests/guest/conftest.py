@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from tests.support.daemon import Daemon, build_sanitized
 from tests.support.fifo import Fifo
 from tests.support.judged import _judged, trace_model
@@ -19,6 +21,11 @@ from microvm.progress import NullReporter
 from microvm_image import programs
 
 __all__ = ("_judged", "trace_model")
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each coroutine with asyncio and with uvloop."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -153,6 +152,14 @@ def fill(relay: RelayProcess, id_: int) -> int:
         credit += relay.next(Credit, id_).amount
 
 
+def flood(peer: socket.socket) -> None:
+    """Send bytes until no more can be sent without waiting."""
+    peer.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            peer.send(bytes(LOST))
+
+
 def test_stream_that_is_not_read_delays_no_other(
     relay: RelayProcess, server: socket.socket
 ) -> None:
@@ -160,10 +167,7 @@ def test_stream_that_is_not_read_delays_no_other(
     stuck, unread, third = (relay.open(port_of(server), credit) for credit in (9, 10, LOST))
     with accept(server) as reads_nothing, accept(server) as floods, accept(server) as peer:
         sent = fill(relay, stuck)
-        floods.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                floods.send(bytes(LOST))
+        flood(floods)
         assert relay.data(unread, 10) == bytes(10)
         for _ in range(20):
             relay.send(Data(third, b"ping"))
@@ -253,16 +257,11 @@ def test_invalid_input_ends_the_program(
     assert relay.exit() == (1, reason)
 
 
-def test_data_beyond_the_credit_end_the_program(
-    relay: RelayProcess, server: socket.socket
-) -> None:
+def test_data_beyond_the_credit_end_the_program(relay: RelayProcess, server: socket.socket) -> None:
     id_ = relay.open(port_of(server))
-    half = bytes(WINDOW // 2)
-    with accept(server) as peer, pytest.raises(BrokenPipeError):
+    with accept(server):
         fill(relay, id_)
-        while True:
-            relay.send(Data(id_, half))
-        del peer
+        relay.send(Data(id_, b"x"))
     assert relay.exit() == (1, "relay: data exceed the credit\n")
 
 
@@ -289,4 +288,3 @@ def test_idle_program_uses_no_processor_time(relay: RelayProcess, server: socket
         before = ticks()
         assert not select.select([relay.process.stdout], [], [], 0.5)[0]
         assert ticks() - before <= 5
-        subprocess.run(["true"], check=True)

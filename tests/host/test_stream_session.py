@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz import streams as any_
@@ -15,7 +16,7 @@ from tests.support.stream_messages import message_of
 
 from microvm.errors import ProtocolError, UsageError
 from microvm.wire import streams
-from microvm.wire.stream_session import WINDOW, StreamSession
+from microvm.wire.stream_session import WINDOW, StreamSession, check_server
 from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Reset
 
 VECTORS = Path(__file__).parents[2] / "protocol/streams.json"
@@ -141,10 +142,10 @@ def test_credit_of_the_guest_has_a_maximum() -> None:
         driven.session.data(2, b"xx")
 
 
-@pytest.mark.parametrize("server", [65536, -1, b"x" * 108, b"a\0b"])
-def test_invalid_server_is_a_usage_error(server: int | bytes) -> None:
+@pytest.mark.parametrize("server", [0, 65536, -1, 2.5, None, "", "x" * 108, "a\0b", "\ud800"])
+def test_invalid_server_is_a_usage_error(server: Any) -> None:
     with pytest.raises(UsageError, match="the guest cannot connect to"):
-        StreamSession().connect(server)
+        check_server(server)
 
 
 def test_frame_that_is_malformed_is_an_error() -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from microvm.guest.executor import Executor
 from microvm.guest.forward import Forward, bridge
 from microvm.guest.relay import Relay
+from microvm.wire.stream_session import check_server
 
 
 class Connections:
@@ -26,6 +27,7 @@ class Connections:
 
     async def open(self, server: int | str, timeout: float) -> tuple[StreamReader, StreamWriter]:
         """Connect to a TCP port of the guest's loopback, or to the path of a Unix socket."""
+        check_server(server)
         loop = asyncio.get_running_loop()
         reader = StreamReader(loop=loop)
         protocol = StreamReaderProtocol(reader, loop=loop)
@@ -44,6 +46,7 @@ class Connections:
 
     async def forward(self, port: int, server: int | str, host: str, timeout: float) -> Forward:
         """Listen on a port of this host, and connect each client to a server in the guest."""
+        check_server(server)
         return await Forward.listen(partial(self.open, server, timeout), host, port)
 
     async def _running_relay(self) -> Relay:

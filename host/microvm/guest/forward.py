@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -13,6 +15,9 @@ from microvm.errors import MicroVMError
 Ends: TypeAlias = tuple[StreamReader, StreamWriter]
 
 _CHUNK = 1 << 16
+
+# The structure linger of socket(7), which makes a close of a TCP connection send a reset.
+_AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Forward:
@@ -70,31 +75,38 @@ class Forward:
 async def _serve(connect: Callable[[], Awaitable[Ends]], client: Ends) -> None:
     """Connect one client to the guest, until both sides have closed the connection."""
     try:
-        await bridge(client, await connect())
-    except MicroVMError:
-        client[1].transport.abort()  # the client gets a reset
-    finally:
-        client[1].close()
+        guest_end = await connect()
+    except BaseException as error:
+        _reset(client[1])
+        if isinstance(error, MicroVMError):
+            return
+        raise
+    await bridge(client, guest_end)
 
 
 async def bridge(one: Ends, other: Ends) -> None:
     """Copy data in both directions between two connections, and close both."""
     writers = (one[1], other[1])
-    copying = asyncio.gather(_copy(one[0], other[1]), _copy(other[0], one[1]))
     try:
-        await copying
-    except (OSError, MicroVMError):
+        await asyncio.gather(_copy(one[0], other[1]), _copy(other[0], one[1]))
+    except BaseException as error:
         for writer in writers:
-            writer.transport.abort()
-    except asyncio.CancelledError:
-        for writer in writers:
-            writer.transport.abort()
-        raise
+            _reset(writer)
+        if not isinstance(error, OSError | MicroVMError):
+            raise
     finally:
         for writer in writers:
             writer.close()
             with suppress(OSError, MicroVMError):
                 await writer.wait_closed()
+
+
+def _reset(writer: StreamWriter) -> None:
+    """Close a connection at once, so that the other side notices that it has failed."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    writer.transport.abort()
 
 
 async def _copy(reader: StreamReader, writer: StreamWriter) -> None:

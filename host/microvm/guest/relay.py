@@ -61,12 +61,11 @@ class Relay:
     async def connect(
         self, protocol: asyncio.Protocol, server: int | str, timeout: float
     ) -> StreamTransport:
-        """Connect a protocol to a server in the guest: a TCP port, or the path of a Unix socket.
+        """Connect a protocol to a server in the guest, whose address `check_server` accepts.
 
         :raises StreamError: If the guest cannot connect to the server.
         """
-        address = server if isinstance(server, int) else server.encode(errors="surrogateescape")
-        id_, frame = self._session.connect(address)
+        id_, frame = self._session.connect(server)
         transport = self._transports[id_] = StreamTransport(self, id_, protocol, server)
         opened = self._opening[id_] = self._loop.create_future()
         self._send(frame)

@@ -42,6 +42,25 @@ class _Stream:
     owed: int = 0
 
 
+def check_server(server: int | str) -> None:
+    """Check the TCP port, or the path of a Unix socket, to which a guest shall connect.
+
+    :raises UsageError: If it is invalid.
+    """
+    try:
+        if server in (0, ""):
+            raise ValueError("no server can have this address")
+        _connect(1, server).encode()
+    except (streams.EncodeError, UnicodeError, ValueError, TypeError) as error:
+        raise UsageError(f"the guest cannot connect to {server!r}: {error}") from None
+
+
+def _connect(id_: int, server: int | str) -> streams.Connect:
+    if isinstance(server, str):
+        return streams.Connect(id_, WINDOW, 0, server.encode(errors="surrogateescape"))
+    return streams.Connect(id_, WINDOW, server, b"")
+
+
 class StreamSession:
     """The host's side of all streams of one run of `relay`.
 
@@ -55,21 +74,15 @@ class StreamSession:
         self._streams: dict[int, _Stream] = {}
         self._last_id = 0
 
-    def connect(self, server: int | bytes) -> tuple[int, bytes]:
+    def connect(self, server: int | str) -> tuple[int, bytes]:
         """Encode a message that begins a stream, and return the stream's id and the message.
 
         :param server: TCP port, or path of a Unix socket, to which the guest connects.
-        :raises UsageError: If the port or the path is invalid.
         """
-        path, port = (server, 0) if isinstance(server, bytes) else (b"", server)
-        try:
-            frame = streams.Connect(self._last_id + 1, WINDOW, port, path).encode()
-        except streams.EncodeError as error:
-            raise UsageError(f"the guest cannot connect to {server!r}: {error}") from None
         self._last_id += 1
         following = STREAM_HOST[StreamState.NEW][streams.Connect]
         self._streams[self._last_id] = _Stream(following)
-        return self._last_id, frame
+        return self._last_id, _connect(self._last_id, server).encode()
 
     def credit(self, id_: int) -> int:
         """Return the number of bytes that the host may send on a stream now."""

@@ -1,0 +1,309 @@
+"""Tests of connections from the host, through the daemon and relay, to servers."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from tests.support.daemon import DaemonProcess
+
+from microvm.errors import Busy, GuestDied, StreamError
+from microvm.guest import relay
+from microvm.guest.connections import Connections
+from microvm.guest.guest import Guest
+from microvm.guest.program import program_options
+from microvm.wire.stream_session import WINDOW
+
+Serve = Callable[[StreamReader, StreamWriter], Awaitable[None]]
+
+SIZE = 8 << 20  # more bytes than the buffers of all programs hold
+
+
+@pytest.fixture
+async def guest(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Guest]:
+    """A guest whose daemon is a process of this host."""
+    monkeypatch.setattr(relay, "_OPTIONS", program_options(str(shipped.with_name("relay"))))
+    with closing(DaemonProcess(shipped)) as daemon:
+        guest = Guest()
+        await guest.connect(daemon.stream.dup())
+        await guest.ready(20)
+        yield guest
+        assert guest.error is None
+        guest.fail(GuestDied("the test is over"))
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def connections(guest: Guest) -> Connections:
+    return Connections(lambda: guest, object())
+
+
+@pytest.fixture
+async def serving() -> AsyncIterator[Callable[[Serve], Awaitable[int]]]:
+    """A function that starts a server, and returns its port."""
+    servers: list[asyncio.Server] = []
+
+    async def start(serve: Serve) -> int:
+        async def finished(reader: StreamReader, writer: StreamWriter) -> None:
+            with suppress(ConnectionError):
+                await serve(reader, writer)
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+        servers.append(await asyncio.start_server(finished, "127.0.0.1", 0, backlog=300))
+        port: int = servers[-1].sockets[0].getsockname()[1]
+        return port
+
+    yield start
+    for server in servers:
+        server.close()
+    await asyncio.sleep(0.01)
+
+
+Serving = Callable[[Serve], Awaitable[int]]
+
+
+async def echo(reader: StreamReader, writer: StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+
+
+async def close(writer: StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
+
+
+async def free(guest: Guest) -> bool:
+    """Return True if the machine can run a command."""
+    process = await guest.start(["true"], program_options("true"))
+    return await process.wait() == 0
+
+
+async def until_alone() -> None:
+    """Wait until all other tasks have ended, such as those of servers."""
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+
+
+async def test_streams_transfer_data_and_their_ends(
+    guest: Guest, connections: Connections, serving: Serving
+) -> None:
+    port = await serving(echo)
+    reader, writer = await connections.open(port, 20)
+    assert writer.get_extra_info("peername") == port
+    writer.write(b"hello\n")
+    assert await reader.readline() == b"hello\n"
+    writer.write(b"last")
+    writer.write_eof()
+    assert await reader.read() == b"last"
+    await close(writer)
+    assert await free(guest)
+
+
+async def test_large_data_pass_in_both_directions(
+    connections: Connections, serving: Serving
+) -> None:
+    reader, writer = await connections.open(await serving(echo), 20)
+    data = bytes(range(256)) * (SIZE // 256)
+
+    async def write() -> None:
+        writer.write(data)
+        await writer.drain()
+        writer.write_eof()
+
+    _, received = await asyncio.gather(write(), reader.read())
+    assert received == data
+    await close(writer)
+
+
+async def test_failed_connection_leaves_the_machine_free(
+    guest: Guest, connections: Connections, tmp_path: Path
+) -> None:
+    with pytest.raises(StreamError, match=r"none in the guest: No such file") as caught:
+        await connections.open(str(tmp_path / "none"), 20)
+    assert isinstance(caught.value, ConnectionError)
+    assert (caught.value.errno, caught.value.server) == (errno.ENOENT, str(tmp_path / "none"))
+    assert await free(guest)
+
+
+async def test_connection_that_is_not_accepted_times_out(
+    connections: Connections, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen(0)
+        writers: list[StreamWriter] = []
+
+        async def fill_queue() -> None:
+            while True:
+                writers.append((await connections.open(str(tmp_path / "socket"), 0.3))[1])
+
+        with pytest.raises(StreamError) as caught:
+            await fill_queue()
+        assert caught.value.errno == errno.ETIMEDOUT
+        for writer in writers:
+            writer.transport.abort()
+            await writer.wait_closed()
+
+
+async def test_commands_are_refused_while_a_stream_is_open(
+    guest: Guest, connections: Connections, serving: Serving
+) -> None:
+    _, writer = await connections.open(await serving(echo), 20)
+    with pytest.raises(Busy):
+        await guest.start(["true"], program_options("true"))
+    await close(writer)
+
+
+async def test_reset_by_the_server_is_an_error(connections: Connections, serving: Serving) -> None:
+    async def reset(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.read(1)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        writer.transport.abort()
+
+    reader, writer = await connections.open(await serving(reset), 20)
+    writer.write(b"x")
+    with pytest.raises(StreamError) as caught:
+        await reader.read()
+    assert caught.value.errno == errno.ECONNRESET
+    writer.close()
+    with pytest.raises(StreamError):
+        await writer.wait_closed()
+
+
+async def test_paused_reader_delays_only_its_server(
+    connections: Connections, serving: Serving
+) -> None:
+    sent = 0
+
+    async def flood(_: StreamReader, writer: StreamWriter) -> None:
+        nonlocal sent
+        while sent < SIZE:
+            writer.write(bytes(1 << 16))
+            await writer.drain()
+            sent += 1 << 16
+
+    reader, writer = await connections.open(await serving(flood), 20)
+    other, ping = await connections.open(await serving(echo), 20)
+    for _ in range(50):
+        ping.write(b"ping")
+        assert await other.readexactly(4) == b"ping"
+        await asyncio.sleep(0.002)
+    before = sent
+    await asyncio.sleep(0.1)
+    assert sent == before < SIZE
+    transport = writer.transport
+    assert len(getattr(transport, "_unread")) <= WINDOW  # noqa: B009 - a private attribute
+    assert len(await reader.read()) == SIZE
+    await asyncio.gather(close(writer), close(ping))
+
+
+async def test_drain_waits_while_the_server_reads_nothing(
+    connections: Connections, serving: Serving
+) -> None:
+    may_read = asyncio.Event()
+    received = asyncio.get_running_loop().create_future()
+
+    async def late(reader: StreamReader, writer: StreamWriter) -> None:
+        writer.transport.pause_reading()
+        await may_read.wait()
+        writer.transport.resume_reading()
+        received.set_result(len(await reader.read()))
+
+    _, writer = await connections.open(await serving(late), 20)
+    written = 0
+
+    async def flood() -> None:
+        nonlocal written
+        while True:
+            writer.write(bytes(1 << 18))
+            written += 1 << 18
+            await asyncio.wait_for(writer.drain(), 1)
+
+    with pytest.raises(TimeoutError):
+        await flood()
+    may_read.set()
+    await close(writer)
+    assert await received == written
+
+
+async def test_many_streams_at_once(connections: Connections, serving: Serving) -> None:
+    port = await serving(echo)
+
+    async def talk(number: int) -> None:
+        reader, writer = await connections.open(port, 60)
+        data = b"%d " % number * 5000
+        writer.write(data)
+        writer.write_eof()
+        assert await reader.read() == data
+        await close(writer)
+
+    await asyncio.gather(*map(talk, range(200)))
+
+
+async def test_closed_stream_ends_though_the_server_stays(
+    guest: Guest, connections: Connections, serving: Serving
+) -> None:
+    got = asyncio.get_running_loop().create_future()
+
+    async def stay(reader: StreamReader, writer: StreamWriter) -> None:
+        got.set_result(await reader.read())
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    _, writer = await connections.open(await serving(stay), 20)
+    writer.write(b"question")
+    await asyncio.wait_for(close(writer), 20)
+    assert await got == b"question"
+    assert await free(guest)
+    await until_alone()
+
+
+async def test_forwarded_port_leads_to_the_server(
+    connections: Connections, serving: Serving
+) -> None:
+    async with await connections.forward(0, await serving(echo), "127.0.0.1", 20) as forward:
+        ends = [await asyncio.open_connection(*forward.address) for _ in range(3)]
+        for number, (_, writer) in enumerate(ends):
+            writer.write(b"%d" % number * SIZE)
+            writer.write_eof()
+        for number, (reader, writer) in enumerate(ends):
+            assert await reader.read() == b"%d" % number * SIZE
+            await close(writer)
+        reader, writer = await asyncio.open_connection(*forward.address)
+        writer.write(b"x")
+        assert await reader.read(1) == b"x"
+    with pytest.raises(ConnectionResetError):
+        await reader.readexactly(1)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*forward.address)
+    writer.close()
+
+
+async def test_forward_to_a_closed_port_resets_the_client(connections: Connections) -> None:
+    async with await connections.forward(0, "/none", "127.0.0.1", 20) as forward:
+        reader, writer = await asyncio.open_connection(*forward.address)
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+        writer.close()
+
+
+async def test_socket_of_the_host_is_connected(connections: Connections, serving: Serving) -> None:
+    theirs = await connections.open_socket(await serving(echo), 20)
+    theirs.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    writer.write(bytes(SIZE))
+    writer.write_eof()
+    assert await reader.read() == bytes(SIZE)
+    await close(writer)
+    await until_alone()

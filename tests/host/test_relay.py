@@ -1,0 +1,257 @@
+"""Tests of connections to a guest whose program for connections is broken or hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Callable
+
+import pytest
+from tests.support.daemon import PLENTY
+from tests.support.peer import Peer
+
+from microvm.errors import GuestDied, ImageError, StartError, StreamError, UsageError
+from microvm.guest.connections import Connections
+from microvm.guest.guest import Guest
+from microvm.wire import codec, streams
+from microvm.wire.codec import Ending, ExecCredit, ExecStdin, Ping, Stream
+from microvm.wire.stream_session import WINDOW
+from microvm.wire.streams import Connected, Credit, Data, Eof, Refused, Reset
+
+
+class HostileRelay:
+    """A guest whose program for connections sends what a test wants."""
+
+    def __init__(self, guest: Guest, peer: Peer) -> None:
+        self.peer = peer
+        self.connections = Connections(lambda: guest, object())
+        self._answered = asyncio.Event()
+
+    async def open(self, *messages: streams.Message) -> tuple[StreamReader, StreamWriter]:
+        """Open the first stream; the program answers with these messages."""
+        opening = asyncio.create_task(self.connections.open(80, 20))
+        await self.peer.expect(codec.ExecRequest)
+        await self.peer.say(codec.ExecStdinCredit(self.peer.id, PLENTY))
+        await self.peer.expect(ExecStdin)
+        await self.write(*messages)
+        self._answered.set()
+        return await opening
+
+    async def write(self, *messages: streams.Message) -> None:
+        await self.peer.write(Stream.STDOUT, b"".join(each.encode() for each in messages))
+
+    async def end(self, status: int = 0) -> None:
+        """Wait until the host closes the program's input or kills it, and let it exit."""
+        await self._answered.wait()
+        while True:
+            message = await self.peer.hear()
+            if isinstance(message, ExecStdin) and not message.data:
+                await self.peer.exit(status)
+                return
+            if isinstance(message, codec.ExecKill):
+                await self.peer.exit(signal.SIGKILL, Ending.SIGNALLED)
+                return
+            assert isinstance(message, ExecStdin | ExecCredit | Ping), message
+
+    async def ended(self) -> None:
+        """Wait until the host knows that the program has exited."""
+        assert self.connections._relay is not None
+        await self.connections._relay.ended.wait()
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def relay(guest: Guest, peer: Peer) -> HostileRelay:
+    return HostileRelay(guest, peer)
+
+
+OPENED = Connected(1, 100)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [OPENED, OPENED],
+        [OPENED, Connected(2, 1)],
+        [OPENED, Eof(1), Data(1, b"late")],
+        [OPENED, *[Data(1, bytes(60000))] * (2 * WINDOW // 60000)],
+    ],
+    ids=["twice", "unknown id", "after the end", "beyond the credit"],
+)
+async def test_message_out_of_order_ends_all_streams(
+    relay: HostileRelay, guest: Guest, sent: list[streams.Message]
+) -> None:
+    _, writer = await relay.open(*sent)
+    ended = asyncio.create_task(relay.end())
+    with pytest.raises(StreamError, match="the connections to the guest failed: the") as caught:
+        await writer.wait_closed()
+    assert caught.value.errno == errno.EBADMSG
+    await ended
+    assert guest.error is None
+
+
+async def test_malformed_message_ends_all_streams(relay: HostileRelay) -> None:
+    reader, _ = await relay.open(OPENED)
+    ended = asyncio.create_task(relay.end())
+    await relay.peer.write(Stream.STDOUT, b"\xff" * 12)
+    with pytest.raises(StreamError, match="invalid message"):
+        await reader.read()
+    await ended
+
+
+async def test_message_out_of_order_while_connecting(relay: HostileRelay) -> None:
+    opening = asyncio.create_task(relay.open(Data(1, b"x")))
+    with pytest.raises(StreamError, match="`data` in the state `connecting`"):
+        await asyncio.gather(opening, relay.end())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (2, ImageError, "another version of microvm"),
+        (1, StreamError, "`relay` in the guest exited with status 1"),
+        (0, StreamError, "`relay` in the guest exited with status 0"),
+    ],
+)
+async def test_program_that_exits_is_reported(
+    relay: HostileRelay, status: int, kind: type[Exception], reason: str
+) -> None:
+    opening = asyncio.create_task(relay.open())
+    await asyncio.sleep(0.05)
+    await relay.peer.exit(status)
+    with pytest.raises(kind, match=reason):
+        await opening
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOENT, ImageError), (errno.ENOMEM, StartError)]
+)
+async def test_missing_program_is_reported(
+    relay: HostileRelay, number: int, kind: type[Exception]
+) -> None:
+    opening = asyncio.create_task(relay.connections.open(80, 20))
+    await relay.peer.expect(codec.ExecRequest)
+    await relay.peer.say(codec.ExecFailed(relay.peer.id, codec.Stage.EXEC, number))
+    with pytest.raises(kind):
+        await opening
+
+
+async def test_refusal_has_the_error_number_of_the_guest(relay: HostileRelay) -> None:
+    opening = asyncio.create_task(relay.open(Refused(1, errno.EMFILE)))
+    with pytest.raises(StreamError, match="port 80 in the guest: Too many open files") as caught:
+        await asyncio.gather(opening, relay.end())
+    assert caught.value.errno == errno.EMFILE
+    assert not relay.connections._lock.locked()
+
+
+async def test_cancelled_connection_is_reset(relay: HostileRelay) -> None:
+    opening = asyncio.create_task(relay.open())
+    await asyncio.sleep(0.05)
+    opening.cancel()
+    message = await relay.peer.expect(ExecStdin)
+    assert message.data == Reset(1).encode()
+    await relay.end()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+
+
+async def test_lost_machine_is_the_error_of_its_streams(relay: HostileRelay, guest: Guest) -> None:
+    reader, writer = await relay.open(OPENED, Data(1, b"before"))
+    assert await reader.readexactly(6) == b"before"
+    guest.fail(GuestDied("it crashed"))
+    with pytest.raises(GuestDied, match="it crashed"):
+        await reader.read()
+    with pytest.raises(GuestDied):
+        await writer.wait_closed()
+    with pytest.raises(GuestDied):
+        await relay.connections.open(80, 20)
+
+
+async def test_tiny_messages_use_little_memory(
+    relay: HostileRelay, memory: Callable[[], int]
+) -> None:
+    """Empty and tiny data for a stream that is not read."""
+    _, writer = await relay.open(OPENED)
+    transport = writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+    before = memory()
+    for _ in range(20):
+        await relay.write(*[Data(1, b"x"), Data(1, b"")] * 500)
+    await asyncio.sleep(0.2)
+    assert memory() - before < 1 << 20
+    ended = asyncio.create_task(relay.end())
+    transport.abort()
+    await writer.wait_closed()
+    await ended
+
+
+async def test_huge_credit_does_not_fill_the_memory(
+    relay: HostileRelay, memory: Callable[[], int]
+) -> None:
+    """The guest allows gigabytes, and then reads nothing."""
+    _, writer = await relay.open(OPENED, Credit(1, 0xFFFFFFFF))
+    before = memory()
+
+    async def write() -> None:
+        while True:
+            writer.write(bytes(1 << 16))
+            await asyncio.wait_for(writer.drain(), 0.5)
+
+    with pytest.raises(TimeoutError):
+        await write()
+    assert memory() - before < 16 << 20
+    ended = asyncio.create_task(relay.end())
+    writer.transport.abort()
+    await writer.wait_closed()
+    await ended
+
+
+async def test_error_of_a_protocol_ends_only_its_stream(relay: HostileRelay) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    _, writer = await relay.open(OPENED)
+
+    class Broken(asyncio.Protocol):
+        def data_received(self, _: bytes) -> None:
+            raise ValueError("broken")
+
+    writer.transport.set_protocol(Broken())
+    ended = asyncio.create_task(relay.end())
+    await relay.write(Data(1, b"x"))
+    await ended
+    await relay.ended()
+    assert [str(each["exception"]) for each in told] == ["broken"]
+
+
+@pytest.mark.parametrize("server", [65536, -1, "x" * 108, "a\0b"])
+async def test_invalid_server_starts_nothing(relay: HostileRelay, server: int | str) -> None:
+    with pytest.raises(UsageError, match="the guest cannot connect to"):
+        await relay.connections.open(server, 20)
+    assert await relay.peer.hears_nothing()
+
+
+async def test_protocol_with_buffers_gets_data(relay: HostileRelay) -> None:
+    class Buffered(asyncio.BufferedProtocol):
+        def __init__(self) -> None:
+            self.buffer = bytearray(4)
+            self.received = b""
+
+        def get_buffer(self, _: int) -> bytearray:
+            return self.buffer
+
+        def buffer_updated(self, size: int) -> None:
+            self.received += self.buffer[:size]
+
+    _, writer = await relay.open(OPENED)
+    protocol = Buffered()
+    writer.transport.set_protocol(protocol)
+    await relay.write(Data(1, b"123456789"))
+    await asyncio.sleep(0.05)
+    assert protocol.received == b"123456789"
+    ended = asyncio.create_task(relay.end())
+    writer.transport.abort()
+    await ended
+    await relay.ended()
