@@ -9,6 +9,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.support.daemon import DaemonProcess
@@ -213,9 +214,10 @@ async def test_drain_waits_while_the_server_reads_nothing(
     received = asyncio.get_running_loop().create_future()
 
     async def late(reader: StreamReader, writer: StreamWriter) -> None:
-        writer.transport.pause_reading()
+        transport = cast(asyncio.Transport, writer.transport)
+        transport.pause_reading()
         await may_read.wait()
-        writer.transport.resume_reading()
+        transport.resume_reading()
         received.set_result(len(await reader.read()))
 
     _, writer = await connections.open(await serving(late), 20)

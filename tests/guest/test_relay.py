@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fuzz import streams as any_
+from fuzz.streams import Conversations, Sent
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.support.relay import (
     TIMEOUT,
     WINDOW,
@@ -21,7 +25,7 @@ from tests.support.relay import (
 )
 
 from microvm.wire import streams
-from microvm.wire.streams import Connected, Credit, Data, Eof, Refused, Reset
+from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Refused, Reset
 
 LOST = 1 << 20  # more bytes than the sockets of a connection hold
 
@@ -235,18 +239,21 @@ def test_too_few_descriptors_refuse_a_connection(
 
 OUT_OF_ORDER = "relay: a message is out of order\n"
 MALFORMED = "relay: a frame is malformed\n"
+TRUNCATED = "relay: the input ends within a frame\n"
+EXCEEDED = "relay: data exceed the credit\n"
+CONNECT = Connect(7, 1, 1, b"/none")
 
 
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
         ([Data(1, b"x")], OUT_OF_ORDER),
-        ([Connect := streams.Connect(7, 1, 1, b"/none"), Connect], OUT_OF_ORDER),
-        ([Connect, streams.Connect(6, 1, 1, b"")], OUT_OF_ORDER),
+        ([CONNECT, CONNECT], OUT_OF_ORDER),
+        ([CONNECT, Connect(6, 1, 1, b"")], OUT_OF_ORDER),
         ([b"\xff" * 12], MALFORMED),
         ([Connected(1, 1)], MALFORMED),
-        ([streams.Connect(1, 1, 0, b"ab").encode()[:-1] + b"\0"], MALFORMED),
-        ([streams.Connect(1, 1, 0, b"ab").encode()[:-1]], "relay: the input ends within a frame\n"),
+        ([CONNECT.encode()[:-1] + b"\0"], MALFORMED),
+        ([CONNECT.encode()[:-1]], TRUNCATED),
     ],
 )
 def test_invalid_input_ends_the_program(
@@ -262,7 +269,46 @@ def test_data_beyond_the_credit_end_the_program(relay: RelayProcess, server: soc
     with accept(server):
         fill(relay, id_)
         relay.send(Data(id_, b"x"))
-    assert relay.exit() == (1, "relay: data exceed the credit\n")
+    assert relay.exit() == (1, EXCEEDED)
+
+
+SERVERS = st.sampled_from([(0, b"/none"), (1, b""), (0, b"@")])
+DRAWN = Conversations(
+    {
+        Connect: lambda _: SERVERS.flatmap(
+            lambda server: any_.connect(port=st.just(server[0]), path=st.just(server[1]))
+        )
+    }
+)
+
+
+@settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.one_of(DRAWN.correct(), DRAWN.faulty()), st.binary(max_size=30))
+def test_random_messages_do_no_harm(
+    binary: Path, server: socket.socket, sent: list[Sent], rest: bytes
+) -> None:
+    """The program exits with one of its own errors, or without an error."""
+    relay = RelayProcess(binary.with_name("relay"))
+    try:
+        with suppress(BrokenPipeError):
+            for each in sent:
+                if each.sender == "host":
+                    relay.send(at_server(each.message, port_of(server)))
+            relay.send_bytes(rest)
+        status, text = relay.exit()
+        assert status in (0, 1)
+        assert text in ("", OUT_OF_ORDER, MALFORMED, TRUNCATED, EXCEEDED)
+        assert (status == 0) is (text == "")
+    finally:
+        relay.kill()
+
+
+def at_server(message: streams.Message, port: int) -> streams.Message:
+    """Return the message; if it connects to port 1, with the port of a server."""
+    is_port = isinstance(message, Connect) and message.port == 1
+    return replace(message, port=port) if is_port else message
 
 
 def test_other_version_of_the_protocol_is_refused(start: Callable[..., RelayProcess]) -> None:
@@ -286,5 +332,5 @@ def test_idle_program_uses_no_processor_time(relay: RelayProcess, server: socket
             return int(fields[11]) + int(fields[12])
 
         before = ticks()
-        assert not select.select([relay.process.stdout], [], [], 0.5)[0]
+        assert not relay.read(0.5)
         assert ticks() - before <= 5

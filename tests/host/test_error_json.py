@@ -22,6 +22,7 @@ MADE: dict[type[MicroVMError], tuple[Any, ...]] = {
     errors.ExecTimeout: ("sleep", 1.5),
     errors.OutputLimit: ("yes", 7),
     errors.MemoryLimit: ("tail", 7),
+    errors.StreamError: (errno.ECONNREFUSED, 80),
     errors.NotRun: (GuestDied("the guest died", hint="start another"),),
 }
 

@@ -214,11 +214,11 @@ async def test_error_of_a_protocol_ends_only_its_stream(relay: HostileRelay) -> 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     _, writer = await relay.open(OPENED)
 
-    class Broken(asyncio.Protocol):
+    class FailingProtocol(asyncio.Protocol):
         def data_received(self, _: bytes) -> None:
             raise ValueError("broken")
 
-    writer.transport.set_protocol(Broken())
+    writer.transport.set_protocol(FailingProtocol())
     ended = asyncio.create_task(relay.end())
     await relay.write(Data(1, b"x"))
     await ended

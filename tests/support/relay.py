@@ -30,7 +30,7 @@ class RelayProcess:
 
     def __init__(self, path: Path, digest: int = streams.DIGEST, files: int = 1024) -> None:
         """Start the program, with a limit of open files."""
-        command = ["prlimit", f"--nofile={files}", path, f"{digest:016x}"]
+        command = ["prlimit", f"--nofile={files}", str(path), f"{digest:016x}"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
         self.messages: list[streams.Message] = []

@@ -14,6 +14,9 @@ from microvm.errors import MicroVMError
 
 Ends: TypeAlias = tuple[StreamReader, StreamWriter]
 
+Served: TypeAlias = dict[asyncio.Task[None], list[StreamWriter]]
+"""The tasks that serve clients, each with its connection to the client, and that to the guest."""
+
 _CHUNK = 1 << 16
 
 # The structure linger of socket(7), which makes a close of a TCP connection send a reset.
@@ -31,7 +34,7 @@ class Forward:
     :ivar address: Host and port to which clients connect.
     """
 
-    def __init__(self, server: asyncio.Server, tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(self, server: asyncio.Server, tasks: Served) -> None:
         """Forward the connections that `server` accepts, and that `tasks` serve."""
         host, port, *_ = server.sockets[0].getsockname()
         self.address: tuple[str, int] = (host, port)
@@ -44,14 +47,16 @@ class Forward:
 
         :raises OSError: If the port cannot be used.
         """
-        tasks = set[asyncio.Task[None]]()
+        tasks: Served = {}
 
         async def serve(reader: StreamReader, writer: StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - asyncio runs this function as a task
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            await _serve(connect, (reader, writer))
+            writers = tasks[task] = [writer]
+            try:
+                await _serve(connect, (reader, writer), writers)
+            finally:
+                del tasks[task]
 
         return cls(await asyncio.start_server(serve, host, port), tasks)
 
@@ -65,15 +70,23 @@ class Forward:
         """Stop listening, and close all connections. Further calls have no effect."""
         self._server.close()
         tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        for task, writers in list(self._tasks.items()):
+            if len(writers) == 1:
+                task.cancel()
+            for writer in writers:
+                _reset(writer)
         if tasks:
             await asyncio.wait(tasks)
         await self._server.wait_closed()
 
 
-async def _serve(connect: Callable[[], Awaitable[Ends]], client: Ends) -> None:
-    """Connect one client to the guest, until both sides have closed the connection."""
+async def _serve(
+    connect: Callable[[], Awaitable[Ends]], client: Ends, writers: list[StreamWriter]
+) -> None:
+    """Connect one client to the guest, until both sides have closed the connection.
+
+    :param writers: List to which the writer of the connection to the guest is added.
+    """
     try:
         guest_end = await connect()
     except BaseException as error:
@@ -81,6 +94,7 @@ async def _serve(connect: Callable[[], Awaitable[Ends]], client: Ends) -> None:
         if isinstance(error, MicroVMError):
             return
         raise
+    writers.append(guest_end[1])
     await bridge(client, guest_end)
 
 
@@ -104,7 +118,8 @@ async def bridge(one: Ends, other: Ends) -> None:
 def _reset(writer: StreamWriter) -> None:
     """Close a connection at once, so that the other side notices that it has failed."""
     connection = writer.get_extra_info("socket")
-    if connection is not None and connection.family != socket.AF_UNIX:
+    is_open = connection is not None and connection.fileno() >= 0
+    if is_open and connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     writer.transport.abort()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 LINGER = 1.0
 """Maximum number of seconds for which a closed stream waits until the server closes it, too."""
@@ -104,7 +104,7 @@ class StreamTransport(asyncio.Transport):
             self._remove_if_ended()
         if self._protocol_paused and len(self._unsent) <= self._low:
             self._protocol_paused = False
-            self._call("resume_writing")
+            self._protocol.resume_writing()
 
     def lose(self, error: Exception | None) -> None:
         """Drop all data, and notify the protocol that the connection is lost."""
@@ -173,7 +173,7 @@ class StreamTransport(asyncio.Transport):
             self.flush()
             if len(self._unsent) > self._high and not self._protocol_paused:
                 self._protocol_paused = True
-                self._call("pause_writing")
+                self._protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
         return True
@@ -198,9 +198,6 @@ class StreamTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return len(self._unsent)
 
-    def _call(self, method: str) -> None:
-        getattr(self._protocol, method)()
-
     def _deliver(self) -> None:
         """Pass stored data, and then the end of the data, to the protocol."""
         if self._is_paused or self._closing:
@@ -213,8 +210,7 @@ class StreamTransport(asyncio.Transport):
             self._carrier.consumed(self._id, len(data))
         if self._guest_ends and not (self._guest_ended or self._is_paused or self._closing):
             self._guest_ended = True
-            keep_open = getattr(self._protocol, "eof_received")()  # noqa: B009 - for the type
-            if not keep_open:
+            if not cast(asyncio.Protocol, self._protocol).eof_received():
                 self.close()
             self._remove_if_ended()
 
@@ -226,8 +222,7 @@ class StreamTransport(asyncio.Transport):
 def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
     """Pass data to a protocol of one of asyncio's two kinds."""
     if not isinstance(protocol, asyncio.BufferedProtocol):
-        assert isinstance(protocol, asyncio.Protocol)  # noqa: S101 - asyncio has no other streams
-        protocol.data_received(data)
+        cast(asyncio.Protocol, protocol).data_received(data)
         return
     while data:
         buffer = memoryview(protocol.get_buffer(len(data)))
