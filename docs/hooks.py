@@ -27,6 +27,7 @@ ELSEWHERE = {
     "promises.md": "SECURITY.md",
     "spec.md": "protocol/SPEC.md",
     "spec-files.md": "protocol/FILES.md",
+    "spec-streams.md": "protocol/STREAMS.md",
     **{
         f"examples/{path.parent.name}.md": str(path.relative_to(ROOT))
         for path in ROOT.glob("examples/*/README.md")

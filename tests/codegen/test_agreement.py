@@ -36,8 +36,8 @@ from .common import (
     FILES,
     ROOT,
     SANDBOXD,
-    STREAMS,
     SHORT_PREFIX,
+    STREAMS,
     TYPES,
     Generated,
     Load,
@@ -86,6 +86,7 @@ refused:
 COMMITTED = {
     SANDBOXD: (ROOT / "host/microvm/wire/codec.py", vectors.COMMITTED),
     FILES: (ROOT / "host/microvm/wire/files.py", vectors.FILES),
+    STREAMS: (ROOT / "host/microvm/wire/streams.py", vectors.STREAMS),
 }
 """The Python codecs and the vectors of our own protocols."""
 

@@ -11,11 +11,12 @@ from microvm_proto.follower import Follower
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import FILES, SANDBOXD
+from .common import FILES, SANDBOXD, STREAMS
 
+KNOWN = {SANDBOXD: vectors.COMMITTED, FILES: vectors.FILES, STREAMS: vectors.STREAMS}
 COMMITTED = [
     pytest.param(read_schema(path), each, id=f"{path.stem}, {each.name}")
-    for path, file in ((SANDBOXD, vectors.COMMITTED), (FILES, vectors.FILES))
+    for path, file in KNOWN.items()
     for each in vectors.conversations(file.read_text())
 ]
 

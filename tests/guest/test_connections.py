@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 from tests.support.daemon import DaemonProcess
+from tests.support.relay import AT_ONCE
 
 from microvm.errors import Busy, GuestDied, StreamError
 from microvm.guest import relay
@@ -167,7 +168,7 @@ async def test_reset_by_the_server_is_an_error(connections: Connections, serving
     async def reset(reader: StreamReader, writer: StreamWriter) -> None:
         await reader.read(1)
         sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         writer.transport.abort()
 
     reader, writer = await connections.open(await serving(reset), 20)

@@ -15,6 +15,7 @@ from fuzz.streams import Conversations, Sent
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.relay import (
+    AT_ONCE,
     TIMEOUT,
     WINDOW,
     RelayProcess,
@@ -41,7 +42,7 @@ def start(binary: Path) -> Iterator[Callable[..., RelayProcess]]:
 
     yield start
     for each in started:
-        each.kill()
+        each.close()
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_connection_that_was_reset_is_reported(relay: RelayProcess, server: sock
     id_, other = (relay.open(port_of(server)) for _ in range(2))
     for _ in range(2):
         with accept(server) as peer:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
     relay.next(Reset, id_)
     relay.next(Reset, other)
     relay.send(Data(id_, b"late"), Credit(id_, 1), Eof(id_), Reset(id_))
@@ -302,7 +303,7 @@ def test_random_messages_do_no_harm(
         assert text in ("", OUT_OF_ORDER, MALFORMED, TRUNCATED, EXCEEDED)
         assert (status == 0) is (text == "")
     finally:
-        relay.kill()
+        relay.close()
 
 
 def at_server(message: streams.Message, port: int) -> streams.Message:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import builtins
 import collections.abc
 import importlib
 import inspect
 import os
 import pathlib
+import socket
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +28,7 @@ PUBLIC = {name for module in MODULES for name in importlib.import_module(module)
 
 STANDARD = {
     name
-    for module in (builtins, typing, collections.abc, pathlib, os)
+    for module in (builtins, typing, collections.abc, pathlib, os, asyncio, socket)
     for name in dir(module)
     if not name.startswith("_")
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,7 @@ from microvm.wire import streams
 from microvm.wire.stream_session import WINDOW, StreamSession, check_server
 from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Reset
 
-VECTORS = Path(__file__).parents[2] / "protocol/streams.json"
-KNOWN = {each.name: each for each in vectors.conversations(VECTORS.read_text())}
+KNOWN = {each.name: each for each in vectors.conversations(vectors.STREAMS.read_text())}
 
 IMPOSSIBLE = (
     "beyond guest_credit",  # less credit than a session always gives

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ M = TypeVar("M", bound=streams.Message)
 
 WINDOW = 1 << 16
 """Number of bytes that the program allows the host to send at first."""
+
+AT_ONCE = struct.pack("ii", 1, 0)
+"""Value of SO_LINGER with which closing a socket sends a reset."""
 
 TIMEOUT = 60.0
 """Maximum number of seconds to wait for a message."""
@@ -103,7 +107,7 @@ class RelayProcess:
         text = self.process.stderr.read().decode()
         return status, text
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """Kill the program if it runs, and close the pipes."""
         self.process.kill()
         with self.process:

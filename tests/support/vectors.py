@@ -11,6 +11,7 @@ from typing import Any
 _PROTOCOL = Path(__file__).parents[2] / "protocol"
 COMMITTED = _PROTOCOL / "vectors.json"
 FILES = _PROTOCOL / "files.vectors.json"
+STREAMS = _PROTOCOL / "streams.vectors.json"
 
 
 @dataclass(frozen=True)

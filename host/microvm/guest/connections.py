@@ -47,7 +47,7 @@ class Connections:
     async def forward(self, port: int, server: int | str, host: str, timeout: float) -> Forward:
         """Listen on a port of this host, and connect each client to a server in the guest."""
         check_server(server)
-        return await Forward.listen(partial(self.open, server, timeout), host, port)
+        return await Forward._listen(partial(self.open, server, timeout), host, port)
 
     async def _running_relay(self) -> Relay:
         """Return the program that carries the streams. Start it if necessary."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Self, TypeAlias
 
 from microvm.errors import MicroVMError
+from microvm.no_constructor import NoConstructor
 
 Ends: TypeAlias = tuple[StreamReader, StreamWriter]
 
@@ -23,7 +24,7 @@ _CHUNK = 1 << 16
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
-class Forward:
+class Forward(NoConstructor):
     """A port of this host whose connections lead to a server in the guest; `forward` returns it.
 
     ::
@@ -34,15 +35,16 @@ class Forward:
     :ivar address: Host and port to which clients connect.
     """
 
-    def __init__(self, server: asyncio.Server, tasks: Served) -> None:
-        """Forward the connections that `server` accepts, and that `tasks` serve."""
+    def _init(self, server: asyncio.Server, tasks: Served) -> Self:
+        """Forward the connections that `server` accepts, and that `tasks` serve. Return self."""
         host, port, *_ = server.sockets[0].getsockname()
         self.address: tuple[str, int] = (host, port)
         self._server = server
         self._tasks = tasks
+        return self
 
     @classmethod
-    async def listen(cls, connect: Callable[[], Awaitable[Ends]], host: str, port: int) -> Self:
+    async def _listen(cls, connect: Callable[[], Awaitable[Ends]], host: str, port: int) -> Self:
         """Listen on a port of this host. Each connection leads to a stream of `connect`.
 
         :raises OSError: If the port cannot be used.
@@ -58,7 +60,7 @@ class Forward:
             finally:
                 del tasks[task]
 
-        return cls(await asyncio.start_server(serve, host, port), tasks)
+        return cls._new()._init(await asyncio.start_server(serve, host, port), tasks)
 
     async def __aenter__(self) -> Self:
         return self

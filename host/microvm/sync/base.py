@@ -82,7 +82,7 @@ class Machine(LoopBound):
     ) -> Forward:
         """Forward a port of this host to a server in the guest; see `microvm.MicroVM.forward`."""
         forward = self._do(self._original.forward(port, server, host=host, timeout=timeout))
-        return Forward(self._loop, forward)
+        return Forward._new()._init(self._loop, forward)
 
     write_file = blocking(base.Machine.write_file)
     read_file = blocking(base.Machine.read_file)
