@@ -91,7 +91,8 @@ async def free(guest: Guest) -> bool:
 
 async def until_alone() -> None:
     """Wait until all other tasks have ended, such as those of servers."""
-    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
 
 
 async def test_streams_transfer_data_and_their_ends(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fuzz import streams as any_
-from fuzz.streams import Conversations, Sent
+from fuzz.streams import Conversations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.relay import (
@@ -27,6 +27,7 @@ from tests.support.relay import (
 
 from microvm.wire import streams
 from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Refused, Reset
+from microvm_proto.drawing import Sent
 
 LOST = 1 << 20  # more bytes than the sockets of a connection hold
 
@@ -308,8 +309,9 @@ def test_random_messages_do_no_harm(
 
 def at_server(message: streams.Message, port: int) -> streams.Message:
     """Return the message; if it connects to port 1, with the port of a server."""
-    is_port = isinstance(message, Connect) and message.port == 1
-    return replace(message, port=port) if is_port else message
+    if isinstance(message, Connect) and message.port == 1:
+        return replace(message, port=port)
+    return message
 
 
 def test_other_version_of_the_protocol_is_refused(start: Callable[..., RelayProcess]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fuzz import streams as any_
-from fuzz.streams import Conversations, Sent
+from fuzz.streams import Conversations
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import vectors
@@ -17,6 +17,7 @@ from microvm.errors import ProtocolError, UsageError
 from microvm.wire import streams
 from microvm.wire.stream_session import WINDOW, StreamSession, check_server
 from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Reset
+from microvm_proto.drawing import Sent
 
 KNOWN = {each.name: each for each in vectors.conversations(vectors.STREAMS.read_text())}
 
