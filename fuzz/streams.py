@@ -95,7 +95,7 @@ FRAMES: dict[str, st.SearchStrategy[bytes]] = {
 
 _TABLES = drawing.Tables(
     rules={
-        "id": drawing.Rules(
+        "id": drawing.ConversationRules(
             first="new",
             steps=[
                 ("new", "host", codec.Connect, "", "connecting"),
