@@ -110,9 +110,12 @@ def test_follower_refuses_last_message_of_faulty_ones(
     assert len(kinds) > len(possible) / 2
 
 
-def test_messages_with_an_empty_strategy_are_left_out(drawing: tuple[Schema, ModuleType]) -> None:
+@many
+def test_messages_with_an_empty_strategy_are_left_out(
+    drawing: tuple[Schema, ModuleType], count: int
+) -> None:
     schema, made = drawing
     first = getattr(made.codec, camel(schema.messages[0].python_name))
     without = made.Conversations({first: lambda sent: st.nothing()}, odd)
-    for sent in drawn(without.correct(), 50):
+    for sent in drawn(without.correct(), count):
         assert not any(type(each.message) is first for each in sent)
