@@ -11,7 +11,7 @@
 
 /* There is an entry for each stream, and one more, from which a stream too many is refused. WINDOW
  * is the number of bytes that the host may send before the server has received them. */
-enum { CONNECTIONS = STREAMS_MAX_STREAMS + 1, WINDOW = 1 << 16 };
+enum { CONNECTIONS = STREAMS_MAX_STREAMS + 1, WINDOW = 1 << 17 };
 
 struct connection {
 	uint32_t id; /* of the stream; 0 if this entry is unused */

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* `in` has the bytes that were read and not executed, and `out` a frame of which `written` bytes of
- * `size` were written. */
+/* `in` has the first `received` bytes of a frame, and `out` a frame of which `written` bytes of `size`
+ * were written. */
 static uint8_t in[STREAMS_HEADER_SIZE + STREAMS_MAX_BODY_FROM_HOST];
 static uint8_t out[STREAMS_HEADER_SIZE + STREAMS_MAX_BODY_FROM_GUEST];
 static size_t received, size, written;
@@ -32,51 +32,47 @@ void link_open(void)
 		link_fail("cannot make standard input and output non-blocking");
 }
 
-/* Decodes the header at the start of `in`, which has been read completely. */
-static struct streams_header decode_header(void)
+/* Decodes the header at the start of `in`. */
+static void decode_header(struct streams_header *header)
 {
-	struct streams_header header;
 	struct streams_fault_at fault;
 
-	if (!streams_decode_header(in, STREAMS_HOST, STREAMS_VERSION, &header, &fault))
+	if (!streams_decode_header(in, STREAMS_HOST, STREAMS_VERSION, header, &fault))
 		link_fail(MALFORMED);
-	return header;
 }
 
-bool link_has_frame(void)
+/* Reads until `in` has `wanted` bytes. */
+static enum link_input read_until(size_t wanted)
 {
-	return received >= STREAMS_HEADER_SIZE &&
-	       received >= STREAMS_HEADER_SIZE + decode_header().body_length;
+	while (received < wanted) {
+		ssize_t n = read(STDIN_FILENO, in + received, wanted - received);
+
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? NOTHING : END;
+		if (n == 0 && received > 0)
+			link_fail("the input ends within a frame");
+		if (n == 0)
+			return END;
+		received += (size_t)n;
+	}
+	return FRAME;
 }
 
-bool link_read(void)
+enum link_input link_read(struct streams_header *header, union streams_body *body)
 {
-	ssize_t n = read(STDIN_FILENO, in + received, sizeof in - received);
-
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
-	received += (size_t)n;
-	if (n == 0 && received > 0)
-		link_fail("the input ends within a frame");
-	return n > 0;
-}
-
-struct streams_header link_next(union streams_body *body)
-{
-	struct streams_header header = decode_header();
 	struct streams_fault_at fault;
+	enum link_input input = read_until(STREAMS_HEADER_SIZE);
 
-	if (!streams_decode_body(&header, in + STREAMS_HEADER_SIZE, STREAMS_VERSION, body, &fault))
+	if (input != FRAME)
+		return input;
+	decode_header(header);
+	input = read_until(STREAMS_HEADER_SIZE + header->body_length);
+	if (input != FRAME)
+		return input;
+	received = 0;
+	if (!streams_decode_body(header, in + STREAMS_HEADER_SIZE, STREAMS_VERSION, body, &fault))
 		link_fail(MALFORMED);
-	return header;
-}
-
-void link_done(void)
-{
-	size_t frame = STREAMS_HEADER_SIZE + decode_header().body_length;
-
-	received -= frame;
-	memmove(in, in + frame, received);
+	return FRAME;
 }
 
 bool link_is_free(void)

@@ -11,17 +11,10 @@
 /* Makes standard input and output non-blocking. */
 void link_open(void);
 
-/* Reads from standard input as much as there is room for. Returns false at the end of the input. */
-bool link_read(void);
-
-/* Returns whether standard input has been read up to the end of a frame, which `link_next` has not
- * returned yet. */
-bool link_has_frame(void);
-
-/* Returns the next frame, which `link_has_frame` has announced. It is valid until `link_done`,
- * which the caller must call before the next frame. */
-struct streams_header link_next(union streams_body *body);
-void link_done(void);
+/* Reads the next frame from standard input, as far as it has arrived. Returns FRAME if it is
+ * complete, and END at the end of the input. The body is valid until the next call. */
+enum link_input { NOTHING, FRAME, END };
+enum link_input link_read(struct streams_header *header, union streams_body *body);
 
 /* Returns whether all frames have been written, so that another one can be sent. */
 bool link_is_free(void);

@@ -16,8 +16,8 @@
 #include "link.h"
 
 /* RETRY_TIME is the number of milliseconds after which a connection to a Unix socket, whose server
- * has a full queue, is tried again. */
-enum { OTHER_SCHEMA = 2, RETRY_TIME = 10 };
+ * has a full queue, is tried again. After MOST_FRAMES, other work is done before the next frames. */
+enum { OTHER_SCHEMA = 2, RETRY_TIME = 10, MOST_FRAMES = 32 };
 
 /* The descriptors to poll, and the events that have occurred for standard input and for each
  * connection. */
@@ -44,11 +44,11 @@ static short occurred(const struct pollfd **next, int fd)
 /* Waits until something can be done. `is_open` is true until the end of standard input. */
 static void wait_for_events(bool is_open)
 {
-	bool can_send = link_is_free(), has_frame = link_has_frame();
-	int timeout = has_frame && !connections_full() ? 0 : -1;
+	bool can_send = link_is_free();
+	int timeout = -1;
 
 	polled_count = 0;
-	await(STDIN_FILENO, is_open && !has_frame ? POLLIN : 0);
+	await(STDIN_FILENO, is_open && !connections_full() ? POLLIN : 0);
 	await(STDOUT_FILENO, can_send ? 0 : POLLOUT);
 	for (size_t i = 0; i < CONNECTIONS; i++) {
 		const struct connection *connection = &connections[i];
@@ -78,16 +78,19 @@ static void advance_all(void)
 			connection_advance(&connections[i]);
 }
 
-/* Executes the frames that were read completely. */
-static void execute_frames(void)
+/* Executes frames that have arrived. Returns false at the end of standard input. */
+static bool execute_frames(void)
 {
-	while (!connections_full() && link_has_frame()) {
+	for (int count = 0; count < MOST_FRAMES && !connections_full(); count++) {
+		struct streams_header header;
 		union streams_body body;
-		struct streams_header header = link_next(&body);
+		enum link_input input = link_read(&header, &body);
 
+		if (input != FRAME)
+			return input != END;
 		connection_receive(&header, &body);
-		link_done();
 	}
+	return true;
 }
 
 /* Lets each connection send at most one frame. The one that is first the next time is behind the
@@ -116,11 +119,10 @@ int main(int argc, char **argv)
 		if (!link_is_free())
 			link_write();
 		advance_all();
-		if (input_events && !link_read()) {
+		if (input_events && !execute_frames()) {
 			is_open = false;
 			connections_close();
 		}
-		execute_frames();
 		speak_in_turns();
 	}
 	return EXIT_SUCCESS;

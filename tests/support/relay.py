@@ -16,7 +16,7 @@ from microvm.wire import streams
 
 M = TypeVar("M", bound=streams.Message)
 
-WINDOW = 1 << 16
+WINDOW = 1 << 17
 """Number of bytes that the program allows the host to send at first."""
 
 AT_ONCE = struct.pack("ii", 1, 0)
