@@ -125,6 +125,25 @@ async def test_both_streams_arrive_unchanged_and_complete(there: AttachedVM) -> 
         await there.run(["false"], check=True)
 
 
+async def test_connections_lead_to_a_server_of_the_machine(there: AttachedVM) -> None:
+    listens = "until netstat -ltn | grep -q :7000; do :; done"
+    script = f"nc -lk -p 7000 -e cat >/dev/null 2>&1 & {listens}"
+    await there.run(["sh", "-c", script], check=True)
+    reader, writer = await there.connect(7000)
+    with pytest.raises(Busy):
+        await there.run(["true"])
+    writer.write(b"hello")
+    assert await reader.readexactly(5) == b"hello"
+    writer.close()
+    await writer.wait_closed()
+    async with await there.forward(0, 7000) as forward:
+        reader, writer = await asyncio.open_connection(*forward.address)
+        writer.write(bytes(MIB))
+        assert await reader.readexactly(MIB) == bytes(MIB)
+        writer.close()
+    await there.run(["pkill", "nc"], check=True)
+
+
 async def test_a_command_waits_for_a_reader_that_stops(there: AttachedVM) -> None:
     command = ["dd", "if=/dev/zero", "bs=64k", "count=80"]
     async with await there.exec(command) as process:
