@@ -171,9 +171,12 @@ static void set_address(struct connection *connection, const struct streams_conn
 		memcpy(connection->address.local.sun_path, server->path.data, server->path.size);
 		return;
 	}
+	const uint8_t port[] = { (uint8_t)(server->port >> 8), (uint8_t)server->port };
+	const uint8_t loopback[] = { 127, 0, 0, 1 };
+
 	connection->address.v4.sin_family = AF_INET;
-	connection->address.v4.sin_port = htons(server->port);
-	connection->address.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	memcpy(&connection->address.v4.sin_port, port, sizeof port);
+	memcpy(&connection->address.v4.sin_addr, loopback, sizeof loopback);
 }
 
 /* Begins a stream. The main loop has checked that an entry is unused. */
@@ -209,7 +212,7 @@ static void connect_to(struct connection *connection, const struct streams_conne
 /* Sends data to the server. Returns the number of bytes that were sent. */
 static uint32_t send_to_server(struct connection *connection, const uint8_t *data, uint32_t size)
 {
-	ssize_t n = send(connection->fd, data, size, MSG_NOSIGNAL);
+	ssize_t n = sendto(connection->fd, data, size, MSG_NOSIGNAL, NULL, 0);
 
 	if (n >= 0) {
 		connection->owed += (uint32_t)n;
