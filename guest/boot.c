@@ -9,7 +9,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "console.h"
@@ -110,10 +109,8 @@ static bool raise_priority(void)
 {
 	const struct sched_param none = { 0 };
 
-	/* Make the system call directly, because musl's sched_setscheduler always fails with
-	 * ENOSYS. */
 	return setpriority(PRIO_PROCESS, 0, PRIORITY) == 0 &&
-	       syscall(SYS_sched_setscheduler, 0, RESET_ON_FORK, &none) == 0;
+	       sched_setscheduler(0, RESET_ON_FORK, &none) == 0;
 }
 
 /* Each failed step is reported on the console and then ignored, because a guest can run commands

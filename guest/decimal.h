@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Maximum number of decimal digits of a 64-bit number. */
 enum { DIGITS = 20 };
@@ -19,6 +20,15 @@ static inline char *decimal(char text[static DIGITS + 1], uint64_t value)
 		*--at = (char)('0' + value % 10);
 	while (value /= 10);
 	return at;
+}
+
+/* Writes a prefix and a number in decimal to the last bytes of `room`. Returns the start of the
+ * text, which is not always the start of `room`. */
+static inline char *numbered(char *room, const char *prefix, uint64_t number)
+{
+	const size_t size = strlen(prefix);
+
+	return memcpy(decimal(room + size, number) - size, prefix, size);
 }
 
 /* Returns the decimal number at the start of a text of `size` bytes, or 0 if the text starts with

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "decimal.h"
 #include "target.h"
 
 /* Gives a new folder to the owner that the host has requested. Checks first that this process owns
@@ -67,13 +68,33 @@ static bool exists_as_folder(const char *path)
 	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+/* Replaces the path of a file that exists by its path without symbolic links. Asks the kernel for it,
+ * in /proc. The path stays as it is if the file has no other path, as a pipe has none. */
+static void resolve(char path[static PATH_MAX])
+{
+	static const char folder[] = "/proc/self/fd/";
+	static char resolved[PATH_MAX];
+	char room[sizeof folder + DIGITS];
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	struct stat status, other;
+	ssize_t size;
+
+	if (fd < 0)
+		return;
+	size = readlinkat(AT_FDCWD, numbered(room, folder, (uint64_t)fd), resolved,
+			  sizeof resolved - 1);
+	if (size > 0 && fstat(fd, &status) == 0 && stat(resolved, &other) == 0 &&
+	    status.st_dev == other.st_dev && status.st_ino == other.st_ino)
+		memcpy(path, resolved, (size_t)size + 1);
+	close(fd);
+}
+
 /* The top of a tree is the file or the outermost folder that the host sends. `is_folder` tells
  * whether it is a folder. Sets `path` to the path at which the top is written. As with cp, if the
  * requested path is an existing folder, the top is written into this folder. Returns 0 or an error
  * number. */
 static int find(const struct target *target, bool is_folder, char path[static PATH_MAX])
 {
-	static char resolved[PATH_MAX];
 	size_t size = strlen(target->path);
 	bool slash = size > 0 && target->path[size - 1] == '/';
 
@@ -93,8 +114,7 @@ static int find(const struct target *target, bool is_folder, char path[static PA
 		path[size - 1] = 0;
 	/* Resolve symbolic links in the requested path now. Links in the tree that is written are
 	 * not followed later. */
-	if (realpath(path, resolved))
-		strcpy(path, resolved);
+	resolve(path);
 	return 0;
 }
 

@@ -81,7 +81,7 @@ static bool follow(enum files_type type, const union files_body *body)
 		incomplete++;
 	if (type == FILES_TYPE_WHOLE)
 		incomplete--;
-	state = files_follow_transfer(state, FILES_HOST, type, conditions);
+	state = files_follow_transfer(state, FILES_HOST, (uint16_t)type, conditions);
 	return state != FILES_OUT_OF_ORDER;
 }
 

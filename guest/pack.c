@@ -13,12 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "console.h"
+#include "decimal.h"
 #include "entry.h"
 #include "tar.h"
 
@@ -340,7 +340,7 @@ int main(int argc, char **argv)
 
 	need(fd >= 0 && fstat(fd, &status) == 0, "open ", folder);
 	device = status.st_dev;
-	room = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+	room = argc > 2 ? decimal_value(argv[2], strlen(argv[2])) : 0;
 	enter(fd);
 	pack_levels();
 	tar_end();

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
@@ -19,6 +19,7 @@
 
 #include "cgroup.h"
 #include "console.h"
+#include "decimal.h"
 #include "drain.h"
 #include "serve.h"
 
@@ -97,7 +98,7 @@ static int open_signals(void)
 
 static int adopt_port(const char *argument)
 {
-	int fd = atoi(argument);
+	int fd = (int)decimal_value(argument, strlen(argument));
 	int flags = fcntl(fd, F_GETFL);
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

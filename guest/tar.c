@@ -1,7 +1,6 @@
 #include "tar.h"
 
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "console.h"
@@ -164,6 +163,18 @@ static void write_records(void)
 	records_size = 0;
 }
 
+/* Return the major and the minor number of a device, as the kernel encodes them (new_encode_dev in
+ * linux/kdev_t.h). */
+static uint64_t major_of(dev_t device)
+{
+	return device >> 8 & 0xfff;
+}
+
+static uint64_t minor_of(dev_t device)
+{
+	return (device & 0xff) | (device >> 12 & 0xfff00);
+}
+
 bool tar_member(const char *path, char type, const struct stat *status, uint64_t size,
 		const char *target)
 {
@@ -176,8 +187,8 @@ bool tar_member(const char *path, char type, const struct stat *status, uint64_t
 		    time_of(&header, status);
 
 	octal(header.mode, sizeof header.mode, status->st_mode & 07777);
-	octal(header.major, sizeof header.major, major(status->st_rdev));
-	octal(header.minor, sizeof header.minor, minor(status->st_rdev));
+	octal(header.major, sizeof header.major, major_of(status->st_rdev));
+	octal(header.minor, sizeof header.minor, minor_of(status->st_rdev));
 	if (!fits)
 		return false;
 	write_records();

@@ -219,15 +219,6 @@ static bool is_folder_of(const struct stat *status, uid_t owner)
 	return S_ISDIR(status->st_mode) && status->st_uid == owner;
 }
 
-/* Writes a prefix and a number in decimal to the last bytes of `room`. Returns the start of the
- * text, which is not always the start of `room`. */
-static char *numbered(char *room, const char *prefix, uint64_t number)
-{
-	const size_t size = strlen(prefix);
-
-	return memcpy(decimal(room + size, number) - size, prefix, size);
-}
-
 /* Returns the path of the home that is created for a user that has none. The text is valid until
  * the next call. */
 static char *home_of(uid_t uid)

@@ -67,7 +67,7 @@ def daemon() -> Counts:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         binary = folder / "sandboxd"
-        shim = f"musl-gcc -include {_HERE / 'fork.h'} -idirafter /usr/include"
+        shim = f"gcc -include {_HERE / 'fork.h'}"
         _do("make", "-s", "-C", GUEST, binary, f"OUT={folder}", f"CC={shim}")
         sandboxd = Daemon(binary, prefix=[*_CALLGRIND, f"--callgrind-out-file={folder}/out"])
         try:

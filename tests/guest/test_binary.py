@@ -12,7 +12,7 @@ import pytest
 def test_binary_is_small(shipped: Path) -> None:
     size = shipped.stat().st_size
     print(f"sandboxd is {size} bytes")
-    assert size <= 32 << 10
+    assert size <= 24 << 10
 
 
 def test_binary_is_static_and_stripped(shipped: Path) -> None:
