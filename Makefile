@@ -14,11 +14,10 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 # Each word below is a program or a header, and the Debian package that contains it. A target requires only the
 # groups whose programs it runs: tests/project/test_needs.py lists them for each target.
 
-# MUSL_NEEDS compile the guest's programs and QEMU's launcher. A target that starts machines requires RUN_NEEDS.
-MUSL_NEEDS := musl-gcc:musl-tools as:binutils
-RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) $(MUSL_NEEDS)
-# C_NEEDS compile and analyze programs for this host. KERNEL_NEEDS compile the small kernel.
+# C_NEEDS compile the guest's programs, QEMU's launcher, and programs for this host. KERNEL_NEEDS compile the small
+# kernel. A target that starts machines requires RUN_NEEDS.
 C_NEEDS := gcc:gcc /usr/include/stdio.h:libc6-dev
+RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) $(C_NEEDS)
 KERNEL_NEEDS := $(C_NEEDS) flex:flex bison:bison bc:bc xz:xz-utils /usr/include/gelf.h:libelf-dev
 # Tests that build images from a registry run these programs.
 IMAGE_NEEDS := mkfs.erofs:erofs-utils skopeo:skopeo
@@ -40,6 +39,8 @@ ARM_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano
 CONTAINER_NEEDS := buildah:buildah /usr/lib/podman/netavark:netavark
 LONG_NEEDS := $(ARM_NEEDS) $(CONTAINER_NEEDS) /usr/include/sys/capability.h:libcap-dev
 
+# The launcher in a guest pack runs on hosts with any C library, so it contains musl.
+MUSL_NEEDS := musl-gcc:musl-tools
 # For the guest packs: which, and what compiles a kernel for the processor that is not this one.
 GUESTS ?= x86_64 aarch64
 CROSS_NEEDS := $(foreach guest,$(filter-out $(ARCH),x86_64 aarch64),\
@@ -144,7 +145,7 @@ test-long: lint
 
 # Build the small kernel first, because the guest packs of users contain it.
 test-install: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(CONTAINER_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(MUSL_NEEDS) $(CONTAINER_NEEDS))
 	$(BIN)/microvm kernel build --quiet
 	$(BIN)/python -m pytest tests/install
 

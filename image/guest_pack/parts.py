@@ -62,12 +62,12 @@ def parts(
 def _guest_programs(arch: Arch, report: Reporter) -> BuiltPart:
     folder = programs.compiled(arch, report)
     files = {name: (folder / name).read_bytes() for name in programs.NAMES}
-    return BuiltPart(files, (*_programs(files), _libc(arch)))
+    return BuiltPart(files, _programs(files))
 
 
 def _launcher(arch: Arch) -> BuiltPart:
     files = {launcher.NAME: launcher.compiled(arch)}
-    return BuiltPart(files, _programs(files))
+    return BuiltPart(files, (*_programs(files), _libc(arch)))
 
 
 def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
@@ -75,17 +75,23 @@ def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
 
 
 def _libc(arch: Arch) -> Component:
-    """Return the component that describes musl, the C library that the programs contain."""
-    command = compiler.compiler(arch, "sandboxd")
-    if len(command) == 1:
+    """Return the component that describes musl, the C library that the launcher contains.
+
+    :raises ImageError: The launcher contains another C library, whose license differs.
+    """
+    command = compiler.compiler(arch, "the launcher", libc=True)
+    if command == ["musl-gcc"]:
         version = run(["dpkg-query", "-W", "-f", "${Version}", "musl-dev"], what="asking for musl")
         gcc = run([*command, "-dumpfullversion"], what="asking gcc for its version").strip()
         purl = f"pkg:deb/debian/musl@{version}"
-        source = f"Debian's musl {version}; the programs were compiled by gcc {gcc}"
+        source = f"Debian's musl {version}; the launcher was compiled by gcc {gcc}"
+    elif len(command) == 1:
+        message = f"{command[0]} compiles no launcher with musl, which a guest pack needs"
+        raise ImageError(message, hint="apt install musl-tools")
     else:
         version = metadata.version("ziglang")
         purl = f"pkg:pypi/ziglang@{version}"
-        source = f"ziglang {version}, by which they were compiled"
+        source = f"ziglang {version}, by which the launcher was compiled"
     return Component("musl", version, "MIT", purl, source, website="https://musl.libc.org")
 
 

@@ -63,12 +63,12 @@ def test_header_without_a_digest_is_an_error(guest: Path) -> None:
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ImageError, match=r"musl-tools binutils make` or `pip install ziglang`"):
+    with pytest.raises(ImageError, match=r"gcc libc6-dev make` or `pip install ziglang`"):
         build()
 
 
 def test_no_make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    compiles = tmp_path / "musl-gcc"
+    compiles = tmp_path / "gcc"
     compiles.write_text("#!/bin/sh\necho its version\n")
     compiles.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))

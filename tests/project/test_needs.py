@@ -11,9 +11,9 @@ from tests.support.captured import captured
 
 ROOT = Path(__file__).parents[2]
 
-MUSL = {"musl-tools", "binutils"}
-RUN = {"qemu-system-x86", *MUSL}
 C = {"gcc", "libc6-dev"}
+RUN = {"qemu-system-x86", *C}
+MUSL = {"musl-tools"}
 KERNEL = {*C, "flex", "bison", "bc", "xz-utils", "libelf-dev"}
 IMAGE = {"erofs-utils", "skopeo"}
 FUZZ = {*C, "g++", "clang", "libclang-rt-dev", "cbmc"}
@@ -32,7 +32,7 @@ NEEDS = {
     "lint": C,
     "test": TEST,
     "test-host": TEST,
-    "test-install": {*TEST, "buildah", "netavark"},
+    "test-install": {*TEST, *MUSL, "buildah", "netavark"},
     "test-long": {*TEST, *ARM, "buildah", "netavark", "libcap-dev"},
     "test-systems": {*MUSL, *KERNEL, "mmdebstrap", "ubuntu-keyring"},
     "counts": RUN | COUNTS,

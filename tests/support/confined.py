@@ -42,7 +42,7 @@ class Confined:
         return rest if word == "failed" else ""
 
 
-def build(folder: Path, target: str = "all", cc: str = "musl-gcc") -> Path:
+def build(folder: Path, target: str = "all", cc: str = "gcc") -> Path:
     """Compile the launcher into a folder, and return its path."""
     command = ["make", "-s", "-C", str(SOURCE), target, f"OUT={folder}", f"CC={cc}"]
     subprocess.run(command, check=True, timeout=120)

@@ -126,7 +126,7 @@ def _packed() -> bytes:
 
 def compiled(arch: Arch | None = None) -> bytes:
     """Compile the launcher for hosts of this or another architecture, and return the program."""
-    command = compiler.compiler(arch or arches.find(), _NAME_IN_MESSAGES)
+    command = compiler.compiler(arch or arches.find(), _NAME_IN_MESSAGES, libc=True)
     return compiler.make_one(sources(), command, name=NAME, what=_NAME_IN_MESSAGES)
 
 

@@ -56,16 +56,24 @@ def _compiled(folder: str) -> Iterator[tuple[str, int, int]]:
                 yield entry.path, status.st_size, status.st_mtime_ns
 
 
-def compiler(arch: Arch, what: str) -> list[str]:
-    """Return the command that compiles the static program `what` for an architecture."""
+def compiler(arch: Arch, what: str, *, libc: bool = False) -> list[str]:
+    """Return the command that compiles the static program `what` for an architecture.
+
+    :param libc: True if the program needs a C library. Then gcc and clang are the last choice,
+        because some hosts lack the C library for static programs. Debian's libc6-dev has it.
+    """
     import shutil  # imported here, because a process that only spawns QEMU does not need `shutil`
 
     native = os.uname().machine == arch.name
-    if native and shutil.which("musl-gcc"):
-        return ["musl-gcc"]
+    found = [[name] for name in ("gcc", "clang") if native and shutil.which(name)]
     if find_spec("ziglang"):
-        return [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
-    others = "`apt install musl-tools binutils make` or " * native
+        zig = [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
+        found.insert(0 if libc else len(found), zig)
+    if libc and native and shutil.which("musl-gcc"):
+        found.insert(0, ["musl-gcc"])
+    if found:
+        return found[0]
+    others = "`apt install gcc libc6-dev make` or " * native
     raise ImageError(
         f"no C compiler that compiles {what} for {arch.name} is installed",
         hint=f"{guest_pack.how_to_install(arch)}, which contains it; or install a compiler by "

@@ -69,7 +69,7 @@ def check_qemu(_: EarlierResults) -> CheckResult:
     return ok(f"QEMU {number} at {program}")
 
 
-_INSTALL_COMPILER = "sudo apt install musl-tools binutils make"
+_INSTALL_COMPILER = "sudo apt install gcc libc6-dev make"
 
 NO_COMPILER = HostFault(
     "failed",
@@ -109,7 +109,7 @@ def check_compiler(_: EarlierResults) -> CheckResult:
         fix = requirements.install_command("--force-reinstall", pack)
         return WRONG_PACK.result(why=error.message, fix=fix)
     try:
-        command = compiler.compiler(target, "them")
+        command = compiler.compiler(target, "them", libc=True)
     except MicroVMError:
         command = []
     lacked = [] if command else ["a C compiler for static programs"]
