@@ -45,11 +45,13 @@ class FrameReader:
 
     :ivar dropped: Number of bytes that were skipped in search of a `hello`.
     :ivar version: Version that both sides speak since the last `hello`.
+    :ivar closing: True after a `shutdown`. The daemon then accepts no message, and no `hello`.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
         self.version = codec.VERSION
+        self.closing = False
         self._decoder: codec.Decoder | None = None  # None while it searches for a hello
         self.rest = b""
 
@@ -57,6 +59,7 @@ class FrameReader:
         """Return an independent copy of the reader in its present state."""
         other = FrameReader()
         other.dropped, other.version, other.rest = self.dropped, self.version, self.rest
+        other.closing = self.closing
         if self._decoder:
             other._decoder = codec.Decoder("host", self.version)
             other._decoder.receive_data(self.rest)
@@ -72,7 +75,7 @@ class FrameReader:
             while event := self._next(self._decoder):
                 yield event
                 if isinstance(event.outcome, codec.DecodeError):
-                    self._decoder = None
+                    self._decoder, self.closing = None, False
                     break
             else:
                 return
@@ -92,8 +95,9 @@ class FrameReader:
             data = self.rest[: size if whole else codec.HEADER_SIZE]
         else:
             data, self.rest = self.rest[:size], self.rest[size:]
-        if isinstance(outcome, codec.Hello):
+        if isinstance(outcome, codec.Hello) and not self.closing:
             self.version = decoder.version = agreed(outcome)
+        self.closing |= isinstance(outcome, codec.Shutdown)
         return Event(data, type_, id_, outcome, self.dropped)
 
     def _seek(self) -> bool:

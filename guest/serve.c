@@ -112,6 +112,7 @@ static void finish_renewal(struct server *server)
 		drain_clear();
 	server->keep = false;
 	server->renewing = false;
+	session_sent(&server->session, SANDBOXD_TYPE_READY, SANDBOXD_SESSION_CONDITION_OWN_NONCE);
 	SERVE_SEND(server, ready, &ready);
 }
 

@@ -2,6 +2,7 @@
 
 void session_init(struct session *session)
 {
+	session->state = SANDBOXD_SESSION_STATE_NEW;
 	session->version = SANDBOXD_VERSION;
 	session->last_id = 0;
 	session->frames_seen = 0;
@@ -34,16 +35,20 @@ static uint8_t state_of_command(const struct session *session, uint32_t id)
 					SANDBOXD_COMMAND_STATE_ENDED;
 }
 
-/* Returns the state that follows a message of the host according to the protocol's tables; or
- * SANDBOXD_IGNORED, or SANDBOXD_OUT_OF_ORDER. The connection is in the state `ready`: in the states
- * before it, the daemon receives only `hello`, and after `shutdown` it receives nothing. */
+/* Returns the state that follows a message of the host according to the protocol's tables: the state
+ * of the message's command, or of the connection. May also return SANDBOXD_IGNORED or
+ * SANDBOXD_OUT_OF_ORDER. */
 static uint8_t follow(const struct session *session, const struct sandboxd_header *header)
 {
-	if (header->id)
-		return sandboxd_follow_command(state_of_command(session, header->id), SANDBOXD_HOST,
-					       header->type, 0);
-	return sandboxd_follow_session(SANDBOXD_SESSION_STATE_READY, SANDBOXD_HOST, header->type,
-				       session->current ? 0 : SANDBOXD_SESSION_CONDITION_FREE);
+	uint32_t conditions = session->current ? 0 : SANDBOXD_SESSION_CONDITION_FREE;
+
+	if (!header->id)
+		return sandboxd_follow_session(session->state, SANDBOXD_HOST, header->type,
+					       conditions);
+	if (!sandboxd_allows_ids(session->state, SANDBOXD_HOST))
+		return SANDBOXD_OUT_OF_ORDER;
+	return sandboxd_follow_command(state_of_command(session, header->id), SANDBOXD_HOST,
+				       header->type, 0);
 }
 
 static enum sandboxd_error_code begin(struct session *session, uint32_t id)
@@ -70,12 +75,14 @@ static enum sandboxd_error_code consider(struct session *session, const struct f
 {
 	uint32_t id = frame->header.id;
 
-	if (next == SANDBOXD_OUT_OF_ORDER && !id) /* a `keep` while a command runs */
+	if (next == SANDBOXD_OUT_OF_ORDER && !id) /* such as a `keep` while a command runs */
 		return SANDBOXD_ERROR_CODE_BUSY;
 	if (next == SANDBOXD_OUT_OF_ORDER)
 		return state_of_command(session, id) == SANDBOXD_COMMAND_STATE_NEW ?
 			       SANDBOXD_ERROR_CODE_UNKNOWN_ID :
 			       SANDBOXD_ERROR_CODE_STALE_ID;
+	if (!id)
+		session->state = next;
 	if (frame->header.type == SANDBOXD_TYPE_HELLO)
 		renew(session, &frame->body.hello);
 	if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST)
@@ -107,6 +114,8 @@ enum session_event session_next(struct session *session, struct frame *frame,
 			refusal->code = (uint16_t)fault.fault;
 			refusal->offset = fault.offset;
 			refusal->field = fault.field;
+			session_sent(session, SANDBOXD_TYPE_ERROR,
+				     SANDBOXD_SESSION_CONDITION_MALFORMED);
 			return refuse(session);
 		}
 		session->frames_seen++;
@@ -117,6 +126,12 @@ enum session_event session_next(struct session *session, struct frame *frame,
 		refusal->code = (uint16_t)consider(session, frame, next);
 		return refusal->code ? refuse(session) : SESSION_FRAME;
 	}
+}
+
+void session_sent(struct session *session, enum sandboxd_type type, uint32_t conditions)
+{
+	session->state = sandboxd_follow_session(session->state, SANDBOXD_GUEST, (uint16_t)type,
+						 conditions);
 }
 
 void session_end(struct session *session)

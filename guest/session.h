@@ -8,6 +8,7 @@
 #include "stream.h"
 
 struct session {
+	uint8_t state;	       /* state of the connection's conversation */
 	uint32_t version;      /* the version of the protocol that both sides speak */
 	uint32_t last_id;      /* highest id of an exec_request since the last hello */
 	uint32_t current;      /* id of the command that runs; 0 if there is none */
@@ -29,6 +30,10 @@ void session_init(struct session *session);
  * `session_end`, or until a `hello` message begins a new session. */
 enum session_event session_next(struct session *session, struct frame *frame,
 				struct sandboxd_error *refusal);
+
+/* Records that the daemon has sent a message that belongs to no command. `conditions` are those that
+ * hold for it. */
+void session_sent(struct session *session, enum sandboxd_type type, uint32_t conditions);
 
 /* Records that the command has exited, or could not be started. */
 void session_end(struct session *session);

@@ -47,13 +47,15 @@ static void put_event(struct log *log, const struct frame *frame,
 	log->size += size;
 }
 
-/* Updates the session after an accepted frame, as the rest of the daemon would. No command runs: an
- * exec_request gets credit for id % 8 * 16 bytes of input, and its command ends after id % 5 more
+/* Updates the session after an accepted frame, as the rest of the daemon would, which however reads
+ * nothing after a shutdown. A hello is answered at once. No command runs: an exec_request gets credit for id % 8 * 16 bytes of input, and its command ends after id % 5 more
  * frames. So the result depends only on the frames, and not on how the bytes are split. */
 static void carry_out(const struct frame *frame)
 {
-	if (frame->header.type == SANDBOXD_TYPE_HELLO)
+	if (frame->header.type == SANDBOXD_TYPE_HELLO) {
 		frames_left = 0;
+		session_sent(&session, SANDBOXD_TYPE_READY, SANDBOXD_SESSION_CONDITION_OWN_NONCE);
+	}
 	if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST) {
 		frames_left = 1 + frame->header.id % 5;
 		session_allow(&session, frame->header.id % 8 * 16);

@@ -167,15 +167,18 @@ class _Guest:
         self.log = bytearray()
         self.seen = self.refused = 0
         self._last_id = self._current = self._credit = self._frames_left = 0
+        self._closing = False  # True after a shutdown
 
     def take(self, event: Event, version: int) -> None:
         outcome, id_ = event.outcome, event.id
         if isinstance(outcome, codec.DecodeError):
             verdict = (int(outcome.fault), outcome.offset, outcome.field_number)
+            self._closing = False
         else:
             self.seen += 1
             is_request = isinstance(outcome, codec.ExecRequest)
-            if id_ and not is_request and id_ <= self._last_id and id_ != self._current:
+            late = id_ and not is_request and id_ <= self._last_id and id_ != self._current
+            if late and not self._closing:
                 return
             verdict = (self._consider(outcome, id_), 0, 0)
         self.log += ENTRY.pack(event.dropped, event.type, id_, *verdict)
@@ -194,9 +197,15 @@ class _Guest:
 
     def _consider(self, message: codec.Message, id_: int) -> int:
         match message:
+            case _ if self._closing and not id_:
+                return ErrorCode.BUSY
+            case _ if self._closing and id_ <= self._last_id:
+                return ErrorCode.STALE_ID
+            case codec.Shutdown():
+                self._closing = True
             case codec.Hello():
                 self._last_id = self._current = self._credit = 0
-            case codec.ExecRequest():
+            case codec.ExecRequest() if not self._closing:
                 if id_ <= self._last_id:
                     return ErrorCode.STALE_ID
                 self._last_id = id_

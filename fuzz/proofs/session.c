@@ -1,15 +1,31 @@
 /* Computes the next event of a session from any state and any frame.
  *
  * Functions: session_init session_next session_end session_allow renew agree begin take_input
- *	state_of_command follow consider refuse sandboxd_follow_session sandboxd_follow_command
+ *	state_of_command follow consider refuse session_sent sandboxd_follow_session
+ *	sandboxd_follow_command sandboxd_allows_ids
  * Bound: every state, and every frame, with up to 3 late frames in a row
  * Assumes: stream_next and the header of a frame have the properties that stream.c and header.c prove;
- *	the id of the running exec is not above the last id; fewer than 2^32 frames before
+ *	the daemon reads no frame before its `ready`, and looks for a hello in the states `new` and
+ *	`searching`; the id of the running exec is not above the last id; fewer than 2^32 frames before
  * Idle: stream_init
  * Unwind: 5 */
 #include "proof.h"
 
 #include <session.c>
+
+static struct session session;
+
+/* Returns whether the daemon reads frames of any type in a state. */
+static bool reads_all(uint8_t state)
+{
+	return state == SANDBOXD_SESSION_STATE_READY || state == SANDBOXD_SESSION_STATE_CLOSING;
+}
+
+/* Returns whether the daemon looks for a hello in a state. */
+static bool seeks(uint8_t state)
+{
+	return state == SANDBOXD_SESSION_STATE_NEW || state == SANDBOXD_SESSION_STATE_SEARCHING;
+}
 
 enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,
 			       struct sandboxd_fault_at *fault)
@@ -27,19 +43,24 @@ enum stream_result stream_next(struct stream *stream, uint32_t version, struct f
 		header->type == SANDBOXD_TYPE_RESUME || header->type == SANDBOXD_TYPE_SHUTDOWN ||
 		header->type == SANDBOXD_TYPE_STATUS_REQUEST ||
 		header->type == SANDBOXD_TYPE_KEEP) == (header->id == 0));
+	ASSUME(result == STREAM_MORE || reads_all(session.state) ||
+	       (result == STREAM_FRAME && seeks(session.state) &&
+		header->type == SANDBOXD_TYPE_HELLO));
 	return result;
 }
 
 static bool valid(const struct session *session)
 {
-	return session->current <= session->last_id && session->version >= 1 &&
+	return session->state >= SANDBOXD_SESSION_STATE_NEW &&
+	       session->state <= SANDBOXD_SESSION_STATE_FINISHED &&
+	       session->current <= session->last_id && session->version >= 1 &&
 	       session->version <= SANDBOXD_VERSION && (session->current || !session->stdin_credit);
 }
 
 void prove(void)
 {
-	static struct session session;
 	struct {
+		uint8_t state;
 		uint32_t last_id, current, stdin_credit;
 		uint64_t frames_seen, frames_refused;
 	} before;
@@ -48,6 +69,7 @@ void prove(void)
 
 	session_init(&session);
 	PROVE(valid(&session));
+	session.state = before.state = nondet_byte();
 	session.version = nondet_u32();
 	session.last_id = before.last_id = nondet_u32();
 	session.current = before.current = nondet_u32();
@@ -71,6 +93,7 @@ void prove(void)
 			WITNESS(id == UINT32_MAX);
 		} else if (type == SANDBOXD_TYPE_HELLO) {
 			PROVE(session.current == 0 && session.last_id == 0);
+			PROVE(session.state == SANDBOXD_SESSION_STATE_GREETING);
 		} else {
 			/* Other messages have no id, or the id of the running command, and do not end
 			 * this command. */
@@ -78,6 +101,7 @@ void prove(void)
 			PROVE(session.current == before.current);
 			PROVE(session.last_id == before.last_id);
 		}
+		PROVE(type == SANDBOXD_TYPE_HELLO || before.state == SANDBOXD_SESSION_STATE_READY);
 		PROVE(type != SANDBOXD_TYPE_KEEP || before.current == 0);
 		if (type == SANDBOXD_TYPE_EXEC_STDIN) {
 			uint32_t paid = before.stdin_credit - session.stdin_credit;
@@ -93,6 +117,10 @@ void prove(void)
 		WITNESS(refusal.code == SANDBOXD_ERROR_CODE_OVER_CREDIT);
 		WITNESS(refusal.code == SANDBOXD_ERROR_CODE_STALE_ID);
 		WITNESS(refusal.code == SANDBOXD_ERROR_CODE_UNKNOWN_ID);
+	}
+	if (session.state == SANDBOXD_SESSION_STATE_GREETING) {
+		session_sent(&session, SANDBOXD_TYPE_READY, SANDBOXD_SESSION_CONDITION_OWN_NONCE);
+		PROVE(session.state == SANDBOXD_SESSION_STATE_READY);
 	}
 	session_end(&session);
 	PROVE(valid(&session));
