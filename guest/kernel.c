@@ -20,7 +20,7 @@
 #endif
 
 enum { ERROR_MAX = 4095 };    /* highest error number of the kernel */
-enum { SIGNAL_SET_SIZE = 8 }; /* size of the kernel's set of signals; the C library's is larger */
+enum { SIGNAL_SET_SIZE = 8 }; /* size of the kernel's set of signals in bytes */
 
 /* Definitions of linux/fcntl.h and linux/reboot.h, which musl lacks. */
 enum { CURRENT_FOLDER = -100, NO_FOLLOW = 0x100, REMOVE_FOLDER = 0x200 };

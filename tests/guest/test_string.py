@@ -1,4 +1,4 @@
-"""Tests of the guest's own functions of string.h, which are compared with Python's."""
+"""Tests of the guest's own functions of string.h, which are compared with those of Python."""
 
 from __future__ import annotations
 
