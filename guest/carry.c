@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "decimal.h"
 #include "exchange.h"
 #include "target.h"
 #include "user.h"
@@ -72,21 +73,12 @@ static _Noreturn void serve(const struct files_request *what)
 	}
 }
 
-/* Returns whether a text is the digest of the schema of files.h, in 16 hexadecimal digits. */
-static bool is_digest(const char *text)
-{
-	for (int shift = 60; shift >= 0; shift -= 4)
-		if (*text++ != "0123456789abcdef"[FILES_SCHEMA_DIGEST >> shift & 15])
-			return false;
-	return !*text;
-}
-
 int main(int argc, char **argv)
 {
 	enum files_type type;
 	union files_body body;
 
-	if (argc < 2 || !is_digest(argv[1]))
+	if (argc < 2 || !is_hexadecimal(argv[1], FILES_SCHEMA_DIGEST))
 		return OTHER_SCHEMA;
 	if (!receive(&type, &body))
 		return EXIT_FAILURE;

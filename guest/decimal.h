@@ -1,7 +1,8 @@
-/* Converts numbers to decimal text and back. */
+/* Converts numbers to decimal text and back, and compares one with hexadecimal text. */
 #ifndef DECIMAL_H
 #define DECIMAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -40,6 +41,15 @@ static inline uint64_t decimal_value(const char *text, size_t size)
 	for (size_t i = 0; i < size && text[i] >= '0' && text[i] <= '9'; i++)
 		value = 10 * value + (uint64_t)(text[i] - '0');
 	return value;
+}
+
+/* Returns whether a text consists of the 16 hexadecimal digits of a number. */
+static inline bool is_hexadecimal(const char *text, uint64_t number)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		if (*text++ != "0123456789abcdef"[number >> shift & 15])
+			return false;
+	return !*text;
 }
 
 #endif

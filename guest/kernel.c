@@ -68,6 +68,7 @@ SAME(chroot, chroot)
 SAME(clock_gettime, clock_gettime)
 SAME(clock_settime, clock_settime)
 SAME(close, close)
+SAME(connect, connect)
 SAME(epoll_create1, epoll_create1)
 SAME(epoll_ctl, epoll_ctl)
 SAME(execve, execve)
@@ -84,6 +85,7 @@ SAME(ftruncate, ftruncate)
 SAME(geteuid, geteuid)
 SAME(getpid, getpid)
 SAME(getrandom, getrandom)
+SAME(getsockopt, getsockopt)
 SAME(ioctl, ioctl)
 SAME(kill, kill)
 SAME(lseek, lseek)
@@ -105,6 +107,8 @@ SAME(sched_setscheduler, sched_setscheduler)
 SAME(sethostname, sethostname)
 SAME(setpriority, setpriority)
 SAME(setsid, setsid)
+SAME(setsockopt, setsockopt)
+SAME(shutdown, shutdown)
 SAME(socket, socket)
 SAME(splice, splice)
 SAME(symlinkat, symlinkat)
@@ -206,6 +210,11 @@ long reboot(long command)
 	return CALL(reboot, REBOOT_MAGIC, REBOOT_MAGIC_2, command);
 }
 
+long send(long fd, const void *data, size_t size, long flags)
+{
+	return CALL(sendto, fd, data, size, flags, NULL, 0);
+}
+
 long signalfd(long fd, const void *signals, long flags)
 {
 	return CALL(signalfd4, fd, signals, SIGNAL_SET_SIZE, flags);
@@ -261,6 +270,18 @@ int sigdelset(unsigned long *signals, int signal)
 {
 	*signals &= ~(1UL << (signal - 1));
 	return 0;
+}
+
+/* The headers of glibc contain these two functions, and those of musl do not. */
+
+unsigned htonl(unsigned number)
+{
+	return __builtin_bswap32(number);
+}
+
+unsigned short htons(unsigned short number)
+{
+	return __builtin_bswap16(number);
 }
 
 unsigned long getauxval(unsigned long type)

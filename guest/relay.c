@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "decimal.h"
 #include "link.h"
 
 /* RETRY_TIME is the number of milliseconds after which a connection to a Unix socket, whose server
@@ -73,8 +74,7 @@ static void wait_for_events(bool is_open)
 static void advance_all(void)
 {
 	for (size_t i = 0; i < CONNECTIONS; i++)
-		if (connections[i].id != 0 &&
-		    (connections[i].retries || (events[i] & ~POLLIN)))
+		if (connections[i].id != 0 && (connections[i].retries || (events[i] & ~POLLIN)))
 			connection_advance(&connections[i]);
 }
 
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
 {
 	bool is_open = true;
 
-	if (argc < 2 || strtoull(argv[1], NULL, 16) != STREAMS_SCHEMA_DIGEST)
+	if (argc < 2 || !is_hexadecimal(argv[1], STREAMS_SCHEMA_DIGEST))
 		return OTHER_SCHEMA;
 	link_open();
 	while (is_open || connections_used()) {
