@@ -18,7 +18,10 @@ from .common import ROOT, SCHEMAS, TYPES
 
 PATHS = [
     *SCHEMAS,
-    *(ROOT / path for path in ("protocol/files.toml", "examples/sensor/sensor.toml")),
+    *(
+        ROOT / path
+        for path in ("protocol/files.toml", "protocol/streams.toml", "examples/sensor/sensor.toml")
+    ),
 ]
 FRAMINGS = [
     f'kind = "{kind}"\ncheck = "{check}"\n{more}'

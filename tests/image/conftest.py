@@ -29,6 +29,7 @@ all:
 	cp $(OUT)/init $(OUT)/sandboxd
 	cp $(OUT)/init $(OUT)/pack
 	cp $(OUT)/init $(OUT)/carry
+	cp $(OUT)/init $(OUT)/relay
 """
 HEADER = "#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n"
 
