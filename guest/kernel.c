@@ -104,6 +104,7 @@ SAME(readlinkat, readlinkat)
 SAME(readv, readv)
 SAME(renameat, renameat)
 SAME(sched_setscheduler, sched_setscheduler)
+SAME(sendto, sendto)
 SAME(sethostname, sethostname)
 SAME(setpriority, setpriority)
 SAME(setsid, setsid)
@@ -208,11 +209,6 @@ long getrlimit(long resource, void *limit)
 long reboot(long command)
 {
 	return CALL(reboot, REBOOT_MAGIC, REBOOT_MAGIC_2, command);
-}
-
-long send(long fd, const void *data, size_t size, long flags)
-{
-	return CALL(sendto, fd, data, size, flags, NULL, 0);
 }
 
 long signalfd(long fd, const void *signals, long flags)
