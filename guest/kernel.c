@@ -268,18 +268,6 @@ int sigdelset(unsigned long *signals, int signal)
 	return 0;
 }
 
-/* The headers of glibc contain these two functions, and those of musl do not. */
-
-unsigned htonl(unsigned number)
-{
-	return __builtin_bswap32(number);
-}
-
-unsigned short htons(unsigned short number)
-{
-	return __builtin_bswap16(number);
-}
-
 unsigned long getauxval(unsigned long type)
 {
 	const unsigned long *pair = auxiliary;
