@@ -55,8 +55,7 @@ SOAK_SECONDS ?= 1200
 C_FILES = $(shell find codegen examples fuzz guest host tests -name '*.[ch]')
 
 # The schemas from which committed files are generated.
-SCHEMAS := protocol/sandboxd.toml protocol/files.toml protocol/streams.toml \
-	examples/sensor/sensor.toml examples/serial/meter.toml
+SCHEMAS := protocol/sandboxd.toml protocol/files.toml protocol/streams.toml examples/sensor/sensor.toml examples/serial/meter.toml
 
 # Each of these Pythons that is installed runs the tests that boot no guest, except the one that has run all tests.
 PYTHONS := python3.11 python3.13
