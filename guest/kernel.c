@@ -137,7 +137,7 @@ long chmod(const char *path, long mode)
 	return CALL(fchmodat, CURRENT_FOLDER, path, mode);
 }
 
-long dup2(long from, long to)
+long dup2(int from, int to)
 {
 	return from == to ? to : CALL(dup3, from, to);
 }
