@@ -60,7 +60,7 @@ def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Im
 @functools.cache
 def hostile(does: str) -> bytes:
     """Compile one of the programs of hostile.c."""
-    command = compiler.compiler(arches.find(), "a hostile guest")
+    command = compiler.compiler(arches.find(), "a hostile guest", libc=True)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / does
         options = ["-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-static", "-Wall", "-Wextra", "-Werror"]

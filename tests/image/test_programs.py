@@ -60,6 +60,28 @@ def test_header_without_a_digest_is_an_error(guest: Path) -> None:
         build()
 
 
+@pytest.mark.parametrize(
+    ("installed", "libc", "chosen"),
+    [
+        ("musl-gcc gcc clang zig", False, "gcc"),
+        ("musl-gcc clang zig", False, "clang"),
+        ("musl-gcc zig", False, "zig"),
+        ("musl-gcc gcc zig", True, "musl-gcc"),
+        ("gcc clang zig", True, "zig"),
+        ("gcc clang", True, "gcc"),
+    ],
+)
+def test_compiler_that_is_chosen(
+    installed: str, libc: bool, chosen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in installed.split():
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compiler, "find_spec", lambda _: "zig" in installed)
+    command = compiler.compiler(arches.find(), "a program", libc=libc)
+    assert chosen == ("zig" if "ziglang" in command else command[0])
+
+
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")

@@ -143,7 +143,7 @@ async def test_image_of_a_registry_can_be_built(registry: str) -> None:
 @pytest.fixture
 def alone(tmp_path: Path) -> Path:
     (tmp_path / "alone.c").write_text(STATIC)
-    command = [*compiler(arches.find(), "a test"), "-static", "-o", "alone", "alone.c"]
+    command = [*compiler(arches.find(), "a test", libc=True), "-static", "-o", "alone", "alone.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
     return tmp_path
 

@@ -21,7 +21,13 @@ LAST = 462
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     made = tmp_path / "system_calls"
-    command = [*compiler(arches.find(), "a test"), "-static", "-o", str(made), str(PROGRAM)]
+    command = [
+        *compiler(arches.find(), "a test", libc=True),
+        "-static",
+        "-o",
+        str(made),
+        str(PROGRAM),
+    ]
     subprocess.run(command, check=True)
     return made
 
