@@ -348,7 +348,7 @@ class ReadTimeout(ReadError, TimeoutError):
 
 
 class ReadLimit(ReadError):
-    """The separator is not within the limit. The bytes can still be read.
+    """The output contains no separator within the limit. No output is lost: `read` returns it.
 
     :ivar limit: Limit in bytes.
     """
@@ -357,7 +357,7 @@ class ReadLimit(ReadError):
 
 
 class IncompleteRead(ReadError, EOFError):
-    """The output ended before the requested bytes. `partial` contains the bytes before the end.
+    """The output ended before all requested bytes arrived. `partial` contains those that arrived.
 
     :ivar partial: Bytes that were read before the end of the output.
     :ivar expected: Number of bytes that were requested, or None if a separator was requested.
@@ -371,8 +371,9 @@ class StreamError(ExecError, ConnectionError):
     """A connection to a server in the guest failed.
 
     :ivar errno: Error number of Linux: ECONNREFUSED if no server listens, ECONNRESET if the server
-        closed the connection at once, ETIMEDOUT if it did not accept it in time, EMFILE if there
-        are too many connections, EBADMSG or EIO if the guest's program for connections failed.
+        has reset the connection, ETIMEDOUT if the server did not accept the connection in time,
+        EMFILE if too many connections are open, EBADMSG or EIO if the program `relay` in the guest
+        has failed.
     :ivar strerror: Text of the error number.
     :ivar server: The TCP port, or the path of the Unix socket.
     """

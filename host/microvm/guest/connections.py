@@ -15,10 +15,14 @@ from microvm.wire.stream_session import check_server
 
 
 class Connections:
-    """Opens connections to servers in a guest, all through one run of the guest's `relay`."""
+    """Opens connections to servers in a guest. One process `relay` in the guest carries them."""
 
     def __init__(self, guest: Callable[[], Executor], owner: object) -> None:
-        """Use the guest that `guest` returns. `owner` stays alive while a connection is open."""
+        """Create an object without connections.
+
+        :param guest: Function that returns the guest. It is called when `relay` has to be started.
+        :param owner: Object that must live while a connection is open, such as the machine.
+        """
         self._guest = guest
         self._owner = owner
         self._lock = asyncio.Lock()
@@ -36,7 +40,10 @@ class Connections:
         return reader, StreamWriter(transport, protocol, reader, loop)
 
     async def open_socket(self, server: int | str, timeout: float) -> socket.socket:
-        """Connect to a server, and return a socket of this host whose data a task forwards."""
+        """Connect to a server, and return one end of a pair of sockets.
+
+        A task copies data between the other end and the server.
+        """
         guest_end = await self.open(server, timeout)
         ours, theirs = socket.socketpair()
         task = asyncio.create_task(bridge(await asyncio.open_connection(sock=ours), guest_end))
@@ -50,7 +57,7 @@ class Connections:
         return await Forward._listen(partial(self.open, server, timeout), host, port)
 
     async def _running_relay(self) -> Relay:
-        """Return the program that carries the streams. Start it if necessary."""
+        """Return the running `relay`. If it is about to exit or none runs, start another one."""
         async with self._lock:
             if self._relay is not None and self._relay.is_ending:
                 await self._relay.ended.wait()

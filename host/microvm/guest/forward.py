@@ -1,4 +1,4 @@
-"""Connects sockets of the host to streams of the guest."""
+"""Forwards connections to a port of the host to a server in a guest."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ Served: TypeAlias = dict[asyncio.Task[None], list[StreamWriter]]
 
 _CHUNK = 1 << 16
 
-# The structure linger of socket(7), which makes a close of a TCP connection send a reset.
+# Value of the option SO_LINGER in socket(7): closing a TCP connection drops its data and sends a
+# reset.
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Forward(NoConstructor):
-    """A port of this host whose connections lead to a server in the guest; `forward` returns it.
+    """A port of this host that is forwarded to a server in the guest; `forward` returns it.
 
     ::
 
@@ -36,7 +37,11 @@ class Forward(NoConstructor):
     """
 
     def _init(self, server: asyncio.Server, tasks: Served) -> Self:
-        """Forward the connections that `server` accepts, and that `tasks` serve. Return self."""
+        """Set the attributes, and return self.
+
+        :param server: Server that accepts the connections of clients.
+        :param tasks: Tasks that forward these connections.
+        """
         host, port, *_ = server.sockets[0].getsockname()
         self.address: tuple[str, int] = (host, port)
         self._server = server
@@ -45,7 +50,7 @@ class Forward(NoConstructor):
 
     @classmethod
     async def _listen(cls, connect: Callable[[], Awaitable[Ends]], host: str, port: int) -> Self:
-        """Listen on a port of this host. Each connection leads to a stream of `connect`.
+        """Listen on a port of this host. Call `connect` for each client, and copy the data.
 
         :raises OSError: If the port cannot be used.
         """
@@ -85,7 +90,7 @@ class Forward(NoConstructor):
 async def _serve(
     connect: Callable[[], Awaitable[Ends]], client: Ends, writers: list[StreamWriter]
 ) -> None:
-    """Connect one client to the guest, until both sides have closed the connection.
+    """Connect a client to the guest, and copy data until both sides have closed the connection.
 
     :param writers: List to which the writer of the connection to the guest is added.
     """
@@ -118,7 +123,7 @@ async def bridge(one: Ends, other: Ends) -> None:
 
 
 def _reset(writer: StreamWriter) -> None:
-    """Close a connection at once, so that the other side notices that it has failed."""
+    """Close a connection and drop its unsent data. A TCP peer or a server in the guest is reset."""
     connection = writer.get_extra_info("socket")
     is_open = connection is not None and connection.fileno() >= 0
     if is_open and connection.family != socket.AF_UNIX:

@@ -1,4 +1,4 @@
-"""The guest's own programs, `carry` and `relay`, which root starts like any command."""
+"""The guest's programs `carry` and `relay`, which the host starts as commands of root."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SCARCE = (EAGAIN, ENOMEM)
 
 
 def program_options(path: str) -> ParsedOptions:
-    """Return the options of the command that starts a program. Its path needs the rights of root.
+    """Return the options of the command that starts a program as root.
 
-    A program may then change to another user.
+    Only root can execute the paths of the programs. A program can change to another user later.
     """
     given: ExecOptions = {"command": path, "user": 0, "cwd": "/", "stdin": PIPE}
     return parse_options(ExecOptions, given, "exec")
@@ -31,9 +31,9 @@ def is_missing(error: StartError) -> bool:
 
 
 def another_build(failed: str) -> ImageError:
-    """Return the error for an image without the program, or with one of another protocol.
+    """Return the error for an image that lacks the program, or contains another version of it.
 
-    :param failed: Text that says what cannot be done.
+    :param failed: Start of the message, such as "cannot transfer files".
     """
     return ImageError(
         f"{failed}: the image was built by another version of microvm", hint=BUILD_AGAIN

@@ -16,7 +16,7 @@ from microvm.guest.stream_transport import StreamTransport
 from microvm.wire import streams
 from microvm.wire.stream_session import StreamSession
 
-# Number of bytes for the program that may be unsent; then transports have to wait.
+# Number of unsent bytes to the program. When it is reached, transports have to wait.
 _FULL = 1 << 18
 
 # Maximum number of seconds for the program to send the last data to servers, and to exit.
@@ -27,14 +27,14 @@ _FAILED = "cannot connect to servers in the guest"
 
 
 class Relay:
-    """A run of the program `relay`. It ends when its last stream is closed.
+    """A running program `relay`. It exits when its last stream is closed.
 
     :ivar is_ending: True if no further stream can be opened.
     :ivar ended: Event that is set when the program has exited.
     """
 
     def __init__(self, process: Process) -> None:
-        """Carry streams by `process`, which was just started."""
+        """Create the object of `process`, a program `relay` that was just started."""
         self.is_ending = False
         self.ended = asyncio.Event()
         self._process = process
@@ -61,7 +61,7 @@ class Relay:
     async def connect(
         self, protocol: asyncio.Protocol, server: int | str, timeout: float
     ) -> StreamTransport:
-        """Connect a protocol to a server in the guest, whose address `check_server` accepts.
+        """Connect an asyncio protocol to a server. `check_server` must have accepted its address.
 
         :raises StreamError: If the guest cannot connect to the server.
         """
@@ -92,7 +92,7 @@ class Relay:
         return min(self._session.credit(id_), streams.Data.MAX_BODY)
 
     def send_data(self, id_: int, data: bytes) -> None:
-        """Send data, at most as many bytes as there is `room` for."""
+        """Send data, at most as many bytes as `room` returns."""
         self._send(self._session.data(id_, data))
 
     def send_eof(self, id_: int) -> None:
@@ -100,18 +100,18 @@ class Relay:
         self._send(self._session.eof(id_))
 
     def send_reset(self, id_: int) -> None:
-        """Close a stream at once, unless it is closed."""
+        """Tell the guest to close a stream at once. If the stream is closed, send nothing."""
         self._send(self._session.reset(id_))
 
     def consumed(self, id_: int, amount: int) -> None:
-        """Let the guest send more bytes of a stream."""
+        """Record that `amount` bytes of a stream were consumed, so that the guest can send more."""
         self._send(self._session.consumed(id_, amount))
 
     def remove(self, id_: int, removed: Callable[[], None]) -> None:
-        """Forget a stream that is closed, and then call `removed`.
+        """Forget a closed stream, and call `removed` later.
 
-        After the last stream, first wait until the program exits, so that the machine can run the
-        next command.
+        If it was the last stream, the program exits before `removed` is called. So the machine can
+        then run the next command.
         """
         self._transports.pop(id_, None)
         self.is_ending = self.is_ending or not self._transports
@@ -148,7 +148,7 @@ class Relay:
     async def _write(self) -> None:
         """Write messages to the program, and close its input after the last stream."""
         stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101 - the options request it
+        assert stdin is not None  # noqa: S101 - `_OPTIONS` request standard input
         with suppress(BrokenPipeError):  # the program has exited, which `_read` handles
             while self._outgoing or not (self.is_ending and not self._transports):
                 await self._wake.wait()
@@ -162,7 +162,10 @@ class Relay:
             self._exit_due.start(_EXIT_TIMEOUT, self._process.abandon)
 
     def _flush_in_turns(self) -> None:
-        """Let each transport send its data. The next time, those without a turn are first."""
+        """Let one transport after another send its data, until too much is unsent.
+
+        The next call begins with the transports that had no turn.
+        """
         for id_ in list(self._transports):
             if len(self._outgoing) >= _FULL:
                 break
@@ -176,7 +179,7 @@ class Relay:
                 self._session.receive_data(bytes(chunk))
                 if (fault := self._handle_events()) is not None:
                     return fault
-                await asyncio.sleep(0)  # a flood of output must not stop other tasks
+                await asyncio.sleep(0)  # let other tasks run, even if the program sends a flood
             status = await self._process.wait()
         except StartError as error:
             return another_build(_FAILED) if is_missing(error) else error
@@ -219,7 +222,7 @@ class Relay:
                 case streams.Reset():
                     server = transport.get_extra_info("peername")
                     transport.lose(StreamError(ECONNRESET, server))
-        except Exception as error:  # of the protocol's code
+        except Exception as error:  # a method of the protocol has raised it
             self._loop.call_exception_handler(
                 {"message": "error in a protocol", "exception": error, "transport": transport}
             )

@@ -10,36 +10,38 @@ from typing import Any, Protocol, cast
 LINGER = 1.0
 """Maximum number of seconds for which a closed stream waits until the server closes it, too."""
 
-_HIGH_WATER = 1 << 16  # default number of unsent bytes from which the protocol has to pause
+# Default number of unsent bytes. If there are more, the transport pauses the protocol.
+_HIGH_WATER = 1 << 16
 
 
 class Carrier(Protocol):
-    """The program that carries streams, as a transport uses it. Methods take the stream's id."""
+    """The methods of `Relay` that a transport calls. Each gets the id of the stream."""
 
     def room(self, id_: int) -> int:
         """Return the number of bytes that can be sent in one message now."""
 
     def send_data(self, id_: int, data: bytes) -> None:
-        """Send data, at most as many bytes as there is `room` for."""
+        """Send data, at most as many bytes as `room` returns."""
 
     def send_eof(self, id_: int) -> None:
         """Send the end of the host's data."""
 
     def send_reset(self, id_: int) -> None:
-        """Close the stream at once, unless it is closed."""
+        """Tell the guest to close the stream at once. If the stream is closed, send nothing."""
 
     def consumed(self, id_: int, amount: int) -> None:
-        """Let the guest send more bytes."""
+        """Record that `amount` bytes were consumed, so that the guest can send more."""
 
     def remove(self, id_: int, removed: Callable[[], None]) -> None:
-        """Forget a stream that is closed, and then call `removed`."""
+        """Forget a closed stream, and call `removed` later."""
 
 
 class StreamTransport(asyncio.Transport):
     """A transport that sends and receives the data of one stream.
 
-    While reading is paused, the guest gets no more credit, so the server has to wait when the
-    credit is used. The protocol is paused while the server reads nothing.
+    While the protocol has paused reading, the guest gets no more credit. So when the guest has used
+    its credit, the server has to wait. While the server reads nothing, the transport pauses the
+    protocol's writing.
     """
 
     _start_tls_compatible = True  # lets `loop.start_tls` accept this transport
@@ -47,7 +49,7 @@ class StreamTransport(asyncio.Transport):
     def __init__(
         self, carrier: Carrier, id_: int, protocol: asyncio.BaseProtocol, server: int | str
     ) -> None:
-        """Create a transport, whose protocol is notified when `begin` is called."""
+        """Create the transport of a stream that is not connected yet."""
         super().__init__({"peername": server})
         self._carrier = carrier
         self._id = id_
@@ -58,9 +60,9 @@ class StreamTransport(asyncio.Transport):
         self.set_write_buffer_limits()
         self._is_paused = False
         self._protocol_paused = False
-        self._host_ends = False  # the host's data end behind `_unsent`
+        self._host_ends = False  # True if the host's last data are in `_unsent`
         self._host_ended = False
-        self._guest_ends = False  # the guest's data end behind `_unread`
+        self._guest_ends = False  # True if the guest's last data are in `_unread`
         self._guest_ended = False
         self._begun = False
         self._closing = False
@@ -71,7 +73,7 @@ class StreamTransport(asyncio.Transport):
         state = "closed" if self._removed else "closing" if self._closing else "open"
         return f"<StreamTransport to {self.get_extra_info('peername')!r}: {state}>"
 
-    # The methods that the program's messages call:
+    # `Relay` calls these methods when a message of the guest arrives:
 
     def begin(self) -> None:
         """Notify the protocol that the guest has connected to the server."""
@@ -220,7 +222,7 @@ class StreamTransport(asyncio.Transport):
 
 
 def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Pass data to a protocol of one of asyncio's two kinds."""
+    """Pass data to an `asyncio.Protocol` or an `asyncio.BufferedProtocol`."""
     if not isinstance(protocol, asyncio.BufferedProtocol):
         cast(asyncio.Protocol, protocol).data_received(data)
         return

@@ -121,7 +121,7 @@ class KeepAlive:
 class OutputStream(NoConstructor):
     """Standard output or standard error of a command, with methods of `asyncio.StreamReader`.
 
-    Iterate over it with `async for` to get chunks as they arrive, or call a method. If
+    Iterate over it with `async for` to get chunks as they arrive, or call one of its methods. If
     :data:`microvm.wire.session.WINDOW` bytes were not read, the command waits, as it does when a
     pipe is full. If the machine fails, reading returns the output that arrived before, and then
     raises a `MachineError`.
@@ -198,10 +198,10 @@ class OutputStream(NoConstructor):
         limit: Size = WINDOW,
         timeout: Duration | None = None,
     ) -> bytes:
-        """Return the output up to the next separator, and the separator.
+        """Return the output up to the next separator, including the separator.
 
-        :param separator: Bytes at the end of the result, such as a prompt. If it is a tuple, the
-            result ends with the one of its items that ends first.
+        :param separator: Bytes to wait for, such as a prompt. If it is a tuple of separators, the
+            result ends with the one that is complete first.
         :param limit: Maximum size of the result, in bytes or as text such as `64K`.
         :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
         :raises ReadLimit: If the result is longer than `limit`.
@@ -213,7 +213,7 @@ class OutputStream(NoConstructor):
         if not separators or not all(separators):
             raise UsageError("separator: must not be empty")
         size = parse_size(limit)
-        # This is faster for programs that read many short lines.
+        # Programs that read many short lines are faster if the buffer is searched without a timer.
         if not self._lock.locked() and (end := self._find(separators, 0, size)):
             return self._cut(end)
         read = partial(self._read_until, separators, size)
@@ -237,7 +237,10 @@ class OutputStream(NoConstructor):
     async def _limited(
         self, timeout: Duration | None, wanted: str, read: Callable[[], Awaitable[bytes]]
     ) -> bytes:
-        """Call `read` when no other task reads; `wanted` names the requested output in errors."""
+        """Wait until no other task reads, and call `read`. Both must not exceed the `timeout`.
+
+        :param wanted: Name of the requested output in the error.
+        """
         seconds = None if timeout is None else parse_duration(timeout)
         try:
             async with asyncio.timeout(seconds), self._lock:
@@ -283,7 +286,10 @@ class OutputStream(NoConstructor):
         return self._cut(end)
 
     def _find(self, separators: tuple[bytes, ...], start: int, limit: int) -> int:
-        """Return the end of the separator that ends first; 0 if none is between the positions."""
+        """Return the position after the separator that is complete first; 0 if there is none.
+
+        Only the bytes from the position `start` to the position `limit` are searched.
+        """
         part = self._part
         return min(
             [at + len(s) for s in separators if (at := part.find(s, start, limit)) >= 0], default=0
@@ -327,9 +333,10 @@ class InputStream(NoConstructor):
     """The standard input of a command, with the methods of `asyncio.StreamWriter`."""
 
     def _init(self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]) -> Self:
-        """Set the attributes, and return self. Send at most `credit()` bytes at a time.
+        """Set the attributes, and return self.
 
         :param send: Function that sends one message with data; empty data is the end of the stream.
+        :param credit: Function that returns the number of bytes that can be sent now.
         """
         self._send = send
         self._credit = credit

@@ -25,9 +25,9 @@ LOOPBACK = "127.0.0.1"
 class StreamMethods(CommandMethods):
     """The methods of a machine for connections to servers in its guest.
 
-    While a connection is open, it counts as a command. So commands raise Busy, and the server must
-    be a process that an earlier command has left behind. When the last connection is closed, and
-    its `wait_closed` has returned, the machine can run the next command.
+    Open connections count as one command. While one is open, `run` and `exec` raise `Busy`, so an
+    earlier command must have started the server in the background. When the last connection is
+    closed and its `wait_closed` has returned, the machine can run the next command.
     """
 
     _opened: Connections | None = None

@@ -9,7 +9,7 @@ from microvm.sync.bound import LoopBound, blocking
 
 
 class Forward(LoopBound):
-    """A port of this host that leads to a server in the guest; see `microvm.Forward`."""
+    """A port of this host that is forwarded to a server in the guest; see `microvm.Forward`."""
 
     _original: forward.Forward
 

@@ -169,10 +169,11 @@ class Session:
     def _say(self, message: codec.Message) -> bytes:
         """Encode a message to the guest, and change to the state that follows the message.
 
-        After its `Goodbye`, the guest does not read any more. Then return no bytes for a message
-        whose caller notices the loss of the guest anyway.
+        After its `Goodbye`, the guest reads nothing. So a message that begins a session or a
+        command raises an error. For other messages, return no bytes, because their callers notice
+        the loss of the guest anyway.
 
-        :raises GuestDied: Raised if the message would begin something that cannot happen any more.
+        :raises GuestDied: If the message is a `Hello`, `Keep` or `ExecRequest` after a `Goodbye`.
         """
         if self.state is SessionState.FINISHED and not self.failed:
             if isinstance(message, codec.Hello | codec.Keep | codec.ExecRequest):

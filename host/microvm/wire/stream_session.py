@@ -1,10 +1,9 @@
 """The host's side of the protocol with the guest's program `relay`, without I/O.
 
-A session handles the ids and states of streams, and credits, the numbers of bytes that each side
-may send. Every method that sends a message only returns its bytes; the caller writes them to the
-program. The module :mod:`microvm.wire.stream_state` defines the messages that are allowed in each
-state of a stream. The guest sends its messages in order, so any other message comes from a broken
-or hostile guest.
+A session knows the id, the state and the credit of each stream. The credit is the number of bytes
+that a side may still send. A method that sends a message only returns its bytes, and the caller
+writes them to the program. The tables in :mod:`microvm.wire.stream_state` contain the messages that
+are allowed in each state. Any other message comes from a broken or hostile guest.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _MAX_CREDIT = STREAM_MAXIMA["host_credit"]
 class _Stream:
     """The host's copy of the state of a stream that is not closed.
 
-    :ivar credit: Number of bytes that the host may send.
-    :ivar given: Number of bytes that the guest may send.
-    :ivar owed: Number of bytes that were consumed, and for which the guest gets credit later.
+    :ivar credit: Number of bytes that the host may still send.
+    :ivar given: Number of bytes that the guest may still send.
+    :ivar owed: Number of consumed bytes for which the guest has not received new credit yet.
     """
 
     state: StreamState
@@ -43,7 +42,7 @@ class _Stream:
 
 
 def check_server(server: int | str) -> None:
-    """Check the TCP port, or the path of a Unix socket, to which a guest shall connect.
+    """Check the TCP port, or the path of a Unix socket, to which a guest will connect.
 
     :raises UsageError: If it is invalid.
     """
@@ -91,7 +90,7 @@ class StreamSession:
         return stream.credit if stream and can_send else 0
 
     def data(self, id_: int, data: bytes) -> bytes:
-        """Encode data, of which the stream's credit and one message must allow all."""
+        """Encode data. They must not exceed the stream's credit or the size of a message."""
         if len(data) > self.credit(id_):
             raise UsageError(f"{len(data)} bytes are more than the credit of {self.credit(id_)}")
         self._streams[id_].credit -= len(data)
@@ -121,7 +120,7 @@ class StreamSession:
         return frame
 
     def receive_data(self, data: bytes) -> None:
-        """Pass output of the program to the decoder. Messages with data refer to `data`."""
+        """Pass output of the program to the decoder. Data of messages can be views into `data`."""
         self._decoder.receive_data(data)
 
     def next_event(self) -> streams.Message | None:
