@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         NotAFolder,
         NotRun,
         OutputLimit,
+        ProcessNotFound,
         ProtocolError,
         QemuError,
         QemuExit,
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
         UncapturedRunOptions,
     )
     from microvm.supervisor.client.attached import AttachedVM
+    from microvm.supervisor.client.detached import DetachedProcess
     from microvm.units import Duration, Size
 
 __all__ = [
@@ -108,6 +110,7 @@ __all__ = [
     "CompletedProcess",
     "Confinement",
     "ConfinementError",
+    "DetachedProcess",
     "Duration",
     "EncodedRunOptions",
     "ExecError",
@@ -153,6 +156,7 @@ __all__ = [
     "Pool",
     "PoolOptions",
     "Process",
+    "ProcessNotFound",
     "ProtocolError",
     "PutArchiveOptions",
     "QemuError",
@@ -201,6 +205,7 @@ _NAMES = {
     "options": "Accelerator BytesRunOptions Confinement EncodedRunOptions ExecOptions "
     "MachineOptions PoolOptions RunOptions Text TextRunOptions UncapturedRunOptions",
     "supervisor.client.attached": "AttachedVM",
+    "supervisor.client.detached": "DetachedProcess",
     "units": "Duration Size",
 }
 

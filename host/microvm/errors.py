@@ -19,6 +19,7 @@
     ├── NotRun                  a job was not run, because no machine could be started
     └── ExecError               a command failed; the machine can run other commands
         ├── Busy                another command runs in the machine
+        ├── ProcessNotFound     the machine has no detached command with this id
         ├── StartError          the guest could not start the command
         ├── FileError           a file of the guest cannot be used (also an OSError)
         │   ├── FileNotFound    (also a FileNotFoundError; the others accordingly)
@@ -226,7 +227,14 @@ class ExecError(MicroVMError):
 
 
 class Busy(ExecError):
-    """Another command runs in this machine, which runs one command at a time."""
+    """Another command runs in this machine, which runs one command at a time.
+
+    Also raised if another client is attached to the input of a detached command.
+    """
+
+
+class ProcessNotFound(ExecError, LookupError):
+    """The machine has no detached command with this id, or has forgotten it after its exit."""
 
 
 def errno_text(number: int) -> str:

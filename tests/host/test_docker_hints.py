@@ -66,7 +66,6 @@ def parsed(*arguments: str) -> dict[str, object]:
         ("exec", ["-v", "/home/me:/w", "box", "ls"], "-v means --verbose, there are no volumes"),
         ("start", ["-it"], "There is no -i: it runs no command; use `microvm shell NAME` to open"),
         ("start", ["bar", "sleep", "1 0"], "use `microvm exec bar -- sleep '1 0'` to run"),
-        ("exec", ["-d", "box", "ls"], "There is no -d: use `sh -c 'CMD &'` to run"),
         ("exec", ["-it", "box", "sh"], "the input device is not a TTY: leave out -t"),
         ("exec", ["box", "-it", "sh"], "write options before NAME: `microvm exec -it … box …`"),
         ("exec", ["box", "-e", "A=1", "--", "env"], "`microvm exec -e … box …`"),

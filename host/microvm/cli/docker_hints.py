@@ -20,7 +20,6 @@ _COPIES = {
     "files out",
 }
 _USE_START = "use `microvm start` to start a machine in the background"
-_IN_BACKGROUND = "use `sh -c 'CMD &'` to run a command in the background"
 _ROOT = "commands run as root by default, in a kernel of their own"
 
 _VOLUMES = ("-v", "--volume", "--mount", "--tmpfs", "--volumes-from")
@@ -40,7 +39,7 @@ _AS_JSON = "use --json to print all details"
 _STOPS_AT_ONCE = "machines always stop immediately"
 _HINTS_BY_VERB = {
     "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _USE_START)},
-    "exec": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _IN_BACKGROUND)},
+    "exec": _OPTIONS,
     "shell": {**_OPTIONS, **dict.fromkeys(("-i", "-t"), "a shell always has both")},
     "start": {
         **_OPTIONS,

@@ -8,11 +8,9 @@ from microvm.printable import quoted
 
 # The verbs of microvm to suggest for verbs of docker, podman and other programs.
 _EQUIVALENTS = {
-    "attach": "shell",
     "commit": "checkpoint",
     "create": "start",
     "images": "image ls",
-    "kill": "stop",
     "list": "ps",
     "load": "image import",
     "ls": "ps",

@@ -132,6 +132,8 @@ def names(kind: str, metavar: str = "NAME…") -> Callable[[F], F]:
 size = parser(Option("", parse_size))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 machine = click.argument("name", shell_complete=completer("machine"))
+detached = click.argument("number", type=int, metavar="ID")
+detached_or_machine = click.argument("number", type=int, metavar="[ID]", required=False)
 rm = click.option(
     "--rm",
     is_flag=True,
@@ -171,6 +173,15 @@ standard_input = click.option(
     default=None,
     help="-i: pass standard input to the command, even if it is a terminal. -n: pass no input, "
     "like `ssh -n`. [default: -i, but -n if standard input is a terminal and -t is not given]",
+)
+
+standard_input_of_detached = click.option(
+    "-i/-n",
+    "--interactive/--no-stdin",
+    "standard_input",
+    default=None,
+    help="-i: pass standard input to the command. -n: pass no input. [default: -i if the command "
+    "was started with -i or -t]",
 )
 
 

@@ -7,17 +7,19 @@ import os
 import shlex
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
-from microvm.errors import UsageError
+from microvm.concurrency.tasks import cancel
+from microvm.errors import MicroVMError, UsageError
 from microvm.guest.exchange import give_up
 from microvm.guest.stdio import attach, copy_in
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.printable import printable
 from microvm.supervisor.descriptors import ClientDescriptor
+from microvm.supervisor.recent_output import OutputView
 from microvm.system.process import stat_fields
 from microvm.units import parse_duration
 from microvm.wire import files
@@ -25,9 +27,11 @@ from microvm.wire import files
 if TYPE_CHECKING:
     from microvm.guest.process import Process
     from microvm.guest.streams import InputStream
+    from microvm.supervisor.detached import DetachedCommand
     from microvm.supervisor.supervisor import ClientRequest, Supervisor
 
 _CLEANUP_TIMEOUT = 10.0  # maximum number of seconds to clean up a cancelled file transfer
+_DISCONNECT_PAUSE = 0.2  # seconds between the end of a client's input and of its command's input
 _MAX_SHOWN = 200  # maximum number of characters of a command line that users see
 
 
@@ -36,17 +40,20 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
 
     With `sized` in the request, wait until the client has sent the size of its terminal, before any
     output is written. The client sends the size when its terminal is ready.
+
+    With `detach` in the request, which then has no descriptors, reply with the `id` of the command
+    as soon as it runs.
     """
     argv, options = request.fields.get("argv"), request.fields.get("options", {})
     if not isinstance(argv, list) or not isinstance(options, dict):
         raise UsageError("a command needs a list of arguments, and an object of options")
-    if len(request.client.descriptors) != 3:
-        raise UsageError("a command needs three descriptors: standard input, output and error")
-    with ExitStack() as owned:
-        source, out, err = (
-            owned.enter_context(ClientDescriptor(request.client.descriptors.pop(0), writes=writes))
-            for writes in (False, True, True)
+    if request.fields.get("detach"):
+        command = await supervisor.detached.start(
+            supervisor.machine, argv, options, _shown(argv), wait=request.waits
         )
+        return {"id": command.number}
+    with ExitStack() as owned:
+        source, out, err = _streams(request, owned)
         async with (
             supervisor.queue.turn(_shown(argv), wait=request.waits),
             await supervisor.machine.exec(argv, **options) as process,
@@ -76,6 +83,16 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
     return {"returncode": returncode, "memory": process.memory}
 
 
+def _streams(request: ClientRequest, owned: ExitStack) -> list[ClientDescriptor]:
+    """Return the standard streams that the client sent, which `owned` closes."""
+    if len(request.client.descriptors) != 3:
+        raise UsageError("a command needs three descriptors: standard input, output and error")
+    return [
+        owned.enter_context(ClientDescriptor(request.client.descriptors.pop(0), writes=writes))
+        for writes in (False, True, True)
+    ]
+
+
 async def _fed(source: ClientDescriptor, stream: InputStream) -> None:
     with source:  # closes our end of the pipe at the end, so that its writer gets SIGPIPE
         await copy_in(source.read, stream)
@@ -101,14 +118,101 @@ def _shown(argv: list[Any]) -> str:
     return line if len(line) <= _MAX_SHOWN else f"{line[: _MAX_SHOWN - 1]}…"
 
 
+async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+    """Write the output of the detached command `id` to the descriptors that the client sent.
+
+    The output begins with the recent output. The client is first told how many bytes are `dropped`,
+    and if this number has changed, again at the end. With `input` in the request, the client's
+    standard input is the input of the command. Without `follow`, reply after the recent output.
+    With `follow`, reply after the command has exited, with its result; the line `exited` tells the
+    client of this earlier, because the client may not read its output.
+    """
+    command = supervisor.detached.find(request.fields.get("id"))
+    follow = bool(request.fields.get("follow"))
+    with ExitStack() as owned:
+        source, out, err = _streams(request, owned)
+        stream = owned.enter_context(command.input()) if request.fields.get("input") else None
+        sized = asyncio.Event()
+        request.on_line.append(lambda line: _control(command.process, line, sized))
+        views = [OutputView(each, follow=follow) for each in (command.stdout, command.stderr)]
+        dropped = [view.dropped for view in views]
+        await request.client.send({"dropped": dropped})
+        await request.client.send({"started": True})
+        if request.fields.get("sized"):
+            await sized.wait()
+        others = [asyncio.create_task(_announce_exit(command, request))] if follow else []
+        if stream is not None:
+            others.append(asyncio.create_task(_lent(source, stream)))
+        copies = [
+            asyncio.create_task(_copied(view, descriptor))
+            for view, descriptor in zip(views, (out, err), strict=True)
+        ]
+        try:
+            await asyncio.gather(*copies)
+        except BrokenPipeError:
+            return {"returncode": -signal.SIGPIPE, "memory": None}
+        finally:
+            await cancel([*copies, *others])
+        if dropped != [view.dropped for view in views]:
+            await request.client.send({"dropped": [view.dropped for view in views]})
+        return await command.wait() if follow else {}
+
+
+async def _copied(view: OutputView, descriptor: ClientDescriptor) -> None:
+    while chunk := await view.next_chunk():
+        await descriptor.write(chunk)
+
+
+async def _announce_exit(command: DetachedCommand, request: ClientRequest) -> None:
+    with suppress(MicroVMError):
+        await command.wait()
+    await request.client.send({"exited": True})
+
+
+async def _lent(source: ClientDescriptor, stream: InputStream) -> None:
+    """Copy input to a detached command, which keeps its input when the client disconnects."""
+    with source, suppress(BrokenPipeError):
+        while data := await source.read():
+            stream.write(data)
+            await stream.drain()
+        # When a client exits, its input may be closed just before its connection. So wait for the
+        # end of the connection, which cancels this function.
+        await asyncio.sleep(_DISCONNECT_PAUSE)
+        stream.close()
+
+
+async def _command(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+    """Reply with the description of the detached command `id`."""
+    command = supervisor.detached.find(request.fields.get("id"))
+    return {
+        "args": command.args,
+        "input": command.has_input and not command.has_exited,
+        "tty": command.has_terminal and not command.has_exited,
+    }
+
+
+async def _signal(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+    """Send a signal to the detached command `id`."""
+    command = supervisor.detached.find(request.fields.get("id"))
+    _control(command.process, request.fields, asyncio.Event())
+    return {}
+
+
 async def _stop(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """End the machine, and reply with the reason after its files were removed."""
     supervisor.end("it was stopped", asked=True, traceless=True)
-    return await _wait(supervisor, request)
+    return await _ended(supervisor)
 
 
 async def _wait(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Reply when the machine has ended: with `reason`, and `asked` (True if a user wanted it)."""
+    """Reply when the machine has ended, or with `id`, when this detached command has exited."""
+    if "id" in request.fields:
+        return await supervisor.detached.find(request.fields["id"]).wait()
+    return await _ended(supervisor)
+
+
+async def _ended(supervisor: Supervisor) -> dict[str, Any]:
+    """Wait for the end of the machine. Return its `reason`, and `asked`: a user wanted it."""
     await supervisor.gone.wait()
     assert supervisor.ending is not None  # noqa: S101 - set before `gone`
     return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}
@@ -143,6 +247,7 @@ async def _facts(supervisor: Supervisor, request: ClientRequest) -> dict[str, An
         "state": "ending" if supervisor.ended.done() else "running" if qemu else "starting",
         "runs": supervisor.queue.runs or None,
         "waiting": supervisor.queue.length,
+        "commands": supervisor.detached.facts(),
         **(_usage(qemu) if qemu else {}),
     }
 
@@ -160,14 +265,17 @@ def _usage(pid: int) -> dict[str, Any]:
 Handler = Callable[["Supervisor", "ClientRequest"], Coroutine[Any, Any, dict[str, Any]]]
 
 HANDLERS: dict[str, Handler] = {
+    "attach": _attach,
     "checkpoint": _checkpoint,
+    "command": _command,
     "exec": _exec,
     "facts": _facts,
+    "signal": _signal,
     "status": _status,
     "stop": _stop,
     "wait": _wait,
 }
 """The handler of each request, by the value of `call`."""
 
-LASTING = frozenset({"checkpoint", "exec", "wait"})
+LASTING = frozenset({"attach", "checkpoint", "exec", "wait"})
 """The requests that can last for any time, because they wait for other clients or commands."""

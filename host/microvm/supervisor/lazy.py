@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import shutil as shutil
 
     from microvm import errors as errors
+    from microvm import progress as progress
     from microvm import suggestion as suggestion
     from microvm.machine import hints as hints
     from microvm.supervisor import error_json as error_json

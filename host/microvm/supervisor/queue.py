@@ -15,11 +15,13 @@ class CommandQueue:
     """The queue of requests that use a guest one after another, in the order of their arrival.
 
     :ivar runs: the current use of the guest, for people; empty if the guest is idle.
+    :ivar advice: how to see or end the current use of the guest, for people; may be empty.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.runs = ""
+        self.advice = ""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._busy = asyncio.Event()
         self._idle = asyncio.Event()
@@ -35,16 +37,24 @@ class CommandQueue:
         """Context manager: reserve the guest for a `purpose`; if it is busy, wait or raise Busy."""
         if self.runs:
             if not wait:
-                hint = "--wait, or wait=True, waits until it is idle"
+                hint = f"{self.advice}--wait, or wait=True, waits until it is idle"
                 raise Busy(f"machine {self.name} is busy: {self.runs}", hint=hint)
             await self._wait()
-        self.runs = purpose
+        self.runs, self.advice = purpose, ""
         self._idle.clear()
         self._busy.set()
         try:
             yield
         finally:
             self._pass_on()
+
+    def describe_detached(self, number: int, command: str) -> None:
+        """Describe the current use of the guest as the detached command with the id `number`."""
+        self.runs = f"{number}: {command}"
+        self.advice = (
+            f"`microvm logs {self.name} {number}` shows the output of this detached command, "
+            f"`microvm kill {self.name} {number}` ends it; "
+        )
 
     async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -18,6 +18,7 @@ from microvm.concurrency.tasks import cancel
 from microvm.errors import Busy, MachineError, MicroVMError, UsageError
 from microvm.supervisor import clock, wire
 from microvm.supervisor.client_connection import ClientConnection
+from microvm.supervisor.detached import DetachedCommands
 from microvm.supervisor.end_record import EndRecord
 from microvm.supervisor.handlers import HANDLERS, LASTING, Handler
 from microvm.supervisor.machine_directory import FACTS, SOCKET, MachineDirectory
@@ -94,6 +95,7 @@ class Supervisor:
         self.directory = directory
         self.machine: MicroVM
         self.queue = CommandQueue(directory.name)
+        self.detached = DetachedCommands(self.queue)
         self.facts: dict[str, Any] = {"name": directory.name, "supervisor": os.getpid()}
         self.ended: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()

@@ -18,10 +18,11 @@ from microvm.sync.base import Machine
 from microvm.sync.forward import Forward
 from microvm.sync.machine import AttachedVM, Forks, MicroVM
 from microvm.sync.pool import Pool
-from microvm.sync.process import InputStream, OutputStream, Process
+from microvm.sync.process import DetachedProcess, InputStream, OutputStream, Process
 
 __all__ = [
     "AttachedVM",
+    "DetachedProcess",
     "Forks",
     "Forward",
     "InputStream",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack, overload
 
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.images import Image
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import ParsedOptions, document_options
-from microvm.options import MachineOptions, PoolOptions
+from microvm.options import ExecOptions, MachineOptions, PoolOptions, Text
 from microvm.supervisor.client import attached
 from microvm.sync.base import Machine
 from microvm.sync.bound import blocking
+from microvm.sync.process import DetachedProcess, Process
 from microvm.system.capacity import usable_cpus
 
 
@@ -34,6 +36,29 @@ class AttachedVM(Machine):
 
     def __exit__(self, *_: object) -> None:
         self.detach()
+
+    @overload
+    def exec(
+        self, argv: Sequence[Text], *, detach: Literal[True], **options: Unpack[ExecOptions]
+    ) -> DetachedProcess: ...
+    @overload
+    def exec(
+        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
+    ) -> Process: ...
+    @document_options(ExecOptions)
+    def exec(
+        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
+    ) -> Process:
+        """Start a command, which may be detached; see `microvm.AttachedVM.exec`."""
+        if not detach:
+            return super().exec(argv, **options)
+        started = self._do(self._original.exec(argv, detach=True, **options))
+        return DetachedProcess._new()._init(self._loop, started)
+
+    def process(self, id: int, *, stdin: int | None = None) -> DetachedProcess:  # noqa: A002
+        """Attach to a detached command; see `microvm.AttachedVM.process`."""
+        found = self._do(self._original.process(id, stdin=stdin))
+        return DetachedProcess._new()._init(self._loop, found)
 
     def detach(self) -> None:
         """Detach from the machine, which continues to run. Further calls have no effect."""

@@ -7,6 +7,7 @@ from typing import Self
 
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.guest import process, streams
+from microvm.supervisor.client import detached
 from microvm.sync.bound import LoopBound, blocking, in_loop
 
 
@@ -104,3 +105,19 @@ class Process(LoopBound):
     abandon = in_loop(process.Process.abandon)
     terminate = in_loop(process.Process.terminate)
     kill = in_loop(process.Process.kill)
+
+
+class DetachedProcess(Process):
+    """A command that outlives its clients; see `microvm.DetachedProcess`."""
+
+    _original: detached.DetachedProcess
+
+    @property
+    def id(self) -> int:
+        """Id of the command, for `AttachedVM.process`."""
+        return self._original.id
+
+    @property
+    def dropped(self) -> tuple[int, int]:
+        """Number of bytes that the output lacks; see `microvm.DetachedProcess.dropped`."""
+        return self._original.dropped

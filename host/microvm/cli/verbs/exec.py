@@ -9,6 +9,7 @@ import click
 
 from microvm.cli import docker_hints, parameters, standard_streams
 from microvm.options import ExecOptions
+from microvm.supervisor.client.detached_command import start
 from microvm.supervisor.client.foreground_command import execute
 from microvm.supervisor.wire import plain
 
@@ -27,13 +28,25 @@ def as_json(options: dict[str, Any]) -> dict[str, Any]:
     "exec", cls=docker_hints.HintingCommand, context_settings={"allow_interspersed_args": False}
 )
 @parameters.standard_input
+@click.option(
+    "-d",
+    "--detach",
+    is_flag=True,
+    help="Print the id of the command and exit, while the command continues. `microvm logs`, "
+    "`attach`, `wait` and `kill` take NAME and the id.",
+)
 @parameters.wait
 @parameters.options(ExecOptions, "exec")
 @parameters.verbose
 @parameters.machine
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
 def exec_(
-    name: str, command: tuple[str, ...], standard_input: bool | None, wait: bool, **options: Any
+    name: str,
+    command: tuple[str, ...],
+    standard_input: bool | None,
+    detach: bool,
+    wait: bool,
+    **options: Any,
 ) -> None:
     """Run CMD in a machine that `microvm start` has started.
 
@@ -42,9 +55,10 @@ def exec_(
     Standard input is passed to CMD, but a terminal only with -t or -i. Output, Ctrl-C and the exit
     status are the same as for `microvm run`. The exit status is also 125 if the machine does not
     exist, or if another command is running in it. When `microvm exec` exits or is killed, CMD is
-    killed, too, but the machine keeps running.
+    killed, too, but the machine keeps running. With --detach, CMD outlives `microvm exec`.
     """
-    parameters.check_terminal(standard_input, options["tty"])
+    if not detach:
+        parameters.check_terminal(standard_input, options["tty"])
     if command[0].startswith("-") and command[0] != "--":
         message = f"write options before NAME: `microvm exec {command[0]} … {name} …`"
         raise click.UsageError(message)
@@ -52,6 +66,9 @@ def exec_(
     if not argv:
         raise click.UsageError("give a command to run, as in `microvm exec NAME -- echo hello`")
     given = as_json(options)
+    if detach:
+        click.echo(start(name, [*argv], given, standard_input=standard_input, wait=wait))
+        return
     status = execute(name, [*argv], given, standard_input=standard_input, wait=wait)
     standard_streams.leave(status)
 

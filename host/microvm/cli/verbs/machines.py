@@ -12,12 +12,12 @@ from microvm.cli import docker_hints, parameters
 from microvm.cli.properties import echo_all, echo_json, echo_table, time_text
 from microvm.errors import GuestDied
 from microvm.printable import printable
-from microvm.supervisor.client import machines
+from microvm.supervisor.client import detached_command, machines
 from microvm.units import format_size
 
 _NAMES = (
     "name state reason image snapshot accel cloned memory cpus disk started age idle_timeout "
-    "max_age memory_used cpu_time runs waiting supervisor qemu confinement version"
+    "max_age memory_used cpu_time runs waiting commands supervisor qemu confinement version"
 ).split()
 _SIZES = {"memory", "memory_used", "disk"}
 _SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
@@ -107,23 +107,42 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
 def _text(name: str, value: Any) -> Any:
     """Return the value of a property as text with its unit, such as `256 MiB`."""
+    if name == "commands":
+        return [_command_text(**each) for each in value]
     if name in _SECONDS:
         return f"{value:.1f} s"
     return format_size(value) if name in _SIZES else value
 
 
+def _command_text(id: int, command: str, returncode: int | None) -> str:  # noqa: A002
+    state = "running" if returncode is None else f"returncode {returncode}"
+    return f"{id}: {command} ({state})"
+
+
 @click.command(cls=docker_hints.HintingCommand)
-@click.option("-f", "--follow", is_flag=True, help="Print new output until the machine stops.")
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Print new output until the machine stops or the command exits.",
+)
 @parameters.verbose
 @parameters.machine
-def logs(name: str, follow: bool) -> None:
-    """Show the serial console of a named machine.
+@parameters.detached_or_machine
+def logs(name: str, number: int | None, follow: bool) -> None:
+    """Show the serial console of a named machine, or the output of a detached command.
+
+    With ID, which `microvm exec --detach` has printed, the recent output of this command is
+    written: at most the last MiB of its standard output and of its standard error.
 
     The console contains the messages of the guest's kernel, of which the last 1 to 2 MiB are kept.
     It does not contain the output of commands. On a terminal, control characters are shown as text;
     otherwise the bytes are written unchanged. NAME is the name of the machine, or the beginning of
     it if no other name begins so.
     """
+    if number is not None:
+        detached_command.show(name, number, follow=follow)
+        return
     safely = sys.stdout.isatty()
     line = b""
     for data in machines.console(name, follow=follow):
@@ -167,13 +186,20 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
 @click.command()
 @parameters.verbose
 @parameters.machine
-def wait(name: str) -> None:
-    """Wait until a named machine stops.
+@parameters.detached_or_machine
+def wait(name: str, number: int | None) -> None:
+    """Wait until a named machine stops, or a detached command exits.
+
+    With ID, which `microvm exec --detach` has printed, the exit status of this command is printed
+    when it has exited. Without ID:
 
     The exit status is 0 if `microvm stop`, --idle-timeout or --max-age has stopped the machine.
     Otherwise it is 125, and the reason is printed on standard error. NAME is the name of the
     machine, or the beginning of it if no other name begins so.
     """
+    if number is not None:
+        click.echo(detached_command.wait(name, number))
+        return
     ended = machines.wait(name)
     if not ended["asked"]:
         raise GuestDied(f"machine {name} is gone: {ended['reason']}")

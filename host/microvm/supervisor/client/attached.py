@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from subprocess import PIPE
+from typing import Literal, Unpack, overload
+
 from microvm.errors import GuestDied
+from microvm.guest.process import Process
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
+from microvm.option import document_options, options_of, parse_options
+from microvm.options import ExecOptions, Text
 from microvm.supervisor.client import connector
+from microvm.supervisor.client.detached import DetachedProcess
 from microvm.supervisor.client.remote_guest import RemoteGuest
 
 
@@ -18,10 +26,10 @@ class AttachedVM(Machine):
             result = await vm.run(["echo", "hello"])
 
     At the end of the block, or after `detach`, the machine continues to run, and only the commands
-    of this object are killed. `stop` ends the machine for everybody. All methods of `MicroVM` are
-    available, with the same rules. Other processes may use the machine at the same time. So a
-    method can raise `Busy` although no command of this object runs. The machine can end at any
-    moment, and then a method raises `GuestDied` with the reason.
+    of this object are killed, except detached ones. `stop` ends the machine for everybody. All
+    methods of `MicroVM` are available, with the same rules. Other processes may use the machine at
+    the same time. So a method can raise `Busy` although no command of this object runs. The machine
+    can end at any moment, and then a method raises `GuestDied` with the reason.
 
     :ivar name: the name of the machine.
     :ivar facts: the description of the machine: its image, memory, accelerator and more, as
@@ -51,6 +59,48 @@ class AttachedVM(Machine):
     async def detach(self) -> None:
         """Disconnect from the machine, and kill the commands of this object; idempotent."""
         await self._remote.close()
+
+    @overload
+    async def exec(
+        self, argv: Sequence[Text], *, detach: Literal[True], **options: Unpack[ExecOptions]
+    ) -> DetachedProcess: ...
+    @overload
+    async def exec(
+        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
+    ) -> Process: ...
+    @document_options(ExecOptions)
+    async def exec(
+        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
+    ) -> Process:
+        """Start a command; see `MicroVM.exec`.
+
+        :param detach: Let the command outlive this process, and return a `DetachedProcess`.
+        """
+        if not detach:
+            return await super().exec(argv, **options)
+        process = await self._remote.start_detached(
+            argv, parse_options(ExecOptions, options, "exec", "detach")
+        )
+        process._keep_alive_with(self)
+        return process
+
+    async def process(self, id: int, *, stdin: int | None = None) -> DetachedProcess:  # noqa: A002
+        """Attach to a command that was started with `detach=True` or `microvm exec --detach`.
+
+        Its output begins with the recent output. Several clients can be attached at the same time,
+        but only one to the input.
+
+        :param id: Id of the command, which is `DetachedProcess.id`.
+        :param stdin: PIPE to attach to the command's standard input, too.
+        :raises ProcessNotFound: If the machine has no such command, or has forgotten it.
+        :raises Busy: If another client is attached to its input.
+        :raises UsageError: If it was started without input.
+        :raises MachineError: If the machine has failed or ended.
+        """
+        fed = stdin is not None and options_of(ExecOptions)["stdin"].check(stdin) == PIPE
+        process = await self._remote.find(id, fed=fed)
+        process._keep_alive_with(self)
+        return process
 
     async def stop(self) -> None:
         """End the machine, for all processes that use it; idempotent.

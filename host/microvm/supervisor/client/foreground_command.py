@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_PIPE = -1  # the value of subprocess.PIPE
+PIPE = -1  # the value of subprocess.PIPE
 _CHUNK = 1 << 16
+_DETACH_KEYS = b"\x10\x11"  # Ctrl-P Ctrl-Q, as in docker
 _KILL_TIMEOUT = 10.0  # maximum number of seconds to wait until our command is killed
 
 
-class _Ended(Exception):
-    """Raised when this process and its command have to end because of a signal, such as SIGTERM."""
+class Ended(Exception):
+    """Raised when this process has to end before its command, such as because of SIGTERM.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.status = 128 + number
+    :ivar status: the exit status for this process.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 def execute(
@@ -47,26 +51,45 @@ def execute(
     :raises MicroVMError: there is no such machine, or the command cannot be run.
     """
     with connect(name, beginning=True) as connection:
-        command = _ForegroundCommand(connection, dict(options or {}))
+        command = ForegroundCommand(connection, dict(options or {}))
         try:
             returncode = command.run(argv, standard_input, wait=wait)
-        except _Ended as ended:
-            command.kill()
+        except Ended as ended:
+            command.leave()
             return ended.status
         except Exception as error:
-            if isinstance(error, lazy.errors.StartError):
-                hint = lazy.hints.about(error, argv[0], command.options.get("cwd"), "`microvm cp`")
-                error.hint = hint or error.hint
+            explain(error, argv, command.options)
             raise
-        return returncode if returncode >= 0 else 128 - returncode
+        return exit_status(returncode)
 
 
-class _ForegroundCommand:
+def explain(error: Exception, argv: list[str], options: dict[str, Any]) -> None:
+    """Add a hint to the error for a command that could not be started."""
+    if isinstance(error, lazy.errors.StartError):
+        hint = lazy.hints.about(error, argv[0], options.get("cwd"), "`microvm cp`")
+        error.hint = hint or error.hint
+
+
+def exit_status(returncode: int) -> int:
+    """Return the exit status of a shell for a command with this return code."""
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def use_terminal(options: dict[str, Any]) -> None:
+    """If the command gets a terminal, set its size and its type to those of our terminal."""
+    if options.get("tty"):
+        options["tty"] = _size()
+        variables = options.get("env") or {}
+        options["env"] = {"TERM": os.environ.get("TERM", "dumb"), **variables}
+
+
+class ForegroundCommand:
     """A command in a named machine, with its own connection to the machine's supervisor.
 
     :ivar raw: True if our terminal passes all keys to the command.
     :ivar feed: the pipe to the command's input if that comes from our terminal, or -1.
     :ivar explained: True if the effect of a second Ctrl-C was explained to the user.
+    :ivar is_detached: True if the command is detached, and so continues when this process exits.
     """
 
     def __init__(self, connection: BlockingConnection, options: dict[str, Any]) -> None:
@@ -78,6 +101,8 @@ class _ForegroundCommand:
         self.raw = False
         self.interrupted_at = float("-inf")
         self.explained = False
+        self.is_detached = False
+        self.held = b""
         self.feed = -1
         self.restore: Callable[[], object] = bool
         self.readable: dict[int, Callable[[], object]] = {}
@@ -85,20 +110,29 @@ class _ForegroundCommand:
     def run(self, argv: list[str], standard_input: bool | None, *, wait: bool) -> int:
         """Run the command until it exits, and return its return code.
 
-        :raises _Ended: a signal ends this process.
+        :raises Ended: a signal ends this process.
         """
-        self.command = argv[0]
-        if self.options.get("tty"):
-            self.options["tty"] = _size()
-            variables = self.options.get("env") or {}
-            self.options["env"] = {"TERM": os.environ.get("TERM", "dumb"), **variables}
+        use_terminal(self.options)
         terminal = os.isatty(0)
         fed = not terminal or bool(self.options.get("tty"))
         if fed if standard_input is None else standard_input:
-            self.options["stdin"] = _PIPE
+            self.options["stdin"] = PIPE
+        code = self.converse(argv, call="exec", argv=argv, options=self.options, wait=wait)
+        if code == 0 and terminal and standard_input is None and "stdin" not in self.options:
+            lazy.terminal_hints.suggest_terminal(argv)
+        return code
+
+    def converse(self, args: list[str], **fields: object) -> int:
+        """Send a request for the command `args`, with our streams, and return its return code.
+
+        `options` has `stdin` if our standard input is passed on, and `tty` for a terminal.
+
+        :raises Ended: a signal or the keys to detach end this process.
+        """
+        self.command = args[0]
+        terminal = os.isatty(0)
         self.raw = terminal and bool(self.options.get("tty")) and "stdin" in self.options
-        fields = {"argv": argv, "options": self.options, "wait": wait, "sized": self.raw}
-        request = protocol.request(call="exec", **fields)
+        request = protocol.request(sized=self.raw, **fields)
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number, handler in before.items():
@@ -114,8 +148,6 @@ class _ForegroundCommand:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.restore()
-        if code == 0 and terminal and standard_input is None and "stdin" not in self.options:
-            lazy.terminal_hints.suggest_terminal(argv)
         return code
 
     def _send_with_pipe(self, request: bytes) -> None:
@@ -138,6 +170,10 @@ class _ForegroundCommand:
         """Copy data from our terminal to the pipe that is the command's input."""
         try:
             data = os.read(0, _CHUNK)
+            if data and self.raw and self.is_detached:
+                data = self._without_detach_keys(data)
+                if not data:
+                    return
             while data:
                 data = data[os.write(self.feed, data) :]
                 if not data:
@@ -147,9 +183,23 @@ class _ForegroundCommand:
         del self.readable[0]
         os.close(self.feed)
 
-    def _on_event(self, name: str, _: object) -> None:
+    def _without_detach_keys(self, data: bytes) -> bytes:
+        """Return the typed bytes to pass on now; raise `Ended` for the keys to detach.
+
+        The two keys arrive one by one, so the first one is held back until the next one arrives.
+        """
+        data, self.held = self.held + data, b""
+        if _DETACH_KEYS in data:
+            raise Ended(0)
+        if data.endswith(_DETACH_KEYS[:1]):
+            data, self.held = data[:-1], data[-1:]
+        return data
+
+    def _on_event(self, name: str, value: Any) -> None:
         if name == "started" and self.raw:
             self._enter_raw_mode()
+        elif name == "dropped" and not self.raw:
+            notify_dropped(value)
 
     def _enter_raw_mode(self) -> None:
         import termios  # imported here, because few commands have a terminal
@@ -190,24 +240,36 @@ class _ForegroundCommand:
                 signal.setitimer(signal.ITIMER_REAL, interrupt.AGAIN)
         else:
             self.leaving = True
-            raise _Ended(number)
+            raise Ended(128 + number)
 
     def _explain(self) -> None:
         self.explained = True
-        lazy.terminal_hints.explain_interrupt(self.command, "to kill it")
+        effect = "to detach from it" if self.is_detached else "to kill it"
+        lazy.terminal_hints.explain_interrupt(self.command, effect)
 
     def _exit(self, number: int) -> NoReturn:
         self.restore()
         interrupt.leave(128 + number)
 
-    def kill(self) -> None:
-        """Make the supervisor kill the command, and wait at most 10 s until it has done so."""
+    def leave(self) -> None:
+        """Disconnect, and wait at most 10 s until the supervisor has killed the command.
+
+        A detached command continues to run.
+        """
         connected = self.connection.socket
         with lazy.contextlib.suppress(OSError):
             connected.shutdown(1)  # 1 is SHUT_WR; the supervisor then kills the command
             connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):
                 pass
+
+
+def notify_dropped(amounts: list[int]) -> None:
+    """Print how many bytes of the output of a detached command are no longer kept."""
+    for stream, amount in zip(("output", "error"), amounts, strict=True):
+        if amount:
+            text = f"standard {stream} lacks {amount} bytes, which are no longer kept"
+            lazy.progress.STDERR.notify(text)
 
 
 def _size() -> tuple[int, int]:

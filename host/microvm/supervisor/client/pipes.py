@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from io import FileIO
 
@@ -16,7 +17,7 @@ _CHUNK = 1 << 16
 class OutputPipe:
     """The read end of the pipe through which a client receives the output of its command.
 
-    At most `WINDOW` bytes are read ahead of the bytes that the user has taken.
+    At most `WINDOW` bytes are read ahead of the bytes that the user has taken, until `lift_limit`.
     """
 
     def __init__(self, file: FileIO, on_end: Callable[[], None]) -> None:
@@ -28,6 +29,7 @@ class OutputPipe:
         self._loop = asyncio.get_running_loop()
         self._feed: Callable[[bytes], object] = bool
         self._unconsumed = 0  # number of bytes that were read, and not yet taken by the user
+        self._limit = WINDOW
 
     def begin(self, feed: Callable[[bytes], object]) -> None:
         """Start to read the command's output, and call `feed` with each piece of it."""
@@ -36,9 +38,15 @@ class OutputPipe:
 
     def consumed(self, amount: int) -> None:
         """Count `amount` bytes as taken by the user. If the buffer was full, resume reading."""
-        was_full = self._unconsumed >= WINDOW
+        was_full = self._unconsumed >= self._limit
         self._unconsumed -= amount
-        if was_full and self._unconsumed < WINDOW and not self.ended:
+        if was_full and self._unconsumed < self._limit and not self.ended:
+            self._loop.add_reader(self._file, self._read)
+
+    def lift_limit(self) -> None:
+        """Read all the rest ahead. If the buffer was full, resume reading."""
+        self._limit = sys.maxsize
+        if not self.ended:
             self._loop.add_reader(self._file, self._read)
 
     def close(self) -> None:
@@ -57,7 +65,7 @@ class OutputPipe:
             self._on_end()
             return
         self._unconsumed += len(data)
-        if self._unconsumed >= WINDOW:
+        if self._unconsumed >= self._limit:
             self._loop.remove_reader(self._file)
         self._feed(data)
 

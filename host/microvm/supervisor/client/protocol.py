@@ -4,6 +4,8 @@ Two drivers do the I/O: `blocking` for the command line, and `asynchronous` for 
 event is a pair of a name and a value:
 
 - `("started", True)`: the command of the request runs;
+- `("dropped", [N, N])`: number of bytes that the output of a detached command lacks, per stream;
+- `("exited", True)`: the detached command has exited, and the rest of its output follows;
 - `("notice", TEXT)`: a line for the user, while a machine starts;
 - `("result", VALUE)`: the result in the reply;
 - `("error", MicroVMError)`: the reply if the request failed, or the error for an invalid line;
@@ -106,7 +108,7 @@ def _events(line: dict[str, Any]) -> list[Event]:
         return []
     if "error" in line:
         return [("error", lazy.error_json.from_json(line["error"]))]
-    for name in ("result", "started", "notice"):
+    for name in ("result", "started", "dropped", "exited", "notice"):
         if name in line:
             return [(name, line[name])]
     raise ValueError("it has no known key")

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import FileIO
-from typing import Any
+from typing import Any, TypeVar
 
 from microvm.errors import ExecKilled, MicroVMError, ProtocolError, UsageError
 from microvm.guest.command import Command
@@ -22,6 +22,8 @@ from microvm.supervisor.client.connector import Connector, detached
 from microvm.supervisor.client.pipes import InputPipe, OutputPipe
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
+
+P = TypeVar("P", bound=Process)
 
 
 class RemoteCall:
@@ -114,7 +116,10 @@ class RemoteCommand:
 
     def process(self) -> Process:
         """Return the `Process` for the user. If the user drops it, the command is killed."""
-        return Process._new()._init(
+        return self._init_process(Process._new())
+
+    def _init_process(self, process: P) -> P:
+        return process._init(
             self.command,
             send_signal=self._signal,
             resize=self._resize,

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from io import FileIO
 from subprocess import PIPE
-from typing import Any
+from typing import Any, TypeVar
 
 from microvm.concurrency.tasks import check_loop, running_loop
 from microvm.concurrency.threads import in_thread
@@ -18,13 +18,16 @@ from microvm.errors import MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.request import request_of
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
-from microvm.option import ParsedOptions, options_of
+from microvm.option import ParsedOptions, options_of, parse_options
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.supervisor import wire
 from microvm.supervisor.client.connector import Connector, detached
+from microvm.supervisor.client.detached import DetachedProcess, RemoteDetachedCommand
 from microvm.supervisor.client.pipes import InputPipe
 from microvm.supervisor.client.remote_command import RemoteCall, RemoteCommand
 from microvm.wire import codec
+
+C = TypeVar("C", bound=RemoteCommand)
 
 
 class RemoteGuest:
@@ -45,8 +48,8 @@ class RemoteGuest:
         self._timeouts = timeouts
         self._closed: Callable[[], MicroVMError] | None = None
         self._commands: set[RemoteCommand] = set()
-        self._opening: set[asyncio.Future[RemoteCommand]] = set()
-        self._left: set[asyncio.Future[RemoteCommand]] = set()
+        self._opening: set[asyncio.Future[Any]] = set()
+        self._left: set[asyncio.Future[Any]] = set()
         self._calls: set[RemoteCall] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._until_loop_ends: AsyncGenerator[None, None] | None = None
@@ -56,8 +59,31 @@ class RemoteGuest:
         request, _ = request_of(argv, options)
         self._check_loop()
         await self._wait_idle()
-        running = await self._begin(argv, request, options)
+        fields, fed = _exec_fields(argv, request, options)
+        running = await self._begin(argv or [request.command], request, fields, fed, RemoteCommand)
         return running.process()
+
+    async def start_detached(self, argv: Sequence[Text], options: ParsedOptions) -> DetachedProcess:
+        """Start a detached command; see `AttachedVM.exec`."""
+        request, _ = request_of(argv, options)
+        self._check_loop()
+        await self._wait_idle()
+        fields, fed = _exec_fields(argv, request, options)
+        started = await self.call(fields.pop("call"), **fields, detach=True)
+        return await self._attach(started["id"], argv or [request.command], request, fed=fed)
+
+    async def find(self, number: int, *, fed: bool) -> DetachedProcess:
+        """Attach to a detached command; see `AttachedVM.process`."""
+        known = await self.call("command", id=number)
+        request, _ = request_of(known["args"], parse_options(ExecOptions, {}, "exec"))
+        return await self._attach(number, known["args"], request, fed=fed)
+
+    async def _attach(
+        self, number: int, args: Sequence[Text], request: codec.ExecRequest, *, fed: bool
+    ) -> DetachedProcess:
+        fields = {"call": "attach", "id": number, "input": fed, "follow": True}
+        running = await self._begin(args, request, fields, fed, RemoteDetachedCommand)
+        return running.detached_process(number)
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
         """Send a ping to the guest, and wait for its answer; see `MicroVM.ping`."""
@@ -133,22 +159,19 @@ class RemoteGuest:
                 await running.command.ended.wait()
 
     async def _begin(
-        self, argv: Sequence[Text], request: codec.ExecRequest, options: ParsedOptions
-    ) -> RemoteCommand:
-        fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
-        # Send only the options of `exec`, because the supervisor does not know the other options of
-        # `run`.
-        given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
-        given["stdin"] = PIPE if fed else None
-        given = {name: wire.plain(value) for name, value in given.items() if value is not None}
-        arguments = [wire.plain(to_bytes(argument)) for argument in argv]
-        fields = {"call": "exec", "argv": arguments, "options": given}
+        self,
+        args: Sequence[Text],
+        request: codec.ExecRequest,
+        fields: Mapping[str, Any],
+        fed: bool,
+        kind: type[C],
+    ) -> C:
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
         # A request can only be cancelled after it was sent. So if this method is cancelled, this
         # task continues until then, and `_leave` cancels the request.
-        opening = asyncio.ensure_future(self._open(argv, request, fields, fed))
+        opening = asyncio.ensure_future(self._open(args, request, fields, fed, kind))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
         try:
@@ -160,16 +183,21 @@ class RemoteGuest:
         return running
 
     async def _open(
-        self, argv: Sequence[Text], request: codec.ExecRequest, fields: Mapping[str, Any], fed: bool
-    ) -> RemoteCommand:
+        self,
+        args: Sequence[Text],
+        request: codec.ExecRequest,
+        fields: Mapping[str, Any],
+        fed: bool,
+        kind: type[C],
+    ) -> C:
         with ExitStack() as kept, ExitStack() as passed:
             source, sink = _pipe(passed, kept)
             (output, out), (errors, err) = _pipe(kept, passed), _pipe(kept, passed)
             if not fed:
                 sink.close()
             connection = await self._ask(fields, [source, out, err], passed.pop_all())
-            running = RemoteCommand(
-                argv or [request.command],
+            running = kind(
+                args,
                 request,
                 connection,
                 self._connector,
@@ -182,12 +210,12 @@ class RemoteGuest:
         self._commands.add(running)
         return running
 
-    def _leave(self, opening: asyncio.Future[RemoteCommand]) -> None:
+    def _leave(self, opening: asyncio.Future[C]) -> None:
         """Cancel the command that `opening` starts, as soon as its request has been sent."""
         self._left.add(opening)
         opening.add_done_callback(self._abandon)
 
-    def _abandon(self, opening: asyncio.Future[RemoteCommand]) -> None:
+    def _abandon(self, opening: asyncio.Future[C]) -> None:
         self._left.discard(opening)
         if not opening.cancelled() and opening.exception() is None:
             opening.result().abandon()
@@ -211,6 +239,20 @@ class RemoteGuest:
         except asyncio.CancelledError:
             asking.add_done_callback(_close_result)
             raise
+
+
+def _exec_fields(
+    argv: Sequence[Text], request: codec.ExecRequest, options: ParsedOptions
+) -> tuple[dict[str, Any], bool]:
+    """Return the fields of a request to run a command, and True if it gets input."""
+    fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
+    # Send only the options of `exec`, because the supervisor does not know the other options of
+    # `run`.
+    given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
+    given["stdin"] = PIPE if fed else None
+    given = {name: wire.plain(value) for name, value in given.items() if value is not None}
+    arguments = [wire.plain(to_bytes(argument)) for argument in argv]
+    return {"call": "exec", "argv": arguments, "options": given}, fed
 
 
 async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None, None]:
