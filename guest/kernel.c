@@ -189,11 +189,6 @@ long symlink(const char *target, const char *path)
 	return CALL(symlinkat, target, CURRENT_FOLDER, path);
 }
 
-long unlink(const char *path)
-{
-	return CALL(unlinkat, CURRENT_FOLDER, path);
-}
-
 /* The following functions pass the kernel more than their own arguments. */
 
 long futimens(long fd, const void *times)

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,7 +99,7 @@ class RelayProcess:
         """Close the program's input. Return its exit status and the text of standard error."""
         assert self.process.stdin is not None
         assert self.process.stderr is not None
-        if not self.process.stdin.closed:
+        with suppress(BrokenPipeError):  # it may have exited with input unread
             self.process.stdin.close()
         while self.read():
             pass
