@@ -16,7 +16,7 @@ from tests.support.daemon import DaemonProcess
 from tests.support.relay import AT_ONCE
 
 from microvm.errors import Busy, GuestDied, StreamError
-from microvm.guest import relay
+from microvm.guest import relay, stream_transport
 from microvm.guest.connections import Connections
 from microvm.guest.guest import Guest
 from microvm.guest.program import program_options
@@ -271,6 +271,50 @@ async def test_closed_stream_ends_though_the_server_stays(
     assert await got == b"question"
     assert await free(guest)
     await until_alone()
+
+
+async def test_closed_stream_ends_though_the_server_reads_nothing(
+    guest: Guest, connections: Connections, serving: Serving
+) -> None:
+    """The reset discards data that neither the guest nor the server has room for."""
+    closed = asyncio.Event()
+
+    async def read_nothing(_: StreamReader, writer: StreamWriter) -> None:
+        transport = cast(asyncio.Transport, writer.transport)
+        transport.pause_reading()
+        await closed.wait()
+
+    _, writer = await connections.open(await serving(read_nothing), 20)
+    writer.write(bytes(SIZE))
+    await asyncio.wait_for(close(writer), 20)
+    assert await free(guest)
+    closed.set()
+    await until_alone()
+
+
+async def test_closed_stream_stays_while_the_server_reads(
+    connections: Connections, tmp_path: Path
+) -> None:
+    """A server gets all data, even if it needs longer than the limit for a server that is idle."""
+    loop = asyncio.get_running_loop()
+    received = loop.create_future()
+
+    async def slow(reader: StreamReader, writer: StreamWriter) -> None:
+        size = 0
+        while data := await reader.read(1 << 16):
+            size += len(data)
+            await asyncio.sleep(0.03)
+        received.set_result(size)
+        writer.close()
+
+    # A Unix socket has small buffers, so the reset would discard data that the host has not sent.
+    async with await asyncio.start_unix_server(slow, tmp_path / "socket"):
+        _, writer = await connections.open(str(tmp_path / "socket"), 20)
+        begin = loop.time()
+        writer.write(bytes(SIZE // 2))
+        await close(writer)
+        assert loop.time() - begin > stream_transport.LINGER
+        assert await received == SIZE // 2
 
 
 async def test_forwarded_port_leads_to_the_server(

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
 
+from microvm.guest.deadline import Deadline
+
 LINGER = 1.0
-"""Maximum number of seconds for which a closed stream waits until the server closes it, too."""
+"""Maximum number of seconds that `close` waits for the server to read data or close its side."""
 
 # Default number of unsent bytes. If there are more, the transport pauses the protocol.
 _HIGH_WATER = 1 << 16
@@ -67,7 +69,7 @@ class StreamTransport(asyncio.Transport):
         self._begun = False
         self._closing = False
         self._removed = False
-        self._linger: asyncio.TimerHandle | None = None
+        self._reset_due = Deadline()
 
     def __repr__(self) -> str:
         state = "closed" if self._removed else "closing" if self._closing else "open"
@@ -95,14 +97,15 @@ class StreamTransport(asyncio.Transport):
 
     def flush(self) -> None:
         """Send as many bytes as the guest allows, and then the end of the data."""
+        before = len(self._unsent)
         while self._unsent and (size := self._carrier.room(self._id)):
             self._carrier.send_data(self._id, bytes(self._unsent[:size]))
             del self._unsent[:size]
+        if self._closing and len(self._unsent) < before:
+            self._reset_due.start(LINGER, self.abort)
         if self._host_ends and not self._unsent and not self._host_ended:
             self._host_ended = True
             self._carrier.send_eof(self._id)
-            if self._closing:
-                self._linger = self._loop.call_later(LINGER, self.abort)
             self._remove_if_ended()
         if self._protocol_paused and len(self._unsent) <= self._low:
             self._protocol_paused = False
@@ -115,8 +118,7 @@ class StreamTransport(asyncio.Transport):
         self._removed = self._closing = True
         self._unsent.clear()
         self._unread.clear()
-        if self._linger:
-            self._linger.cancel()
+        self._reset_due.cancel()
         self._carrier.remove(self._id, partial(self._notify_lost, error))
 
     def _notify_lost(self, error: Exception | None) -> None:
@@ -137,8 +139,8 @@ class StreamTransport(asyncio.Transport):
     def close(self) -> None:
         """Send the data that were written, and then close the stream.
 
-        The protocol gets no more data. The stream waits until the server closes it, at most for
-        :data:`LINGER` seconds.
+        The protocol gets no more data. If the server neither reads data nor closes its side for
+        :data:`LINGER` seconds, the stream is reset, and the remaining data are lost.
         """
         if not self._closing:
             self._closing = True
@@ -146,8 +148,7 @@ class StreamTransport(asyncio.Transport):
             self._carrier.consumed(self._id, len(self._unread))
             self._unread.clear()
             self._host_ends = True
-            if self._host_ended:
-                self._linger = self._loop.call_later(LINGER, self.abort)
+            self._reset_due.start(LINGER, self.abort)
             self.flush()
             self._remove_if_ended()
 

@@ -43,7 +43,8 @@ class StreamMethods(CommandMethods):
 
         Data that the server sends wait in the guest while nobody reads them. `drain` waits while
         the server reads nothing. After `close`, `wait_closed` waits until the server has closed the
-        connection, too, but at most a second.
+        connection, too. If the server neither reads data nor closes its side for a second, the
+        connection is reset, and the remaining data are lost.
 
         :param server: TCP port at the guest's address 127.0.0.1 or else ::1; or the path of a Unix
             socket, to which the guest's root user connects.
