@@ -347,7 +347,7 @@ class ReadError(ExecError):
 
 
 class ReadTimeout(ReadError, TimeoutError):
-    """The requested output did not arrive in time. The next read returns the bytes that arrived.
+    """The output did not arrive in time. No output is lost: the next read returns it.
 
     :ivar timeout: Time limit in seconds.
     """

@@ -16,7 +16,10 @@ from microvm.no_constructor import NoConstructor
 Ends: TypeAlias = tuple[StreamReader, StreamWriter]
 
 Served: TypeAlias = dict[asyncio.Task[None], list[StreamWriter]]
-"""The tasks that serve clients, each with its connection to the client, and that to the guest."""
+"""The task of each client, and the writers of its connections.
+
+The first writer leads to the client, the second one to the guest.
+"""
 
 _CHUNK = 1 << 16
 

@@ -119,8 +119,8 @@ class Process(NoConstructor):
     def returncode(self) -> int | None:
         """Return code of `wait`, without waiting; None until it is known.
 
-        The code is known when the command has exited and all of its output has arrived. So a
-        command whose unread output fills the stream keeps None.
+        The code is known when the command has exited and all of its output has arrived. It stays
+        None while the command waits because nobody reads its output.
 
         If `wait` raises an error, the code depends on the error: 127 or 126 if the command could
         not be started, 125 if the machine failed.

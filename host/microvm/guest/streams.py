@@ -207,7 +207,8 @@ class OutputStream(NoConstructor):
         :raises ReadLimit: If the result is longer than `limit`.
         :raises ReadTimeout: If the separator does not arrive in time.
         :raises IncompleteRead: If the output ends without the separator. `partial` has this output.
-        :raises MachineError: If the machine failed. `read(size)` returns the output before.
+        :raises MachineError: If the machine failed. `read(size)` returns the output that arrived
+            before the failure.
         """
         separators = separator if isinstance(separator, tuple) else (separator,)
         if not separators or not all(separators):
@@ -225,7 +226,8 @@ class OutputStream(NoConstructor):
         :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
         :raises ReadTimeout: If the bytes do not arrive in time.
         :raises IncompleteRead: If the output ends before. `partial` has this output.
-        :raises MachineError: If the machine failed. `read(size)` returns the output before.
+        :raises MachineError: If the machine failed. `read(size)` returns the output that arrived
+            before the failure.
         """
         wanted = f"{parse_count(size, least=0)} bytes"
         return await self._limited(timeout, wanted, partial(self._read_exactly, size))

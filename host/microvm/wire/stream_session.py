@@ -105,9 +105,9 @@ class StreamSession:
         return self._say(streams.Reset(id_))
 
     def consumed(self, id_: int, amount: int) -> bytes:
-        """Record that data of the guest were consumed. Encode a message that allows more.
+        """Record consumed bytes. Return a `credit` message when half a window was consumed.
 
-        While few bytes were consumed since the last message, return no bytes.
+        Otherwise, return no bytes.
         """
         if (stream := self._streams.get(id_)) is None:
             return b""
