@@ -14,17 +14,18 @@
 enum { CONNECTIONS = STREAMS_MAX_STREAMS + 1, WINDOW = 1 << 17 };
 
 struct connection {
-	uint32_t id; /* of the stream; 0 if this entry is unused */
-	uint8_t state; /* of the stream, as streams.h defines it */
-	uint8_t due; /* type of the message to send next; 0 if there is none */
-	bool retries; /* the server's queue is full, so connect again later */
-	bool is_shut; /* the end of the host's data was sent to the server */
-	int fd; /* the socket; -1 if it is closed */
-	int error; /* the `errno` with which the stream is refused */
+	uint32_t id;	 /* of the stream; 0 if this entry is unused */
+	uint8_t state;	 /* of the stream, as streams.h defines it */
+	uint8_t due;	 /* type of the message to send next; 0 if there is none */
+	bool retries;	 /* the server's queue is full, so connect again later */
+	bool is_shut;	 /* the end of the host's data was sent to the server */
+	int fd;		 /* the socket; -1 if it is closed */
+	int error;	 /* the `errno` with which the stream is refused */
 	uint32_t credit; /* number of bytes that the host allows */
-	uint32_t given; /* number of bytes that the guest still allows to the host */
-	uint32_t owed; /* number of bytes sent to the server for which the host gets credit */
-	uint32_t begin, end; /* positions of the data that were received and not sent to the server */
+	uint32_t given;	 /* number of bytes that the guest still allows to the host */
+	uint32_t owed;	 /* number of bytes sent to the server for which the host gets credit */
+	uint32_t begin,
+		end; /* positions of the data that were received and not sent to the server */
 	union {
 		struct sockaddr any;
 		struct sockaddr_in v4;
