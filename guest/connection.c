@@ -23,7 +23,7 @@ bool connections_used(void)
 	return used > 0;
 }
 
-/* Returns the entry of a stream; with the id 0, an unused entry. Returns NULL if there is none. */
+/* Returns the entry of a stream, or an unused entry if the id is 0; NULL if there is none. */
 static struct connection *find(uint32_t id)
 {
 	for (size_t i = 0; i < CONNECTIONS; i++)
@@ -68,7 +68,8 @@ static void reset(struct connection *connection)
 	close_socket(connection);
 }
 
-/* Does what the state of the stream requires when all data were sent to the server. */
+/* If all data were sent to the server, frees the entry of a closed stream, or sends the end of the
+ * host's data to the server. */
 static void settle(struct connection *connection)
 {
 	if (connection->id == 0 || connection->begin < connection->end)
@@ -91,7 +92,7 @@ static void say(struct connection *connection, uint8_t type, uint32_t number)
 	settle(connection);
 }
 
-/* Closes a connection because it has failed. The host is told, unless it has closed the stream. */
+/* Closes a failed connection. The host gets a `reset` later, unless it has closed the stream. */
 static void fail(struct connection *connection)
 {
 	close_socket(connection);
@@ -99,7 +100,7 @@ static void fail(struct connection *connection)
 	settle(connection);
 }
 
-/* Makes the address that of ::1, after 127.0.0.1 has failed. */
+/* Changes the address from 127.0.0.1 to ::1, and keeps the port. */
 static void change_to_v6(struct connection *connection)
 {
 	in_port_t port = connection->address.v4.sin_port;
@@ -122,8 +123,8 @@ static socklen_t size_of_address(const struct connection *connection)
 	}
 }
 
-/* Begins to connect to the address. Returns 0, or EINPROGRESS while it is not known whether this
- * succeeds, or the error. */
+/* Begins to connect to the address. Returns 0 if the socket is connected, EINPROGRESS if the result
+ * is not known yet, or the `errno` of a failure. */
 static int try_address(struct connection *connection)
 {
 	const int on = 1;
@@ -133,7 +134,7 @@ static int try_address(struct connection *connection)
 					SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (connection->fd < 0)
 		return errno;
-	/* Send small messages at once, as the host did. A Unix socket has no such option. */
+	/* Turn off Nagle's algorithm, which would delay small messages. Unix sockets lack it. */
 	if (connection->address.any.sa_family != AF_UNIX)
 		setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	if (connect(connection->fd, &connection->address.any, size_of_address(connection)) == 0)
@@ -144,7 +145,7 @@ static int try_address(struct connection *connection)
 /* Handles the result of an attempt to connect. */
 static void attempted(struct connection *connection, int error)
 {
-	/* The queue of a Unix socket is full if the error is EAGAIN. */
+	/* EAGAIN means that the queue of a Unix socket is full. */
 	connection->retries = error == EAGAIN;
 	if (error == EINPROGRESS || error == EAGAIN)
 		return;
@@ -243,7 +244,7 @@ static void receive_data(struct connection *connection, const struct streams_sli
 	connection->given -= data->size;
 	if (connection->begin == connection->end && connection->fd >= 0 && data->size > 0)
 		sent = send_to_server(connection, data->data, data->size);
-	if (connection->fd < 0) /* it has failed, and the host will be told */
+	if (connection->fd < 0) /* the connection has failed, so its data are dropped */
 		return;
 	if (connection->end + data->size - sent > WINDOW) {
 		connection->end -= connection->begin;
@@ -350,7 +351,7 @@ static void relay_data(struct connection *connection)
 	}
 }
 
-/* Sends the message that is due. */
+/* Sends the message whose type is `due`, unless the state of the stream no longer allows it. */
 static void say_due(struct connection *connection)
 {
 	uint8_t type = connection->due;

@@ -16,8 +16,8 @@
 #include "decimal.h"
 #include "link.h"
 
-/* RETRY_TIME is the number of milliseconds after which a connection to a Unix socket, whose server
- * has a full queue, is tried again. After MOST_FRAMES, other work is done before the next frames. */
+/* If the queue of a Unix socket is full, relay connects again after RETRY_TIME milliseconds. It
+ * executes at most MOST_FRAMES frames of the host before it handles the connections again. */
 enum { OTHER_SCHEMA = 2, RETRY_TIME = 10, MOST_FRAMES = 32 };
 
 /* The descriptors to poll, and the events that have occurred for standard input and for each
@@ -26,15 +26,16 @@ static struct pollfd polled[2 + CONNECTIONS];
 static nfds_t polled_count;
 static short input_events, events[CONNECTIONS];
 
-/* Adds a descriptor to those to poll, unless there are no events to wait for. Without events, poll
- * would still report that a connection was hung up, again and again. */
+/* Adds a descriptor to `polled`, unless `wanted` is 0: for a connection that was hung up, poll
+ * would return at once each time, even if no events are wanted. */
 static void await(int fd, short wanted)
 {
 	if (wanted)
 		polled[polled_count++] = (struct pollfd){ .fd = fd, .events = wanted };
 }
 
-/* Returns the events of the next descriptor that was polled, if it is `fd`, and otherwise none. */
+/* Returns the events that have occurred for `fd`; 0 if `fd` was not polled. `next` is the first
+ * entry of `polled` after those of earlier calls, so the calls must have the order of `polled`. */
 static short occurred(const struct pollfd **next, int fd)
 {
 	bool is_polled = *next < polled + polled_count && (*next)->fd == fd;
@@ -93,8 +94,8 @@ static bool execute_frames(void)
 	return true;
 }
 
-/* Lets each connection send at most one frame. The one that is first the next time is behind the
- * last one that could send. */
+/* Lets each connection send at most one frame, until standard output takes no more. The next call
+ * begins with the connection after the last one that had a turn. */
 static void speak_in_turns(void)
 {
 	static size_t first;

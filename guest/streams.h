@@ -17,7 +17,7 @@
  * does not depend on the file system. */
 #define STREAMS_PROGRAM "/proc/1/fd/6"
 /* Maximum number of streams at a time. The guest refuses more with EMFILE. A stream counts until
- * the guest has written its data. */
+ * the guest has sent all of its data to the server. */
 #define STREAMS_MAX_STREAMS 256
 
 /* The two ends of a connection. The sender of a message is one of them, or both. */

@@ -1,11 +1,11 @@
 /* The conversations of sandboxd, for Spin. Generated from sandboxd.toml.
  *
  * An environment defines the following macros, includes this file, and then defines the inlines.
- * `side` is the side that sends or reads a message. `id` is a number from 1 to IDS, or 0. Of the
- * conditions that depend on the contents of a message, one holds: `contents` is its number, or 0.
- * `amount` is the number that changes counters. Counters are 0, 1 or MANY, the maximum. An
- * environment that defines NUMBER, their type, also defines MANY and SOME(side), the amount of
- * the next message.
+ * `side` is the side that sends or reads a message. `id` is a number from 1 to IDS, or 0. At most
+ * one of the conditions that depend on the contents of a message holds: `contents` is its number,
+ * or 0. `amount` is the number that a message adds to counters or takes from them. A counter is 0,
+ * 1 or MANY, its maximum. An environment that needs larger counters defines NUMBER, the type of
+ * counters, their maximum MANY, and SOME(side), the amount of the next message of a side.
  *
  *   CHANNEL                                     length of the channels
  *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds

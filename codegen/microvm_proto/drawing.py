@@ -35,7 +35,10 @@ class Sent(NamedTuple):
 
 
 Holds: TypeAlias = Callable[[str, Any, Sequence[Sent]], bool]
-"""Function that tells whether the condition of this name holds for a message after others."""
+"""Function that returns True if a condition holds.
+
+Its arguments are the name of the condition, the message, and the messages before it.
+"""
 
 Special: TypeAlias = Mapping[type[Any], Callable[[Sequence[Sent]], st.SearchStrategy[Any]]]
 """Functions that return a strategy for the next message of a type, given the messages so far."""
@@ -54,9 +57,10 @@ class Kind(NamedTuple):
 
 
 _Change: TypeAlias = tuple[type[Any], str, str, str, str]
-"""Type of a message, its sender, a condition, a counter, and the field that changes the counter.
+"""A change of a counter: type of the message, sender, condition, counter, field with the amount.
 
-The sender and the condition are empty if each sender or message changes the counter.
+The sender is empty if the messages of each side count, the condition if it does not matter, and the
+field if each message counts 1.
 """
 
 
@@ -104,7 +108,11 @@ class Tables:
 
 
 class Conversations:
-    """Strategies for conversations: the messages of both sides, in the order of one side."""
+    """Strategies for conversations.
+
+    A conversation is a list of the messages of both sides, in the order in which one of the sides
+    sends and receives them.
+    """
 
     def __init__(
         self,
@@ -172,7 +180,7 @@ def _faulty(draw: st.DrawFn, of: Conversations) -> list[Sent]:
 
 
 def _one(draw: st.DrawFn, among: Sequence[_T]) -> _T:
-    # Hypothesis keeps strategies for integers, but creates each `sampled_from` anew.
+    # This is faster than `sampled_from`: Hypothesis caches only the strategies for integers.
     return among[draw(st.integers(0, len(among) - 1))]
 
 

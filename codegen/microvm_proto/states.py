@@ -80,8 +80,8 @@ class Amount:
     :ivar field: Name of the field; empty if each message changes the counter by 1.
     :ivar condition: Name of the condition under which it changes the counter; empty if it always
         does.
-    :ivar sender: Side whose messages change the counter; empty if the messages of each side that
-        sends them do.
+    :ivar sender: Side whose messages change the counter; empty if it does not matter which side
+        sends them.
     """
 
     message: str

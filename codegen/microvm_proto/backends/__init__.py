@@ -33,7 +33,10 @@ def names() -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Return True if a backend has this name. Only other names take a search of all packages."""
+    """Return True if a backend has this name.
+
+    The installed packages are searched only if no built-in backend has the name.
+    """
     return name in _built_in() or name in names()
 
 
