@@ -63,10 +63,10 @@ NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # Tests that boot guests take most of the time. `make test-host` leaves them out.
 BOOTING := tests/counts tests/dask tests/faults tests/soak tests/vm fuzz/guest
-# With a second Python, `make test` also leaves out the tests whose results do not depend on the version of Python.
-# They test one of these: programs that are not in Python (C, Lua, Promela, QEMU), generated C against the generated
-# Python, or texts (documents, types, sources). Of our Python code, they run only what other tests run, too: the
-# generator, the codec, or the image builder. The tests of generated Python alone remain.
+# With a second Python, `make test` also leaves out the tests whose results do not depend on the version of Python:
+# tests of programs in other languages (C, Lua, Promela, QEMU), tests that compare generated C with generated Python,
+# and tests of texts (documents, types, sources). They also run our generator, codec and image builder, but other
+# tests run these with each Python.
 ONCE := tests/confinement tests/launcher tests/project \
 	fuzz/daemon fuzz/decoder fuzz/differential fuzz/model fuzz/mutants fuzz/proofs \
 	$(filter-out %/test_spec.py %/test_versions.py,$(wildcard tests/guest/test_*.py)) \

@@ -45,7 +45,7 @@ class FrameReader:
 
     :ivar dropped: Number of bytes that were skipped in search of a `hello`.
     :ivar version: Version that both sides speak since the last `hello`.
-    :ivar closing: True after a `shutdown`. The daemon then accepts no message, and no `hello`.
+    :ivar closing: True after a `shutdown`. The daemon then accepts no message, not even a `hello`.
     """
 
     def __init__(self) -> None:

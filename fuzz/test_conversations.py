@@ -137,8 +137,8 @@ def test_daemon_refuses_the_faults_in_the_vectors(daemon: ctypes.CDLL) -> None:
     refused = Counter[int]()
     for each in vectors.conversations(vectors.COMMITTED.read_text()):
         *before, last = each.messages
-        # The daemon knows itself whether it is free, and its caller never allows more input than
-        # the maximum. After its goodbye, it exits.
+        # These vectors are left out: after its goodbye, the daemon exits. It decides itself whether
+        # it is free for `keep`, and never gives more credit for input than the maximum.
         if last.sender == "guest" or each.name.startswith("finished, "):
             continue
         if last.name == "keep" or each.name.endswith("maximum of stdin_credit"):

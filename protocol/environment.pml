@@ -1,8 +1,9 @@
 /* The environment of the model sandboxd.pml: the port, all that the tables do not say about the
  * daemon and the host, and the properties. docs/model.md explains it.
  *
- * PART selects messages and events, and -DLIVENESS the properties that need the end of a run. In
- * the part TRACES, recorded conversations select them. */
+ * PART is a part of the model: it selects messages and events. In the part TRACES, the messages are
+ * those of recorded conversations. -DLIVENESS selects the properties in temporal logic. Without it,
+ * the assertions are checked. */
 #ifndef CHANNEL
 #define CHANNEL 2
 #endif

@@ -7,7 +7,8 @@
 #define WAITS 1
 #define DEAF 2
 
-/* The conditions of the tables. Each side counts itself whether a file or folder is the outermost. */
+/* The conditions of the tables. A side knows by its own counter that only the outermost file or
+ * folder is left. */
 #define is_content(side, contents, kind) (contents == kind && transfer[side] != TRANSFER_LISTING)
 #define transfer_put(side, id, contents) (contents == WHEN_PUT)
 #define transfer_list(side, id, contents) (contents == WHEN_LIST)
@@ -15,14 +16,15 @@
 #define transfer_folder(side, id, contents) is_content(side, contents, WHEN_FOLDER)
 #define transfer_outermost(side, id, contents) (incomplete[side] == 1)
 
-/* After the host has begun to wait, nothing fails, and a tree gets only what it needs to end. */
+/* When the host waits for the answer, every run must end. So nothing fails, and a tree gets no more
+ * entries or data, except its first entry. */
 #define is_first(side) (transfer[side] == TRANSFER_SENDING || transfer[side] == TRANSFER_WRITING)
 #define may_send(side, type, id, contents, amount) \
 	((side == HOST -> input_open : running) && (type != M_WHOLE || contents == 0) && \
 	 (mode != WAITS || type != M_FAILURE) && \
 	 (mode == FREE || is_first(side) || (type != M_ENTRY && type != M_DATA)))
 
-/* `carry` reads only the request and the host's tree. It can also read what follows its answer. */
+/* `carry` reads only the request and the host's tree. After its answer, it can read the rest. */
 #define is_reading \
 	(transfer[GUEST] == TRANSFER_NEW || transfer[GUEST] == TRANSFER_WRITING || \
 	 transfer[GUEST] == TRANSFER_WRITING_FILE || transfer[GUEST] == TRANSFER_WRITING_FOLDER || \

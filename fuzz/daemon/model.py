@@ -144,10 +144,11 @@ class Model:
                 self.running.record(message)
 
     def _take_earlier(self, message: codec.Message | codec.DecodeError) -> None:
-        """Take the answers about the running command that came before the message was handled.
+        """Take the answers about the running command that the daemon sent before it read a message.
 
-        The schema cannot tell when a command exits, and when the daemon gives credit. If the effect
-        of the message depends on this, the order of the answers shows it.
+        The schema does not tell when a command exits, or when the daemon gives credit. If the
+        effect of the message depends on such an event, the order of the answers shows whether the
+        event was first.
         """
         if not (running := self.running):
             return

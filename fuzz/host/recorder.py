@@ -112,7 +112,7 @@ class Recorder:
 
     @property
     def _running(self) -> RecordedCommand:
-        """The command that a message is about, which is in order: the last one."""
+        """The last command. Every message about a command that is in order is about this one."""
         return self.commands[-1]
 
     def sent(self, data: bytes, now: float) -> None:

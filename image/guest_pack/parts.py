@@ -77,7 +77,7 @@ def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
 def _libc(arch: Arch) -> Component:
     """Return the component that describes musl, the C library that the launcher contains.
 
-    :raises ImageError: The launcher contains another C library, whose license differs.
+    :raises ImageError: The compiler has another C library, whose license differs.
     """
     command = compiler.compiler(arch, "the launcher", libc=True)
     if command == ["musl-gcc"]:

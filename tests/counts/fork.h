@@ -1,6 +1,7 @@
 /* Makes the daemon fork its child processes, because valgrind lacks clone3, and makes callgrind
- * dump its counts before each fork. This file is included into each source file of the daemon. It
- * changes nothing in those that are compiled without the declarations of the C library. */
+ * dump its counts before each fork. The compiler includes this file into each source file of the
+ * daemon. It changes nothing in the files that replace the C library, which are compiled with
+ * -ffreestanding. */
 #if __STDC_HOSTED__
 #define _GNU_SOURCE
 #include <signal.h>

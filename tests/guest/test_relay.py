@@ -308,7 +308,7 @@ def test_random_messages_do_no_harm(
 
 
 def at_server(message: streams.Message, port: int) -> streams.Message:
-    """Return the message; if it connects to port 1, with the port of a server."""
+    """Return the message. If it connects to port 1, replace this by the port of a server."""
     if isinstance(message, Connect) and message.port == 1:
         return replace(message, port=port)
     return message
@@ -319,7 +319,7 @@ def test_other_version_of_the_protocol_is_refused(start: Callable[..., RelayProc
 
 
 def test_idle_program_uses_no_processor_time(relay: RelayProcess, server: socket.socket) -> None:
-    """An open, a hung up and a reset connection without events do not keep it busy."""
+    """The program does not poll again and again because a connection is hung up or reset."""
     ids = [relay.open(port_of(server), credit) for credit in (0, 5, 5)]
     with accept(server) as first, accept(server) as second, accept(server) as third:
         first.sendall(b"unread")

@@ -27,8 +27,8 @@ WRONG = {
     and ("guest", "credit") not in {(sent.sender, sent.name) for sent in each.messages}
     and not each.name.endswith(("beyond host_credit", "more than the maximum of host_credit"))
 }
-"""Conversations whose last message is a mistake of the host. The program gives much credit, and
-only for much data, so some of them cannot occur."""
+"""Conversations whose last message is a mistake of the host. Conversations about little credit are
+left out, because the program gives much credit at a time."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ class Replay:
         self.server = self.stack.enter_context(listening())
 
     def say(self, message: streams.Message) -> None:
-        """Send a message of the host. The server of a stream does what the guest answers later."""
+        """Send a message of the host. A `connect` gets a server that causes the vector's answer."""
         if isinstance(message, Connect):
             path = b"/none" if "refused" in self.answers else bytes(self.slow)
             port = port_of(self.server) if "connected" in self.answers else 0

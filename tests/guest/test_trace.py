@@ -79,8 +79,8 @@ BEYOND = {
     "forgotten refusal of input",
     "refusal of another id",
 }
-"""The wrong conversations that the model does not reject. It knows no tokens, and no host that
-sends a message out of order."""
+"""The wrong conversations that the model does not reject. The model has no tokens, and its host
+sends no message out of order, so the guest has nothing to refuse."""
 
 
 @pytest.mark.parametrize("messages", CORRECT.values(), ids=CORRECT)

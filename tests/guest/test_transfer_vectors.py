@@ -19,7 +19,7 @@ from microvm.wire.files import Action
 
 KNOWN = possible()
 
-# carry reads only in these states. It reads nothing while it sends a tree, nor after its own tree.
+# carry reads only in these states. It reads nothing while it sends a tree, and nothing after that.
 READING = ("new: ", "writing: ", "writing_file: ", "writing_folder: ")
 REFUSED = [
     name

@@ -42,7 +42,7 @@ def test_session_agrees_with_a_conversation(name: str) -> None:
             continue
         if is_wrong and sent.name == "keep":  # it is not `free`, because a command runs
             driven.say(request(1, b"true"))
-        # A session sends no little credit, and no message that the guest would ignore.
+        # A session sends no small amounts of credit, and no messages that the guest would ignore.
         if sent.name != "exec_credit":
             vectors.agree(driven.say(message) is not (is_wrong or is_ignored), sent)
     if name.endswith(", forgotten"):

@@ -24,7 +24,7 @@ READS: dict[str, Read] = {
     "exactly": lambda s: s.readexactly(100),
     "all": lambda s: s.read(),
 }
-"""Reads for which `first, second` is not enough."""
+"""Reads that still wait if the output is only `first, second`."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def process(guest: Guest, peer: Peer) -> Process:
 
 
 async def written(peer: Peer, process: Process, data: bytes) -> OutputStream:
-    """Write this standard output, and return its stream when all of it has arrived."""
+    """Write data to the standard output. Return its stream when all data have arrived."""
     await peer.write(Stream.STDOUT, data)
     await arrives(process.stdout, len(data))
     return process.stdout
@@ -80,7 +80,7 @@ async def test_a_flood_without_a_separator_loses_nothing(
     for _ in range(10):
         with pytest.raises(ReadLimit):
             await process.stdout.readline()
-        # Only the reads up to the limit gave the guest credit, and further ones give none.
+        # Only the first reads, up to the limit, give the guest credit. So the peer has to wait.
         await asyncio.sleep(0.01)
     assert not writing.done()
     assert memory() - len(content) < 3 * WINDOW
@@ -118,7 +118,7 @@ async def test_a_time_out_or_a_cancellation_loses_nothing(
 
 
 async def test_output_that_arrives_with_the_time_out_is_kept(process: Process) -> None:
-    """The output is there, but its reader has not run yet, when the reader is cancelled."""
+    """The reader is cancelled after output has arrived, but before the reader has run again."""
     reading = asyncio.create_task(process.stdout.read(100))
     await asyncio.sleep(0)
     process.stdout._buffer.feed(b"x")

@@ -22,7 +22,7 @@ from microvm.wire.streams import Connected, Credit, Data, Eof, Refused, Reset
 
 
 class HostileRelay:
-    """A guest whose program for connections sends what a test wants."""
+    """A guest whose program `relay` sends the messages that a test chooses."""
 
     def __init__(self, guest: Guest, peer: Peer) -> None:
         self.peer = peer
@@ -172,7 +172,7 @@ async def test_lost_machine_is_the_error_of_its_streams(relay: HostileRelay, gue
 async def test_tiny_messages_use_little_memory(
     relay: HostileRelay, memory: Callable[[], int]
 ) -> None:
-    """Empty and tiny data for a stream that is not read."""
+    """The guest sends many empty and tiny data messages for a stream that is not read."""
     _, writer = await relay.open(OPENED)
     transport = writer.transport
     assert isinstance(transport, asyncio.Transport)

@@ -22,13 +22,13 @@ from microvm_proto.drawing import Sent
 KNOWN = {each.name: each for each in vectors.conversations(vectors.STREAMS.read_text())}
 
 IMPOSSIBLE = (
-    "beyond guest_credit",  # less credit than a session always gives
+    "beyond guest_credit",  # a session gives more credit than these conversations
     "more than the maximum of guest_credit",
     "by host of an id with another id",  # a session chooses the ids itself
     "by host with another id",
     "closed: connect by host",
 )
-"""Endings of the names of conversations in which no session can be."""
+"""Endings of the names of conversations that a session cannot have."""
 
 
 class DrivenStreams:
@@ -69,7 +69,7 @@ def test_session_agrees_with_a_vector(name: str) -> None:
         message, is_wrong = message_of(sent), index == conversation.out_of_order
         is_ignored = sent.state is None and not is_wrong
         if sent.sender == "host":
-            if not is_ignored and sent.name != "credit":  # it sends no little credit
+            if not is_ignored and sent.name != "credit":  # it sends no small amounts of credit
                 assert driven.say(message) is not is_wrong
         elif is_wrong:
             with pytest.raises(ProtocolError):
@@ -94,7 +94,7 @@ DRAWN = Conversations(
 
 
 def drive(sent: Sequence[Sent]) -> DrivenStreams:
-    """Send messages that are in order, except data for which no credit is left."""
+    """Send and receive messages that are in order. Leave out empty data, which are not sent."""
     driven = DrivenStreams()
     for each in sent:
         if isinstance(each.message, Data) and not each.message.data:

@@ -13,7 +13,8 @@ import pytest
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that `make` has filled in this run, in this or in another process."""
     base = factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base  # as pytest-xdist calls it
+    # pytest-xdist gives each process a subfolder `popen-…`.
+    shared = base.parent if base.name.startswith("popen-") else base
     folder = shared / name
     with (shared / f"{name}.made").open("ab") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)

@@ -27,7 +27,7 @@ TIMEOUT = 60.0
 
 
 class RelayProcess:
-    """A running `relay`: messages to it, and messages from it, in order.
+    """A running `relay`, to which a test sends messages, and whose messages it receives.
 
     :ivar messages: Messages that were received and not taken yet.
     """
@@ -75,7 +75,7 @@ class RelayProcess:
             assert self.read(), f"no {kind.__name__}: {self.exit()}"
 
     def connect(self, server: int | Path, credit: int = 1 << 20, id_: int = 0) -> int:
-        """Ask for a connection, and return its id, which is the next one by default."""
+        """Send a `connect`, and return the id of the stream. The default id is the next one."""
         self._last = id_ or self._last + 1
         path, port = (os.fsencode(server), 0) if isinstance(server, Path) else (b"", server)
         self.send(streams.Connect(self._last, credit, port, path))

@@ -14,18 +14,18 @@ _MODES = {"file": S_IFREG | 0o644, "folder": S_IFDIR | 0o755, "": S_IFLNK | 0o77
 
 
 def possible() -> dict[str, ConversationVector]:
-    """Return the conversations that programs can have, by name.
+    """Return the conversations that real programs can have, by name.
 
-    In each conversation but one, the condition `outermost` of each `whole` is possible after
-    `nested`. The exception takes too much from a counter, but real programs would be in another
-    state before they could do so.
+    The vectors choose freely whether the condition `outermost` holds for a `whole`; `nested` makes
+    their choice possible. Only the vector that takes too much from the counter `incomplete` is left
+    out: a tree of real programs is complete before the counter could become negative.
     """
     known = conversations(FILES.read_text())
     return {each.name: nested(each) for each in known if not each.name.endswith(" incomplete")}
 
 
 def nested(conversation: ConversationVector) -> ConversationVector:
-    """Return a conversation with a folder around its tree, if a `whole` must not be outermost."""
+    """Return the conversation. If a `whole` must not be outermost, put the tree into a folder."""
     inner = [
         each
         for each in conversation.messages
@@ -43,10 +43,10 @@ def nested(conversation: ConversationVector) -> ConversationVector:
 def messages_of(
     conversation: ConversationVector, path: bytes = b"/to", user: bytes = b""
 ) -> list[files.Message]:
-    """Return a message for each one of a conversation, for which its conditions hold.
+    """Return the messages of a conversation, with contents for which their conditions hold.
 
-    :param path: path in the requests.
-    :param user: user in the requests.
+    :param path: Path in the requests.
+    :param user: User in the requests.
     """
     action = _action(conversation)
     request = files.Request(action, ModeRule.PREFER, 0, path, b"", b"", user, b"")

@@ -72,9 +72,11 @@ def conversations(text: str) -> list[ConversationVector]:
 
 
 def agree(right: bool, said: object) -> None:
-    """Check that a program agrees with a vector of a conversation; `said` is a message or a name.
+    """Check that a program agrees with a vector of a conversation.
 
-    :raises AssertionError: with this text, which `fuzz.mutants.finders` searches for.
+    :param right: True if it agrees.
+    :param said: Message or name of the vector, for the error.
+    :raises AssertionError: If it does not agree. `fuzz.mutants.finders` searches for the text.
     """
     assert right, f"disagrees with the vector: {said}"
 

@@ -130,8 +130,8 @@ def machine(image: Image) -> Iterator[RunningGuest]:
 def host(machine: RunningGuest, request: pytest.FixtureRequest) -> SpecHost:
     """A host that has begun a session.
 
-    A failed test may have left any bytes in the stream. Only then send a filler before the session,
-    because the emulated guest takes as long to read its 6 MB as most tests take.
+    A failed test may have left an incomplete frame in the stream, which 6 MB of filler complete.
+    The emulated guest takes as long to read the filler as most tests take, so it is sent only then.
     """
     host = SpecHost(machine.stream, deadline=machine.deadline)
     host.greet(fill=request.session.testsfailed > 0)

@@ -206,7 +206,7 @@ class OutputStream(NoConstructor):
         :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
         :raises ReadLimit: If the result is longer than `limit`.
         :raises ReadTimeout: If the separator does not arrive in time.
-        :raises IncompleteRead: If the output ends without the separator. `partial` has this output.
+        :raises IncompleteRead: If the output ends without the separator. `partial` contains it.
         :raises MachineError: If the machine failed. `read(size)` returns the output that arrived
             before the failure.
         """
@@ -225,7 +225,7 @@ class OutputStream(NoConstructor):
 
         :param timeout: Maximum time, in seconds or as text such as `2s`; None for no limit.
         :raises ReadTimeout: If the bytes do not arrive in time.
-        :raises IncompleteRead: If the output ends before. `partial` has this output.
+        :raises IncompleteRead: If the output has fewer bytes. `partial` contains these bytes.
         :raises MachineError: If the machine failed. `read(size)` returns the output that arrived
             before the failure.
         """
