@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from tests.support import signals
-from tests.support.judged import _judged, trace_model
+from tests.support.judged import judge, trace_model
 
 from .search import Search
 
-__all__ = ("_judged", "trace_model")
+__all__ = ("judge", "trace_model")
 
 signals.restore()  # because the processes that the rungs start inherit the settings
 

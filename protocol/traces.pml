@@ -102,8 +102,8 @@ c_decl {
 	\#define IS_LAST (now.chosen + 1 == trace_count)
 }
 
-short chosen;		/* the trace */
-short told[2];		/* number of messages that each side has sent */
+int chosen;		/* the trace */
+int told[2];		/* number of messages that each side has sent */
 short ids[4], last_id;	/* the recorded ids of the model's ids, and the last one requested */
 bool has_begun, is_stuck;
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import Phase, given, seed, settings
+from tests.support.judged import Judge
 from tests.support.recording import recordings
 
 from microvm.wire.session import Session
@@ -55,10 +56,11 @@ def test_host_accepts_an_honest_guest(script: Script) -> None:
 
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [2, pytest.param(130, marks=pytest.mark.long)])
-def test_random_script(batches: int, search: Search, record_property: Record) -> None:
+def test_random_script(batches: int, search: Search, judge: Judge, record_property: Record) -> None:
     frames: list[int] = []
     for number in search.batches(batches):
         explore(number, frames)
+        judge()
     assert sum(frames) > len(frames)
     record_property("scripts", len(frames))
     record_property("frames", sum(frames))

@@ -188,6 +188,6 @@ class Spin:
 
     def _run(self, *command: str) -> str:
         run = captured(command, cwd=self._folder)
-        if run.returncode and command[0] != "./pan":
+        if run.returncode:
             raise subprocess.CalledProcessError(run.returncode, command, run.stdout, run.stderr)
         return run.stdout

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.support.daemon import Daemon, build_sanitized, request
@@ -16,6 +18,8 @@ from microvm_proto.conversation_rules import SentMessage
 from ..host.acts import Say
 from ..host.harness import play
 from ..host.known_scripts import ASKED, ENDED, lasting, output
+from ..report import schema
+from .spin import Spin
 from .traces import TraceModel
 
 
@@ -57,6 +61,21 @@ def test_recorded_conversations_are_runs(of_daemon: Recording, trace_model: Trac
     assert result.events > len(of_daemon.messages) + 5
 
 
+def test_one_wrong_recording_of_thousands_is_rejected(trace_model: TraceModel) -> None:
+    hello, ready = (
+        SentMessage(side, name, 0, {"nonce": 1})
+        for side, name in (("host", "hello"), ("guest", "ready"))
+    )
+    right, wrong = [hello, ready], [hello, ready, ready]
+    result = trace_model.search(map(of_both, [*[right] * 2500, wrong, *[right] * 500]))
+    assert (result.events, len(result.rejected)) == (3001 * 2, 1)
+
+
+def test_failure_of_the_search_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        Spin(schema(), tmp_path).follow("no number of traces")
+
+
 @pytest.mark.parametrize("name", ["ready", "pong", "exec_output", "exec_response", "goodbye"])
 def test_message_too_many_is_rejected(
     name: str, of_daemon: Recording, trace_model: TraceModel
@@ -68,20 +87,43 @@ def test_message_too_many_is_rejected(
     assert f"the host receives {name} of id" in reason.splitlines()[0]
 
 
-CHANGES: dict[str, tuple[str, Callable[[SentMessage], list[SentMessage]]]] = {
-    "a request that is not answered": ("pong", lambda _: []),
-    "output beyond its credit": ("exec_output", lambda each: [with_field(each, "data", 4)]),
-    "input beyond its credit": ("exec_stdin", lambda each: [with_field(each, "data", 1 << 21)]),
-    "output without credit": ("exec_credit", lambda _: []),
-    "a ready for another hello": ("ready", lambda each: [with_field(each, "nonce", -1)]),
-    "a response about another command": ("exec_response", lambda each: [each._replace(id=2)]),
+Change = Callable[[SentMessage], list[SentMessage]]
+CHANGES: dict[str, tuple[str, Change, str]] = {
+    "a request that is not answered": ("pong", lambda _: [], "receives exec_stdin_credit of id 1"),
+    "output beyond its credit": (
+        "exec_output",
+        lambda each: [with_field(each, "data", 4)],
+        "receives exec_output of id 1 {'stream': '1', 'data': '4'}",
+    ),
+    "input beyond its credit": (
+        "exec_stdin",
+        lambda each: [with_field(each, "data", 1 << 21)],
+        "sends exec_stdin of id 1 {'data': '2097152'}",
+    ),
+    "output without credit": (
+        "exec_credit",
+        lambda _: [],
+        "receives exec_output of id 1 {'stream': '1', 'data': '3'}",
+    ),
+    "a ready for another hello": (
+        "ready",
+        lambda each: [with_field(each, "nonce", -1)],
+        "receives ready of id 0 {'nonce': '-1'}",
+    ),
+    "a response about another command": (
+        "exec_response",
+        lambda each: [each._replace(id=2)],
+        "receives exec_response of id 2",
+    ),
     "a failure of a command that runs": (
         "exec_response",
         lambda each: [each._replace(name="exec_failed")],
+        "receives exec_failed of id 1",
     ),
     "a message about an ended command": (
         "exec_response",
         lambda each: [each, SentMessage("host", "exec_kill", 1, {})],
+        "sends exec_kill of id 1",
     ),
     "an id that is used twice": (
         "exec_response",
@@ -89,6 +131,7 @@ CHANGES: dict[str, tuple[str, Callable[[SentMessage], list[SentMessage]]]] = {
             each,
             SentMessage("host", "exec_request", 1, {"stdout_credit": 0, "stderr_credit": 0}),
         ],
+        "sends exec_request of id 1",
     ),
 }
 
@@ -99,9 +142,10 @@ def with_field(message: SentMessage, name: str, value: int) -> SentMessage:
 
 @pytest.mark.parametrize("fault", CHANGES)
 def test_fault_is_rejected(fault: str, of_daemon: Recording, trace_model: TraceModel) -> None:
-    name, change = CHANGES[fault]
+    name, change, reason = CHANGES[fault]
     at = next(n for n, each in enumerate(of_daemon.messages) if each.name == name)
     messages = [*of_daemon.messages]
     messages[at : at + 1] = change(messages[at])
     recording = of_both(messages)
-    assert trace_model.search([recording]).rejected
+    (rejected,) = trace_model.search([recording]).rejected
+    assert f", the host {reason}" in rejected.splitlines()[0]

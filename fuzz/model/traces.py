@@ -21,6 +21,9 @@ _MOST_CREDIT = 1 << 30
 _NONCES = 255
 """Number of nonces that this model tells apart."""
 
+_BATCH = 1000
+"""Maximum number of recordings that one run of the program searches for."""
+
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
@@ -51,7 +54,7 @@ class TraceEvent:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The events of a recording from a `hello` on."""
+    """A part of a recording that begins with a `hello`."""
 
     recording: Recording
     events: Sequence[TraceEvent]
@@ -184,16 +187,15 @@ class TraceModel:
         traces = [each for recording in recordings for each in self._traces(recording)]
         events, rejected = 0, list[str]()
         while traces:
-            later: list[Trace] = []
-            for trace, at in zip(traces, self._found(traces), strict=True):
+            batch, traces = traces[:_BATCH], traces[_BATCH:]
+            for trace, at in zip(batch, self._found(batch), strict=True):
                 events += at
                 if at == len(trace.events):
                     continue
                 if trace.events[at].message.sender in trace.recording.real:
                     rejected.append(_reason(trace, at))
                 else:
-                    later += trace.after(max(at, 1))
-            traces = later
+                    traces += trace.after(max(at, 1))
         return TraceResult(events, tuple(rejected))
 
     def _traces(self, recording: Recording) -> Iterator[Trace]:
@@ -206,7 +208,7 @@ class TraceModel:
             yield from trace.after(0)
 
     def _found(self, traces: Sequence[Trace]) -> list[int]:
-        """Return the number of events of each trace before the first one that no run contains."""
+        """Return, for each trace, how many of its events a run of the model can contain."""
         lines = (line for trace in traces for line in trace.lines(self._schema.ends))
         return self._spin.follow("\n".join([str(len(traces)), *lines, ""]))
 

@@ -13,14 +13,14 @@ import pytest
 import uvloop
 from tests.support.daemon import Daemon, build_sanitized
 from tests.support.fifo import Fifo
-from tests.support.judged import _judged, trace_model
+from tests.support.judged import judge, trace_model
 from tests.support.made_once import made_once
 
 from microvm import arches, cache
 from microvm.progress import NullReporter
 from microvm_image import programs
 
-__all__ = ("_judged", "trace_model")
+__all__ = ("judge", "trace_model")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

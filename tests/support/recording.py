@@ -15,7 +15,7 @@ from .side_copy import name_of
 _FIELDS = ("nonce", "code", "stream", "data", "amount", "stdout_credit", "stderr_credit")
 """The fields that the model knows."""
 
-_MOST = 5000
+_MOST = 30_000
 """Maximum number of recorded messages of a conversation."""
 
 _lists: list[list[Recording]] = []
@@ -62,5 +62,7 @@ def recordings() -> Iterator[list[Recording]]:
     """Context manager that yields a list of the conversations that begin in it."""
     found: list[Recording] = []
     _lists.append(found)
-    yield found
-    _lists.pop()
+    try:
+        yield found
+    finally:
+        _lists[:] = [each for each in _lists if each is not found]

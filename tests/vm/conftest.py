@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from fuzz.model.traces import TraceModel
 from pytest_asyncio import is_async_test
 from tests.spec_client import SpecHost
 from tests.support.changed_image import changed_image
-from tests.support.judged import _judged, trace_model
+from tests.support.judged import expect_runs, judge, trace_model
 from tests.support.machine import RunningGuest
+from tests.support.recording import recordings
 from tests.support.traced_channel import traced_channels
 
 from microvm import MicroVM, arches
@@ -30,7 +32,7 @@ from microvm.qemu import launcher
 from microvm_image.build import build
 from microvm_image.kernel import small
 
-__all__ = ("_judged", "trace_model")
+__all__ = ("judge", "trace_model")
 
 DEADLINE = 120.0
 LONG_DEADLINE = 3000.0
@@ -112,10 +114,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def vm(image: Image) -> AsyncIterator[MicroVM]:
-    """A running machine that the tests share. Each test leaves it as it was."""
-    async with MicroVM(image) as machine:
+async def vm(
+    image: Image, trace_model: TraceModel, _all_faults: list[str]
+) -> AsyncIterator[MicroVM]:
+    """A running machine that the tests share. Each test leaves it as it was.
+
+    The tests of many modules continue its conversation, which is judged after all tests.
+    """
+    async with AsyncExitStack() as stack:
+        with recordings() as found:
+            machine = await stack.enter_async_context(MicroVM(image))
         yield machine
+    assert found
+    expect_runs(trace_model, found)
 
 
 @pytest.fixture(scope="module")
