@@ -43,6 +43,15 @@ async def test_a_view_that_follows_ends_with_the_stream() -> None:
     assert await _rest(OutputView(output, follow=True)) == b"abc"
 
 
+async def test_a_view_can_begin_with_the_next_output() -> None:
+    output = RecentOutput()
+    output.feed(b"before")
+    view = OutputView(output, recent=False)
+    output.feed(b"after")
+    output.close()
+    assert await _rest(view) == b"after"
+
+
 async def test_a_view_that_does_not_follow_ends_where_it_began() -> None:
     output = RecentOutput()
     output.feed(b"before")

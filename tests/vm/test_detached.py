@@ -331,7 +331,8 @@ def test_a_detached_terminal_can_be_left_by_keys(name: str, microvm: Command) ->
     command = ["-m", "microvm", "attach", name, number]
     for keys in ("\x10\x11", "\x10 \x11"):
         with pexpect.spawn(sys.executable, command, timeout=60, dimensions=(31, 97)) as shell:
-            shell.expect_exact("# ")
+            shell.expect_exact("attached to sh: Ctrl-P Ctrl-Q detaches\r\n")
+            assert b"31 97" not in shell.before  # no earlier output is shown
             shell.sendline("stty size")
             shell.expect_exact("31 97\r\n")
             shell.expect_exact("# ")
@@ -340,10 +341,11 @@ def test_a_detached_terminal_can_be_left_by_keys(name: str, microvm: Command) ->
             shell.expect(pexpect.EOF)
             assert shell.wait() == 0
     with pexpect.spawn(sys.executable, command, timeout=60) as shell:
-        shell.expect_exact("31 97\r\n")  # the recent output
         shell.sendline("exit 5")
         shell.expect(pexpect.EOF)
+        assert b"31 97" not in shell.before
         assert shell.wait() == 5
+    assert microvm("logs", name, number).stdout.count(b"31 97\r\n") == 2
 
 
 def test_ctrl_c_reaches_the_command_and_twice_detaches(name: str, microvm: Command) -> None:

@@ -121,20 +121,23 @@ def _shown(argv: list[Any]) -> str:
 async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """Write the output of the detached command `id` to the descriptors that the client sent.
 
-    The output begins with the recent output. The client is first told how many bytes are `dropped`,
-    and if this number has changed, again at the end. With `input` in the request, the client's
-    standard input is the input of the command. Without `follow`, reply after the recent output.
-    With `follow`, reply after the command has exited, with its result; the line `exited` tells the
-    client of this earlier, because the client may not read its output.
+    With `recent` in the request, the output begins with the recent output. The client is first told
+    how many bytes are `dropped`, and if this number has changed, again at the end. With `input`,
+    the client's standard input is the input of the command. Without `follow`, reply after the
+    recent output. With `follow`, reply after the command has exited, with its result; the line
+    `exited` tells the client of this earlier, because the client may not read its output.
     """
     command = supervisor.detached.find(request.fields.get("id"))
-    follow = bool(request.fields.get("follow"))
+    recent, follow = (bool(request.fields.get(name)) for name in ("recent", "follow"))
     with ExitStack() as owned:
         source, out, err = _streams(request, owned)
         stream = owned.enter_context(command.input()) if request.fields.get("input") else None
         sized = asyncio.Event()
         request.on_line.append(lambda line: _control(command.process, line, sized))
-        views = [OutputView(each, follow=follow) for each in (command.stdout, command.stderr)]
+        views = [
+            OutputView(each, recent=recent, follow=follow)
+            for each in (command.stdout, command.stderr)
+        ]
         dropped = [view.dropped for view in views]
         await request.client.send({"dropped": dropped})
         await request.client.send({"started": True})

@@ -62,16 +62,19 @@ class RecentOutput:
 
 
 class OutputView:
-    """A client's view of recent output, from the oldest byte that is kept when it is created.
+    """A client's view of recent output.
 
     :ivar dropped: Number of bytes of the stream so far that this view lacks.
     """
 
-    def __init__(self, output: RecentOutput, *, follow: bool) -> None:
-        """Create a view that ends with the stream, or now if `follow` is False."""
-        self.dropped = output.start
+    def __init__(self, output: RecentOutput, *, recent: bool = True, follow: bool = True) -> None:
+        """Create a view that begins with the recent output, and ends with the stream.
+
+        :param recent: False to begin with the next output instead.
+        :param follow: False to end with the output so far.
+        """
+        self.dropped = self._position = output.start if recent else output.end
         self._output = output
-        self._position = output.start
         self._end = None if follow else output.end
 
     async def next_chunk(self) -> bytes:

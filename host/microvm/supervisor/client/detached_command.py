@@ -11,6 +11,7 @@ from microvm.supervisor.client.foreground_command import (
     ForegroundCommand,
     exit_status,
     explain,
+    notify,
     notify_dropped,
     use_terminal,
 )
@@ -57,8 +58,13 @@ def attach(name: str, number: int, *, standard_input: bool | None) -> int:
         command = ForegroundCommand(connection, options)
         command.is_detached = True
         try:
-            fields = {"call": "attach", "id": number, "input": fed, "follow": True}
-            return exit_status(command.converse(known["args"], **fields))
+            # A terminal would answer the queries in earlier output again, and the answers would be
+            # input of the command. So like docker, show a terminal only new output.
+            recent = not command.uses_raw_mode()
+            if not recent:
+                notify(f"attached to {known['args'][0]}: Ctrl-P Ctrl-Q detaches")
+            fields = {"call": "attach", "id": number, "input": fed, "recent": recent}
+            return exit_status(command.converse(known["args"], **fields, follow=True))
         except Ended as ended:
             command.leave()
             return ended.status
@@ -76,7 +82,7 @@ def show(name: str, number: int, *, follow: bool) -> None:
 
     with connect(name, beginning=True) as connection:
         # Our standard output also takes the place of an input, which is not read.
-        connection.ask("attach", (1, 1, 2), on_event, id=number, follow=follow)
+        connection.ask("attach", (1, 1, 2), on_event, id=number, recent=True, follow=follow)
 
 
 def wait(name: str, number: int) -> int:

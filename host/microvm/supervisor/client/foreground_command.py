@@ -131,7 +131,7 @@ class ForegroundCommand:
         """
         self.command = args[0]
         terminal = os.isatty(0)
-        self.raw = terminal and bool(self.options.get("tty")) and "stdin" in self.options
+        self.raw = self.uses_raw_mode()
         request = protocol.request(sized=self.raw, **fields)
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
@@ -149,6 +149,10 @@ class ForegroundCommand:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.restore()
         return code
+
+    def uses_raw_mode(self) -> bool:
+        """Tell whether our terminal passes all keys to the command."""
+        return os.isatty(0) and bool(self.options.get("tty")) and "stdin" in self.options
 
     def _send_with_pipe(self, request: bytes) -> None:
         """Send the request with a pipe as the command's input, instead of our terminal.
@@ -216,6 +220,10 @@ class ForegroundCommand:
         self.restore = restore
         tty.setraw(0, termios.TCSADRAIN)
         signal.signal(signal.SIGWINCH, lambda *_: self._resize())
+        if self.is_detached:
+            # First send another size, as docker does, so that the program draws its screen again.
+            lines, columns = _size()
+            self.connection.send(protocol.resize(lines + 1, columns + 1))
         # Send the current size, because it may have changed since the command was started.
         self._resize()
 
@@ -268,8 +276,12 @@ def notify_dropped(amounts: list[int]) -> None:
     """Print how many bytes of the output of a detached command are no longer kept."""
     for stream, amount in zip(("output", "error"), amounts, strict=True):
         if amount:
-            text = f"standard {stream} lacks {amount} bytes, which are no longer kept"
-            lazy.progress.STDERR.notify(text)
+            notify(f"standard {stream} lacks {amount} bytes, which are no longer kept")
+
+
+def notify(text: str) -> None:
+    """Print a notice to standard error, unless the user has hidden notices."""
+    lazy.progress.STDERR.notify(text)
 
 
 def _size() -> tuple[int, int]:

@@ -81,7 +81,7 @@ class RemoteGuest:
     async def _attach(
         self, number: int, args: Sequence[Text], request: codec.ExecRequest, *, fed: bool
     ) -> DetachedProcess:
-        fields = {"call": "attach", "id": number, "input": fed, "follow": True}
+        fields = {"call": "attach", "id": number, "input": fed, "recent": True, "follow": True}
         running = await self._begin(args, request, fields, fed, RemoteDetachedCommand)
         return running.detached_process(number)
 
