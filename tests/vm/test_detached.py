@@ -16,6 +16,7 @@ from typing import Any
 import pexpect
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 from tests.support.ctrl_c import interrupt_again_until_end
 from tests.vm.conftest import Command, processes
 
@@ -31,6 +32,7 @@ from microvm import (
     UsageError,
     sync,
 )
+from microvm.cli.verbs.detached import kill
 from microvm.supervisor.client import detached_command, machines
 from microvm.supervisor.detached import FINISHED
 from microvm.supervisor.recent_output import RECENT
@@ -290,16 +292,23 @@ def test_a_detached_command_can_be_followed_and_killed(name: str, microvm: Comma
         assert following.stdout is not None
         assert following.stdout.readline() == b"up\n"
         assert f"  {number}: sh -c" in microvm("ps").stdout.decode()
-        for given in ("-sTERM", "--signal=sigterm", "-s15"):
-            assert microvm("kill", given, name, number).returncode == 0
+        assert microvm("kill", "-s", "TERM", name, number).returncode == 0
         assert following.wait() == 0
     assert microvm("wait", name, number).stdout == b"143\n"
     assert microvm("kill", name, number).returncode == 0
-    refused = microvm("kill", "-s", "NONE", name, number)
-    assert refused.returncode == 2
-    assert b"no signal is called NONE" in refused.stderr
     missing = microvm("kill", name, "99")
     assert missing.stderr.startswith(b"microvm: machine shared has no detached command 99 (")
+
+
+@pytest.mark.parametrize("given", ["TERM", "sigterm", "15"])
+def test_signals_have_names_and_numbers(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(detached_command, "send_signal", lambda *each: sent.append(each))
+    assert CliRunner().invoke(kill, ["-s", given, "web", "1"]).exit_code == 0
+    assert sent == [("web", 1, signal.SIGTERM)]
+    refused = CliRunner().invoke(kill, ["-s", "NONE", "web", "1"])
+    assert refused.exit_code == 2
+    assert "no signal is called NONE" in refused.output
 
 
 def test_a_viewer_that_stops_reading_ends_alone(name: str, microvm: Command) -> None:
