@@ -333,6 +333,14 @@ def test_input_is_passed_to_a_detached_command(name: str, microvm: Command) -> N
     assert ignored.wait() == 0
     late = microvm("attach", name, number, input=b"unread")
     assert (late.returncode, late.stdout) == (0, b"through")
+    number = begin(microvm, "-i", name, "--", "cat")
+    command = ["-m", "microvm", "attach", name, number]
+    with pexpect.spawn(sys.executable, command, timeout=60, echo=False) as typed:
+        typed.sendline("a line")
+        typed.expect_exact("a line")
+        typed.sendeof()
+        typed.expect(pexpect.EOF)
+        assert typed.wait() == 0
 
 
 def test_a_detached_terminal_can_be_left_by_keys(name: str, microvm: Command) -> None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from microvm.supervisor.supervisor import ClientRequest, Supervisor
 
 _CLEANUP_TIMEOUT = 10.0  # maximum number of seconds to clean up a cancelled file transfer
-_DISCONNECT_PAUSE = 0.2  # seconds between the end of a client's input and of its command's input
 _MAX_SHOWN = 200  # maximum number of characters of a command line that users see
 
 
@@ -133,7 +132,9 @@ async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, A
         source, out, err = _streams(request, owned)
         stream = owned.enter_context(command.input()) if request.fields.get("input") else None
         sized = asyncio.Event()
+        ended = asyncio.Event()
         request.on_line.append(lambda line: _control(command.process, line, sized))
+        request.on_line.append(lambda line: ended.set() if "eof" in line else None)
         views = [
             OutputView(each, recent=recent, follow=follow)
             for each in (command.stdout, command.stderr)
@@ -145,7 +146,7 @@ async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, A
             await sized.wait()
         others = [asyncio.create_task(_announce_exit(command, request))] if follow else []
         if stream is not None:
-            others.append(asyncio.create_task(_lent(source, stream)))
+            others.append(asyncio.create_task(_lent(source, stream, ended)))
         copies = [
             asyncio.create_task(_copied(view, descriptor))
             for view, descriptor in zip(views, (out, err), strict=True)
@@ -172,15 +173,16 @@ async def _announce_exit(command: DetachedCommand, request: ClientRequest) -> No
     await request.client.send({"exited": True})
 
 
-async def _lent(source: ClientDescriptor, stream: InputStream) -> None:
-    """Copy input to a detached command, which keeps its input when the client disconnects."""
+async def _lent(source: ClientDescriptor, stream: InputStream, ended: asyncio.Event) -> None:
+    """Copy input to a detached command. Close it at the end of file, when `ended` is set, too.
+
+    The exit of a client also ends the file, but this does not close the input of the command.
+    """
     with source, suppress(BrokenPipeError):
         while data := await source.read():
             stream.write(data)
             await stream.drain()
-        # When a client exits, its input may be closed just before its connection. So wait for the
-        # end of the connection, which cancels this function.
-        await asyncio.sleep(_DISCONNECT_PAUSE)
+        await ended.wait()  # is cancelled if the client disconnects
         stream.close()
 
 

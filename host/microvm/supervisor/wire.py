@@ -5,10 +5,10 @@ A client connects and sends one request, a line, with descriptors (SCM_RIGHTS) a
 N}` with an error as :mod:`microvm.supervisor.error_json` encodes it. Until the reply, both sides
 may send lines with one key. The client sends `{"signal": N}`, `{"resize": [lines, columns]}` and
 `{"abandon": true}` for its command, and `{"ping": N}`. The supervisor sends `{"started": true}` and
-`{"pong": N}`, and to a client that is attached to a detached command `{"dropped": [N, N]}` and
-`{"exited": true}`. If a client closes its connection, its request is cancelled: its command is
-killed, unless it is detached. A signal before the command has started also cancels the request; the
-result is `{"returncode": -N}`.
+`{"pong": N}`. For a detached command, the client also sends `{"eof": true}`, and the supervisor
+`{"dropped": [N, N]}` and `{"exited": true}`. If a client closes its connection, its request is
+cancelled: its command is killed, unless it is detached. A signal before the command has started
+also cancels the request; the result is `{"returncode": -N}`.
 
 Lines are ASCII. Lone surrogates represent bytes that are not UTF-8.
 """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self
 
 from microvm.errors import UsageError
 from microvm.guest.process import Process
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.remote_command import RemoteCommand
 
 
@@ -59,6 +61,9 @@ class RemoteDetachedCommand(RemoteCommand):
 
     def detached_process(self, number: int) -> DetachedProcess:
         """Return the process for the user. If the user drops it, this connection is closed."""
+        if self._stdin is not None:
+            # Without this line, the end of the pipe means that this process has exited.
+            self._stdin.on_end = partial(self._connection.send, protocol.end_input())
         return self._init_process(DetachedProcess._new())._init_detached(number, self)
 
     def abandon(self) -> None:

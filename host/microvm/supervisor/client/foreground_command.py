@@ -133,6 +133,8 @@ class ForegroundCommand:
         terminal = os.isatty(0)
         self.raw = self.uses_raw_mode()
         request = protocol.request(sized=self.raw, **fields)
+        if self.is_detached and not terminal:
+            request += protocol.end_input()  # the supervisor reads our input until its end
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number, handler in before.items():
@@ -182,6 +184,8 @@ class ForegroundCommand:
                 data = data[os.write(self.feed, data) :]
                 if not data:
                     return
+            if self.is_detached:
+                self.connection.send(protocol.end_input())
         except OSError:  # the terminal was hung up, or the command has closed its input
             pass
         del self.readable[0]

@@ -71,11 +71,15 @@ class OutputPipe:
 
 
 class InputPipe:
-    """The write end of the pipe through which a client sends input to its command."""
+    """The write end of the pipe through which a client sends input to its command.
+
+    :ivar on_end: function that is called when the user ends the input.
+    """
 
     def __init__(self, file: FileIO) -> None:
         """Use the write end of a pipe, which `close` closes."""
         os.set_blocking(file.fileno(), False)
+        self.on_end: Callable[[], object] = bool
         self.stream = InputStream._new()._init(self._send, self._room)
         self._file = file
         self._loop = asyncio.get_running_loop()
@@ -96,7 +100,9 @@ class InputPipe:
         return max(0, STDIN_CHUNK - len(self._pending))
 
     def _send(self, data: bytes | memoryview) -> None:
-        self._ending = self._ending or not data
+        if not data:
+            self._ending = True
+            self.on_end()
         self._pending += data
         self._write()
 

@@ -46,6 +46,11 @@ def abandon() -> bytes:
     return _line({"abandon": True})
 
 
+def end_input() -> bytes:
+    """Return the line by which a client says that its end of file ends the command's input."""
+    return _line({"eof": True})
+
+
 def _line(value: dict[str, Any]) -> bytes:
     try:
         return wire.encode(value)
