@@ -119,6 +119,7 @@ FRAMES: dict[str, st.SearchStrategy[bytes]] = {
 """Strategies for the encoded messages that each end may send, by the name of the end."""
 
 
+drawing.require(1)
 _TABLES = drawing.Tables(
     rules={
         "connection": drawing.ConversationRules(

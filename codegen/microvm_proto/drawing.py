@@ -14,10 +14,25 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from microvm_proto.backends.strategies.conversations import FORMAT
+
 _MAX_LENGTH = 4096
 """Maximum number of bytes in a value that exceeds a counter."""
 
 _T = TypeVar("_T")
+
+
+def require(format_: int) -> None:
+    """Check whether this module knows the calls of a generated module.
+
+    :param format_: Value of `FORMAT` when the module was generated.
+    :raises ImportError: If it was another value.
+    """
+    if format_ != FORMAT:
+        raise ImportError(
+            "another version of microvm-proto generated this module of strategies: "
+            "run `microvm-proto gen` again"
+        )
 
 
 class Sent(NamedTuple):

@@ -9,6 +9,12 @@ from microvm_proto.backends.python.naming import call
 from microvm_proto.schema import Message, Schema
 from microvm_proto.states import Amount, Conversation
 
+FORMAT = 1
+"""Number of the calls by which a generated module passes its tables to `microvm_proto.drawing`.
+
+If the calls change, add one. Then modules that were generated before are refused.
+"""
+
 
 def of_conversations(schema: Schema, functions: Mapping[str, str]) -> list[str]:
     """Generate the parts of a Python module that draw conversations; none if a schema has none.
@@ -17,7 +23,7 @@ def of_conversations(schema: Schema, functions: Mapping[str, str]) -> list[str]:
     """
     if not schema.conversations:
         return []
-    lines = ["_TABLES = drawing.Tables(", "    rules={"]
+    lines = [f"drawing.require({FORMAT})", "_TABLES = drawing.Tables(", "    rules={"]
     for each in schema.conversations:
         lines.append(f'        "{each.per}": drawing.ConversationRules(')
         lines += (f"            {line}" for line in _rules(schema, each))
