@@ -44,7 +44,7 @@ class DetachedCommand:
         self._input_is_used = False
         self._running: asyncio.Task[None]
         if process.stdin and not self.has_input:
-            # A command with a terminal always has an input stream. Nobody can use this one.
+            # A command with a terminal always has an input stream. No client may use this one.
             process.stdin.close()
 
     def begin(self, running: AsyncExitStack, on_exit: Callable[[], object]) -> None:

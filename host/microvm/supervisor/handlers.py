@@ -120,11 +120,14 @@ def _shown(argv: list[Any]) -> str:
 async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """Write the output of the detached command `id` to the descriptors that the client sent.
 
-    With `recent` in the request, the output begins with the recent output. The client is first told
-    how many bytes are `dropped`, and if this number has changed, again at the end. With `input`,
-    the client's standard input is the input of the command. Without `follow`, reply after the
-    recent output. With `follow`, reply after the command has exited, with its result; the line
-    `exited` tells the client of this earlier, because the client may not read its output.
+    With `recent` in the request, the output begins with the recent output. With `input`, the
+    client's standard input is the input of the command. Without `follow`, reply after the recent
+    output. With `follow`, reply with the result of the command when it has exited and all of its
+    output was written.
+
+    The line `dropped` contains the numbers of bytes that the output lacks. It is sent first, and
+    again at the end if the numbers have changed. The line `exited` is sent as soon as the command
+    has exited, because a client that reads no output gets the reply only later.
     """
     command = supervisor.detached.find(request.fields.get("id"))
     recent, follow = (bool(request.fields.get(name)) for name in ("recent", "follow"))
@@ -174,9 +177,10 @@ async def _announce_exit(command: DetachedCommand, request: ClientRequest) -> No
 
 
 async def _lent(source: ClientDescriptor, stream: InputStream, ended: asyncio.Event) -> None:
-    """Copy input to a detached command. Close it at the end of file, when `ended` is set, too.
+    """Copy input to a detached command, and close it after the end of file.
 
-    The exit of a client also ends the file, but this does not close the input of the command.
+    The exit of a client also causes an end of file, but must not close the input of the command. So
+    close the input only when `ended` is set: the client has sent that its input has ended.
     """
     with source, suppress(BrokenPipeError):
         while data := await source.read():
@@ -210,14 +214,17 @@ async def _stop(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
 
 
 async def _wait(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Reply when the machine has ended, or with `id`, when this detached command has exited."""
+    """Reply when the machine has ended; for an `id`, when this detached command has exited."""
     if "id" in request.fields:
         return await supervisor.detached.find(request.fields["id"]).wait()
     return await _ended(supervisor)
 
 
 async def _ended(supervisor: Supervisor) -> dict[str, Any]:
-    """Wait for the end of the machine. Return its `reason`, and `asked`: a user wanted it."""
+    """Wait for the end of the machine.
+
+    Return the `reason`, and `asked`, which is True if a user wanted it.
+    """
     await supervisor.gone.wait()
     assert supervisor.ending is not None  # noqa: S101 - set before `gone`
     return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}

@@ -15,7 +15,7 @@ class CommandQueue:
     """The queue of requests that use a guest one after another, in the order of their arrival.
 
     :ivar runs: the current use of the guest, for people; empty if the guest is idle.
-    :ivar advice: how to see or end the current use of the guest, for people; may be empty.
+    :ivar advice: a hint that says how to see or end the current use of the guest; may be empty.
     """
 
     def __init__(self, name: str) -> None:

@@ -15,7 +15,7 @@ class RecentOutput:
 
     The command never waits for a reader: if a new byte exceeds the limit, the oldest is dropped.
 
-    :ivar end: Number of bytes of output so far.
+    :ivar end: Number of bytes that were added so far.
     """
 
     def __init__(self, limit: int = RECENT) -> None:
@@ -64,7 +64,7 @@ class RecentOutput:
 class OutputView:
     """A client's view of recent output.
 
-    :ivar dropped: Number of bytes of the stream so far that this view lacks.
+    :ivar dropped: Number of bytes that were dropped before this view could return them.
     """
 
     def __init__(self, output: RecentOutput, *, recent: bool = True, follow: bool = True) -> None:

@@ -31,7 +31,7 @@ def attach(name: str, number: int, standard_input: bool | None) -> None:
 
 
 def _signal(context: click.Context, parameter: click.Parameter, text: str) -> int:
-    """Return the number of a signal: from its number, or its name with or without SIG."""
+    """Convert the number of a signal, or its name with or without SIG, to its number."""
     del context, parameter
     name = text.upper()
     known: dict[str, int] = {each.name: each for each in signal.Signals}

@@ -191,11 +191,11 @@ def wait(name: str, number: int | None) -> None:
     """Wait until a named machine stops, or a detached command exits.
 
     With ID, which `microvm exec --detach` has printed, the exit status of this command is printed
-    when it has exited. Without ID:
+    when it has exited.
 
-    The exit status is 0 if `microvm stop`, --idle-timeout or --max-age has stopped the machine.
-    Otherwise it is 125, and the reason is printed on standard error. NAME is the name of the
-    machine, or the beginning of it if no other name begins so.
+    Without ID, `microvm wait` exits with 0 if `microvm stop`, --idle-timeout or --max-age has
+    stopped the machine. Otherwise it exits with 125, and prints the reason on standard error. NAME
+    is the name of the machine, or the beginning of it if no other name begins so.
     """
     if number is not None:
         click.echo(detached_command.wait(name, number))

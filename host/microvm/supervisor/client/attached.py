@@ -87,14 +87,14 @@ class AttachedVM(Machine):
     async def process(self, id: int, *, stdin: int | None = None) -> DetachedProcess:  # noqa: A002
         """Attach to a command that was started with `detach=True` or `microvm exec --detach`.
 
-        Its output begins with the recent output. Several clients can be attached at the same time,
-        but only one to the input.
+        The output streams of the result begin with the recent output. Several clients can be
+        attached at the same time, but only one to the input.
 
         :param id: Id of the command, which is `DetachedProcess.id`.
         :param stdin: PIPE to attach to the command's standard input, too.
         :raises ProcessNotFound: If the machine has no such command, or has forgotten it.
-        :raises Busy: If another client is attached to its input.
-        :raises UsageError: If it was started without input.
+        :raises Busy: If `stdin` is PIPE, and another client is attached to the command's input.
+        :raises UsageError: If `stdin` is PIPE, and the command was started without input.
         :raises MachineError: If the machine has failed or ended.
         """
         fed = stdin is not None and options_of(ExecOptions)["stdin"].check(stdin) == PIPE

@@ -1,4 +1,4 @@
-"""Detached commands, as clients that attach to them see them."""
+"""The public class `DetachedProcess`, and a client's connection to a detached command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.supervisor.client.remote_command import RemoteCommand
 
 
 class DetachedProcess(Process):
-    """A command in a named machine that outlives its clients, which can find it again by its id.
+    """A command in a named machine that outlives its clients. They find it again by its id.
 
     ::
 
@@ -20,10 +20,10 @@ class DetachedProcess(Process):
         ...
         process = await vm.process(process.id)
 
-    A `DetachedProcess` is used like a `Process`, with these differences. Leaving its block,
-    `abandon`, dropping it, and the exit of this process only detach from the command, which
-    continues to run. `kill` kills it. The command never waits for a reader: the supervisor keeps
-    the last MiB of each output stream, and drops older output that nobody has read.
+    A `DetachedProcess` is used like a `Process`, with these differences. The command continues to
+    run at the end of its block, after `abandon`, if this object is dropped, and after the exit of
+    this process. `kill` kills the command. It never waits for a reader: the supervisor keeps the
+    last MiB of each output stream, and drops older output that nobody has read.
 
     :ivar id: Id of the command, for `AttachedVM.process`.
     """
@@ -36,9 +36,9 @@ class DetachedProcess(Process):
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """Number of bytes that `stdout` and `stderr` lack, because they were dropped.
+        """Numbers of bytes that `stdout` and `stderr` lack, because the supervisor dropped them.
 
-        It is known when this object is created, and again when `wait` has returned.
+        They are up to date when this object is created, and again when `wait` has returned.
         """
         return self._running.dropped
 
@@ -54,7 +54,7 @@ class DetachedProcess(Process):
 class RemoteDetachedCommand(RemoteCommand):
     """A client's connection to a detached command. Closing it lets the command continue.
 
-    :ivar dropped: Number of bytes that standard output and standard error lack.
+    :ivar dropped: Numbers of bytes that standard output and standard error lack.
     """
 
     dropped = (0, 0)
@@ -71,7 +71,7 @@ class RemoteDetachedCommand(RemoteCommand):
         self.leave()
 
     def leave(self) -> None:
-        """Detach from the command. Only its output that has not arrived becomes unreadable."""
+        """Detach from the command. Output that has already arrived can still be read."""
         if not self.command.ended.is_set():
             self._fail(_let_go(), at_once=True)
             if self.command.error is not None:
@@ -87,8 +87,8 @@ class RemoteDetachedCommand(RemoteCommand):
             case "dropped", [int(stdout), int(stderr)]:
                 self.dropped = (stdout, stderr)
             case "exited", _:
-                # Read the rest, which the supervisor has kept, although nobody may take it. So
-                # `wait` returns.
+                # Read the rest of the output even if the user reads nothing, so that `wait`
+                # returns. The rest is small, because the supervisor keeps only recent output.
                 for pipe in self._pipes.values():
                     pipe.lift_limit()
             case _:

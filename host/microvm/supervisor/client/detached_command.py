@@ -45,7 +45,7 @@ def start(
 
 
 def attach(name: str, number: int, *, standard_input: bool | None) -> int:
-    """Attach our streams to a detached command until it exits; return our exit status.
+    """Connect our standard streams to a detached command until it exits. Return our exit status.
 
     :param standard_input: True to pass our standard input on. By default it is passed on if the
         command has input.
@@ -58,8 +58,8 @@ def attach(name: str, number: int, *, standard_input: bool | None) -> int:
         command = ForegroundCommand(connection, options)
         command.is_detached = True
         try:
-            # A terminal would answer the queries in earlier output again, and the answers would be
-            # input of the command. So like docker, show a terminal only new output.
+            # A terminal would answer the queries in earlier output again, and the command would get
+            # these answers as input. So show a terminal only new output, as docker does.
             recent = not command.uses_raw_mode()
             if not recent:
                 notify(f"attached to {known['args'][0]}: Ctrl-P Ctrl-Q detaches")
@@ -81,7 +81,7 @@ def show(name: str, number: int, *, follow: bool) -> None:
             notify_dropped(value)
 
     with connect(name, beginning=True) as connection:
-        # Our standard output also takes the place of an input, which is not read.
+        # The supervisor expects three descriptors, but does not use the first one, the input.
         connection.ask("attach", (1, 1, 2), on_event, id=number, recent=True, follow=follow)
 
 

@@ -123,10 +123,12 @@ class ForegroundCommand:
         return code
 
     def converse(self, args: list[str], **fields: object) -> int:
-        """Send a request for the command `args`, with our streams, and return its return code.
+        """Send a request with our standard streams, and return the command's return code.
 
-        `options` has `stdin` if our standard input is passed on, and `tty` for a terminal.
+        The command gets our standard input only if the attribute `options` contains `stdin`.
 
+        :param args: the command line, for messages to the user.
+        :param fields: the fields of the request.
         :raises Ended: a signal or the keys to detach end this process.
         """
         self.command = args[0]
@@ -153,7 +155,7 @@ class ForegroundCommand:
         return code
 
     def uses_raw_mode(self) -> bool:
-        """Tell whether our terminal passes all keys to the command."""
+        """Return True if our terminal passes all keys to the command."""
         return os.isatty(0) and bool(self.options.get("tty")) and "stdin" in self.options
 
     def _send_with_pipe(self, request: bytes) -> None:

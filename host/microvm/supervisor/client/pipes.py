@@ -17,7 +17,8 @@ _CHUNK = 1 << 16
 class OutputPipe:
     """The read end of the pipe through which a client receives the output of its command.
 
-    At most `WINDOW` bytes are read ahead of the bytes that the user has taken, until `lift_limit`.
+    At most `WINDOW` bytes are read ahead of the bytes that the user has taken. `lift_limit` lifts
+    this limit.
     """
 
     def __init__(self, file: FileIO, on_end: Callable[[], None]) -> None:
@@ -44,7 +45,7 @@ class OutputPipe:
             self._loop.add_reader(self._file, self._read)
 
     def lift_limit(self) -> None:
-        """Read all the rest ahead. If the buffer was full, resume reading."""
+        """Read all further output, even if the user takes nothing. Resume reading if necessary."""
         self._limit = sys.maxsize
         if not self.ended:
             self._loop.add_reader(self._file, self._read)
