@@ -51,8 +51,8 @@ EXCEPTIONS = {
 #: The modules of the generator: each may import only the ones before it.
 PROTO = """
     types framing variants states schema faults positions diagnostics load unknown_type released
-    digest frame stream conversation_rules follower backends resolve_framing resolve_states lint
-    resolve_types resolve generate init importers breaking_fields breaking dump source capture
+    digest frame stream conversation_rules follower backends drawing resolve_framing resolve_states
+    lint resolve_types resolve generate init importers breaking_fields breaking dump source capture
     segments splitter order explain conversation cli
 """.split()
 
