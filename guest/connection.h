@@ -23,7 +23,7 @@ struct connection {
 	int error;	 /* the `errno` with which the stream is refused */
 	uint32_t credit; /* number of bytes that the guest may still send */
 	uint32_t given;	 /* number of bytes that the host may still send */
-	uint32_t owed;	 /* number of bytes sent to the server without new credit for the host */
+	uint32_t owed; /* number of bytes to grant to the host again, because the server got them */
 	uint32_t begin, end; /* positions in the buffer of the data to send to the server */
 	union {
 		struct sockaddr any;

@@ -52,7 +52,7 @@ class Replay:
         self.server = self.stack.enter_context(listening())
 
     def say(self, message: streams.Message) -> None:
-        """Send a message of the host. A `connect` gets a server that causes the vector's answer."""
+        """Send a message of the host. A `connect` names a server that causes the next answer."""
         if isinstance(message, Connect):
             path = b"/none" if "refused" in self.answers else bytes(self.slow)
             port = port_of(self.server) if "connected" in self.answers else 0

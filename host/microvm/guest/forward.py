@@ -126,7 +126,7 @@ async def bridge(one: Ends, other: Ends) -> None:
 
 
 def _reset(writer: StreamWriter) -> None:
-    """Close a connection and drop its unsent data. A TCP peer or a server in the guest is reset."""
+    """Close a connection, and drop its unsent data. Its peer gets a reset, if it uses TCP."""
     connection = writer.get_extra_info("socket")
     is_open = connection is not None and connection.fileno() >= 0
     if is_open and connection.family != socket.AF_UNIX:

@@ -80,7 +80,7 @@ class Process(NoConstructor):
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> Self:
-        """Set the attributes, and return self. Methods call the functions to control `command`.
+        """Set the attributes, and return self. The methods call the functions to control `command`.
 
         :param abandon: Function that kills the command and discards its output.
         :param dropped: Function that is called in any thread when the last reference to this object

@@ -20,11 +20,11 @@ def attach(name: str, number: int, standard_input: bool | None) -> None:
     """Attach to a command that `microvm exec --detach` has started.
 
     The recent output of the command is printed, and then its new output until it exits. If the
-    command has a terminal, and yours controls it, only new output is printed. The exit status is
-    the same as for `microvm exec`. Ctrl-C is passed to the command. Ctrl-C twice within a
-    second, or Ctrl-P Ctrl-Q if the command has a terminal, detaches from the command, which
-    continues to run. NAME is the name of the machine, or the beginning of it if no other name
-    begins so. ID is the number that `microvm exec --detach` has printed.
+    command has a terminal and gets your keys, only new output is printed. The exit status is the
+    same as for `microvm exec`. Ctrl-C is passed to the command. Ctrl-C twice within a second, or
+    Ctrl-P Ctrl-Q if the command has a terminal, detaches from the command, which continues to run.
+    NAME is the name of the machine, or the beginning of it if no other name begins so. ID is the
+    number that `microvm exec --detach` has printed.
     """
     status = detached_command.attach(name, number, standard_input=standard_input)
     standard_streams.leave(status)
