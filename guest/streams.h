@@ -241,7 +241,7 @@ struct streams_data {
 
 /* Allows the other side to send more data. */
 struct streams_credit {
-	/* Number of bytes. */
+	/* Number of further bytes that the other side may send. */
 	uint32_t amount;
 };
 

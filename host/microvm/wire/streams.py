@@ -333,7 +333,7 @@ class Credit(_Frozen, init=False):
     """Allows the other side to send more data.
 
     :ivar id: The id in the frame's header.
-    :ivar amount: Number of bytes.
+    :ivar amount: Number of further bytes that the other side may send.
     """
 
     TYPE: ClassVar[int] = 5
