@@ -4,10 +4,13 @@
  *
  * The programs are compiled with the headers of the compiler's C library, because for 64-bit Linux
  * glibc and musl declare the same structures as the kernel. Only this file does without these
- * headers, because the two libraries declare some functions with different types. Each function here
- * takes and returns `long`: on these processors, a caller passes integers and pointers of any type
- * in the same registers. A function may have more parameters than a caller passes, because the
- * kernel ignores the others. */
+ * headers, because the two libraries declare some functions with different types. Most functions
+ * here take and return `long`: on these processors, a caller passes integers and pointers of any
+ * type in the same registers. If a caller passes an `int`, the upper half of the register may have
+ * any value. Most system calls ignore this half, because their own parameter is an `int`, too. For
+ * the others, the function here has a parameter of type `int`, which the compiler extends.
+ *
+ * A function may have more parameters than a caller passes, because the kernel ignores the others. */
 #include <stddef.h>
 #include <sys/syscall.h>
 
@@ -72,11 +75,10 @@ SAME(connect, connect)
 SAME(epoll_create1, epoll_create1)
 SAME(epoll_ctl, epoll_ctl)
 SAME(execve, execve)
-SAME(faccessat, faccessat)
+SAME(faccessat, faccessat2)
 SAME(fchmod, fchmod)
 SAME(fchown, fchown)
 SAME(fchownat, fchownat)
-SAME(fcntl, fcntl)
 SAME(fgetxattr, fgetxattr)
 SAME(flistxattr, flistxattr)
 SAME(fstat, fstat)
@@ -90,7 +92,6 @@ SAME(ioctl, ioctl)
 SAME(kill, kill)
 SAME(lseek, lseek)
 SAME(mkdirat, mkdirat)
-SAME(mmap, mmap)
 SAME(mount, mount)
 SAME(nanosleep, nanosleep)
 SAME(openat, openat)
@@ -101,7 +102,6 @@ SAME(prlimit, prlimit64)
 SAME(pwrite, pwrite64)
 SAME(read, read)
 SAME(readlinkat, readlinkat)
-SAME(readv, readv)
 SAME(renameat, renameat)
 SAME(sched_setscheduler, sched_setscheduler)
 SAME(sendto, sendto)
@@ -122,6 +122,24 @@ SAME(write, write)
 long syscall(long number, long a, long b, long c, long d, long e, long f)
 {
 	return CALL_6(number, a, b, c, d, e, f);
+}
+
+/* The kernel reads the whole registers of the following system calls. */
+
+/* All commands that the programs use take an `int` as the value. */
+long fcntl(int fd, int command, int value)
+{
+	return CALL(fcntl, fd, command, value);
+}
+
+long mmap(void *at, size_t size, int protection, int flags, int fd, long offset)
+{
+	return CALL(mmap, at, size, protection, flags, fd, offset);
+}
+
+long readv(int fd, const void *buffers, int count)
+{
+	return CALL(readv, fd, buffers, count);
 }
 
 /* The following functions use newer system calls, because aarch64 lacks the ones of the same

@@ -101,7 +101,7 @@ static int adopt_port(const char *argument)
 	int fd = (int)decimal_value(argument, strlen(argument));
 	int flags = fcntl(fd, F_GETFL);
 
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	prctl(PR_SET_CHILD_SUBREAPER, 1L);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
 	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return -1;
