@@ -27,6 +27,9 @@ _DEPTHS = (60, 120, 250, 500, 1000, 1_000_000)
 """Maximum depths of the searches for a short counterexample to a property in temporal logic."""
 
 _TRACE_OPTIONS = ("-DPART=TRACES", "-DCHANNEL=30")
+_TRACE_LIMITS = ("-m400000", "-w18")
+"""The depth and the size of the hash table of a search for recorded conversations. It has few
+states, and most of its time would be the initialization of larger tables."""
 
 _HASH_BITS = 23
 _MEGABYTES = 2000
@@ -154,7 +157,7 @@ class Spin:
         """
         self._build(_TRACE_OPTIONS, "-O0", "-DSAFETY", "-DVECTORSZ=4096")
         (self._folder / "traces").write_text(traces)
-        said = self._run("./pan", f"-m{_DEPTHS[-1]}", f"-w{_HASH_BITS}")
+        said = self._run("./pan", *_TRACE_LIMITS)
         if "Search not completed" in said:
             raise RuntimeError(f"the search for recorded conversations did not complete:\n{said}")
         return [int(number) for number in re.findall(r"^trace \d+: (\d+)$", said, re.M)]

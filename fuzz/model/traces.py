@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from tests.support.recording import Recording
@@ -21,8 +22,8 @@ _MOST_CREDIT = 1 << 30
 _NONCES = 255
 """Number of nonces that this model tells apart."""
 
-_BATCH = 1000
-"""Maximum number of recordings that one run of the program searches for."""
+_BATCH = 100_000
+"""Number of events after which a search begins with the next recordings, to need less memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,9 @@ class TraceModel:
         traces = [each for recording in recordings for each in self._traces(recording)]
         events, rejected = 0, list[str]()
         while traces:
-            batch, traces = traces[:_BATCH], traces[_BATCH:]
+            totals = accumulate(len(each.events) for each in traces)
+            size = next((n for n, total in enumerate(totals, 1) if total > _BATCH), len(traces))
+            batch, traces = traces[:size], traces[size:]
             for trace, at in zip(batch, self._found(batch), strict=True):
                 events += at
                 if at == len(trace.events):
