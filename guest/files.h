@@ -13,8 +13,8 @@
 #define FILES_VERSION 1u
 #define FILES_SCHEMA_DIGEST 0x1647427d513011e5ULL
 
-/* The path by which root executes the guest's program. PID 1 keeps the program open, so that it
- * does not depend on the file system. */
+/* The path by which root executes the guest's program. PID 1 keeps the program open, so the path
+ * works whatever the root file system contains. */
 #define FILES_PROGRAM "/proc/1/fd/5"
 /* Maximum number of nested folders, including the outermost one. */
 #define FILES_MAX_DEPTH 128

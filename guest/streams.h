@@ -13,8 +13,8 @@
 #define STREAMS_VERSION 1u
 #define STREAMS_SCHEMA_DIGEST 0x925e55121827009dULL
 
-/* The path by which root executes the guest's program. PID 1 keeps the program open, so that it
- * does not depend on the file system. */
+/* The path by which root executes the guest's program. PID 1 keeps the program open, so the path
+ * works whatever the root file system contains. */
 #define STREAMS_PROGRAM "/proc/1/fd/6"
 /* Maximum number of streams at a time. The guest refuses more with EMFILE. A stream counts until
  * the guest has sent all of its data to the server. */

@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from microvm_proto.backends.strategies.conversations import FORMAT
 
 _MAX_LENGTH = 4096
-"""Maximum number of bytes in a value that exceeds a counter."""
+"""Maximum number of bytes in a value that is made too large for its counter."""
 
 _T = TypeVar("_T")
 
 
 def require(format_: int) -> None:
-    """Check whether this module knows the calls of a generated module.
+    """Check that a generated module fits to this version of `microvm_proto.drawing`.
 
     :param format_: Value of `FORMAT` when the module was generated.
-    :raises ImportError: If it was another value.
+    :raises ImportError: If `FORMAT` has another value now.
     """
     if format_ != FORMAT:
         raise ImportError(
@@ -388,6 +388,6 @@ def _begun(rules: ConversationRules) -> _Progress:
 def _is_valid(message: Any) -> bool:
     try:
         message.encode()
-    except ValueError:  # the base class of every codec's `EncodeError`
+    except ValueError:  # each codec has its own class `EncodeError`, which is a ValueError
         return False
     return True

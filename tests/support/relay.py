@@ -99,7 +99,7 @@ class RelayProcess:
         """Close the program's input. Return its exit status and the text of standard error."""
         assert self.process.stdin is not None
         assert self.process.stderr is not None
-        with suppress(BrokenPipeError):  # it may have exited with input unread
+        with suppress(BrokenPipeError):  # the program may have exited without reading all input
             self.process.stdin.close()
         while self.read():
             pass

@@ -62,9 +62,9 @@ class StreamTransport(asyncio.Transport):
         self.set_write_buffer_limits()
         self._is_paused = False
         self._protocol_paused = False
-        self._host_ends = False  # True if the host's last data are in `_unsent`
+        self._host_ends = False  # True if the host writes nothing after `_unsent`
         self._host_ended = False
-        self._guest_ends = False  # True if the guest's last data are in `_unread`
+        self._guest_ends = False  # True if the guest sends nothing after `_unread`
         self._guest_ended = False
         self._begun = False
         self._closing = False

@@ -10,9 +10,9 @@ from microvm_proto.schema import Message, Schema
 from microvm_proto.states import Amount, Conversation
 
 FORMAT = 1
-"""Number of the calls by which a generated module passes its tables to `microvm_proto.drawing`.
+"""Version of the calls by which a generated module passes its tables to `microvm_proto.drawing`.
 
-If the calls change, add one. Then modules that were generated before are refused.
+Add one when these calls change. Then the import of a module that was generated before fails.
 """
 
 
