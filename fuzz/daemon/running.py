@@ -132,11 +132,12 @@ class Running:
         return [(self.command.stdout + self.command.stderr).replace(b"\n", b"\r\n")]
 
     def check_output(self, output: codec.ExecOutput) -> None:
-        """Check that an output frame is part of the expected output."""
+        """Check that an output frame is part of the expected output, and within its credit."""
         stream, data = Stream(output.stream), bytes(output.data)
         agree(len(data) > 0, "output without data", self.id)
         at = self._count[stream]
         self._count[stream] += len(data)
+        agree(self._count[stream] <= self.paid[stream], "unpaid output", f"{len(data)} bytes")
         outputs = self._outputs(stream)
         right = outputs is None or any(self._holds(whole, at, data) for whole in outputs)
         if not right:  # the expected output can be a mebibyte, so do not format it for each frame

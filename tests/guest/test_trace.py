@@ -24,8 +24,8 @@ def refused(code: Fault | ErrorCode, id_: int = 0) -> codec.Error:
     return codec.Error(id_, ErrorCode(code), 0, 0, 0)
 
 
-def follow(*messages: codec.Message | bytes) -> None:
-    """Follow a session: bytes and messages of the host, and messages of the guest."""
+def follow(*messages: codec.Message | bytes) -> DaemonTrace:
+    """Return the trace of a session: bytes and messages of the host, and messages of the guest."""
     trace = DaemonTrace()
     for each in (hello(7), READY, *messages):
         if isinstance(each, bytes):
@@ -34,12 +34,16 @@ def follow(*messages: codec.Message | bytes) -> None:
             trace.sent(each.encode())
         else:
             trace.received(each)
+    return trace
 
 
-_HOST = codec.Ping | codec.Keep | codec.ExecRequest | codec.ExecKill | codec.ExecStdin
+_HOST = (
+    codec.Ping | codec.Keep | codec.Shutdown | codec.ExecRequest | codec.ExecKill | codec.ExecStdin
+)
 PING, PONG = codec.Ping(1), codec.Pong(1)
 OUTPUT = codec.ExecOutput(1, codec.Stream.STDOUT, b"x")
 BUSY = refused(ErrorCode.BUSY)
+SECOND, OVER = request(2, b"true"), replace(ENDED, id=2)
 CREDIT, INPUT = codec.ExecStdinCredit(1, 5), codec.ExecStdin(1, b"12345")
 
 CORRECT: dict[str, Sequence[codec.Message | bytes]] = {
@@ -50,6 +54,11 @@ CORRECT: dict[str, Sequence[codec.Message | bytes]] = {
     "input and its credit": [RUN, CREDIT, INPUT, CREDIT, INPUT, ENDED, INPUT, PING, PONG],
     "a malformed frame": [RUN, BROKEN, OUTPUT, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), ENDED],
     "a search": [BROKEN, PING, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), hello(7), READY],
+    "an old id, which is ignored": [SECOND, OVER, codec.ExecKill(1), PING, PONG],
+    "an old id after a shutdown, which may be refused": [
+        *(SECOND, OVER, codec.Shutdown(), codec.ExecKill(1)),
+        refused(ErrorCode.STALE_ID, 1),
+    ],
     "a session that has ended": [RUN, hello(7), OUTPUT, READY, RUN, OUTPUT],
 }
 WRONG: dict[str, Sequence[codec.Message | bytes]] = {
@@ -69,6 +78,7 @@ WRONG: dict[str, Sequence[codec.Message | bytes]] = {
     "forgotten answer": [PING, RUN, ENDED],
     "output beyond its credit": [replace(RUN, stdout_credit=1), OUTPUT, OUTPUT],
     "fault of a frame that is not malformed": [PING, refused(Fault.UNKNOWN_TYPE)],
+    "refusal of an old id": [SECOND, OVER, codec.ExecKill(1), refused(ErrorCode.STALE_ID, 1)],
     "answer while it searches": [BROKEN, PING, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), PONG],
 }
 
@@ -78,6 +88,7 @@ BEYOND = {
     "forgotten refusal",
     "forgotten refusal of input",
     "refusal of another id",
+    "refusal of an old id",
 }
 """The wrong conversations that the model does not reject. The model has no tokens, and its host
 sends no message out of order, so the guest has nothing to refuse."""
@@ -94,3 +105,32 @@ def test_wrong_messages_are_rejected(name: str, trace_model: TraceModel) -> None
     with recordings() as recorded, pytest.raises(OutOfOrder):
         follow(*WRONG[name])
     assert bool(trace_model.search(recorded).rejected) is (name not in BEYOND)
+
+
+SILENT: dict[str, Sequence[codec.Message | bytes]] = {
+    "an answered ping": [PING, PONG],
+    "a command that runs": [PING, RUN, PONG],
+    "a kill that arrives too late": [RUN, ENDED, codec.ExecKill(1)],
+    "a ping while the daemon searches": [BROKEN, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), PING],
+    "a shutdown": [codec.Shutdown(), codec.Goodbye(codec.GoodbyeReason.SHUTDOWN)],
+}
+UNANSWERED: dict[str, Sequence[codec.Message | bytes]] = {
+    "a ping": [PING],
+    "a second ping": [PING, PING, PONG],
+    "a ping while a command runs": [RUN, PING, OUTPUT],
+    "a hello": [hello(8)],
+    "a malformed frame": [BROKEN],
+    "a kill of an unknown command": [codec.ExecKill(2)],
+}
+
+
+@pytest.mark.parametrize("messages", SILENT.values(), ids=SILENT)
+def test_silence_is_accepted_after_all_answers(messages: Sequence[codec.Message | bytes]) -> None:
+    follow(*messages).fell_silent()
+
+
+@pytest.mark.parametrize("messages", UNANSWERED.values(), ids=UNANSWERED)
+def test_silence_is_rejected_before_an_answer(messages: Sequence[codec.Message | bytes]) -> None:
+    trace = follow(*messages)
+    with pytest.raises(OutOfOrder, match="silence is out of order"):
+        trace.fell_silent()

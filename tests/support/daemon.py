@@ -176,9 +176,10 @@ class Daemon(DaemonProcess):
             assert self.receive() == message
 
     def expect_end(self) -> None:
-        """Receive the end of the stream, and no message before it."""
+        """Receive the end of the stream, and no message before it. No request may be open."""
         assert self._decoder.next_message() is None
         assert self.stream.recv(1) == b""
+        self._trace.fell_silent()
 
     def hello(self, nonce: int = 1) -> codec.Ready:
         """Start a session; the daemon must send its answer and nothing else."""

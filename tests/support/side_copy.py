@@ -84,7 +84,7 @@ class SideCopy:
         fields[_CONDITIONS] = self._conditions(message, is_free=is_free)
         sent = SentMessage(sender, name_of(message.TYPE), getattr(message, "id", 0), fields)
         is_old = 0 < sent.id <= self.last_id and self._follower.states_of(sent.id) == {"new"}
-        if is_old and sender == "host":
+        if is_old and sender == "host" and self._may_host_send_ids:
             judgement = self._judge_old(sent)
         else:
             judgement = self._follower.follow(sent)
@@ -103,6 +103,13 @@ class SideCopy:
                 self.last_id = id_
                 self._running = id_ if is_free else self._running
         return judgement
+
+    @property
+    def _may_host_send_ids(self) -> bool:
+        """True if the host may send messages about commands in this state of the connection."""
+        connection = next(each for each in schema().conversations if each.per == "connection")
+        possible = self._follower.states
+        return any("host" in each.ids for each in connection.states if each.name in possible)
 
     def _judge_old(self, sent: SentMessage) -> Judgement:
         """Judge a message whose id is below that of another request, and which no request has.

@@ -112,7 +112,7 @@ class DaemonTrace:
         self._forget()
 
     def fell_silent(self) -> None:
-        """Record that the daemon has sent nothing for a long time.
+        """Record that the daemon has sent nothing for a long time, or sends nothing more.
 
         :raises OutOfOrder: The daemon has to answer a frame, whatever it had handled before.
         """
