@@ -1,8 +1,8 @@
 /* The environment of the model files.pml: the process `carry`, its two streams, all that the tables
  * do not say about host and guest, and the properties. docs/model.md explains it. */
 
-/* Modes of the host. It can close the input of `carry` or kill it; it waits for the answer; it never
- * reads again. */
+/* Modes of the host. FREE: the host may close the input or kill `carry`. WAITS: it only waits for the
+ * answer. DEAF: it never reads again. */
 #define FREE 0
 #define WAITS 1
 #define DEAF 2

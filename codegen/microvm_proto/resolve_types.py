@@ -379,7 +379,7 @@ class Types:
             found = self._struct(name)
             if not self._open or self._levels[name] <= _MAX_DEPTH:
                 return found
-        hint = f"flatten it: structs are not recursive, and at most {_MAX_DEPTH} levels deep"
+        hint = f"flatten it: structs are not recursive, and one lies in at most {_MAX_DEPTH} others"
         table.error("recursive-struct", "type", text, hint)
         return types.INTEGERS["u8"]
 
