@@ -71,6 +71,13 @@ ENDINGS: dict[type, dict[str, tuple[Act, ...]]] = {
             Say(output(bytes(1 << 16)), times=WINDOW >> 16),
             Say(output()),
         ),
+        "output beyond its renewed credit": (
+            *ASKED,
+            Say(output(bytes(1 << 16)), times=WINDOW >> 16),
+            Hear("ExecCredit"),
+            Say(output(bytes(1 << 16)), times=WINDOW >> 17),
+            Say(output()),
+        ),
         "output of nothing": (*ASKED, Say(output(b""))),
         "credit for input that nobody feeds": (*ASKED, Say(codec.ExecStdinCredit(1, 1))),
         "credit of nothing": (*ASKED, Say(codec.ExecStdinCredit(1, 0))),
