@@ -93,7 +93,11 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
         status, said = generate(tree) if mutant.file == SCHEMA else (0, "")
         if status == 0:
             status, said = run(command, tree, None if rung == "proofs" else seconds + BEYOND)
-    found = re.search(r"^(FAILED \w+/|.* FAILED +[1-9]).*", said, re.M) if status == 1 else None
+    failed = r"^(FAILED \w+/|.* FAILED +[1-9]).*"
+    if rung in FINDERS:
+        # The model judges the recordings of a module after its tests.
+        failed = r"^(FAILED|ERROR) \w+/.*"
+    found = re.search(failed, said, re.M) if status == 1 else None
     if rung in FINDERS and not finder(rung, mutant).has_found(said):
         found = None
     words = found[0] if found else "" if status == 0 else said.strip()[-200:]

@@ -31,7 +31,7 @@ class Finder:
         return re.search(rf"^E .*{self.reason}", said, re.M) is not None
 
 
-_REJECTED = "out of order"
+_REJECTED = "(out of order|no run of the model)"
 _VECTOR_TESTS = ("codegen/test_committed_conversations", "host/test_conversation_vectors")
 
 _VECTOR = Finder(

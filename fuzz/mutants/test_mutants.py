@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import pytest
 from fuzz.model.faults import faults
 from tests.support.processes import ObservedProcess
 
@@ -14,6 +15,7 @@ from microvm_proto.resolve import read_schema
 
 from . import FINDERS, RUNGS, mutants
 from .__main__ import ROOT, SCHEMA, end_with_parent, run
+from .finders import finder
 
 
 def test_every_seeded_bug_applies(tmp_path: Path) -> None:
@@ -47,8 +49,18 @@ def test_the_documentation_names_the_finder_of_each_fault() -> None:
     seeded += [(each.name, each.file, each.kind) for each in own]
     assert rows == seeded
     assert f" {len(rows)} seeded faults" in text
+    assert f" each of these {len(own)} faults was found" in text
     counts = Counter(kind.split(",")[0] for *_, kind in rows)
     assert min(counts[kind] for kind in ("model", *FINDERS)) >= 15
+
+
+@pytest.mark.parametrize(
+    "text", ["x is out of order: in the state", "no run of the model contains"]
+)
+def test_follower_and_model_find_faults_as_a_trace(text: str) -> None:
+    (fault,) = (each for each in mutants() if each.name == "a ping is answered twice")
+    assert finder("trace", fault).has_found(f"E   AssertionError: test_x.py: {text}")
+    assert not finder("vector", fault).has_found(f"E   AssertionError: test_x.py: {text}")
 
 
 def test_remaining_processes_of_a_rung_are_killed(tmp_path: Path) -> None:
