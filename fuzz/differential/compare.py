@@ -26,6 +26,16 @@ from tests.support.mutations import change
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
+from microvm.wire.state import (
+    COMMAND_HOST,
+    COMMAND_HOST_IGNORED,
+    SESSION_GUEST,
+    SESSION_HOST,
+    SESSION_HOST_IGNORED,
+    SESSION_IDS,
+    CommandState,
+    SessionState,
+)
 
 from ..decoder.build import build
 from ..frames import HEADER, Event, FrameReader, pieces
@@ -157,36 +167,31 @@ def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
 
 
 class _Guest:
-    """A model of guest/session.c, which writes the log.
-
-    It has rules of its own for ids and credit, because to follow the tables of the schema takes
-    more than ten times as long as to decode a frame.
-    """
+    """The expected log of guest/session.c, according to the generated tables of the protocol."""
 
     def __init__(self) -> None:
         self.log = bytearray()
         self.seen = self.refused = 0
+        self._state = SessionState.NEW
         self._last_id = self._current = self._credit = self._frames_left = 0
-        self._closing = False  # True after a shutdown
 
     def take(self, event: Event, version: int) -> None:
         outcome, id_ = event.outcome, event.id
         if isinstance(outcome, codec.DecodeError):
             verdict = (int(outcome.fault), outcome.offset, outcome.field_number)
-            self._closing = False
+            self._state = SESSION_GUEST[self._state][codec.Error]["malformed"]
         else:
             self.seen += 1
-            is_request = isinstance(outcome, codec.ExecRequest)
-            late = id_ and not is_request and id_ <= self._last_id and id_ != self._current
-            if late and not self._closing:
+            if (code := self._consider(outcome, id_)) is None:
                 return
-            verdict = (self._consider(outcome, id_), 0, 0)
+            verdict = (code, 0, 0)
         self.log += ENTRY.pack(event.dropped, event.type, id_, *verdict)
         if verdict[0] or isinstance(outcome, codec.DecodeError):
             self.refused += 1
         else:
             self.log += outcome.encode(version)
             if isinstance(outcome, codec.Hello):
+                self._state = SESSION_GUEST[self._state][codec.Ready]["own_nonce"]
                 self._frames_left = 0
             elif isinstance(outcome, codec.ExecRequest):
                 self._frames_left = 1 + id_ % 5
@@ -195,30 +200,43 @@ class _Guest:
         if not self._frames_left:
             self._current = self._credit = 0
 
-    def _consider(self, message: codec.Message, id_: int) -> int:
+    def _consider(self, message: codec.Message, id_: int) -> int | None:
+        """Return the error with which a message is refused, 0, or None if it is ignored."""
+        kind = type(message)
+        following = SESSION_HOST[self._state].get(kind, {})
+        step = following.get("") or (None if self._current else following.get("free"))
+        if not step and kind in SESSION_HOST_IGNORED[self._state]:
+            return None
+        if id_:
+            return self._consider_command(message, id_)
+        if not step:
+            return ErrorCode.BUSY
+        self._state = step
+        if isinstance(message, codec.Hello):
+            self._last_id = self._current = self._credit = 0
+        return 0
+
+    def _consider_command(self, message: codec.Message, id_: int) -> int | None:
+        kind = type(message)
+        state = CommandState.RUNNING if id_ == self._current else CommandState.ENDED
+        if id_ > self._last_id:
+            state = CommandState.NEW
+        allowed = "host" in SESSION_IDS[self._state]
+        if allowed and kind in COMMAND_HOST_IGNORED[state]:
+            return None
+        if not allowed or kind not in COMMAND_HOST[state]:
+            return ErrorCode.UNKNOWN_ID if state is CommandState.NEW else ErrorCode.STALE_ID
         match message:
-            case _ if self._closing and not id_:
-                return ErrorCode.BUSY
-            case _ if self._closing and id_ <= self._last_id:
-                return ErrorCode.STALE_ID
-            case codec.Shutdown():
-                self._closing = True
-            case codec.Hello():
-                self._last_id = self._current = self._credit = 0
-            case codec.ExecRequest() if not self._closing:
-                if id_ <= self._last_id:
-                    return ErrorCode.STALE_ID
+            case codec.ExecRequest():
                 self._last_id = id_
                 if self._current:
                     return ErrorCode.BUSY
                 self._current = id_
-            case codec.Keep() if self._current:
-                return ErrorCode.BUSY
-            case codec.ExecStdin(data=data) if id_ <= self._last_id:
+            case codec.ExecStdin(data=data):
                 if len(data) > self._credit:
                     return ErrorCode.OVER_CREDIT
                 self._credit -= len(data)
-        return ErrorCode.UNKNOWN_ID if id_ > self._last_id else 0
+        return 0
 
 
 def cases(example: Example) -> list[Example]:
