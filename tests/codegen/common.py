@@ -26,7 +26,7 @@ TYPES = FOLDER / "types.toml"
 GROWN = FOLDER / "grown.toml"
 LETTERS = FOLDER / "letters.toml"
 SHORT_PREFIX = FOLDER / "short_prefix.toml"
-SCHEMAS = [*sorted(FOLDER.glob("*.toml")), SANDBOXD, FILES]
+SCHEMAS = [*sorted(FOLDER.glob("*.toml")), SANDBOXD, FILES, STREAMS]
 CODES = {fault.name: fault.number for fault in FAULTS}
 
 MYPY = "mypy --strict --warn-unreachable --config-file= --cache-dir=/dev/null".split()
