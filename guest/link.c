@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* `in`: bytes that were read but belong to no executed frame. `out`: the frame to send. Of its `size`
- * bytes, `written` were written. */
+/* `in`: bytes that were read but belong to no executed frame. `out`: the frame to send, which has
+ * `size` bytes. The first `written` bytes were written. */
 static uint8_t in[STREAMS_HEADER_SIZE + STREAMS_MAX_BODY_FROM_HOST];
 static uint8_t out[STREAMS_HEADER_SIZE + STREAMS_MAX_BODY_FROM_GUEST];
 static size_t received, size, written;
