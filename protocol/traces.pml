@@ -1,9 +1,9 @@
-/* Recorded conversations, which drive the model if TRACES is defined. docs/model.md explains it.
+/* Lets recorded conversations drive the model, if PART is TRACES. docs/model.md explains it.
  *
  * The program reads the file `traces`. It searches for runs of the model in which the host sends
  * and receives the messages of a trace in the recorded order, and the guest sends the messages
- * that the host has received. For each trace, it prints the number of events before the first one
- * that no such run contains. */
+ * that the host has received. For each trace, it prints how many of its first events such a run
+ * can contain. */
 #define NUMBER int
 #define MANY 1073741824
 #define SOME(side) NEXT(side, size)
@@ -12,18 +12,18 @@
 /* A run ends when a side refuses a message. */
 #define REQUIRE(right, words) if :: right :: else -> is_stuck = true fi
 
-/* A message of the trace is left. */
+/* True while the run can continue, and messages of the trace are left. */
 #define is_open (has_begun && !is_stuck && c_expr { !IS_OVER })
 
-/* The host can do nothing before the guest sends or reads a message. At other times the guest
- * takes no step, because it makes no difference when it does. */
+/* True if the host cannot continue before the guest sends or reads a message. The guest takes its
+ * steps only then, because earlier steps would make no difference. */
 #define is_needed (len(to_guest) == CHANNEL || (len(to_host) == 0 && c_expr { !HAS_READ }))
 
-/* Only the tables decide what this side sends and when it reads. */
+/* True if only the tables, and no other rule of the environment, limit what the side does. */
 #define is_free(side) (side == HOST || c_expr { TRACE.is_free })
 #define is_left_out(type) false
 
-/* The next message of the side is this one, and the side can send it now. */
+/* True if this message is the next one that the side sends, and the side can send it now. */
 #define is_recorded(side, type, id, contents, amount) \
 	(is_open && NEXT(side, kind) == type && \
 	 (type == M_HELLO || type == M_READY || NEXT(side, condition) == contents) && \
@@ -36,13 +36,13 @@
 #define new_nonce(side) NEXT(side, nonce)
 #define may_read(side) (is_open && (side == HOST -> c_expr { MAY_READ } : is_needed))
 
-/* The guest needs this step of the command before its next message. */
+/* True if the command must take this step before the guest can send its next message. */
 #define is_due(next) \
 	((next == RUNS && NEXT(GUEST, kind) != M_EXEC_FAILED) || \
 	 (next == EXITED && (NEXT(GUEST, kind) == M_EXEC_RESPONSE || NEXT(GUEST, kind) == M_READY)))
 #define has_output(stream) (NEXT(GUEST, kind) == M_EXEC_OUTPUT && NEXT(GUEST, condition) == stream)
 
-/* The side has sent its next message. */
+/* Records that the side has sent its next message. */
 #define record(side) \
 	if \
 	:: type == M_HELLO -> last_id = 0 \
@@ -56,10 +56,10 @@ c_decl {
 	\#include <stdio.h>
 	\#include <stdlib.h>
 
-	/* A message. The host reads or sends it after this number of messages of the other side. */
+	/* A message. In the recording, `after` messages of the other side are before it. */
 	struct recorded { int kind, number, condition, size, nonce, after; };
 
-	/* A trace. If its guest is free, only the tables decide what the guest sends. */
+	/* A trace. If `is_free`, only the tables limit what the guest sends. */
 	struct trace { int is_free, length[2], events; struct recorded *sent[2]; };
 
 	static struct trace *traces;
@@ -104,7 +104,7 @@ c_decl {
 
 int chosen;		/* the trace */
 int told[2];		/* number of messages that each side has sent */
-short ids[4], last_id;	/* the recorded ids of the model's ids, and the last one requested */
+short ids[4], last_id;	/* the recorded id of each id of the model, and that of the last request */
 bool has_begun, is_stuck;
 
 /* Chooses a trace, and notes how many of its events have happened. */

@@ -1,4 +1,4 @@
-"""Check the models of both protocols, and print a table: `python -m fuzz.model`."""
+"""Check the models of sandboxd and of file transfers, and print a table: `python -m fuzz.model`."""
 
 from __future__ import annotations
 

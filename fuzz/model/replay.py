@@ -236,8 +236,8 @@ def replay(found: SearchResult, binary: Path) -> bool:
 def main(fault: str) -> None:
     """Check the model of sandboxd, and replay its counterexample against daemon and session.
 
-    FAULT is the name of a seeded fault of this model in `fuzz/model/faults.toml`, to seed before.
-    The exit status is 1 if the real programs behave as the counterexample, so that they have a bug.
+    FAULT is the name of a fault in `fuzz/model/faults.toml`, which is first put into this model.
+    The exit status is 1 if the real programs behave as in the counterexample: they have a bug.
     """
     if (found := search(fault)) is None:
         click.echo("The model has all properties.")

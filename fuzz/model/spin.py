@@ -18,7 +18,7 @@ from .events import ModelEvent, events
 PROTOCOL = Path(__file__).parents[2] / "protocol"
 
 ENVIRONMENTS = {"sandboxd": "environment.pml", "files": "transfer.pml"}
-"""Names of the schemas that have a model, and of the files with the environments."""
+"""The schemas that have a model, each with the file of the model's environment."""
 
 TRACES = "traces.pml"
 """Name of the file by which recorded conversations drive the model of sandboxd."""
@@ -39,7 +39,7 @@ _MEGABYTES = 2000
 class Check:
     """A search of all states of a model, or of one part of it.
 
-    :ivar part: The part of the model of sandboxd: PORT, REQUESTS or COMMANDS.
+    :ivar part: The part of the model of sandboxd: PORT, REQUESTS or COMMANDS; otherwise empty.
     :ivar words: The properties in words.
     :ivar claim: Name of the property in temporal logic; empty for the assertions.
     :ivar channel: Maximum number of messages in each channel.
@@ -150,10 +150,10 @@ class Spin:
         yield from events(self._schema, self._run(*command, self._name))
 
     def follow(self, traces: str) -> list[int]:
-        """Search for runs with recorded conversations, in the format of traces.pml.
+        """Search for runs of the model with recorded conversations.
 
-        :return: For each conversation, the number of events before the first one that no run
-            contains.
+        :param traces: Conversations in the format that traces.pml reads.
+        :return: For each conversation, how many of its first events a run of the model can contain.
         """
         self._build(_TRACE_OPTIONS, "-O0", "-DSAFETY", "-DVECTORSZ=4096")
         (self._folder / "traces").write_text(traces)

@@ -47,7 +47,7 @@ def of_daemon(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 
 
 def of_both(messages: list[SentMessage]) -> Recording:
-    """Return a recording in which both sides are real, so that no message may be wrong."""
+    """Return a recording in which both sides count as real, so no message may be out of order."""
     with recordings():
         return Recording(frozenset({"host", "guest"}), is_first=True, messages=messages)
 
@@ -57,7 +57,7 @@ def test_recorded_conversations_are_runs(of_daemon: Recording, trace_model: Trac
         play(lasting(*ASKED, Say(output()), ENDED))
     result = trace_model.search([of_daemon, *found])
     assert not result.rejected
-    # The request grants other credit to standard error, so it counts as two events.
+    # The request grants different credit to the two streams, so it counts as two events.
     assert result.events > len(of_daemon.messages) + 5
 
 

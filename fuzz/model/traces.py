@@ -30,8 +30,8 @@ _BATCH = 100_000
 class TraceEvent:
     """A message that the host has sent or received, as the model knows it.
 
-    :ivar numbers: The numbers of its type, of its id, of the condition that its contents satisfy,
-        of its amount, and of its nonce.
+    :ivar numbers: The numbers by which the model knows the message: type, id, condition that its
+        contents satisfy, amount, and nonce.
     :ivar message: The recorded message.
     """
 
@@ -40,7 +40,7 @@ class TraceEvent:
 
     @property
     def nonce(self) -> object:
-        """The recorded nonce, of a `hello` or a `ready`."""
+        """The recorded nonce; None unless the message is a `hello` or a `ready`."""
         return self.message.fields.get("nonce")
 
     @property
@@ -61,10 +61,10 @@ class Trace:
     events: Sequence[TraceEvent]
 
     def after(self, at: int) -> Iterator[Trace]:
-        """Yield the trace from the first `hello` at this index or later, if there is one.
+        """Yield the trace from the first `hello` with a new nonce at this index or later, if any.
 
-        Its nonce must be a new one. The messages of the guest before the answer are left out,
-        because they can belong to an earlier conversation.
+        The guest's messages before the answer to this `hello` are left out, because they can belong
+        to an earlier conversation.
         """
         old = {each.nonce for each in self.events[:at] if each.is_hello}
         events: list[TraceEvent] = []
@@ -131,7 +131,7 @@ class _Abstraction:
         assert isinstance(amount, int)
         numbers = (
             self._types[name] if name else FILLER,
-            # The header of an `error` has the id of the malformed frame.
+            # An `error` about a malformed frame repeats its id, but is about no command.
             self._ids[0 if condition == "malformed" else message.id],
             self._conditions.get(condition, 0),
             amount,
@@ -140,7 +140,10 @@ class _Abstraction:
         return TraceEvent(numbers, message)
 
     def _add(self, id_: int, stream: str, amount: object) -> int:
-        """Return the amount that a message adds to a counter, below the maximum in total."""
+        """Return the amount that a message adds to a counter.
+
+        The amounts are reduced so that their sum does not exceed the counter's maximum.
+        """
         assert isinstance(amount, int)
         before = self._added.get((id_, stream), 0)
         after = self._added[id_, stream] = min(before + amount, _MOST_CREDIT)
@@ -182,8 +185,8 @@ class TraceModel:
     def search(self, recordings: Iterable[Recording]) -> TraceResult:
         """Search for runs of the model with the messages of the recordings.
 
-        A side that is no real program may break the rules. The model cannot follow such a message,
-        so the search continues at the next `hello`.
+        A side that a test plays may break the rules. The model cannot follow such a message, so the
+        search continues at the next `hello`.
         """
         traces = [each for recording in recordings for each in self._traces(recording)]
         events, rejected = 0, list[str]()

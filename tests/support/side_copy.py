@@ -1,7 +1,7 @@
-"""A copy of the state of a session, which tells whether the next message is in order.
+"""A side's copy of the state of a session, which decides whether the next message is in order.
 
-The follower of the schema's tables decides this. Only facts that the schema names, but does not
-define, are here: its conditions, and the order of ids.
+The class `Follower` decides this by the tables of the schema. This module adds only facts that the
+tables lack: which conditions hold, and the order of ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FIELDS = ("data", "amount", "stdout_credit", "stderr_credit")
 """The fields that counters depend on."""
 
 _CONDITIONS = "conditions"
-"""Key of the conditions that hold, beside the fields of a message."""
+"""Key under which the fields of a message also contain the conditions that hold."""
 
 _ACTIVE = {"requested", "running"}
 
@@ -62,7 +62,7 @@ class SideCopy:
 
     @property
     def key(self) -> object:
-        """Equal for copies that judge all later messages alike."""
+        """Value that is equal for two copies if they judge all later messages alike."""
         return self.last_id, self.owed, self._nonce, self._running, self._follower.snapshot
 
     @property
@@ -112,10 +112,10 @@ class SideCopy:
         return any("host" in each.ids for each in connection.states if each.name in possible)
 
     def _judge_old(self, sent: SentMessage) -> Judgement:
-        """Judge a message whose id is below that of another request, and which no request has.
+        """Judge a message with an id that no request has, but that is lower than that of a request.
 
-        The schema only says in words that such a conversation has ended, because its tables have no
-        order of ids. So take the verdict from the state `ended`.
+        By the text of the schema, the conversation of this id has ended. Its tables cannot express
+        this, because they have no order of ids. So judge by the state `ended`.
         """
         states = (state for each in schema().conversations for state in each.states)
         if any(each.name == "ended" and each.ignores(sent.name, sent.sender) for each in states):
