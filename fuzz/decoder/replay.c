@@ -47,10 +47,10 @@ static void put_event(struct log *log, const struct frame *frame,
 	log->size += size;
 }
 
-/* Updates the session after an accepted frame, as the rest of the daemon would. But the daemon reads
- * nothing after a shutdown. A hello is answered at once. No command runs: an exec_request gets credit
- * for id % 8 * 16 bytes of input, and its command ends after id % 5 more frames. So the result
- * depends only on the frames, and not on how the bytes are split. */
+/* Updates the session after an accepted frame, as the rest of the daemon would. Unlike the daemon,
+ * this program also reads frames after a shutdown. A hello is answered at once. No command runs: an
+ * exec_request gets credit for id % 8 * 16 bytes of input, and its command ends after id % 5 more
+ * frames. So the result depends only on the frames, and not on how the bytes are split. */
 static void carry_out(const struct frame *frame)
 {
 	if (frame->header.type == SANDBOXD_TYPE_HELLO) {
