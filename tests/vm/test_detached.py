@@ -120,7 +120,7 @@ async def test_a_command_outlives_every_kind_of_leaving(there: AttachedVM, name:
     async with await there.exec(["sleep", "700"], detach=True) as process:
         pass
     assert process.returncode is None
-    with pytest.raises(UsageError, match="this has detached from the command"):
+    with pytest.raises(UsageError, match="has detached from its command"):
         await process.wait()
     with pytest.raises(UsageError, match=r"`await vm.process\(ID\)` attaches again"):
         process.kill()

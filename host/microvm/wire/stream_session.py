@@ -48,7 +48,7 @@ def check_server(server: int | str) -> None:
     """
     try:
         if server in (0, ""):
-            raise ValueError("no server can have this address")
+            raise ValueError("a port is at least 1, and a path is not empty")
         _connect(1, server).encode()
     except (streams.EncodeError, UnicodeError, ValueError, TypeError) as error:
         raise UsageError(f"the guest cannot connect to {server!r}: {error}") from None

@@ -97,6 +97,6 @@ class RemoteDetachedCommand(RemoteCommand):
 
 def _let_go() -> UsageError:
     return UsageError(
-        "this has detached from the command, which continues to run",
+        "this process object has detached from its command, which continues to run",
         hint="`await vm.process(ID)` attaches again",
     )

@@ -282,7 +282,8 @@ def notify_dropped(amounts: list[int]) -> None:
     """Print how many bytes of the output of a detached command are no longer kept."""
     for stream, amount in zip(("output", "error"), amounts, strict=True):
         if amount:
-            notify(f"standard {stream} lacks {amount} bytes, which are no longer kept")
+            missing = f"the first {amount} bytes of standard {stream} are missing"
+            notify(f"{missing}, because only recent output is kept")
 
 
 def notify(text: str) -> None:
