@@ -75,7 +75,6 @@ SAME(connect, connect)
 SAME(epoll_create1, epoll_create1)
 SAME(epoll_ctl, epoll_ctl)
 SAME(execve, execve)
-SAME(faccessat, faccessat2)
 SAME(fchmod, fchmod)
 SAME(fchown, fchown)
 SAME(fchownat, fchownat)
@@ -148,6 +147,13 @@ long readv(int fd, const void *buffers, int count)
 long access(const char *path, long mode)
 {
 	return CALL(faccessat, CURRENT_FOLDER, path, mode);
+}
+
+/* Only faccessat2 has flags, but Linux before 5.8 lacks it. */
+long faccessat(long folder, const char *path, long mode, int flags)
+{
+	return flags ? CALL(faccessat2, folder, path, mode, flags) :
+		       CALL(faccessat, folder, path, mode);
 }
 
 long chmod(const char *path, long mode)
