@@ -25,7 +25,7 @@ HOST = os.uname().machine
 MAKEFILE = """
 all:
 	mkdir $(OUT)
-	$(CC) -static -s -o $(OUT)/init main.c
+	$(CC) -static -nostdlib -e main -s -o $(OUT)/init main.c
 	cp $(OUT)/init $(OUT)/sandboxd
 	cp $(OUT)/init $(OUT)/pack
 	cp $(OUT)/init $(OUT)/carry

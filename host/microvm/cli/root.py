@@ -26,7 +26,7 @@ _GROUPS = {
         "start": ("start", "Start a machine in the background, and print its name."),
         "exec": ("exec:exec_", "Run CMD in a machine that `microvm start` has started."),
         "shell": ("exec", "Open a shell in a machine that `microvm start` has started."),
-        "attach": ("detached", "Attach to a command of `microvm exec --detach`."),
+        "attach": ("detached", "Attach to a command that `microvm exec --detach` has started."),
         "kill": ("detached", "Kill a command of `microvm exec --detach`, or send it a signal."),
         "cp": ("cp", "Copy a file or a folder into or out of a named machine."),
         "ps": ("machines", "List the machines that `microvm start` has started."),
