@@ -130,7 +130,7 @@ def _command_text(id: int, command: str, returncode: int | None) -> str:  # noqa
 @parameters.machine
 @parameters.detached_or_machine
 def logs(name: str, number: int | None, follow: bool) -> None:
-    """Show the serial console of a named machine, or the output of a detached command.
+    """Show a machine's console, or the output of a detached command.
 
     With ID, which `microvm exec --detach` has printed, the recent output of this command is
     written: at most the last MiB of its standard output and of its standard error.
