@@ -262,6 +262,38 @@ def test_ctrl_c_during_the_start_reaches_the_command(microvm: Command, begin: Be
     assert child.wait(60) == 5
 
 
+SLOW_CLIENT = """
+import os, signal, sys
+from microvm.__main__ import main
+from microvm.supervisor.client.blocking import BlockingConnection
+
+def send(connection, line, descriptors=()):
+    sent(connection, line, descriptors)
+    if descriptors:
+        os.read(until, 1)
+        signal.raise_signal(signal.SIGINT)
+
+until = int(sys.argv.pop(1))
+sent, BlockingConnection.send = BlockingConnection.send, send
+main()
+"""
+
+
+def test_ctrl_c_before_the_request_seems_sent_reaches_the_command(machine: str) -> None:
+    """The command runs before the call that sends the request returns to the client."""
+    read, write = os.pipe()
+    script = "trap 'echo caught; exit 5' INT; echo begun; sleep 1000 & wait"
+    command = [sys.executable, "-c", SLOW_CLIENT, str(read), "exec", machine, "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[read]) as child:
+        assert child.stdout
+        assert child.stdout.readline() == b"begun\n"
+        os.write(write, b"x")
+        assert child.stdout.read() == b"caught\n"
+    assert child.returncode == 5
+    os.close(read)
+    os.close(write)
+
+
 def test_ctrl_c_ends_a_client_that_waits_for_the_machine(microvm: Command, begin: Begin) -> None:
     first = begin("echo first; sleep 1000", says=b"first\n")
     child = begin("echo begun", "--wait")

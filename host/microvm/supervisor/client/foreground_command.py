@@ -88,6 +88,7 @@ class ForegroundCommand:
 
     :ivar raw: True if our terminal passes all keys to the command.
     :ivar feed: the pipe to the command's input if that comes from our terminal, or -1.
+    :ivar held_interrupt: True if a Ctrl-C has come while the request was sent.
     :ivar explained: True if the effect of a second Ctrl-C was explained to the user.
     :ivar is_detached: True if the command is detached, and so continues when this process exits.
     """
@@ -96,7 +97,9 @@ class ForegroundCommand:
         self.connection = connection
         self.options = options
         self.command = ""
+        self.sending = False
         self.requested = False
+        self.held_interrupt = False
         self.leaving = False
         self.raw = False
         self.interrupted_at = float("-inf")
@@ -143,11 +146,14 @@ class ForegroundCommand:
                 # Keep ignoring a signal that, for example, nohup(1) has made this process ignore.
                 if handler is not signal.SIG_IGN:
                     signal.signal(number, self._on_signal)
+            self.sending = True
             if terminal:
                 self._send_with_pipe(request)
             else:
                 self.connection.send(request, (0, 1, 2))
-            self.requested = True
+            self.requested, self.sending = True, False
+            if self.held_interrupt:
+                self._interrupt()
             code: int = self.connection.reply(self._on_event, self.readable)["returncode"]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -240,21 +246,32 @@ class ForegroundCommand:
         """Pass a Ctrl-C to the supervisor. A second Ctrl-C within a second ends this process.
 
         The supervisor passes it to the command, or cancels the request if the command has not
-        started. This process does not know for sure whether the command has started.
+        started. This process does not know for sure whether the command has started. The command
+        can run even before the call that sends the request returns, so a Ctrl-C waits for the call.
         """
         interrupt.note(number)
         if self.leaving:
             self._exit(number)
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now
-        if number == signal.SIGINT and self.requested and now - before >= interrupt.AGAIN:
-            self.connection.send(protocol.signal(number))
-            if not (self.raw or self.explained):
-                signal.signal(signal.SIGALRM, lambda *_: self._explain())
-                signal.setitimer(signal.ITIMER_REAL, interrupt.AGAIN)
+        if number != signal.SIGINT or now - before < interrupt.AGAIN:
+            self._end(number)
+        elif self.requested:
+            self._interrupt()
+        elif self.sending:
+            self.held_interrupt = True
         else:
-            self.leaving = True
-            raise Ended(128 + number)
+            self._end(number)
+
+    def _end(self, number: int) -> NoReturn:
+        self.leaving = True
+        raise Ended(128 + number)
+
+    def _interrupt(self) -> None:
+        self.connection.send(protocol.signal(signal.SIGINT))
+        if not (self.raw or self.explained):
+            signal.signal(signal.SIGALRM, lambda *_: self._explain())
+            signal.setitimer(signal.ITIMER_REAL, interrupt.AGAIN)
 
     def _explain(self) -> None:
         self.explained = True
