@@ -76,9 +76,9 @@ ONCE := tests/confinement tests/launcher tests/project \
 	tests/qemu/test_confinement.py tests/qemu/test_layers.py
 LEFT_OUT :=
 
-# Tests run in two processes, file by file and in the same order each time. Those that are marked `alone` run
-# afterwards, one after another.
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# Tests run in three processes, file by file and in the same order each time: on two cores, the third one uses the
+# time in which the others wait for guests. Those that are marked `alone` run afterwards, one after another.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 NOT_INSTALL := --ignore=tests/install
 ALONE = $(shell grep -rl --include='test_*.py' 'pytest.mark.alone' tests fuzz)
 
