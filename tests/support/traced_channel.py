@@ -46,7 +46,7 @@ class _ChannelTrace:
 
 @contextmanager
 def traced_channels() -> Iterator[list[str]]:
-    """Context manager that follows each channel which is created in it.
+    """Context manager that follows each channel which is created in it, except for subclasses.
 
     Yield a list, to which faults are appended: messages that are not in order.
     """
@@ -57,6 +57,9 @@ def traced_channels() -> Iterator[list[str]]:
     def traced_init(
         self: Channel, session: Session, on_event: Callable[[codec.Message], None], *others: Any
     ) -> None:
+        if type(self) is not Channel:  # a test plays its guest, and records its messages
+            create(self, session, on_event, *others)
+            return
         trace = traces[self] = _ChannelTrace(faults)
 
         def traced_event(message: codec.Message) -> None:
@@ -67,7 +70,7 @@ def traced_channels() -> Iterator[list[str]]:
 
     def traced_write(self: Channel, *parts: bytes | memoryview) -> None:
         transport = self._transport
-        if transport and not transport.is_closing():
+        if self in traces and transport and not transport.is_closing():
             traces[self].sent(b"".join(parts))
         write(self, *parts)
 
