@@ -37,15 +37,15 @@ static uint8_t state_of_command(const struct session *session, uint32_t id)
 
 /* Returns the state that follows a message of the host according to the protocol's tables: the state
  * of the message's command, or of the connection. May also return SANDBOXD_IGNORED or
- * SANDBOXD_OUT_OF_ORDER. Some states of the connection ignore messages of commands, too. */
+ * SANDBOXD_OUT_OF_ORDER. In the states that ignore messages of commands, too, none arrives here,
+ * because stream.c drops all bytes before a `hello`. */
 static uint8_t follow(const struct session *session, const struct sandboxd_header *header)
 {
 	uint32_t conditions = session->current ? 0 : SANDBOXD_SESSION_CONDITION_FREE;
-	uint8_t next = sandboxd_follow_session(session->state, SANDBOXD_HOST, header->type,
-					       conditions);
 
-	if (!header->id || next == SANDBOXD_IGNORED)
-		return next;
+	if (!header->id)
+		return sandboxd_follow_session(session->state, SANDBOXD_HOST, header->type,
+					       conditions);
 	if (!sandboxd_allows_ids(session->state, SANDBOXD_HOST))
 		return SANDBOXD_OUT_OF_ORDER;
 	return sandboxd_follow_command(state_of_command(session, header->id), SANDBOXD_HOST,
