@@ -137,7 +137,8 @@ def test_a_guest_moves_no_cursor(tells: str) -> None:
     script = r'printf "\033[31mred\033[2J\a\n" >/dev/console; printf "\033[2J"; cat'
     command = [sys.executable, "-m", "microvm", "run", tells, "--", "sh", "-c", script]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload] # names
+    # `communicate` does not return what a buffer of `readline` contains.
+    with subprocess.Popen(command, bufsize=0, **pipes) as process:  # type: ignore[call-overload]
         said = b""
         deadline = time.monotonic() + DEADLINE
         while b"qemu: console: red" not in said:

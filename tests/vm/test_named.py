@@ -279,7 +279,7 @@ main()
 """
 
 
-def test_ctrl_c_before_the_request_seems_sent_reaches_the_command(machine: str) -> None:
+def test_ctrl_c_while_the_request_is_sent_is_the_commands(machine: str) -> None:
     """The command runs before the call that sends the request returns to the client."""
     read, write = os.pipe()
     script = "trap 'echo caught; exit 5' INT; echo begun; sleep 1000 & wait"
