@@ -93,7 +93,7 @@ class Supervisor:
     def __init__(self, runtime: RuntimeDirectory, directory: MachineDirectory) -> None:
         """Create the supervisor of a machine whose `directory` this process has locked."""
         self.directory = directory
-        self.machine: MicroVM
+        self._machine: MicroVM | None = None
         self.queue = CommandQueue(directory.name)
         self.detached = DetachedCommands(self.queue)
         self.facts: dict[str, Any] = {"name": directory.name, "supervisor": os.getpid()}
@@ -107,6 +107,21 @@ class Supervisor:
         self._lasting = 0
         self._end_record: EndRecord
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    @property
+    def machine(self) -> MicroVM:
+        """The machine.
+
+        :raises MachineError: the machine has not started. A client that waits for its turn gets it
+            when the start has failed, too.
+        """
+        if self._machine is None:
+            raise MachineError("the machine was not started")
+        return self._machine
+
+    @machine.setter
+    def machine(self, machine: MicroVM) -> None:
+        self._machine = machine
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
         """Make the machine end; see `Termination` for the arguments. Only the first call counts."""
@@ -201,7 +216,7 @@ class Supervisor:
         """End the machine, write the reason to its folder, and reply to waiting clients."""
         self._listener.close()
         try:
-            if hasattr(self, "machine"):
+            if self._machine is not None:
                 await self.machine.stop()
         finally:
             ending = self.ending or Termination("it could not be started", traceless=True)
