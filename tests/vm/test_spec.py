@@ -19,27 +19,18 @@ LIMIT = 9
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
-def test_guest_behaves_as_specified(
-    machine: RunningGuest, play: Callable[[SpecHost], None]
-) -> None:
-    # A failed scene may have left any bytes in the stream.
-    host = SpecHost(machine.stream, deadline=machine.deadline)
-    host.greet(fill=True)
+def test_guest_behaves_as_specified(host: SpecHost, play: Callable[[SpecHost], None]) -> None:
     play(host)
 
 
-def test_nothing_is_sent_before_hello_and_hello_ends_processes(machine: RunningGuest) -> None:
-    host = SpecHost(machine.stream, deadline=machine.deadline)
-    host.greet(fill=True)
+def test_nothing_is_sent_before_hello_and_hello_ends_processes(host: SpecHost) -> None:
     left = host.run(b"sh", b"-c", b"setsid sleep 300 & echo $!").stdout.strip()
     assert host.run(b"kill", b"-0", left).exit_code == 0
     host.greet()
     assert host.run(b"kill", b"-0", left).exit_code == 1
 
 
-def test_kill_ends_a_command_with_all_its_children(machine: RunningGuest) -> None:
-    host = SpecHost(machine.stream, deadline=machine.deadline)
-    host.greet(fill=True)
+def test_kill_ends_a_command_with_all_its_children(host: SpecHost) -> None:
     host.send(encode("keep"))
     host.start(b"sh", b"-c", b"setsid sh -c 'echo $$; exec sleep 300' & sleep 300")
     host.read_until(b"\n")
@@ -51,9 +42,7 @@ def test_kill_ends_a_command_with_all_its_children(machine: RunningGuest) -> Non
     assert host.run(b"sh", b"-c", script).exit_code == 0
 
 
-def test_command_can_read_its_cgroup(machine: RunningGuest) -> None:
-    host = SpecHost(machine.stream, deadline=machine.deadline)
-    host.greet(fill=True)
+def test_command_can_read_its_cgroup(host: SpecHost) -> None:
     seen = host.run(b"cat", b"/proc/self/cgroup").stdout.split(b"\n")
     assert any(line.removeprefix(b"0::/").isdigit() for line in seen)
 
@@ -81,8 +70,6 @@ def test_limit_that_the_kernel_cannot_set_is_a_failure(
     assert (end.name, end["status" if end.name == "exec_response" else "stage"]) == expected
 
 
-def test_last_message_is_goodbye(machine: RunningGuest) -> None:
-    host = SpecHost(machine.stream, deadline=machine.deadline)
-    host.greet(fill=True)
+def test_last_message_is_goodbye(machine: RunningGuest, host: SpecHost) -> None:
     assert host.shutdown() == 1
     assert machine.stream.recv(1) == b""
