@@ -213,8 +213,9 @@ def frames_about_a_command_are_checked_by_their_id(host: SpecHost) -> None:
 @scene
 def ping_and_status_are_answered_while_a_command_runs(host: SpecHost) -> None:
     before = host.ask("status_request")
-    host.start(*sh("cat; exit 3"), stdin=b"")
+    host.start(*sh("cat; exit 3"), fed=True)
     host.ask("ping", 0xFFFFFFFFFFFFFFFF)
+    host.say("exec_stdin", data=b"")
     assert host.finish().exit_code == 3
     after = host.ask("status_request")
     assert after["execs"] == before["execs"] + 1

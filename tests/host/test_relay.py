@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from tests.support.daemon import PLENTY
 from tests.support.peer import Peer
+from tests.support.polling import comes_true
 
 from microvm.errors import GuestDied, ImageError, StartError, StreamError, UsageError
 from microvm.guest.connections import Connections
@@ -22,12 +23,15 @@ from microvm.wire.streams import Connected, Credit, Data, Eof, Refused, Reset
 
 
 class HostileRelay:
-    """A guest whose program `relay` sends the messages that a test chooses."""
+    """A guest whose program `relay` sends the messages that a test chooses.
+
+    :ivar answered: Event that is set when the program has answered the first request.
+    """
 
     def __init__(self, guest: Guest, peer: Peer) -> None:
         self.peer = peer
         self.connections = Connections(lambda: guest, object())
-        self._answered = asyncio.Event()
+        self.answered = asyncio.Event()
 
     async def open(self, *messages: streams.Message) -> tuple[StreamReader, StreamWriter]:
         """Open the first stream; the program answers with these messages."""
@@ -36,7 +40,7 @@ class HostileRelay:
         await self.peer.say(codec.ExecStdinCredit(self.peer.id, PLENTY))
         await self.peer.expect(ExecStdin)
         await self.write(*messages)
-        self._answered.set()
+        self.answered.set()
         return await opening
 
     async def write(self, *messages: streams.Message) -> None:
@@ -44,7 +48,7 @@ class HostileRelay:
 
     async def end(self, status: int = 0) -> None:
         """Wait until the host closes the program's input or kills it, and let it exit."""
-        await self._answered.wait()
+        await self.answered.wait()
         while True:
             message = await self.peer.hear()
             if isinstance(message, ExecStdin) and not message.data:
@@ -119,7 +123,7 @@ async def test_program_that_exits_is_reported(
     relay: HostileRelay, status: int, kind: type[Exception], reason: str
 ) -> None:
     opening = asyncio.create_task(relay.open())
-    await asyncio.sleep(0.05)
+    await relay.answered.wait()
     await relay.peer.exit(status)
     with pytest.raises(kind, match=reason):
         await opening
@@ -148,7 +152,7 @@ async def test_refusal_has_the_error_number_of_the_guest(relay: HostileRelay) ->
 
 async def test_cancelled_connection_is_reset(relay: HostileRelay) -> None:
     opening = asyncio.create_task(relay.open())
-    await asyncio.sleep(0.05)
+    await relay.answered.wait()
     opening.cancel()
     message = await relay.peer.expect(ExecStdin)
     assert message.data == Reset(1).encode()
@@ -249,8 +253,7 @@ async def test_protocol_with_buffers_gets_data(relay: HostileRelay) -> None:
     protocol = Buffered()
     writer.transport.set_protocol(protocol)
     await relay.write(Data(1, b"123456789"))
-    await asyncio.sleep(0.05)
-    assert protocol.received == b"123456789"
+    await comes_true(lambda: protocol.received == b"123456789")
     ended = asyncio.create_task(relay.end())
     writer.transport.abort()
     await ended
