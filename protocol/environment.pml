@@ -18,20 +18,28 @@
 #define QUIET 1
 #define DEAF 2
 
-/* Phases of the command. An endless one exits only when it is killed or terminated. */
+/* The phases of a command. An ENDLESS command exits only after an `exec_kill` or `exec_terminate`,
+ * which changes its phase to STOPPED. Only the part BESIDE distinguishes STOPPED from RUNS. */
 #define STARTING 1
 #define ENDLESS 2
 #define RUNS 3
-#define EXITED 4
+#define STOPPED (PART == BESIDE -> 4 : RUNS)
+#define EXITED 5
 
 #define PORT 1
 #define COMMANDS 2
 #define REQUESTS 3
 #define TRACES 4
+#define BESIDE 5
+#define TURNS 6
+
+/* MOST is the maximum number of commands that run at once. MOST_REQUESTS is the maximum number of
+ * requests that the guest has not answered yet. */
+#define MOST (PART == TRACES -> 64 : 2)
+#define MOST_REQUESTS (PART == BESIDE -> 3 : (PART == REQUESTS || PART == TURNS -> 2 : 1))
 
 /* The conditions of the tables. */
 #define session_own_nonce(side, id, contents) (side == GUEST || contents == nonce[HOST])
-#define session_free(side, id, contents) (!is_active(side, 1) && !is_active(side, 2) && !is_active(side, 3))
 #define session_malformed(side, id, contents) (contents == WHEN_MALFORMED)
 #define command_busy(side, id, contents) (contents == WHEN_BUSY)
 #define command_stdout(side, id, contents) (contents == WHEN_STDOUT)
@@ -49,19 +57,38 @@
 #if PART == TRACES
 #include "traces.pml"
 #else
-#define is_left_out(type) \
-	(PART == COMMANDS \
-		 -> type == M_RESUME || type == M_KEEP || type == M_PING || type == M_STATUS_REQUEST \
-		 : type == M_EXEC_OUTPUT || type == M_EXEC_STDIN_CREDIT || type == M_EXEC_STDIN_CLOSED || \
-		   type == M_EXEC_SIGNAL || type == M_EXEC_TERMINATE || type == M_EXEC_RESIZE || \
-		   type == M_EXEC_CREDIT || type == M_EXEC_STDIN)
+#define is_about_input(type) \
+	(type == M_EXEC_STDIN || type == M_EXEC_STDIN_CREDIT || type == M_EXEC_STDIN_CLOSED)
+#define is_about_output(type) (type == M_EXEC_OUTPUT || type == M_EXEC_CREDIT)
+#define is_signal(type) (type == M_EXEC_SIGNAL || type == M_EXEC_TERMINATE || type == M_EXEC_RESIZE)
+#define is_about_session(type) (type == M_RESUME || type == M_PING || type == M_STATUS_REQUEST)
+#if PART == COMMANDS
+#define is_left_out(type, contents, amount) (is_about_session(type) || type == M_KEEP)
+#elif PART == BESIDE
+#define is_left_out(type, contents, amount) \
+	(is_about_session(type) || type == M_SHUTDOWN || type == M_GOODBYE || is_about_input(type) || \
+	 is_about_output(type) || is_signal(type))
+#elif PART == TURNS
+#define is_left_out(type, contents, amount) \
+	(is_about_session(type) || type == M_KEEP || type == M_SHUTDOWN || type == M_GOODBYE || \
+	 is_about_input(type) || is_signal(type) || type == M_EXEC_FAILED || contents == WHEN_STDERR || \
+	 (type == M_EXEC_REQUEST && amount) || \
+	 (type == M_HELLO && session[HOST] != SESSION_NEW))
+#else
+#define is_left_out(type, contents, amount) \
+	(is_about_input(type) || is_about_output(type) || is_signal(type))
+#endif
 #define is_recorded(side, type, id, contents, amount) true
 #define may_read(side) true
 #define is_free(side) false
 #define new_nonce(side) (side == GUEST -> nonce[GUEST] : (is_fresh(1) -> 1 : (is_fresh(2) -> 2 : 3)))
 #define record(side) skip
-#define is_due(next) true
-#define has_output(stream) true
+#define is_due(next, id) true
+#define has_output(stream, id) true
+#define session_free(side, id, contents) \
+	(!is_active(side, 1) && !is_active(side, 2) && !is_active(side, 3))
+/* True if a request with this id has the flag `beside`. */
+#define is_beside(id) ((PART == BESIDE && id != alone) || PART == TURNS)
 #endif
 
 /* A random run would be short, or full of `hello`, without these limits. */
@@ -75,42 +102,53 @@
 
 /* Half a frame would swallow a `hello`, so a host sends filler bytes before. */
 #define may_send(side, type, id, contents, amount) \
-	(is_recorded(side, type, id, contents, amount) && (is_free(side) || (!is_left_out(type) && \
-	 (side == HOST -> host_may_send(type, contents, amount) : guest_may_send(type, id, contents, amount)))))
+	(is_recorded(side, type, id, contents, amount) && \
+	 (is_free(side) || (!is_left_out(type, contents, amount) && \
+	  (side == HOST -> host_may_send(type, contents, amount) : guest_may_send(type, id, contents, amount)))))
 #define host_may_send(type, contents, amount) \
 	(open && mode == ACTIVE && \
 	 (type != M_HELLO || (!is_cut && (is_patient || session[HOST] == SESSION_NEW) && (is_fresh(1) || is_fresh(2) || is_fresh(3)))) && \
 	 (type != M_EXEC_REQUEST || \
-	  is_active(HOST, 1) + is_active(HOST, 2) + is_active(HOST, 3) < (PART == REQUESTS -> 2 : 1)) && \
+	  is_active(HOST, 1) + is_active(HOST, 2) + is_active(HOST, 3) < MOST_REQUESTS) && \
 	 (type == M_KEEP || type == M_EXEC_CREDIT -> contents != 0 : contents == 0) && \
 	 (type != M_EXEC_CREDIT || amount != 0))
 
-/* The command `id` cannot start, because another one runs. */
-#define is_busy(id) (command[AT(GUEST, id)] == COMMAND_REQUESTED && running != id)
+/* True if the daemon has read the request with this id, and must answer it with `busy`. */
+#define is_busy(id) (pending == id && !phase[id])
+#define may_begin (!running || (running < MOST && is_together && contents))
 #define guest_may_send(type, id, contents, amount) \
-	((type == M_READY && contents == 0 && renewing && phase != ENDLESS && phase != RUNS) || \
+	((type == M_READY && contents == 0 && renewing && !leaving) || \
 	 (type == M_PONG || type == M_STATUS) || \
 	 (type == M_GOODBYE && (session[GUEST] == SESSION_CLOSING || may_break)) || \
 	 (type == M_ERROR && id == 0 && contents == WHEN_MALFORMED && malformed) || \
 	 (type == M_ERROR && id != 0 && contents == WHEN_BUSY && is_busy(id)) || \
-	 (running == id && command_may_send(type, id, contents, amount)))
+	 (id != 0 && phase[id] && command_may_send(type, id, contents, amount)))
 #define command_may_send(type, id, contents, amount) \
-	((type == M_EXEC_FAILED && phase == STARTING) || \
-	 (type == M_EXEC_OUTPUT && output && contents == output && amount != 0) || \
-	 (type == M_EXEC_STDIN_CREDIT && (phase == ENDLESS || phase == RUNS) && !closed_input && amount != 0) || \
-	 (type == M_EXEC_STDIN_CLOSED && phase != STARTING && !closed_input) || \
-	 (type == M_EXEC_RESPONSE && phase == EXITED && (!output || (killed && !credit(GUEST, id)))))
+	((type == M_EXEC_FAILED && phase[id] == STARTING) || \
+	 (type == M_EXEC_OUTPUT && output[id] && contents == output[id] && amount != 0 && has_turn(id)) || \
+	 (type == M_EXEC_STDIN_CREDIT && is_process(id) && !closed_input[id] && amount != 0) || \
+	 (type == M_EXEC_STDIN_CLOSED && phase[id] != STARTING && !closed_input[id]) || \
+	 (type == M_EXEC_RESPONSE && phase[id] == EXITED && (!output[id] || (killed[id] && !credit(GUEST, id)))))
+#define is_process(id) (phase[id] >= ENDLESS && phase[id] <= STOPPED)
 #define credit(side, id) \
-	((output == WHEN_STDOUT && stdout_credit[AT(side, id)] > 0) || \
-	 (output == WHEN_STDERR && stderr_credit[AT(side, id)] > 0))
+	((output[id] == WHEN_STDOUT && stdout_credit[AT(side, id)] > 0) || \
+	 (output[id] == WHEN_STDERR && stderr_credit[AT(side, id)] > 0))
+
+/* True if this command may send output now. Only the part TURNS makes commands take turns. */
+#if PART == TURNS
+#define has_turn(id) (last != slot[id] || !other_waits(id, 1) && !other_waits(id, 2) && !other_waits(id, 3))
+#define other_waits(id, other) (other != id && credit(GUEST, other))
+#else
+#define has_turn(id) true
+#endif
 
 /* The daemon answers each message before it reads the next one. It reads nothing while it waits
  * for processes, nor after a `shutdown`. */
 #define may_receive(side) \
 	(may_read(side) && (side == HOST -> open && mode != DEAF : is_free(side) || guest_may_read))
 #define guest_may_read \
-	(len(to_host) < CHANNEL && !renewing && !freezing && !malformed && phase != STARTING && \
-	 !ping_open[GUEST] && !status_request_open[GUEST] && !is_busy(1) && !is_busy(2) && !is_busy(3) && \
+	(len(to_host) < CHANNEL && !renewing && !freezing && !malformed && !pending && \
+	 !ping_open[GUEST] && !status_request_open[GUEST] && \
 	 session[GUEST] != SESSION_CLOSING && session[GUEST] != SESSION_FINISHED)
 #define is_searching \
 	(seeking || session[GUEST] == SESSION_NEW || session[GUEST] == SESSION_SEARCHING)
@@ -120,9 +158,14 @@
 
 #include "sandboxd.pml"
 
-byte mode, phase, running;    /* `running` is the id of the command, or 0 */
-byte output;		      /* the stream of the command that has output, as a condition */
-bool killed, closed_input;
+byte mode;
+byte running;		      /* number of commands that run */
+bool is_together;	      /* true if the requests of all running commands have the flag `beside` */
+byte pending;		      /* id of the request that the daemon has read, and starts or refuses */
+byte phase[IDS + 1];
+byte output[IDS + 1];	      /* the condition that names the stream on which the command has output; 0 for none */
+bool killed[IDS + 1], closed_input[IDS + 1];
+bool leaving;		      /* true after a `hello`, until all processes that it killed have exited */
 bool open = true;	      /* a host has the port open */
 bool is_cut;		      /* the channel to the guest ends with half a frame */
 bool renewing, freezing;      /* the daemon waits until processes have exited, or are frozen */
@@ -130,11 +173,14 @@ bool seeking, malformed;      /* it drops all bytes before a `hello`; it has rea
 byte half, half_id, half_contents, half_amount; /* the message whose first bytes it has read */
 byte nonce[2];
 byte count;
+byte alone;		      /* id of the one command whose request lacks the flag `beside`, in the part
+			       * BESIDE; 0 if all requests have the flag */
 
 inline prepare(side) {
 	if
 	:: type == M_HELLO -> contents = new_nonce(HOST); nonce[HOST] = contents
 	:: type == M_READY -> contents = new_nonce(GUEST)
+	:: type == M_EXEC_REQUEST -> contents = is_beside(id)
 	:: else
 	fi
 }
@@ -142,32 +188,53 @@ inline prepare(side) {
 inline sent(side) {
 	record(side);
 	if
-	:: type == M_READY -> renewing = false; nonce[GUEST] = 0; end_command(0)
-	:: type == M_ERROR -> malformed = false
-	:: type == M_EXEC_OUTPUT -> output = 0
-	:: type == M_EXEC_STDIN_CLOSED -> closed_input = true
-	:: type == M_EXEC_FAILED || type == M_EXEC_RESPONSE || type == M_GOODBYE -> end_command(0)
+	:: type == M_READY -> renewing = false; nonce[GUEST] = 0
+	:: type == M_ERROR -> malformed = false; pending = (id -> 0 : pending)
+	:: type == M_EXEC_OUTPUT -> watch_output(); output[id] = 0
+	:: type == M_EXEC_STDIN_CLOSED -> closed_input[id] = true
+	:: type == M_EXEC_FAILED || type == M_EXEC_RESPONSE -> end_command(id)
+	:: type == M_GOODBYE -> end_commands(); leaving = false
+	:: type == M_EXEC_KILL -> watch_kill()
 	:: else
 	fi
 }
 
 inline received(side) {
 	if
-	:: type == M_HELLO -> renewing = true; seeking = false; nonce[GUEST] = contents; end_command(phase)
+	:: type == M_HELLO -> renewing = true; seeking = false; nonce[GUEST] = contents; end_commands()
 	:: type == M_READY -> nonce[HOST] = 0
-	:: type == M_KEEP -> freezing = true
-	:: type == M_EXEC_REQUEST && !running -> running = id; phase = STARTING
-	:: type == M_EXEC_KILL || type == M_EXEC_TERMINATE ->
-		killed = killed || type == M_EXEC_KILL;
-		phase = (phase == ENDLESS -> RUNS : phase)
+	:: type == M_KEEP -> REQUIRE(!running, "fault: processes are kept while a command runs\n"); freezing = true
+	:: type == M_EXEC_REQUEST ->
+		pending = id;
+		if
+		:: may_begin ->
+			phase[id] = STARTING;
+			is_together = contents;
+			running++;
+			watch_begin()
+		:: else
+		fi
+	:: (type == M_EXEC_KILL || type == M_EXEC_TERMINATE) && phase[id] ->
+		killed[id] = killed[id] || type == M_EXEC_KILL;
+		phase[id] = (phase[id] == ENDLESS -> STOPPED : phase[id])
 	:: else
 	fi
 }
 
 inline refused(side) { REQUIRE(false, "fault: a side refuses this message\n") }
-inline end_command(left) {
-	phase = (left == ENDLESS || left == RUNS -> RUNS : 0);
-	running = 0; output = 0; killed = false; closed_input = false
+inline end_command(at) {
+	running = running - (phase[at] != 0);
+	is_together = is_together && running;
+	pending = (pending == at -> 0 : pending);
+	phase[at] = 0; output[at] = 0; killed[at] = false; closed_input[at] = false;
+	watch_end(at)
+}
+inline end_commands() {
+	count = IDS;
+	do
+	:: count > 0 -> leaving = leaving || is_process(count); end_command(count); count--
+	:: else -> break
+	od
 }
 inline hold(message) { half = message; half_id = id; half_contents = contents; half_amount = amount }
 inline release() { type = 0; id = 0; contents = 0; amount = 0; hold(0) }
@@ -193,7 +260,70 @@ inline turn() {
 	od
 }
 
+/* The properties of commands that run at the same time. The other parts of the model do not check them. */
+#if PART == BESIDE
+bool asked[IDS + 1]; /* true if the host has sent a kill of the command */
+inline watch_begin() {
+	REQUIRE(running <= MOST && (!alone || !phase[alone] || running == 1),
+		"fault: a command runs that may not run beside another\n")
+}
+inline watch_kill() { asked[id] = (command[AT(GUEST, id)] != COMMAND_ENDED) }
+inline watch_exit(at) { REQUIRE(phase[at] == RUNS || asked[at], "fault: the wrong command is killed\n") }
+inline watch_end(at) { asked[at] = false }
+inline watch_output() { skip }
+#elif PART == TURNS
+bool slot[IDS + 1];   /* the slot of each running command: 0 or 1 */
+bool last;	      /* the slot of the command that has sent output last */
+bool waited[IDS + 1]; /* true if another command has sent output since this one waits */
+#define in_first(id) (phase[id] && !slot[id])
+inline watch_begin() { slot[id] = in_first(1) + in_first(2) + in_first(3) > 1 }
+inline watch_kill() { skip }
+inline watch_exit(at) { skip }
+inline watch_end(at) { slot[at] = false; waited[at] = false }
+inline watch_output() {
+	last = slot[id];
+	waited[id] = false;
+	count = IDS;
+	do
+	:: count > 0 ->
+		if
+		:: other_waits(id, count) ->
+			REQUIRE(!waited[count], "fault: output waits for two frames of another command\n");
+			waited[count] = true
+		:: else
+		fi;
+		count--
+	:: else -> break
+	od
+}
+#else
+inline watch_begin() { skip }
+inline watch_kill() { skip }
+inline watch_exit(at) { skip }
+inline watch_end(at) { skip }
+inline watch_output() { skip }
+#endif
+
+/* The steps that a running command takes without a message: it exits, or has new output. */
+inline runs(at) {
+	if
+	:: d_step { is_process(at) && phase[at] != ENDLESS && is_due(EXITED, at) -> watch_exit(at); phase[at] = EXITED }
+#if PART == COMMANDS || PART == TURNS || PART == TRACES
+	:: d_step { is_process(at) && !output[at] && has_output(WHEN_STDOUT, at) -> output[at] = WHEN_STDOUT }
+#endif
+#if PART == COMMANDS || PART == TRACES
+	:: d_step { is_process(at) && !output[at] && has_output(WHEN_STDERR, at) -> output[at] = WHEN_STDERR }
+#endif
+	fi
+}
+
 active proctype Host() {
+#if PART == BESIDE
+	if
+	:: alone = IDS
+	:: skip
+	fi;
+#endif
 end:	do
 	:: host_sends()
 	:: host_receives()
@@ -209,7 +339,7 @@ end:	do
 		printf("event: host sends %d 0 0 0\n", FILLER); to_guest ! FILLER, 0, 0, 0; record(HOST); settle() }
 #elif !defined(SIMULATION)
 	:: d_step { open && mode == ACTIVE -> mode = QUIET }
-	:: d_step { open && mode == ACTIVE -> mode = DEAF }
+	:: d_step { open && mode == ACTIVE && PART != TURNS -> mode = DEAF }
 #endif
 	od
 }
@@ -224,13 +354,10 @@ end:	do
 
 active proctype Command() {
 end:	do
-	:: d_step { phase == STARTING && is_due(ENDLESS) -> phase = ENDLESS }
-	:: d_step { phase == STARTING && is_due(RUNS) -> phase = RUNS }
-	:: d_step { phase == RUNS && is_due(EXITED) -> phase = EXITED }
-#if PART == COMMANDS || PART == TRACES
-	:: d_step { running && (phase == ENDLESS || phase == RUNS) && !output && has_output(WHEN_STDOUT) -> output = WHEN_STDOUT }
-	:: d_step { running && (phase == ENDLESS || phase == RUNS) && !output && has_output(WHEN_STDERR) -> output = WHEN_STDERR }
-#endif
+	:: d_step { phase[pending] == STARTING && is_due(ENDLESS, pending) -> phase[pending] = ENDLESS; pending = 0 }
+	:: d_step { phase[pending] == STARTING && is_due(RUNS, pending) -> phase[pending] = RUNS; pending = 0 }
+	:: d_step { leaving -> leaving = false }
+	WITH_IDS(GUEST, runs)
 	od
 }
 
@@ -262,7 +389,8 @@ end:	do
 /* A command that still runs, or that has exited and whose output waits for credit, has no
  * response yet. */
 #define may_wait(side, id) \
-	(running == id && (phase == ENDLESS || (phase == EXITED && output && !killed && !credit(side, id))))
+	(phase[id] == ENDLESS || \
+	 (phase[id] == EXITED && output[id] && !killed[id] && !credit(side, id)))
 #define is_answered(side, id) \
 	(may_wait(side, id) || (!exec_request_open[AT(side, id)] && !is_active(side, id)))
 #define all_answered(side) \
@@ -281,12 +409,17 @@ active proctype Rest() {
 	fi
 }
 #elif defined(LIVENESS)
-#define is_killed (killed || to_guest ?? [M_EXEC_KILL, any_id, any_contents, any_amount])
+#define is_killed(id) (killed[id] || to_guest ?? [M_EXEC_KILL, id, any_contents, any_amount])
 #define is_terminated (to_guest ?? [M_EXEC_TERMINATE, any_id, any_contents, any_amount])
+#define is_endless (phase[1] == ENDLESS || phase[2] == ENDLESS || phase[3] == ENDLESS)
 ltl hello { [] (mode == QUIET && session[HOST] == SESSION_GREETING ->
 	<> (session[HOST] == SESSION_READY || is_over)) }
 ltl shutdown { [] (mode == QUIET && session[HOST] == SESSION_CLOSING -> <> is_over) }
-ltl kill { [] (mode == QUIET && is_killed -> <> (session_free(HOST, 0, 0) || is_over)) }
-ltl terminate { [] (mode == QUIET && is_terminated -> <> (phase != ENDLESS || is_over)) }
+ltl kill { [] (mode == QUIET && (is_killed(1) || is_killed(2) || is_killed(3)) ->
+	<> (session_free(HOST, 0, 0) || is_over)) }
+ltl terminate { [] (mode == QUIET && is_terminated -> <> (!is_endless || is_over)) }
+#if PART == TURNS
+ltl kill_one { [] (mode == QUIET && is_killed(1) -> <> (!is_active(HOST, 1) || is_over)) }
+#endif
 ltl request { [] (mode == QUIET -> <> (all_answered(HOST) || is_over)) }
 #endif

@@ -5,7 +5,10 @@
  * one of the conditions that depend on the contents of a message holds: `contents` is its number,
  * or 0. `amount` is the number that a message adds to counters or takes from them. A counter is 0,
  * 1 or MANY, its maximum. An environment that needs larger counters defines NUMBER, the type of
- * counters, their maximum MANY, and SOME(side), the amount of the next message of a side.
+ * counters, their maximum MANY, and SOME(side), the amount of the next message of a side. An
+ * environment that needs more ids defines three macros: IDS, the number of ids; WITH_IDS(side,
+ * chooses), which calls the inline `chooses` with each id that the next message of a side may have;
+ * and IS_NEXT(side, id), which is true if a conversation may begin with this id.
  *
  *   CHANNEL                                     length of the channels
  *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds
@@ -33,9 +36,10 @@
 
 #define WHEN_PUT 1
 #define WHEN_LIST 2
-#define WHEN_FILE 3
-#define WHEN_FOLDER 4
-#define WHEN_OUTERMOST 5
+#define WHEN_CHANGE 3
+#define WHEN_FILE 4
+#define WHEN_FOLDER 5
+#define WHEN_OUTERMOST 6
 
 #define TRANSFER_NEW 0
 #define TRANSFER_LISTING 1
@@ -48,17 +52,15 @@
 #define TRANSFER_COMPLETE 8
 #define TRANSFER_FINISHED 9
 
-#define IDS 3
 #ifndef NUMBER
 #define NUMBER byte
 #define MANY 2
 #define SOME(side) 1
 #endif
-#define AT(side, id) ((side) * IDS + (id) - 1)
 chan to_host = [CHANNEL] of { byte, byte, byte, NUMBER };
 chan to_guest = [CHANNEL] of { byte, byte, byte, NUMBER };
 byte type, any_type;
-byte id, contents, any_id, any_contents;
+byte id, contents, any_id, any_contents, one;
 NUMBER amount, any_amount;
 byte transfer[2];
 NUMBER request_open[2];
@@ -80,7 +82,7 @@ inline forget_ended() {
 }
 
 #define REQUEST_ORDER(side, from, id, contents, amount) \
-	((transfer[side] == TRANSFER_NEW && transfer_put(side, id, contents) || transfer[side] == TRANSFER_NEW && transfer_list(side, id, contents) || transfer[side] == TRANSFER_NEW))
+	((transfer[side] == TRANSFER_NEW && transfer_put(side, id, contents) || transfer[side] == TRANSFER_NEW && transfer_list(side, id, contents) || transfer[side] == TRANSFER_NEW && transfer_change(side, id, contents) || transfer[side] == TRANSFER_NEW))
 
 #define REQUEST_OPEN(side, from, id, contents, amount) \
 	(true)
@@ -97,6 +99,8 @@ inline request_changes(side, from, id, contents, amount) {
 		transfer[side] = TRANSFER_WRITING;
 	:: transfer[side] == TRANSFER_NEW && transfer_list(side, id, contents) ->
 		transfer[side] = TRANSFER_LISTING;
+	:: transfer[side] == TRANSFER_NEW && transfer_change(side, id, contents) ->
+		transfer[side] = TRANSFER_COMPLETE;
 	:: transfer[side] == TRANSFER_NEW ->
 		transfer[side] = TRANSFER_SENDING;
 	:: else
@@ -273,6 +277,8 @@ inline host_chooses_request() {
 		type = M_REQUEST; id = 0; contents = WHEN_PUT; amount = 0 }
 	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_REQUEST, 0, WHEN_LIST, 0) && REQUEST_ORDER(HOST, HOST, 0, WHEN_LIST, 0) && REQUEST_OPEN(HOST, HOST, 0, WHEN_LIST, 0) && REQUEST_FITS(HOST, HOST, 0, WHEN_LIST, 0) ->
 		type = M_REQUEST; id = 0; contents = WHEN_LIST; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_REQUEST, 0, WHEN_CHANGE, 0) && REQUEST_ORDER(HOST, HOST, 0, WHEN_CHANGE, 0) && REQUEST_OPEN(HOST, HOST, 0, WHEN_CHANGE, 0) && REQUEST_FITS(HOST, HOST, 0, WHEN_CHANGE, 0) ->
+		type = M_REQUEST; id = 0; contents = WHEN_CHANGE; amount = 0 }
 	fi
 }
 

@@ -1,4 +1,4 @@
--- A Wireshark dissector for sandboxd, version 3, over TCP.
+-- A Wireshark dissector for sandboxd, version 4, over TCP.
 -- Generated from sandboxd.toml by `microvm-proto gen`.
 --
 --   tshark -X lua_script:sandboxd.lua -o sandboxd.port:PORT -r FILE
@@ -11,10 +11,10 @@ local HEADER_SIZE, PREFIX_SIZE = 12, 4
 -- The prefix of filters and preferences. If Wireshark already has a protocol of that name,
 -- `_frames` is appended.
 local NAME = "sandboxd"
-local free, protocol = pcall(Proto, NAME, "sandboxd, version 3")
+local free, protocol = pcall(Proto, NAME, "sandboxd, version 4")
 if not free then
   NAME = NAME .. "_frames"
-  protocol = Proto(NAME, "sandboxd, version 3")
+  protocol = Proto(NAME, "sandboxd, version 4")
 end
 
 protocol.prefs.port = Pref.uint("TCP port of the guest", 0, "0 if it is not known")
@@ -75,6 +75,8 @@ local fields = {
   ["exec_request.max_memory"] = ProtoField.uint64(NAME .. ".exec_request.max_memory", "max_memory", base.DEC, nil, nil, "Maximum number of bytes of memory that the command's processes may use together, if the guest has cgroups; 0: no limit."),
   ["exec_request.more_argv"] = ProtoField.bytes(NAME .. ".exec_request.more_argv", "more_argv", base.NONE, "The arguments after those in `argv`, for which `argv` has no room."),
   ["exec_request.more_env"] = ProtoField.bytes(NAME .. ".exec_request.more_env", "more_env", base.NONE, "The entries after those in `env`, for which `env` has no room."),
+  ["exec_request.beside"] = ProtoField.bool(NAME .. ".exec_request.beside", "beside", base.NONE, nil, nil, "True if the command may run at the same time as other commands whose `beside` is true; false if it may only run alone."),
+  ["exec_request.joined"] = ProtoField.bool(NAME .. ".exec_request.joined", "joined", base.NONE, nil, nil, "True if standard error is the same pipe as standard output, so that the output of both arrives in order, as standard output."),
   ["exec_output.stream"] = ProtoField.uint8(NAME .. ".exec_output.stream", "stream", base.DEC, { [1] = "stdout", [2] = "stderr" }, nil, "The stream that the command wrote to."),
   ["exec_output.data"] = ProtoField.bytes(NAME .. ".exec_output.data", "data", base.NONE, "The bytes, at least one."),
   ["exec_response.ending"] = ProtoField.uint8(NAME .. ".exec_response.ending", "ending", base.DEC, { [0] = "exited", [1] = "signalled", [2] = "out_of_memory" }, nil, "The way in which the command ended."),
@@ -173,7 +175,7 @@ local messages = {
     { number = 4, field = "error.field", kind = "scalar", size = 1, read = "le_uint" },
   } },
   [11] = { name = "keep", sender = "host", id = "none", max_body = 0, fields = {} },
-  [16] = { name = "exec_request", sender = "host", id = "required", max_body = 6299829, fields = {
+  [16] = { name = "exec_request", sender = "host", id = "required", max_body = 6299831, fields = {
     { number = 1, field = "exec_request.command", kind = "bytes", max = 4096, nul = false },
     { number = 2, field = "exec_request.cwd", kind = "bytes", max = 4096, nul = false },
     { number = 3, kind = "list", max_items = 16384, max_total = 1048576, element = { field = "exec_request.argv", kind = "bytes", max = 131071, nul = false } },
@@ -188,6 +190,8 @@ local messages = {
     { number = 12, field = "exec_request.max_memory", kind = "scalar", size = 8, read = "le_uint64" },
     { number = 13, kind = "list", max_items = 262144, max_total = 2097152, element = { field = "exec_request.more_argv", kind = "bytes", max = 131071, nul = false } },
     { number = 14, kind = "list", max_items = 262144, max_total = 2097152, element = { field = "exec_request.more_env", kind = "bytes", max = 131071, nul = false } },
+    { number = 15, field = "exec_request.beside", kind = "scalar", size = 1, known = { ["00"] = true, ["01"] = true } },
+    { number = 16, field = "exec_request.joined", kind = "scalar", size = 1, known = { ["00"] = true, ["01"] = true } },
   } },
   [17] = { name = "exec_output", sender = "guest", id = "required", max_body = 65537, fields = {
     { number = 1, field = "exec_output.stream", kind = "scalar", size = 1, known = { ["01"] = true, ["02"] = true } },

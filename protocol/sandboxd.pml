@@ -5,7 +5,10 @@
  * one of the conditions that depend on the contents of a message holds: `contents` is its number,
  * or 0. `amount` is the number that a message adds to counters or takes from them. A counter is 0,
  * 1 or MANY, its maximum. An environment that needs larger counters defines NUMBER, the type of
- * counters, their maximum MANY, and SOME(side), the amount of the next message of a side.
+ * counters, their maximum MANY, and SOME(side), the amount of the next message of a side. An
+ * environment that needs more ids defines three macros: IDS, the number of ids; WITH_IDS(side,
+ * chooses), which calls the inline `chooses` with each id that the next message of a side may have;
+ * and IS_NEXT(side, id), which is true if a conversation may begin with this id.
  *
  *   CHANNEL                                     length of the channels
  *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds
@@ -67,17 +70,21 @@
 #define COMMAND_RUNNING 2
 #define COMMAND_ENDED 3
 
+#ifndef IDS
 #define IDS 3
+#define WITH_IDS(side, chooses) :: chooses(1) :: chooses(2) :: chooses(3)
+#define IS_NEXT(side, id) (((id) <= 1 || command[AT(side, 1)]) && ((id) <= 2 || command[AT(side, 2)]))
+#endif
+#define AT(side, id) ((side) * IDS + (id) - 1)
 #ifndef NUMBER
 #define NUMBER byte
 #define MANY 2
 #define SOME(side) 1
 #endif
-#define AT(side, id) ((side) * IDS + (id) - 1)
 chan to_host = [CHANNEL] of { byte, byte, byte, NUMBER };
 chan to_guest = [CHANNEL] of { byte, byte, byte, NUMBER };
 byte type, any_type;
-byte id, contents, any_id, any_contents;
+byte id, contents, any_id, any_contents, one;
 NUMBER amount, any_amount;
 byte session[2];
 NUMBER hello_open[2];
@@ -90,21 +97,17 @@ NUMBER stderr_credit[2 * IDS];
 NUMBER stdin_credit[2 * IDS];
 
 inline forget_ids(side) {
-	command[AT(side, 1)] = 0;
-	exec_request_open[AT(side, 1)] = 0;
-	stdout_credit[AT(side, 1)] = 0;
-	stderr_credit[AT(side, 1)] = 0;
-	stdin_credit[AT(side, 1)] = 0;
-	command[AT(side, 2)] = 0;
-	exec_request_open[AT(side, 2)] = 0;
-	stdout_credit[AT(side, 2)] = 0;
-	stderr_credit[AT(side, 2)] = 0;
-	stdin_credit[AT(side, 2)] = 0;
-	command[AT(side, 3)] = 0;
-	exec_request_open[AT(side, 3)] = 0;
-	stdout_credit[AT(side, 3)] = 0;
-	stderr_credit[AT(side, 3)] = 0;
-	stdin_credit[AT(side, 3)] = 0;
+	one = IDS;
+	do
+	:: one > 0 ->
+		command[AT(side, one)] = 0;
+		exec_request_open[AT(side, one)] = 0;
+		stdout_credit[AT(side, one)] = 0;
+		stderr_credit[AT(side, one)] = 0;
+		stdin_credit[AT(side, one)] = 0;
+		one--
+	:: else -> break
+	od
 }
 
 inline restart(side) {
@@ -116,24 +119,18 @@ inline restart(side) {
 }
 
 inline forget_ended() {
-	if
-	:: command[AT(0, 1)] == COMMAND_ENDED && command[AT(1, 1)] == COMMAND_ENDED && !exec_request_open[AT(0, 1)] && !exec_request_open[AT(1, 1)] && !to_host ?? [any_type, 1, any_contents, any_amount] && !to_guest ?? [any_type, 1, any_contents, any_amount] ->
-		command[AT(0, 1)] = 0;
-		command[AT(1, 1)] = 0;
-	:: else
-	fi;
-	if
-	:: command[AT(0, 2)] == COMMAND_ENDED && command[AT(1, 2)] == COMMAND_ENDED && !exec_request_open[AT(0, 2)] && !exec_request_open[AT(1, 2)] && !to_host ?? [any_type, 2, any_contents, any_amount] && !to_guest ?? [any_type, 2, any_contents, any_amount] ->
-		command[AT(0, 2)] = 0;
-		command[AT(1, 2)] = 0;
-	:: else
-	fi;
-	if
-	:: command[AT(0, 3)] == COMMAND_ENDED && command[AT(1, 3)] == COMMAND_ENDED && !exec_request_open[AT(0, 3)] && !exec_request_open[AT(1, 3)] && !to_host ?? [any_type, 3, any_contents, any_amount] && !to_guest ?? [any_type, 3, any_contents, any_amount] ->
-		command[AT(0, 3)] = 0;
-		command[AT(1, 3)] = 0;
-	:: else
-	fi;
+	one = IDS;
+	do
+	:: one > 0 ->
+		if
+		:: command[AT(0, one)] == COMMAND_ENDED && command[AT(1, one)] == COMMAND_ENDED && !exec_request_open[AT(0, one)] && !exec_request_open[AT(1, one)] && !to_host ?? [any_type, eval(one), any_contents, any_amount] && !to_guest ?? [any_type, eval(one), any_contents, any_amount] ->
+			command[AT(0, one)] = 0;
+			command[AT(1, one)] = 0;
+		:: else
+		fi;
+		one--
+	:: else -> break
+	od
 }
 
 #define HELLO_ORDER(side, from, id, contents, amount) \
@@ -780,122 +777,66 @@ inline host_chooses_keep() {
 	fi
 }
 
-inline host_chooses_exec_request() {
+inline host_chooses_exec_request_of(at) {
 	if
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 1, 0, 0) && EXEC_REQUEST_ORDER(HOST, HOST, 1, 0, 0) && EXEC_REQUEST_OPEN(HOST, HOST, 1, 0, 0) && EXEC_REQUEST_FITS(HOST, HOST, 1, 0, 0) ->
-		type = M_EXEC_REQUEST; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 1, 0, SOME(HOST)) && EXEC_REQUEST_ORDER(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_REQUEST_OPEN(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_REQUEST_FITS(HOST, HOST, 1, 0, SOME(HOST)) ->
-		type = M_EXEC_REQUEST; id = 1; contents = 0; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 2, 0, 0) && EXEC_REQUEST_ORDER(HOST, HOST, 2, 0, 0) && EXEC_REQUEST_OPEN(HOST, HOST, 2, 0, 0) && EXEC_REQUEST_FITS(HOST, HOST, 2, 0, 0) && (command[AT(HOST, 2)] != 0 || command[AT(HOST, 1)] != 0) ->
-		type = M_EXEC_REQUEST; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 2, 0, SOME(HOST)) && EXEC_REQUEST_ORDER(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_REQUEST_OPEN(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_REQUEST_FITS(HOST, HOST, 2, 0, SOME(HOST)) && (command[AT(HOST, 2)] != 0 || command[AT(HOST, 1)] != 0) ->
-		type = M_EXEC_REQUEST; id = 2; contents = 0; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 3, 0, 0) && EXEC_REQUEST_ORDER(HOST, HOST, 3, 0, 0) && EXEC_REQUEST_OPEN(HOST, HOST, 3, 0, 0) && EXEC_REQUEST_FITS(HOST, HOST, 3, 0, 0) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 1)] != 0) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 2)] != 0) ->
-		type = M_EXEC_REQUEST; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, 3, 0, SOME(HOST)) && EXEC_REQUEST_ORDER(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_REQUEST_OPEN(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_REQUEST_FITS(HOST, HOST, 3, 0, SOME(HOST)) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 1)] != 0) && (command[AT(HOST, 3)] != 0 || command[AT(HOST, 2)] != 0) ->
-		type = M_EXEC_REQUEST; id = 3; contents = 0; amount = SOME(HOST) }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, at, 0, 0) && EXEC_REQUEST_ORDER(HOST, HOST, at, 0, 0) && EXEC_REQUEST_OPEN(HOST, HOST, at, 0, 0) && EXEC_REQUEST_FITS(HOST, HOST, at, 0, 0) && (command[AT(HOST, at)] != 0 || IS_NEXT(HOST, at)) ->
+		type = M_EXEC_REQUEST; id = at; contents = 0; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_REQUEST, at, 0, SOME(HOST)) && EXEC_REQUEST_ORDER(HOST, HOST, at, 0, SOME(HOST)) && EXEC_REQUEST_OPEN(HOST, HOST, at, 0, SOME(HOST)) && EXEC_REQUEST_FITS(HOST, HOST, at, 0, SOME(HOST)) && (command[AT(HOST, at)] != 0 || IS_NEXT(HOST, at)) ->
+		type = M_EXEC_REQUEST; id = at; contents = 0; amount = SOME(HOST) }
 	fi
 }
 
-inline host_chooses_exec_signal() {
+inline host_chooses_exec_signal_of(at) {
 	if
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_SIGNAL, 1, 0, 0) && EXEC_SIGNAL_ORDER(HOST, HOST, 1, 0, 0) && EXEC_SIGNAL_OPEN(HOST, HOST, 1, 0, 0) && EXEC_SIGNAL_FITS(HOST, HOST, 1, 0, 0) ->
-		type = M_EXEC_SIGNAL; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_SIGNAL, 2, 0, 0) && EXEC_SIGNAL_ORDER(HOST, HOST, 2, 0, 0) && EXEC_SIGNAL_OPEN(HOST, HOST, 2, 0, 0) && EXEC_SIGNAL_FITS(HOST, HOST, 2, 0, 0) ->
-		type = M_EXEC_SIGNAL; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_SIGNAL, 3, 0, 0) && EXEC_SIGNAL_ORDER(HOST, HOST, 3, 0, 0) && EXEC_SIGNAL_OPEN(HOST, HOST, 3, 0, 0) && EXEC_SIGNAL_FITS(HOST, HOST, 3, 0, 0) ->
-		type = M_EXEC_SIGNAL; id = 3; contents = 0; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_SIGNAL, at, 0, 0) && EXEC_SIGNAL_ORDER(HOST, HOST, at, 0, 0) && EXEC_SIGNAL_OPEN(HOST, HOST, at, 0, 0) && EXEC_SIGNAL_FITS(HOST, HOST, at, 0, 0) ->
+		type = M_EXEC_SIGNAL; id = at; contents = 0; amount = 0 }
 	fi
 }
 
-inline host_chooses_exec_kill() {
+inline host_chooses_exec_kill_of(at) {
 	if
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_KILL, 1, 0, 0) && EXEC_KILL_ORDER(HOST, HOST, 1, 0, 0) && EXEC_KILL_OPEN(HOST, HOST, 1, 0, 0) && EXEC_KILL_FITS(HOST, HOST, 1, 0, 0) ->
-		type = M_EXEC_KILL; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_KILL, 2, 0, 0) && EXEC_KILL_ORDER(HOST, HOST, 2, 0, 0) && EXEC_KILL_OPEN(HOST, HOST, 2, 0, 0) && EXEC_KILL_FITS(HOST, HOST, 2, 0, 0) ->
-		type = M_EXEC_KILL; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_KILL, 3, 0, 0) && EXEC_KILL_ORDER(HOST, HOST, 3, 0, 0) && EXEC_KILL_OPEN(HOST, HOST, 3, 0, 0) && EXEC_KILL_FITS(HOST, HOST, 3, 0, 0) ->
-		type = M_EXEC_KILL; id = 3; contents = 0; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_KILL, at, 0, 0) && EXEC_KILL_ORDER(HOST, HOST, at, 0, 0) && EXEC_KILL_OPEN(HOST, HOST, at, 0, 0) && EXEC_KILL_FITS(HOST, HOST, at, 0, 0) ->
+		type = M_EXEC_KILL; id = at; contents = 0; amount = 0 }
 	fi
 }
 
-inline host_chooses_exec_terminate() {
+inline host_chooses_exec_terminate_of(at) {
 	if
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_TERMINATE, 1, 0, 0) && EXEC_TERMINATE_ORDER(HOST, HOST, 1, 0, 0) && EXEC_TERMINATE_OPEN(HOST, HOST, 1, 0, 0) && EXEC_TERMINATE_FITS(HOST, HOST, 1, 0, 0) ->
-		type = M_EXEC_TERMINATE; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_TERMINATE, 2, 0, 0) && EXEC_TERMINATE_ORDER(HOST, HOST, 2, 0, 0) && EXEC_TERMINATE_OPEN(HOST, HOST, 2, 0, 0) && EXEC_TERMINATE_FITS(HOST, HOST, 2, 0, 0) ->
-		type = M_EXEC_TERMINATE; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_TERMINATE, 3, 0, 0) && EXEC_TERMINATE_ORDER(HOST, HOST, 3, 0, 0) && EXEC_TERMINATE_OPEN(HOST, HOST, 3, 0, 0) && EXEC_TERMINATE_FITS(HOST, HOST, 3, 0, 0) ->
-		type = M_EXEC_TERMINATE; id = 3; contents = 0; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_TERMINATE, at, 0, 0) && EXEC_TERMINATE_ORDER(HOST, HOST, at, 0, 0) && EXEC_TERMINATE_OPEN(HOST, HOST, at, 0, 0) && EXEC_TERMINATE_FITS(HOST, HOST, at, 0, 0) ->
+		type = M_EXEC_TERMINATE; id = at; contents = 0; amount = 0 }
 	fi
 }
 
-inline host_chooses_exec_credit() {
+inline host_chooses_exec_credit_of(at) {
 	if
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, 0, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 1, 0, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 1, 0, 0) && EXEC_CREDIT_FITS(HOST, HOST, 1, 0, 0) ->
-		type = M_EXEC_CREDIT; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, 0, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 1, 0, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 1; contents = 0; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDOUT, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDOUT, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDOUT, 0) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDOUT, 0) ->
-		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDOUT, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDOUT; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDERR, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDERR, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDERR, 0) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDERR, 0) ->
-		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 1, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 1, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 1, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 1, WHEN_STDERR, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 1; contents = WHEN_STDERR; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, 0, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 2, 0, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 2, 0, 0) && EXEC_CREDIT_FITS(HOST, HOST, 2, 0, 0) ->
-		type = M_EXEC_CREDIT; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, 0, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 2, 0, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 2; contents = 0; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDOUT, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDOUT, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDOUT, 0) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDOUT, 0) ->
-		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDOUT, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDOUT; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDERR, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDERR, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDERR, 0) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDERR, 0) ->
-		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 2, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 2, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 2, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 2, WHEN_STDERR, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 2; contents = WHEN_STDERR; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, 0, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 3, 0, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 3, 0, 0) && EXEC_CREDIT_FITS(HOST, HOST, 3, 0, 0) ->
-		type = M_EXEC_CREDIT; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, 0, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 3, 0, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 3; contents = 0; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDOUT, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDOUT, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDOUT, 0) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDOUT, 0) ->
-		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDOUT, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDOUT; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDERR, 0) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDERR, 0) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDERR, 0) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDERR, 0) ->
-		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, 3, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, 3, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, 3, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, 3, WHEN_STDERR, SOME(HOST)) ->
-		type = M_EXEC_CREDIT; id = 3; contents = WHEN_STDERR; amount = SOME(HOST) }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, at, 0, 0) && EXEC_CREDIT_ORDER(HOST, HOST, at, 0, 0) && EXEC_CREDIT_OPEN(HOST, HOST, at, 0, 0) && EXEC_CREDIT_FITS(HOST, HOST, at, 0, 0) ->
+		type = M_EXEC_CREDIT; id = at; contents = 0; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, at, 0, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, at, 0, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, at, 0, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, at, 0, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = at; contents = 0; amount = SOME(HOST) }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, at, WHEN_STDOUT, 0) && EXEC_CREDIT_ORDER(HOST, HOST, at, WHEN_STDOUT, 0) && EXEC_CREDIT_OPEN(HOST, HOST, at, WHEN_STDOUT, 0) && EXEC_CREDIT_FITS(HOST, HOST, at, WHEN_STDOUT, 0) ->
+		type = M_EXEC_CREDIT; id = at; contents = WHEN_STDOUT; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, at, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, at, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, at, WHEN_STDOUT, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, at, WHEN_STDOUT, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = at; contents = WHEN_STDOUT; amount = SOME(HOST) }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, at, WHEN_STDERR, 0) && EXEC_CREDIT_ORDER(HOST, HOST, at, WHEN_STDERR, 0) && EXEC_CREDIT_OPEN(HOST, HOST, at, WHEN_STDERR, 0) && EXEC_CREDIT_FITS(HOST, HOST, at, WHEN_STDERR, 0) ->
+		type = M_EXEC_CREDIT; id = at; contents = WHEN_STDERR; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_CREDIT, at, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_ORDER(HOST, HOST, at, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_OPEN(HOST, HOST, at, WHEN_STDERR, SOME(HOST)) && EXEC_CREDIT_FITS(HOST, HOST, at, WHEN_STDERR, SOME(HOST)) ->
+		type = M_EXEC_CREDIT; id = at; contents = WHEN_STDERR; amount = SOME(HOST) }
 	fi
 }
 
-inline host_chooses_exec_stdin() {
+inline host_chooses_exec_stdin_of(at) {
 	if
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 1, 0, 0) && EXEC_STDIN_ORDER(HOST, HOST, 1, 0, 0) && EXEC_STDIN_OPEN(HOST, HOST, 1, 0, 0) && EXEC_STDIN_FITS(HOST, HOST, 1, 0, 0) ->
-		type = M_EXEC_STDIN; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 1, 0, SOME(HOST)) && EXEC_STDIN_ORDER(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_STDIN_OPEN(HOST, HOST, 1, 0, SOME(HOST)) && EXEC_STDIN_FITS(HOST, HOST, 1, 0, SOME(HOST)) ->
-		type = M_EXEC_STDIN; id = 1; contents = 0; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 2, 0, 0) && EXEC_STDIN_ORDER(HOST, HOST, 2, 0, 0) && EXEC_STDIN_OPEN(HOST, HOST, 2, 0, 0) && EXEC_STDIN_FITS(HOST, HOST, 2, 0, 0) ->
-		type = M_EXEC_STDIN; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 2, 0, SOME(HOST)) && EXEC_STDIN_ORDER(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_STDIN_OPEN(HOST, HOST, 2, 0, SOME(HOST)) && EXEC_STDIN_FITS(HOST, HOST, 2, 0, SOME(HOST)) ->
-		type = M_EXEC_STDIN; id = 2; contents = 0; amount = SOME(HOST) }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 3, 0, 0) && EXEC_STDIN_ORDER(HOST, HOST, 3, 0, 0) && EXEC_STDIN_OPEN(HOST, HOST, 3, 0, 0) && EXEC_STDIN_FITS(HOST, HOST, 3, 0, 0) ->
-		type = M_EXEC_STDIN; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, 3, 0, SOME(HOST)) && EXEC_STDIN_ORDER(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_STDIN_OPEN(HOST, HOST, 3, 0, SOME(HOST)) && EXEC_STDIN_FITS(HOST, HOST, 3, 0, SOME(HOST)) ->
-		type = M_EXEC_STDIN; id = 3; contents = 0; amount = SOME(HOST) }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, at, 0, 0) && EXEC_STDIN_ORDER(HOST, HOST, at, 0, 0) && EXEC_STDIN_OPEN(HOST, HOST, at, 0, 0) && EXEC_STDIN_FITS(HOST, HOST, at, 0, 0) ->
+		type = M_EXEC_STDIN; id = at; contents = 0; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_STDIN, at, 0, SOME(HOST)) && EXEC_STDIN_ORDER(HOST, HOST, at, 0, SOME(HOST)) && EXEC_STDIN_OPEN(HOST, HOST, at, 0, SOME(HOST)) && EXEC_STDIN_FITS(HOST, HOST, at, 0, SOME(HOST)) ->
+		type = M_EXEC_STDIN; id = at; contents = 0; amount = SOME(HOST) }
 	fi
 }
 
-inline host_chooses_exec_resize() {
+inline host_chooses_exec_resize_of(at) {
 	if
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_RESIZE, 1, 0, 0) && EXEC_RESIZE_ORDER(HOST, HOST, 1, 0, 0) && EXEC_RESIZE_OPEN(HOST, HOST, 1, 0, 0) && EXEC_RESIZE_FITS(HOST, HOST, 1, 0, 0) ->
-		type = M_EXEC_RESIZE; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_RESIZE, 2, 0, 0) && EXEC_RESIZE_ORDER(HOST, HOST, 2, 0, 0) && EXEC_RESIZE_OPEN(HOST, HOST, 2, 0, 0) && EXEC_RESIZE_FITS(HOST, HOST, 2, 0, 0) ->
-		type = M_EXEC_RESIZE; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_RESIZE, 3, 0, 0) && EXEC_RESIZE_ORDER(HOST, HOST, 3, 0, 0) && EXEC_RESIZE_OPEN(HOST, HOST, 3, 0, 0) && EXEC_RESIZE_FITS(HOST, HOST, 3, 0, 0) ->
-		type = M_EXEC_RESIZE; id = 3; contents = 0; amount = 0 }
+	:: d_step { len(to_guest) < CHANNEL && may_send(HOST, M_EXEC_RESIZE, at, 0, 0) && EXEC_RESIZE_ORDER(HOST, HOST, at, 0, 0) && EXEC_RESIZE_OPEN(HOST, HOST, at, 0, 0) && EXEC_RESIZE_FITS(HOST, HOST, at, 0, 0) ->
+		type = M_EXEC_RESIZE; id = at; contents = 0; amount = 0 }
 	fi
 }
 
@@ -908,13 +849,13 @@ inline host_sends() {
 		:: host_chooses_status_request()
 		:: host_chooses_shutdown()
 		:: host_chooses_keep()
-		:: host_chooses_exec_request()
-		:: host_chooses_exec_signal()
-		:: host_chooses_exec_kill()
-		:: host_chooses_exec_terminate()
-		:: host_chooses_exec_credit()
-		:: host_chooses_exec_stdin()
-		:: host_chooses_exec_resize()
+		WITH_IDS(HOST, host_chooses_exec_request_of)
+		WITH_IDS(HOST, host_chooses_exec_signal_of)
+		WITH_IDS(HOST, host_chooses_exec_kill_of)
+		WITH_IDS(HOST, host_chooses_exec_terminate_of)
+		WITH_IDS(HOST, host_chooses_exec_credit_of)
+		WITH_IDS(HOST, host_chooses_exec_stdin_of)
+		WITH_IDS(HOST, host_chooses_exec_resize_of)
 		fi;
 		d_step {
 			prepare(HOST);
@@ -1142,109 +1083,62 @@ inline guest_chooses_error() {
 		type = M_ERROR; id = 0; contents = 0; amount = 0 }
 	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, 0, WHEN_MALFORMED, 0) && ERROR_ORDER(GUEST, GUEST, 0, WHEN_MALFORMED, 0) && ERROR_OPEN(GUEST, GUEST, 0, WHEN_MALFORMED, 0) && ERROR_FITS(GUEST, GUEST, 0, WHEN_MALFORMED, 0) ->
 		type = M_ERROR; id = 0; contents = WHEN_MALFORMED; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, 1, 0, 0) && ERROR_ORDER(GUEST, GUEST, 1, 0, 0) && ERROR_OPEN(GUEST, GUEST, 1, 0, 0) && ERROR_FITS(GUEST, GUEST, 1, 0, 0) ->
-		type = M_ERROR; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, 1, WHEN_BUSY, 0) && ERROR_ORDER(GUEST, GUEST, 1, WHEN_BUSY, 0) && ERROR_OPEN(GUEST, GUEST, 1, WHEN_BUSY, 0) && ERROR_FITS(GUEST, GUEST, 1, WHEN_BUSY, 0) ->
-		type = M_ERROR; id = 1; contents = WHEN_BUSY; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, 2, 0, 0) && ERROR_ORDER(GUEST, GUEST, 2, 0, 0) && ERROR_OPEN(GUEST, GUEST, 2, 0, 0) && ERROR_FITS(GUEST, GUEST, 2, 0, 0) ->
-		type = M_ERROR; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, 2, WHEN_BUSY, 0) && ERROR_ORDER(GUEST, GUEST, 2, WHEN_BUSY, 0) && ERROR_OPEN(GUEST, GUEST, 2, WHEN_BUSY, 0) && ERROR_FITS(GUEST, GUEST, 2, WHEN_BUSY, 0) ->
-		type = M_ERROR; id = 2; contents = WHEN_BUSY; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, 3, 0, 0) && ERROR_ORDER(GUEST, GUEST, 3, 0, 0) && ERROR_OPEN(GUEST, GUEST, 3, 0, 0) && ERROR_FITS(GUEST, GUEST, 3, 0, 0) ->
-		type = M_ERROR; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, 3, WHEN_BUSY, 0) && ERROR_ORDER(GUEST, GUEST, 3, WHEN_BUSY, 0) && ERROR_OPEN(GUEST, GUEST, 3, WHEN_BUSY, 0) && ERROR_FITS(GUEST, GUEST, 3, WHEN_BUSY, 0) ->
-		type = M_ERROR; id = 3; contents = WHEN_BUSY; amount = 0 }
 	fi
 }
 
-inline guest_chooses_exec_output() {
+inline guest_chooses_error_of(at) {
 	if
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, 0, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, 0, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, 0, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, 0, 0) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, 0, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, 0, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = 0; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDOUT, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDOUT, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDOUT, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDOUT, 0) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDOUT, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDOUT; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDERR, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDERR, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDERR, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDERR, 0) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 1, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 1, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 1, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 1, WHEN_STDERR, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 1; contents = WHEN_STDERR; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, 0, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, 0, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, 0, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, 0, 0) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, 0, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, 0, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = 0; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDOUT, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDOUT, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDOUT, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDOUT, 0) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDOUT, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDOUT; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDERR, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDERR, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDERR, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDERR, 0) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 2, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 2, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 2, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 2, WHEN_STDERR, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 2; contents = WHEN_STDERR; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, 0, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, 0, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, 0, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, 0, 0) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, 0, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, 0, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = 0; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDOUT, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDOUT, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDOUT, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDOUT, 0) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDOUT; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDOUT, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDOUT; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDERR, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDERR, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDERR, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDERR, 0) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDERR; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, 3, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, 3, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, 3, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, 3, WHEN_STDERR, SOME(GUEST)) ->
-		type = M_EXEC_OUTPUT; id = 3; contents = WHEN_STDERR; amount = SOME(GUEST) }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, at, 0, 0) && ERROR_ORDER(GUEST, GUEST, at, 0, 0) && ERROR_OPEN(GUEST, GUEST, at, 0, 0) && ERROR_FITS(GUEST, GUEST, at, 0, 0) ->
+		type = M_ERROR; id = at; contents = 0; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_ERROR, at, WHEN_BUSY, 0) && ERROR_ORDER(GUEST, GUEST, at, WHEN_BUSY, 0) && ERROR_OPEN(GUEST, GUEST, at, WHEN_BUSY, 0) && ERROR_FITS(GUEST, GUEST, at, WHEN_BUSY, 0) ->
+		type = M_ERROR; id = at; contents = WHEN_BUSY; amount = 0 }
 	fi
 }
 
-inline guest_chooses_exec_response() {
+inline guest_chooses_exec_output_of(at) {
 	if
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_RESPONSE, 1, 0, 0) && EXEC_RESPONSE_ORDER(GUEST, GUEST, 1, 0, 0) && EXEC_RESPONSE_OPEN(GUEST, GUEST, 1, 0, 0) && EXEC_RESPONSE_FITS(GUEST, GUEST, 1, 0, 0) ->
-		type = M_EXEC_RESPONSE; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_RESPONSE, 2, 0, 0) && EXEC_RESPONSE_ORDER(GUEST, GUEST, 2, 0, 0) && EXEC_RESPONSE_OPEN(GUEST, GUEST, 2, 0, 0) && EXEC_RESPONSE_FITS(GUEST, GUEST, 2, 0, 0) ->
-		type = M_EXEC_RESPONSE; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_RESPONSE, 3, 0, 0) && EXEC_RESPONSE_ORDER(GUEST, GUEST, 3, 0, 0) && EXEC_RESPONSE_OPEN(GUEST, GUEST, 3, 0, 0) && EXEC_RESPONSE_FITS(GUEST, GUEST, 3, 0, 0) ->
-		type = M_EXEC_RESPONSE; id = 3; contents = 0; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, at, 0, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, at, 0, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, at, 0, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, at, 0, 0) ->
+		type = M_EXEC_OUTPUT; id = at; contents = 0; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, at, 0, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, at, 0, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, at, 0, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, at, 0, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = at; contents = 0; amount = SOME(GUEST) }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, at, WHEN_STDOUT, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, at, WHEN_STDOUT, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, at, WHEN_STDOUT, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, at, WHEN_STDOUT, 0) ->
+		type = M_EXEC_OUTPUT; id = at; contents = WHEN_STDOUT; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, at, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, at, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, at, WHEN_STDOUT, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, at, WHEN_STDOUT, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = at; contents = WHEN_STDOUT; amount = SOME(GUEST) }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, at, WHEN_STDERR, 0) && EXEC_OUTPUT_ORDER(GUEST, GUEST, at, WHEN_STDERR, 0) && EXEC_OUTPUT_OPEN(GUEST, GUEST, at, WHEN_STDERR, 0) && EXEC_OUTPUT_FITS(GUEST, GUEST, at, WHEN_STDERR, 0) ->
+		type = M_EXEC_OUTPUT; id = at; contents = WHEN_STDERR; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_OUTPUT, at, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_ORDER(GUEST, GUEST, at, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_OPEN(GUEST, GUEST, at, WHEN_STDERR, SOME(GUEST)) && EXEC_OUTPUT_FITS(GUEST, GUEST, at, WHEN_STDERR, SOME(GUEST)) ->
+		type = M_EXEC_OUTPUT; id = at; contents = WHEN_STDERR; amount = SOME(GUEST) }
 	fi
 }
 
-inline guest_chooses_exec_failed() {
+inline guest_chooses_exec_response_of(at) {
 	if
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_FAILED, 1, 0, 0) && EXEC_FAILED_ORDER(GUEST, GUEST, 1, 0, 0) && EXEC_FAILED_OPEN(GUEST, GUEST, 1, 0, 0) && EXEC_FAILED_FITS(GUEST, GUEST, 1, 0, 0) ->
-		type = M_EXEC_FAILED; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_FAILED, 2, 0, 0) && EXEC_FAILED_ORDER(GUEST, GUEST, 2, 0, 0) && EXEC_FAILED_OPEN(GUEST, GUEST, 2, 0, 0) && EXEC_FAILED_FITS(GUEST, GUEST, 2, 0, 0) ->
-		type = M_EXEC_FAILED; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_FAILED, 3, 0, 0) && EXEC_FAILED_ORDER(GUEST, GUEST, 3, 0, 0) && EXEC_FAILED_OPEN(GUEST, GUEST, 3, 0, 0) && EXEC_FAILED_FITS(GUEST, GUEST, 3, 0, 0) ->
-		type = M_EXEC_FAILED; id = 3; contents = 0; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_RESPONSE, at, 0, 0) && EXEC_RESPONSE_ORDER(GUEST, GUEST, at, 0, 0) && EXEC_RESPONSE_OPEN(GUEST, GUEST, at, 0, 0) && EXEC_RESPONSE_FITS(GUEST, GUEST, at, 0, 0) ->
+		type = M_EXEC_RESPONSE; id = at; contents = 0; amount = 0 }
 	fi
 }
 
-inline guest_chooses_exec_stdin_credit() {
+inline guest_chooses_exec_failed_of(at) {
 	if
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 1, 0, 0) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 1, 0, 0) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 1, 0, 0) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 1, 0, 0) ->
-		type = M_EXEC_STDIN_CREDIT; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 1, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 1, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 1, 0, SOME(GUEST)) ->
-		type = M_EXEC_STDIN_CREDIT; id = 1; contents = 0; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 2, 0, 0) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 2, 0, 0) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 2, 0, 0) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 2, 0, 0) ->
-		type = M_EXEC_STDIN_CREDIT; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 2, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 2, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 2, 0, SOME(GUEST)) ->
-		type = M_EXEC_STDIN_CREDIT; id = 2; contents = 0; amount = SOME(GUEST) }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 3, 0, 0) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 3, 0, 0) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 3, 0, 0) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 3, 0, 0) ->
-		type = M_EXEC_STDIN_CREDIT; id = 3; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, 3, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, 3, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, 3, 0, SOME(GUEST)) ->
-		type = M_EXEC_STDIN_CREDIT; id = 3; contents = 0; amount = SOME(GUEST) }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_FAILED, at, 0, 0) && EXEC_FAILED_ORDER(GUEST, GUEST, at, 0, 0) && EXEC_FAILED_OPEN(GUEST, GUEST, at, 0, 0) && EXEC_FAILED_FITS(GUEST, GUEST, at, 0, 0) ->
+		type = M_EXEC_FAILED; id = at; contents = 0; amount = 0 }
 	fi
 }
 
-inline guest_chooses_exec_stdin_closed() {
+inline guest_chooses_exec_stdin_credit_of(at) {
 	if
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CLOSED, 1, 0, 0) && EXEC_STDIN_CLOSED_ORDER(GUEST, GUEST, 1, 0, 0) && EXEC_STDIN_CLOSED_OPEN(GUEST, GUEST, 1, 0, 0) && EXEC_STDIN_CLOSED_FITS(GUEST, GUEST, 1, 0, 0) ->
-		type = M_EXEC_STDIN_CLOSED; id = 1; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CLOSED, 2, 0, 0) && EXEC_STDIN_CLOSED_ORDER(GUEST, GUEST, 2, 0, 0) && EXEC_STDIN_CLOSED_OPEN(GUEST, GUEST, 2, 0, 0) && EXEC_STDIN_CLOSED_FITS(GUEST, GUEST, 2, 0, 0) ->
-		type = M_EXEC_STDIN_CLOSED; id = 2; contents = 0; amount = 0 }
-	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CLOSED, 3, 0, 0) && EXEC_STDIN_CLOSED_ORDER(GUEST, GUEST, 3, 0, 0) && EXEC_STDIN_CLOSED_OPEN(GUEST, GUEST, 3, 0, 0) && EXEC_STDIN_CLOSED_FITS(GUEST, GUEST, 3, 0, 0) ->
-		type = M_EXEC_STDIN_CLOSED; id = 3; contents = 0; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, at, 0, 0) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, at, 0, 0) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, at, 0, 0) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, at, 0, 0) ->
+		type = M_EXEC_STDIN_CREDIT; id = at; contents = 0; amount = 0 }
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CREDIT, at, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_ORDER(GUEST, GUEST, at, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_OPEN(GUEST, GUEST, at, 0, SOME(GUEST)) && EXEC_STDIN_CREDIT_FITS(GUEST, GUEST, at, 0, SOME(GUEST)) ->
+		type = M_EXEC_STDIN_CREDIT; id = at; contents = 0; amount = SOME(GUEST) }
+	fi
+}
+
+inline guest_chooses_exec_stdin_closed_of(at) {
+	if
+	:: d_step { len(to_host) < CHANNEL && may_send(GUEST, M_EXEC_STDIN_CLOSED, at, 0, 0) && EXEC_STDIN_CLOSED_ORDER(GUEST, GUEST, at, 0, 0) && EXEC_STDIN_CLOSED_OPEN(GUEST, GUEST, at, 0, 0) && EXEC_STDIN_CLOSED_FITS(GUEST, GUEST, at, 0, 0) ->
+		type = M_EXEC_STDIN_CLOSED; id = at; contents = 0; amount = 0 }
 	fi
 }
 
@@ -1256,11 +1150,12 @@ inline guest_sends() {
 		:: guest_chooses_status()
 		:: guest_chooses_goodbye()
 		:: guest_chooses_error()
-		:: guest_chooses_exec_output()
-		:: guest_chooses_exec_response()
-		:: guest_chooses_exec_failed()
-		:: guest_chooses_exec_stdin_credit()
-		:: guest_chooses_exec_stdin_closed()
+		WITH_IDS(GUEST, guest_chooses_error_of)
+		WITH_IDS(GUEST, guest_chooses_exec_output_of)
+		WITH_IDS(GUEST, guest_chooses_exec_response_of)
+		WITH_IDS(GUEST, guest_chooses_exec_failed_of)
+		WITH_IDS(GUEST, guest_chooses_exec_stdin_credit_of)
+		WITH_IDS(GUEST, guest_chooses_exec_stdin_closed_of)
 		fi;
 		d_step {
 			prepare(GUEST);

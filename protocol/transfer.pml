@@ -12,6 +12,7 @@
 #define is_content(side, contents, kind) (contents == kind && transfer[side] != TRANSFER_LISTING)
 #define transfer_put(side, id, contents) (contents == WHEN_PUT)
 #define transfer_list(side, id, contents) (contents == WHEN_LIST)
+#define transfer_change(side, id, contents) (contents == WHEN_CHANGE)
 #define transfer_file(side, id, contents) is_content(side, contents, WHEN_FILE)
 #define transfer_folder(side, id, contents) is_content(side, contents, WHEN_FOLDER)
 #define transfer_outermost(side, id, contents) (incomplete[side] == 1)

@@ -29,7 +29,7 @@ def wire_digest(schema: Schema) -> int:
             _sender(schema, message),
             message.id,
             message.since,
-            [[_shape(field.type), field.equals, field.since] for field in message.fields],
+            [[shape(field.type), field.equals, field.since] for field in message.fields],
         ]
         for message in sorted(schema.messages, key=lambda message: message.number)
     ]
@@ -44,6 +44,34 @@ def wire_digest(schema: Schema) -> int:
 def api_digest(schema: Schema) -> int:
     """Return 64 bits of SHA-256 over the whole schema, except its documentation."""
     return _digest(canonical(schema))
+
+
+def shape(kind: types.Type) -> list[Any]:
+    """Return a description of a type: all that determines its bytes on the wire."""
+    match kind:
+        case types.Integer(name=name) | types.Bool(name=name):
+            return [name]
+        case types.Enumerated(base=base, closed=False):
+            # A decoder accepts every number for an open enum, one without `closed = true`. So the
+            # digest need not cover the values that have names.
+            return [base.name]
+        case types.Float(name=name, finite=finite):
+            return [name, finite]
+        case types.Enumerated(base=base, members=members):
+            bits = ["bits"] if isinstance(kind, types.Flags) else []
+            return [base.name, *bits, sorted([m.number, m.since] for m in members)]
+        case types.Struct(fields=fields):
+            return ["struct", [shape(field.type) for field in fields]]
+        case types.Array(element=element, count=count):
+            return ["array", shape(element), count]
+        case types.Bytes(maximum=maximum, nul=nul) | types.Text(maximum=maximum, nul=nul):
+            return [kind.name, maximum, nul]
+        case types.ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            return ["list", items, item, total, nul]
+        case types.List(element=element, max_items=items):
+            return ["list", shape(element), items]
+        case types.Tail(maximum=maximum):
+            return ["tail", maximum]
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
@@ -94,7 +122,7 @@ class _Names:
         """Return the description of the fields of a message or struct."""
         return [
             [
-                [each.name, _shape(each.type), each.equals, each.absent, each.unit, each.scale],
+                [each.name, shape(each.type), each.equals, each.absent, each.unit, each.scale],
                 [self._type(kind) for kind in types.within(each.type)],
             ]
             for each in fields
@@ -127,30 +155,3 @@ def _framing(schema: Schema) -> list[Any]:
 
 def _digest(form: str) -> int:
     return int.from_bytes(hashlib.sha256(form.encode()).digest()[:8], "little")
-
-
-def _shape(kind: types.Type) -> list[Any]:
-    match kind:
-        case types.Integer(name=name) | types.Bool(name=name):
-            return [name]
-        case types.Enumerated(base=base, closed=False):
-            # A decoder accepts every number for an open enum, one without `closed = true`. So the
-            # digest need not cover the values that have names.
-            return [base.name]
-        case types.Float(name=name, finite=finite):
-            return [name, finite]
-        case types.Enumerated(base=base, members=members):
-            bits = ["bits"] if isinstance(kind, types.Flags) else []
-            return [base.name, *bits, sorted([m.number, m.since] for m in members)]
-        case types.Struct(fields=fields):
-            return ["struct", [_shape(field.type) for field in fields]]
-        case types.Array(element=element, count=count):
-            return ["array", _shape(element), count]
-        case types.Bytes(maximum=maximum, nul=nul) | types.Text(maximum=maximum, nul=nul):
-            return [kind.name, maximum, nul]
-        case types.ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            return ["list", items, item, total, nul]
-        case types.List(element=element, max_items=items):
-            return ["list", _shape(element), items]
-        case types.Tail(maximum=maximum):
-            return ["tail", maximum]

@@ -18,7 +18,10 @@ _HEAD = """ *
  * one of the conditions that depend on the contents of a message holds: `contents` is its number,
  * or 0. `amount` is the number that a message adds to counters or takes from them. A counter is 0,
  * 1 or MANY, its maximum. An environment that needs larger counters defines NUMBER, the type of
- * counters, their maximum MANY, and SOME(side), the amount of the next message of a side.
+ * counters, their maximum MANY, and SOME(side), the amount of the next message of a side. An
+ * environment that needs more ids defines three macros: IDS, the number of ids; WITH_IDS(side,
+ * chooses), which calls the inline `chooses` with each id that the next message of a side may have;
+ * and IS_NEXT(side, id), which is true if a conversation may begin with this id.
  *
  *   CHANNEL                                     length of the channels
  *   CONVERSATION_CONDITION(side, id, contents)  whether a condition holds
@@ -63,16 +66,15 @@ def _numbers(schema: Schema) -> list[str]:
 def _variables(schema: Schema) -> str:
     kind = "byte" if len(schema.messages) < 200 else "short"
     lines = [
-        f"#define IDS {IDS}",
+        *(_ids(each.name) for each in schema.conversations if each.per == "id"),
         "#ifndef NUMBER",
         "#define NUMBER byte",
         "#define MANY 2",
         "#define SOME(side) 1",
         "#endif",
-        "#define AT(side, id) ((side) * IDS + (id) - 1)",
         *(f"chan to_{end} = [CHANNEL] of {{ {kind}, byte, byte, NUMBER }};" for end in schema.ends),
         f"{kind} type, any_type;",
-        "byte id, contents, any_id, any_contents;",
+        "byte id, contents, any_id, any_contents, one;",
         "NUMBER amount, any_amount;",
     ]
     for each in schema.conversations:
@@ -82,3 +84,22 @@ def _variables(schema: Schema) -> str:
         lines += [f"byte {each.name}[{size}];"]
         lines += [f"NUMBER {name}[{size}];" for name in (*requests, *counters)]
     return "\n".join(lines)
+
+
+def _ids(conversation: str) -> str:
+    """Generate the macros that choose the id of a new conversation: the lowest free id.
+
+    The hand-written part of a model can define these macros itself, to choose ids in another way.
+    """
+    calls = (f":: chooses({at})" for at in range(1, IDS + 1))
+    is_lowest = (f"((id) <= {at} || {conversation}[AT(side, {at})])" for at in range(1, IDS))
+    return "\n".join(
+        [
+            "#ifndef IDS",
+            f"#define IDS {IDS}",
+            f"#define WITH_IDS(side, chooses) {' '.join(calls)}",
+            f"#define IS_NEXT(side, id) ({' && '.join(is_lowest)})",
+            "#endif",
+            "#define AT(side, id) ((side) * IDS + (id) - 1)",
+        ]
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
-from microvm_proto.backends.promela.text import IDS, both, choice, either, inline, macro
+from microvm_proto.backends.promela.text import both, choice, each_id, either, inline, macro
 from microvm_proto.schema import Message, Schema
 from microvm_proto.states import Amount, Conversation, ConversationState, Step
 
@@ -186,36 +186,38 @@ class MessageRules:
         return lines or ["skip"]
 
     def forgetting(self) -> Iterator[str]:
-        """Generate the inlines that begin conversations again: those of a side, or of old ids."""
-        ids = [
-            f"{name}[AT(side, {at})] = 0;"
-            for at in range(1, IDS + 1)
-            for name in (_names(self.inner) if self.inner else ())
-        ]
-        yield inline("forget_ids(side)", ids or ["skip"])
+        """Generate Promela inlines (macros) that reset conversations to their first state.
+
+        The inline `restart` resets all conversations of one side. `forget_ids` resets only the
+        conversations that have an id. `forget_ended` frees each id whose conversation has ended on
+        both sides.
+        """
+        ids = [f"{name}[AT(side, one)] = 0;" for name in (_names(self.inner) if self.inner else ())]
+        yield inline("forget_ids(side)", each_id(ids) if ids else ["skip"])
         names = _names(self.outer) if self.outer else []
         yield inline(
             "restart(side)", [*(f"{name}[side] = 0;" for name in names), "forget_ids(side)"]
         )
-        old = [line for at in range(1, IDS + 1) for line in self._forget(at)]
-        yield inline("forget_ended()", old or ["skip"])
+        old = list(self._forget())
+        yield inline("forget_ended()", each_id(old) if old else ["skip"])
 
-    def _forget(self, at: int) -> Iterator[str]:
+    def _forget(self) -> Iterator[str]:
         """Generate statements that free an id when both sides have ended its conversation."""
         inner = self.inner
         ended = [state for state in inner.states if not state.steps] if inner else []
         if not inner or not ended:
             return
-        both_ended = [_is(inner, ended, f"{inner.name}[AT({side}, {at})]") for side in (0, 1)]
+        both_ended = [_is(inner, ended, f"{inner.name}[AT({side}, one)]") for side in (0, 1)]
         answered = [
-            f"!{request.message}_open[AT({side}, {at})]"
+            f"!{request.message}_open[AT({side}, one)]"
             for request in inner.requests
             for side in (0, 1)
         ]
         silent = [
-            f"!to_{end} ?? [any_type, {at}, any_contents, any_amount]" for end in self._schema.ends
+            f"!to_{end} ?? [any_type, eval(one), any_contents, any_amount]"
+            for end in self._schema.ends
         ]
-        reset = [f"{inner.name}[AT({side}, {at})] = 0;" for side in (0, 1)]
+        reset = [f"{inner.name}[AT({side}, one)] = 0;" for side in (0, 1)]
         yield from _end(choice([(both([*both_ended, *answered, *silent]), reset)]))
 
 

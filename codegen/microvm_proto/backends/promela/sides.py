@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from microvm_proto.backends.promela.rules import MessageRules
-from microvm_proto.backends.promela.text import IDS, both, choice, either, indented, inline
+from microvm_proto.backends.promela.text import both, choice, either, indented, inline
 from microvm_proto.schema import Message, Schema
+from microvm_proto.states import Conversation
+
+_IDS = {"connection": "0", "id": "at"}
+"""Promela expression for the id of a message, by the kind of the message's conversation.
+
+`at` is a parameter of the generated inline (a macro of Promela) that chooses the message.
+"""
+
+_PARAMETERS = {"connection": "()", "id": "_of(at)"}
+_CALLS = {"connection": ":: {inline}()", "id": "WITH_IDS({side}, {inline}_of)"}
+"""Call of the Promela inline that chooses a message, by the kind of its conversation.
+
+`_PARAMETERS` contains the parameters of this inline.
+"""
 
 
 def moves(schema: Schema, rules: MessageRules) -> Iterator[str]:
@@ -17,9 +31,12 @@ def moves(schema: Schema, rules: MessageRules) -> Iterator[str]:
         sent = [message for message in schema.messages if message.sender in (end, "both")]
         # Spin limits the length of an inline, so there is one for each message.
         for message in sent:
-            options = _choosing(message, rules, end, other)
-            yield inline(f"{end}_chooses_{message.name}()", ["if", *options, "fi"])
-        yield inline(f"{end}_sends()", _sending(sent, end, other))
+            for talk in _talks(message, rules):
+                options = _choosing(message, talk, end, other)
+                yield inline(
+                    f"{end}_chooses_{message.name}{_PARAMETERS[talk.per]}", ["if", *options, "fi"]
+                )
+        yield inline(f"{end}_sends()", _sending(sent, rules, end, other))
         arriving = [message for message in schema.messages if message.sender in (other, "both")]
         yield inline(f"{end}_receives()", _receiving(arriving, end, other))
         yield inline(f"{end}_ignores()", _ignoring(arriving, end, other))
@@ -28,24 +45,32 @@ def moves(schema: Schema, rules: MessageRules) -> Iterator[str]:
     yield inline("settle()", [*calls, "forget_ended();", clear])
 
 
-def _choosing(message: Message, rules: MessageRules, end: str, other: str) -> Iterator[str]:
-    """Generate an option for each message that a side can send, as far as messages differ."""
-    side, name = end.upper(), message.name.upper()
-    for at, contents, amount in _variants(message, rules, f"SOME({side})"):
+def _talks(message: Message, rules: MessageRules) -> Iterator[Conversation]:
+    """Yield the conversations in which a message can be sent."""
+    if rules.outer and (message.id != "required" or not rules.inner):
+        yield rules.outer
+    if rules.inner and message.id != "none":
+        yield rules.inner
+
+
+def _choosing(message: Message, talk: Conversation, end: str, other: str) -> Iterator[str]:
+    """Generate an alternative of an `if` for each variant of a message that a side can send."""
+    side, name, at = end.upper(), message.name.upper(), _IDS[talk.per]
+    for contents, amount in _variants(message, talk, f"SOME({side})"):
         given = f"{side}, {side}, {at}, {contents}, {amount}"
         guard = both(
             [
                 f"len(to_{other}) < CHANNEL",
                 f"may_send({side}, M_{name}, {at}, {contents}, {amount})",
                 *(f"{name}_{rule}({given})" for rule in ("ORDER", "OPEN", "FITS")),
-                *_first_free(rules, message, side, at),
+                *_first_free(message, talk, side),
             ]
         )
         yield f":: d_step {{ {guard} ->"
         yield f"\ttype = M_{name}; id = {at}; contents = {contents}; amount = {amount} }}"
 
 
-def _sending(messages: list[Message], end: str, other: str) -> list[str]:
+def _sending(messages: list[Message], rules: MessageRules, end: str, other: str) -> list[str]:
     side = end.upper()
     changes = choice(
         (f"type == M_{m.name.upper()}", [f"{m.name}_changes({side}, {side}, id, contents, amount)"])
@@ -60,45 +85,41 @@ def _sending(messages: list[Message], end: str, other: str) -> list[str]:
         f"sent({side});",
         "settle()",
     ]
-    choices = [f":: {end}_chooses_{message.name}()" for message in messages]
+    choices = [
+        _CALLS[talk.per].format(side=side, inline=f"{end}_chooses_{message.name}")
+        for message in messages
+        for talk in _talks(message, rules)
+    ]
     return ["atomic {", *indented(["if", *choices, "fi;", "d_step {", *indented(body), "}"]), "}"]
 
 
-def _variants(message: Message, rules: MessageRules, some: str) -> Iterator[tuple[int, str, str]]:
-    """Yield each id, condition of the contents, and amount with which a message is sent."""
-    for each in filter(None, (rules.outer, rules.inner)):
-        if each is rules.inner and message.id == "none":
-            continue
-        if each is rules.outer and message.id == "required" and rules.inner:
-            continue
-        amounts = [
-            amount
-            for counter in each.counters
-            for amount in (*counter.adds, *counter.takes)
-            if amount.message == message.name
-        ]
-        conditions = [
-            step.condition
-            for state in each.states
-            for step in state.steps
-            if step.message == message.name
-        ] + [amount.condition for amount in amounts]
-        # Without a field, a message changes a counter by 1.
-        has_field = any(amount.field for amount in amounts)
-        values = ("0", some) if has_field else ("1",) if amounts else ("0",)
-        named = [f"WHEN_{name.upper()}" for name in dict.fromkeys(conditions) if name]
-        for at in range(1, IDS + 1) if each is rules.inner else (0,):
-            for contents in ("0", *named):
-                yield from ((at, contents, value) for value in values)
+def _variants(message: Message, talk: Conversation, some: str) -> Iterator[tuple[str, str]]:
+    """Yield the variants of a message, each with the name of its condition and with its amount."""
+    amounts = [
+        amount
+        for counter in talk.counters
+        for amount in (*counter.adds, *counter.takes)
+        if amount.message == message.name
+    ]
+    conditions = [
+        step.condition
+        for state in talk.states
+        for step in state.steps
+        if step.message == message.name
+    ] + [amount.condition for amount in amounts]
+    # A message whose amount is in no field changes its counter by 1.
+    has_field = any(amount.field for amount in amounts)
+    values = ("0", some) if has_field else ("1",) if amounts else ("0",)
+    named = [f"WHEN_{name.upper()}" for name in dict.fromkeys(conditions) if name]
+    for contents in ("0", *named):
+        yield from ((contents, value) for value in values)
 
 
-def _first_free(rules: MessageRules, message: Message, side: str, at: int) -> Iterator[str]:
-    """Yield rules that make a conversation begin with the lowest id that is free."""
-    inner = rules.inner
-    if inner and any(step.message == message.name for step in inner.states[0].steps):
-        for lower in range(1, at):
-            ids = (f"{inner.name}[AT({side}, {each})] != 0" for each in (at, lower))
-            yield either(ids)
+def _first_free(message: Message, talk: Conversation, side: str) -> Iterator[str]:
+    """Yield a rule if the message can begin a conversation: a new id must be the lowest free id."""
+    begins = any(step.message == message.name for step in talk.states[0].steps)
+    if talk.per == "id" and begins:
+        yield either([f"{talk.name}[AT({side}, at)] != 0", f"IS_NEXT({side}, at)"])
 
 
 def _receiving(messages: list[Message], end: str, other: str) -> list[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 IDS = 3
-"""Number of ids that a model tells apart: that of an old, a current, and a new conversation."""
+"""Default number of ids in a model. An old, a current and a new conversation need one id each.
+
+The hand-written part of a model can define a higher number.
+"""
 
 
 def defines(prefix: str, names: Sequence[str], first: int) -> str:
@@ -39,6 +42,18 @@ def choice(
         lines.append(f":: {guard} ->" if statements else f":: {guard}")
         lines += indented(statements)
     return ["if", *lines, "fi"]
+
+
+def each_id(lines: Sequence[str]) -> list[str]:
+    """Generate a loop that runs statements for each id. In the statements, `one` is the id."""
+    return [
+        "one = IDS;",
+        "do",
+        ":: one > 0 ->",
+        *indented([*lines, "one--"]),
+        ":: else -> break",
+        "od",
+    ]
 
 
 def either(values: Iterable[str]) -> str:
