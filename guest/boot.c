@@ -2,23 +2,17 @@
 
 #include <fcntl.h>
 #include <net/if.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "console.h"
+#include "priority.h"
 
 #define UNCOVERED "/run/microvm/proc"
-
-/* PRIORITY is the nice value of the daemon: the highest priority. RESET_ON_FORK is the flag
- * SCHED_RESET_ON_FORK of sched(7), together with the default policy, whose number is 0. With this
- * flag, the processes that the daemon starts get the default priority. */
-enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {
 	const char *type, *target, *options;
@@ -105,14 +99,6 @@ static bool mount_uncovered(void)
 	       mount("proc", UNCOVERED, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
-static bool raise_priority(void)
-{
-	const struct sched_param none = { 0 };
-
-	return setpriority(PRIO_PROCESS, 0, PRIORITY) == 0 &&
-	       sched_setscheduler(0, RESET_ON_FORK, &none) == 0;
-}
-
 /* Each failed step is reported on the console and then ignored, because a guest can run commands
  * even if one of these steps fails. */
 void boot_prepare(void)
@@ -136,5 +122,5 @@ void boot_prepare(void)
 	console_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
 	/* The daemon's OOM score need not be lowered, because the OOM killer spares PID 1
 	 * (oom_unkillable_task in mm/oom_kill.c). */
-	console_expect(raise_priority(), "raise ", "priority");
+	console_expect(priority_set(0, PRIORITY_DAEMON), "raise ", "priority");
 }

@@ -20,17 +20,12 @@ enum { LEFT_MAX = 64 };
  * memory in steps of 64 pages for each CPU, so even an empty cgroup can seem to use memory. */
 #define LEFT_MEMORY (1ULL << 20)
 
-static int root = -1;
-static int current = -1;
-static uint64_t number; /* number of the current cgroup, which is also its name */
-/* Descriptors of files in the folder of the current cgroup. */
-static int pids_max = -1; /* pids.max of the current cgroup; -1 if the kernel lacks it */
-static int peak = -1;	  /* memory.peak of the current cgroup; -1 if it cannot be reset */
-static int events = -1;	  /* cgroup.events of the current cgroup */
+static int root; /* descriptor of ROOT; 0 or -1 if the guest cannot use cgroups */
+static struct cgroup cgroups[SANDBOXD_MAX_COMMANDS];
+static uint64_t highest; /* number of the newest cgroup */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
-static bool limits_memory; /* true if the current command has a memory limit */
-static bool freezes;	   /* true if the daemon has frozen the background processes */
+static bool freezes; /* true while the background processes are frozen */
 
 static bool write_file(int folder, const char *name, const char *text)
 {
@@ -58,38 +53,39 @@ static size_t read_file(int folder, const char *name, char *into, size_t size)
 
 static void close_file(int *fd)
 {
-	if (*fd >= 0)
+	if (*fd > 0)
 		close(*fd);
-	*fd = -1;
+	*fd = 0;
 }
 
-/* Opens a file of the current cgroup, such as pids.max. */
-static int open_file(const char *name, int flags)
+/* Opens a file of a cgroup, such as pids.max. */
+static int open_file(const struct cgroup *cgroup, const char *name, int flags)
 {
-	return openat(current, name, flags | O_NONBLOCK | O_CLOEXEC);
+	return openat(cgroup->folder, name, flags | O_NONBLOCK | O_CLOEXEC);
 }
 
-static void make(void)
+static void make(struct cgroup *cgroup)
 {
 	char text[DIGITS + 1];
-	const char *name = decimal(text, ++number);
+	const char *name = decimal(text, ++highest);
 
-	close_file(&current);
-	close_file(&pids_max);
-	close_file(&peak);
-	close_file(&events);
+	cgroup->number = highest;
+	close_file(&cgroup->folder);
+	close_file(&cgroup->pids_max);
+	close_file(&cgroup->peak);
+	close_file(&cgroup->events);
 	/* Enable the controllers again for every new cgroup, because a command that ran as root may
 	 * have disabled them. */
 	write_file(root, "cgroup.subtree_control", "+pids");
 	write_file(root, "cgroup.subtree_control", "+memory");
 	if (mkdirat(root, name, 0755) < 0)
 		return;
-	current = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (current < 0)
+	cgroup->folder = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup->folder < 0)
 		return;
-	pids_max = open_file("pids.max", O_WRONLY);
-	peak = open_file("memory.peak", O_RDWR);
-	events = open_file("cgroup.events", O_RDONLY);
+	cgroup->pids_max = open_file(cgroup, "pids.max", O_WRONLY);
+	cgroup->peak = open_file(cgroup, "memory.peak", O_RDWR);
+	cgroup->events = open_file(cgroup, "cgroup.events", O_RDONLY);
 }
 
 static bool remove_numbered(uint64_t which)
@@ -112,31 +108,38 @@ static void sweep(void)
 
 const char *cgroup_init(void)
 {
+	struct cgroup *first = cgroups;
+
 	root = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (root >= 0)
-		make();
-	if (current < 0)
+	if (root > 0)
+		make(first);
+	if (first->folder <= 0)
 		return ROOT;
 	/* Check that the kernel supports cgroup.kill (since Linux 5.14) by writing to it. The new
 	 * cgroup is empty, so this kills no process. */
-	if (write_file(current, "cgroup.kill", "1"))
-		return pids_max < 0 ? "pids.max" : NULL;
-	close(current);
-	current = -1;
+	if (write_file(first->folder, "cgroup.kill", "1"))
+		return first->pids_max < 0 ? "pids.max" : NULL;
+	close_file(&first->folder);
+	close_file(&root);
 	return "cgroup.kill";
 }
 
-int cgroup_fd(void)
+struct cgroup *cgroup_of(uint32_t slot)
 {
-	return current;
+	return &cgroups[slot];
 }
 
-static bool limit_processes(uint32_t processes)
+int cgroup_fd(const struct cgroup *cgroup)
+{
+	return cgroup->folder > 0 ? cgroup->folder : -1;
+}
+
+static bool limit_processes(const struct cgroup *cgroup, uint32_t processes)
 {
 	char text[DIGITS + 1];
 	const char *value = processes ? decimal(text, processes) : "max";
 
-	return pids_max < 0 || pwrite(pids_max, value, strlen(value), 0) > 0;
+	return cgroup->pids_max <= 0 || pwrite(cgroup->pids_max, value, strlen(value), 0) > 0;
 }
 
 /* Returns whether a cgroup file such as cgroup.events has a value other than 0 for a key such as
@@ -152,93 +155,95 @@ static bool tells(int folder, const char *file, const char *key)
 	return at + length < size && text[at + length] != '0';
 }
 
-/* Returns whether the kernel has killed a process of the current cgroup because the cgroup exceeded
- * its memory limit. */
-static bool had_oom_kill(void)
+/* Returns whether the kernel has killed a process of a cgroup because the cgroup exceeded its memory
+ * limit. */
+static bool had_oom_kill(const struct cgroup *cgroup)
 {
-	return tells(current, "memory.events", "\noom_kill ");
+	return tells(cgroup->folder, "memory.events", "\noom_kill ");
 }
 
-static bool limit_memory(uint64_t memory)
+static bool limit_memory(struct cgroup *cgroup, uint64_t memory)
 {
 	char text[DIGITS + 1];
-	bool limited = limits_memory;
+	bool limited = cgroup->limits_memory;
 
-	limits_memory = false;
+	cgroup->limits_memory = false;
 	if (!memory && !limited)
 		return true;
 	/* If the command exceeds its memory limit, let the kernel kill all processes of the command
 	 * together, because a command that has lost only one of its processes is of no use. */
-	write_file(current, "memory.oom.group", "1");
-	if (!write_file(current, "memory.max", memory ? decimal(text, memory) : "max"))
+	write_file(cgroup->folder, "memory.oom.group", "1");
+	if (!write_file(cgroup->folder, "memory.max", memory ? decimal(text, memory) : "max"))
 		return false;
-	limits_memory = memory > 0;
+	cgroup->limits_memory = memory > 0;
 	return true;
 }
 
-bool cgroup_out_of_memory(void)
+bool cgroup_out_of_memory(const struct cgroup *cgroup)
 {
-	return current >= 0 && limits_memory && had_oom_kill();
+	return cgroup->folder > 0 && cgroup->limits_memory && had_oom_kill(cgroup);
 }
 
-bool cgroup_limit(uint32_t processes, uint64_t memory)
+bool cgroup_limit(struct cgroup *cgroup, uint32_t processes, uint64_t memory)
 {
-	if (current < 0)
+	if (root > 0 && cgroup->number == 0)
+		make(cgroup);
+	if (cgroup->folder <= 0)
 		return true;
 	/* If the kernel has already killed a process in this cgroup because of a memory limit, use
 	 * a new cgroup. Otherwise that kill would be reported as a kill of the next command. */
-	if (memory && had_oom_kill())
-		cgroup_replace();
-	return limit_processes(processes) && limit_memory(memory);
+	if (memory && had_oom_kill(cgroup))
+		cgroup_replace(cgroup);
+	return limit_processes(cgroup, processes) && limit_memory(cgroup, memory);
 }
 
-uint64_t cgroup_memory(void)
+uint64_t cgroup_memory(const struct cgroup *cgroup)
 {
 	char text[DIGITS];
-	ssize_t size = pread(peak, text, sizeof text, 0);
+	ssize_t size = cgroup->peak > 0 ? pread(cgroup->peak, text, sizeof text, 0) : 0;
 
 	return size > 0 ? decimal_value(text, (size_t)size) : 0;
 }
 
-void cgroup_kill(void)
+void cgroup_kill(const struct cgroup *cgroup)
 {
-	if (current >= 0)
-		write_file(current, "cgroup.kill", "1");
+	if (cgroup->folder > 0)
+		write_file(cgroup->folder, "cgroup.kill", "1");
 }
 
-/* Returns whether the current cgroup is not frozen, and neither it nor a cgroup below it contains a
+/* Returns true if a cgroup is not frozen, and if neither it nor a cgroup below it contains a
  * process. */
-static bool is_idle(void)
+static bool is_idle(const struct cgroup *cgroup)
 {
 	static const char idle[] = "populated 0\nfrozen 0\n";
 	char text[sizeof idle];
 
-	return pread(events, text, sizeof text, 0) == sizeof idle - 1 &&
+	return pread(cgroup->events, text, sizeof text, 0) == sizeof idle - 1 &&
 	       memcmp(text, idle, sizeof idle - 1) == 0;
 }
 
-/* Resets the recorded peak of the current cgroup's memory use to the memory that the cgroup uses
- * now. Returns true if the cgroup uses too much memory to be used for the next command, or if the
- * reset fails. */
-static bool keeps_memory(void)
+/* Resets the recorded peak of a cgroup's memory use to the memory that the cgroup uses now. Returns
+ * true if the cgroup uses too much memory to be used for the next command, or if the reset fails. */
+static bool keeps_memory(const struct cgroup *cgroup)
 {
-	return peak >= 0 && (write(peak, "0", 1) < 0 || cgroup_memory() > LEFT_MEMORY);
+	return cgroup->peak > 0 &&
+	       (write(cgroup->peak, "0", 1) < 0 || cgroup_memory(cgroup) > LEFT_MEMORY);
 }
 
-void cgroup_renew(void)
+void cgroup_renew(struct cgroup *cgroup)
 {
-	if (current >= 0 && (!is_idle() || keeps_memory()))
-		cgroup_replace();
+	if (cgroup->folder > 0 && (!is_idle(cgroup) || keeps_memory(cgroup)))
+		cgroup_replace(cgroup);
 }
 
-bool cgroup_replace(void)
+bool cgroup_replace(struct cgroup *cgroup)
 {
-	if (current < 0)
+	if (cgroup->folder <= 0)
 		return false;
 	sweep();
 	if (left_count < LEFT_MAX)
-		left[left_count++] = number;
-	make();
+		left[left_count++] = cgroup->number;
+	make(cgroup);
 	return true;
 }
 
@@ -252,13 +257,24 @@ static bool is_frozen(int cgroup)
 	return tells(cgroup, "cgroup.events", "\nfrozen ");
 }
 
+/* Returns whether the cgroup with this name belongs to a slot. */
+static bool has_slot(const char *name)
+{
+	char text[DIGITS + 1];
+	uint32_t slot = 0;
+
+	while (slot < SANDBOXD_MAX_COMMANDS &&
+	       strcmp(name, decimal(text, cgroups[slot].number)) != 0)
+		slot++;
+	return slot < SANDBOXD_MAX_COMMANDS;
+}
+
 /* Calls a function for a cgroup that an earlier command has used, and returns the function's
  * result. If `name` is not the name of such a cgroup, or the cgroup no longer exists, returns true
  * without calling the function. */
 static bool visit(const char *name, bool (*what)(int cgroup))
 {
-	char text[DIGITS + 1];
-	bool is_ours = *name > '0' && *name <= '9' && strcmp(name, decimal(text, number)) != 0;
+	bool is_ours = *name > '0' && *name <= '9' && !has_slot(name);
 	int folder = is_ours ? openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	bool done = folder < 0 || what(folder);
 
@@ -288,11 +304,11 @@ void cgroup_freeze(bool freezing)
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* The next command starts in the current cgroup, which is therefore never frozen. So before
-	 * a freeze, replace the current cgroup if it contains processes. Do not replace it before a
-	 * thaw, because the daemon may have to kill a running command through it. */
-	if (freezing)
-		cgroup_renew();
+	/* The cgroups of the slots are never frozen, because the next commands start in them. So
+	 * before a freeze, replace each of these cgroups that contains processes. Do not replace a
+	 * cgroup before a thaw, because the daemon may need it to kill a running command. */
+	for (uint32_t slot = 0; freezing && slot < SANDBOXD_MAX_COMMANDS; slot++)
+		cgroup_renew(&cgroups[slot]);
 	each(freeze);
 }
 

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* makes the headers declare accept4 */
 #include "connection.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 
 struct connection connections[CONNECTIONS];
 static uint8_t buffers[CONNECTIONS][WINDOW];
-static uint32_t last_id;
 static size_t used;
 
 bool connections_full(void)
@@ -23,8 +23,12 @@ bool connections_used(void)
 	return used > 0;
 }
 
-/* Returns the entry of a stream, or an unused entry if the id is 0; NULL if there is none. */
-static struct connection *find(uint32_t id)
+bool connections_at_limit(void)
+{
+	return used >= STREAMS_MAX_STREAMS;
+}
+
+struct connection *connection_find(uint32_t id)
 {
 	for (size_t i = 0; i < CONNECTIONS; i++)
 		if (connections[i].id == id)
@@ -58,7 +62,7 @@ static void close_socket(struct connection *connection)
 	connection->begin = connection->end = 0;
 }
 
-/* Closes a connection and drops its data. The server gets a reset. */
+/* Closes a connection and drops its data. The kernel sends a reset to the peer. */
 static void reset(struct connection *connection)
 {
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
@@ -68,8 +72,8 @@ static void reset(struct connection *connection)
 	close_socket(connection);
 }
 
-/* If all data were sent to the server, frees the entry of a closed stream, or sends the end of the
- * host's data to the server. */
+/* Does nothing while data for the peer are buffered. Otherwise frees the entry of a closed stream,
+ * or sends the end of the host's data to the peer. */
 static void settle(struct connection *connection)
 {
 	if (connection->id == 0 || connection->begin < connection->end)
@@ -100,44 +104,27 @@ static void fail(struct connection *connection)
 	settle(connection);
 }
 
-/* Changes the address from 127.0.0.1 to ::1, and keeps the port. */
-static void change_to_v6(struct connection *connection)
+/* Turns off Nagle's algorithm, which would delay the small packets of a connection. */
+static void send_at_once(int fd)
 {
-	in_port_t port = connection->address.v4.sin_port;
+	const int on = 1;
 
-	memset(&connection->address, 0, sizeof connection->address);
-	connection->address.v6.sin6_family = AF_INET6;
-	connection->address.v6.sin6_port = port;
-	connection->address.v6.sin6_addr.s6_addr[15] = 1;
-}
-
-static socklen_t size_of_address(const struct connection *connection)
-{
-	switch (connection->address.any.sa_family) {
-	case AF_INET:
-		return sizeof connection->address.v4;
-	case AF_INET6:
-		return sizeof connection->address.v6;
-	default:
-		return sizeof connection->address.local;
-	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 /* Begins to connect to the address. Returns 0 if the socket is connected, EINPROGRESS if the result
  * is not known yet, or the `errno` of a failure. */
 static int try_address(struct connection *connection)
 {
-	const int on = 1;
-
 	if (connection->fd < 0)
 		connection->fd = socket(connection->address.any.sa_family,
 					SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (connection->fd < 0)
 		return errno;
-	/* Turn off Nagle's algorithm, which would delay small messages. Unix sockets lack it. */
 	if (connection->address.any.sa_family != AF_UNIX)
-		setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	if (connect(connection->fd, &connection->address.any, size_of_address(connection)) == 0)
+		send_at_once(connection->fd);
+	if (connect(connection->fd, &connection->address.any, address_size(&connection->address)) ==
+	    0)
 		return 0;
 	return errno;
 }
@@ -157,61 +144,83 @@ static void attempted(struct connection *connection, int error)
 	if (connection->error == 0)
 		connection->error = error;
 	if (connection->address.any.sa_family == AF_INET) {
-		change_to_v6(connection);
+		address_set_v6(&connection->address, address_port(&connection->address));
 		attempted(connection, try_address(connection));
 		return;
 	}
 	connection->due = STREAMS_TYPE_REFUSED;
 }
 
-static void set_address(struct connection *connection, const struct streams_connect *server)
-{
-	memset(&connection->address, 0, sizeof connection->address);
-	if (server->path.size > 0) {
-		connection->address.local.sun_family = AF_UNIX;
-		memcpy(connection->address.local.sun_path, server->path.data, server->path.size);
-		return;
-	}
-	const uint8_t port[] = { (uint8_t)(server->port >> 8), (uint8_t)server->port };
-	const uint8_t loopback[] = { 127, 0, 0, 1 };
-
-	connection->address.v4.sin_family = AF_INET;
-	memcpy(&connection->address.v4.sin_port, port, sizeof port);
-	memcpy(&connection->address.v4.sin_addr, loopback, sizeof loopback);
-}
-
 /* Begins a stream. The main loop has checked that an entry is unused. */
-static struct connection *begin(uint32_t id)
+static struct connection *begin(uint32_t id, uint8_t state)
 {
-	struct connection *connection = find(0);
+	struct connection *connection = connection_find(0);
 
 	if (!connection)
 		link_fail("no entry is unused");
 	*connection = (struct connection){
 		.id = id,
-		.state = STREAMS_STREAM_STATE_NEW,
+		.state = state,
 		.fd = -1,
 		.given = WINDOW,
 	};
-	last_id = id;
 	used++;
 	return connection;
 }
 
-static void connect_to(struct connection *connection, const struct streams_connect *server)
+void connection_refuse(uint32_t id, uint8_t state, int error)
 {
-	connection->credit = server->credit;
-	if (connections_full()) {
-		connection->error = EMFILE;
+	struct connection *connection = begin(id, state);
+
+	connection->error = error;
+	if (state == STREAMS_STREAM_STATE_CONNECTING)
 		connection->due = STREAMS_TYPE_REFUSED;
+	else if (state == STREAMS_STREAM_STATE_ACCEPTING)
+		connection->due = STREAMS_TYPE_NOT_ACCEPTED;
+	else
+		connection->due = STREAMS_TYPE_NOT_LISTENING;
+}
+
+void connection_connect(uint32_t id, const struct streams_connect *server)
+{
+	if (connections_at_limit()) {
+		connection_refuse(id, STREAMS_STREAM_STATE_CONNECTING, EMFILE);
 		return;
 	}
-	set_address(connection, server);
+	struct connection *connection = begin(id, STREAMS_STREAM_STATE_CONNECTING);
+
+	connection->credit = server->credit;
+	if (server->path.size > 0)
+		address_set_path(&connection->address, server->path.data, server->path.size);
+	else
+		address_set_v4(&connection->address, server->port);
 	attempted(connection, try_address(connection));
 }
 
-/* Sends data to the server. Returns the number of bytes that were sent. */
-static uint32_t send_to_server(struct connection *connection, const uint8_t *data, uint32_t size)
+void connection_accept(struct listener *listener, int fd)
+{
+	int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	uint32_t id = listener->offer;
+
+	/* The client that poll has reported may have reset its connection meanwhile. Then wait for
+	 * the next client. */
+	if (client < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+		return;
+	listener->offer = 0;
+	if (client < 0) {
+		connection_refuse(id, STREAMS_STREAM_STATE_ACCEPTING, errno);
+		return;
+	}
+	struct connection *connection = begin(id, STREAMS_STREAM_STATE_ACCEPTING);
+
+	send_at_once(client);
+	connection->fd = client;
+	connection->credit = listener->credit;
+	connection->due = STREAMS_TYPE_ACCEPTED;
+}
+
+/* Sends data to the peer. Returns the number of bytes that were sent. */
+static uint32_t send_to_peer(struct connection *connection, const uint8_t *data, uint32_t size)
 {
 	ssize_t n = sendto(connection->fd, data, size, MSG_NOSIGNAL, NULL, 0);
 
@@ -227,13 +236,13 @@ static uint32_t send_to_server(struct connection *connection, const uint8_t *dat
 static void send_buffered(struct connection *connection)
 {
 	const uint8_t *data = buffer_of(connection) + connection->begin;
-	uint32_t sent = send_to_server(connection, data, connection->end - connection->begin);
+	uint32_t sent = send_to_peer(connection, data, connection->end - connection->begin);
 
 	connection->begin += sent;
 	settle(connection);
 }
 
-/* Sends the host's data to the server, and buffers the rest. */
+/* Sends the host's data to the peer, and buffers the rest. */
 static void receive_data(struct connection *connection, const struct streams_slice *data)
 {
 	uint8_t *buffer = buffer_of(connection);
@@ -243,7 +252,7 @@ static void receive_data(struct connection *connection, const struct streams_sli
 		link_fail("data exceed the credit");
 	connection->given -= data->size;
 	if (connection->begin == connection->end && connection->fd >= 0 && data->size > 0)
-		sent = send_to_server(connection, data->data, data->size);
+		sent = send_to_peer(connection, data->data, data->size);
 	if (connection->fd < 0) /* the connection has failed, so its data are dropped */
 		return;
 	if (connection->end + data->size - sent > WINDOW) {
@@ -262,25 +271,10 @@ static void add_credit(struct connection *connection, uint32_t amount)
 	connection->credit += amount < room ? amount : room;
 }
 
-void connection_receive(const struct streams_header *header, const union streams_body *body)
+void connection_receive(struct connection *connection, uint16_t type,
+			const union streams_body *body)
 {
-	struct connection *connection = find(header->id);
-	uint8_t state = header->id > last_id ? STREAMS_STREAM_STATE_NEW :
-					       STREAMS_STREAM_STATE_CLOSED;
-	uint8_t next = streams_follow_stream(connection ? connection->state : state, STREAMS_HOST,
-					     header->type, 0);
-
-	if (next == STREAMS_OUT_OF_ORDER)
-		link_fail("a message is out of order");
-	if (next == STREAMS_IGNORED)
-		return;
-	if (!connection)
-		connection = begin(header->id);
-	connection->state = next;
-	switch (header->type) {
-	case STREAMS_TYPE_CONNECT:
-		connect_to(connection, &body->connect);
-		return;
+	switch (type) {
 	case STREAMS_TYPE_DATA:
 		receive_data(connection, &body->data.data);
 		return;
@@ -334,7 +328,7 @@ void connection_advance(struct connection *connection)
 	}
 }
 
-/* Reads data of the server into a frame, and sends it to the host. */
+/* Reads data of the peer into a frame, and sends it to the host. */
 static void relay_data(struct connection *connection)
 {
 	uint32_t most = connection->credit < STREAMS_DATA_DATA_MAX ? connection->credit :
@@ -355,7 +349,8 @@ static void relay_data(struct connection *connection)
 static void say_due(struct connection *connection)
 {
 	uint8_t type = connection->due;
-	uint32_t number = type == STREAMS_TYPE_REFUSED ? (uint32_t)connection->error : WINDOW;
+	bool opens = type == STREAMS_TYPE_CONNECTED || type == STREAMS_TYPE_ACCEPTED;
+	uint32_t number = opens ? WINDOW : (uint32_t)connection->error;
 
 	connection->due = 0;
 	if (may_send(connection, type))
@@ -382,6 +377,7 @@ void connection_speak(struct connection *connection, bool is_readable)
 
 void connections_close(void)
 {
+	listeners_close();
 	for (size_t i = 0; i < CONNECTIONS; i++) {
 		struct connection *connection = &connections[i];
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "decimal.h"
+#include "real_path.h"
 #include "target.h"
 
 /* Gives a new folder to the owner that the host has requested. Checks first that this process owns
@@ -27,13 +27,17 @@ static bool give(const struct target *target, int parent, const char *name)
 	return done;
 }
 
+/* Creates the folder `name` in `parent`. */
+static bool make_folder(const struct target *target, int parent, const char *name)
+{
+	return mkdirat(parent, name, 0755) == 0 && (!target->owned || give(target, parent, name));
+}
+
 /* Opens the folder `name` in `parent`, and creates it first if it does not exist. On success,
  * closes `parent` and returns the descriptor of the folder; otherwise returns -1. */
 static int enter(const struct target *target, int parent, const char *name)
 {
-	bool done = mkdirat(parent, name, 0755) == 0 ?
-			    !target->owned || give(target, parent, name) :
-			    errno == EEXIST;
+	bool done = make_folder(target, parent, name) || errno == EEXIST;
 	int fd = done ? openat(parent, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 
 	if (fd >= 0)
@@ -68,25 +72,33 @@ static bool exists_as_folder(const char *path)
 	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* Replaces the path of a file that exists by its path without symbolic links. Asks the kernel for it,
- * in /proc. The path stays as it is if the file has no other path, as a pipe has none. */
+/* Replaces the path of a file that exists by its path without symbolic links. The path stays as it
+ * is if the file has no other path. */
 static void resolve(char path[static PATH_MAX])
 {
-	static const char folder[] = "/proc/self/fd/";
-	static char resolved[PATH_MAX];
-	char room[sizeof folder + DIGITS];
 	int fd = open(path, O_PATH | O_CLOEXEC);
-	struct stat status, other;
-	ssize_t size;
+	const char *resolved;
 
 	if (fd < 0)
 		return;
-	size = readlinkat(AT_FDCWD, numbered(room, folder, (uint64_t)fd), resolved,
-			  sizeof resolved - 1);
-	if (size > 0 && fstat(fd, &status) == 0 && stat(resolved, &other) == 0 &&
-	    status.st_dev == other.st_dev && status.st_ino == other.st_ino)
-		memcpy(path, resolved, (size_t)size + 1);
+	if ((resolved = real_path(fd)))
+		strcpy(path, resolved);
 	close(fd);
+}
+
+/* Removes the slashes at the end of a path. */
+static void strip(char *path)
+{
+	for (size_t size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
+		path[size - 1] = 0;
+}
+
+/* Returns the last component of a path, or `.` if there is none. */
+static const char *last_component(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return !slash ? path : slash[1] ? slash + 1 : ".";
 }
 
 /* The top of a tree is the file or the outermost folder that the host sends. `is_folder` tells
@@ -110,8 +122,7 @@ static int find(const struct target *target, bool is_folder, char path[static PA
 	} else if (slash && !is_folder) {
 		return EISDIR;
 	}
-	for (size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
-		path[size - 1] = 0;
+	strip(path);
 	/* Resolve symbolic links in the requested path now. Links in the tree that is written are
 	 * not followed later. */
 	resolve(path);
@@ -120,14 +131,33 @@ static int find(const struct target *target, bool is_folder, char path[static PA
 
 int destination_open(const struct target *target, bool is_folder, struct destination *destination)
 {
-	char *path = destination->path, *name;
+	char *path = destination->path;
 	int error = find(target, is_folder, path), fd;
 
 	errno = error;
 	fd = error ? -1 : make_folders(target, path);
-	if (fd < 0)
-		return -1;
-	name = strrchr(path, '/');
-	destination->name = !name ? path : *++name ? name : ".";
+	if (fd >= 0)
+		destination->name = last_component(path);
 	return fd;
+}
+
+bool destination_make(const struct target *target, bool parents, bool may_exist,
+		      struct destination *destination)
+{
+	char *path = destination->path;
+	int fd = AT_FDCWD;
+	bool done;
+
+	strcpy(path, target->path);
+	strip(path);
+	if (parents && (fd = make_folders(target, path)) < 0)
+		return false;
+	destination->name = parents ? last_component(path) : path;
+	if (make_folder(target, fd, destination->name))
+		return true;
+	if (errno != EEXIST)
+		return false;
+	done = may_exist && exists_as_folder(path);
+	errno = EEXIST;
+	return done;
 }

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 /* SPARE is the number of file descriptors that the output pipes of finished commands must leave
- * free for the daemon itself and for the start of a command. EVENTS is the maximum number of these
- * pipes that one call of drain_run reads. */
-enum { SPARE = 32, EVENTS = 16 };
+ * free for the daemon itself and for the running commands: the daemon has up to 9 descriptors for
+ * each command. EVENTS is the maximum number of these pipes that one call of drain_run reads. */
+enum { SPARE = 640, EVENTS = 16 };
 
 static int set;
 static bool held[DRAIN_FILES];

@@ -55,13 +55,28 @@ static bool read_all(uint8_t *to, size_t size)
 	return true;
 }
 
+static uint32_t condition_of(enum files_action action)
+{
+	switch (action) {
+	case FILES_ACTION_PUT:
+		return FILES_TRANSFER_CONDITION_PUT;
+	case FILES_ACTION_LIST:
+	case FILES_ACTION_LIST_TARGETS:
+		return FILES_TRANSFER_CONDITION_LIST;
+	case FILES_ACTION_MAKE_FOLDER:
+	case FILES_ACTION_REMOVE:
+	case FILES_ACTION_RENAME:
+		return FILES_TRANSFER_CONDITION_CHANGE;
+	default:
+		return 0;
+	}
+}
+
 /* Returns the conditions that hold for a message of the host. */
 static uint32_t conditions_of(enum files_type type, const union files_body *body)
 {
-	if (type == FILES_TYPE_REQUEST && body->request.action == FILES_ACTION_PUT)
-		return FILES_TRANSFER_CONDITION_PUT;
-	if (type == FILES_TYPE_REQUEST && body->request.action == FILES_ACTION_LIST)
-		return FILES_TRANSFER_CONDITION_LIST;
+	if (type == FILES_TYPE_REQUEST)
+		return condition_of((enum files_action)body->request.action);
 	if (type == FILES_TYPE_ENTRY && S_ISREG(body->entry.mode))
 		return FILES_TRANSFER_CONDITION_FILE;
 	if (type == FILES_TYPE_ENTRY && S_ISDIR(body->entry.mode))

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* makes the headers declare pipe2 and F_SETPIPE_SZ */
+#define _GNU_SOURCE /* makes the headers declare F_SETPIPE_SZ */
 #include "exec.h"
 
 #include <errno.h>
@@ -10,18 +10,21 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "cgroup.h"
 #include "drain.h"
 
 /* CHUNK is the maximum number of bytes of output in a frame, and PREFIX the size of the rest of the
  * frame. The driver virtio_console sends at most 32 KiB at a time (port_fops_write in
  * drivers/char/virtio_console.c), and each time costs an exit to the host. So the largest frame has
  * exactly 64 KiB, for two such exits. A command that fills a frame gets a pipe of LARGE_PIPE bytes,
- * so that it can continue to write while its output collects. */
+ * so that it can continue to write while its output collects. In the slots from 16 on, the large
+ * pipe has only half as many bytes, from 32 on a quarter, and from 48 on an eighth. If a command
+ * never fills a frame, its pipe keeps 64 KiB. So the output pipes of all commands together hold at
+ * most 60 MiB, which count as memory of the commands, and the input pipes less than 10 MiB. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
 	LARGE_PIPE = 1 << 20,
+	SLOTS_OF_A_SIZE = 16, /* number of successive slots with large pipes of the same size */
 };
 _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits into its message");
 
@@ -35,155 +38,10 @@ _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits i
  * limit, and 4096 in the buffer behind the queue (N_TTY_BUF_SIZE in n_tty.c). */
 enum { TERMINAL_HOLDS = 16384 };
 
-/* The ioctl that opens the slave of a pseudo-terminal without a path (ioctl_tty(2)). musl lacks
- * this constant. */
-#ifndef TIOCGPTPEER
-#define TIOCGPTPEER 0x5441
-#endif
-
-/* The descriptors of a command's standard streams: first the ends that the command gets, then the
- * ends that the daemon keeps. */
-struct ends {
-	int theirs[3];
-	int ours[3];
-};
-
 static void close_file(int fd)
 {
 	if (fd >= 0)
 		close(fd);
-}
-
-static void close_first(int count, int fds[static 3])
-{
-	for (int i = 0; i < count; i++) {
-		close_file(fds[i]);
-		fds[i] = -1;
-	}
-}
-
-/* Creates a pipe between the daemon and a command. Only the daemon's end is non-blocking, because a
- * command expects a pipe that blocks. */
-static bool make_pipe(int *ours, int *theirs, bool we_read)
-{
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return false;
-	*ours = ends[we_read ? 0 : 1];
-	*theirs = ends[we_read ? 1 : 0];
-	return fcntl(*ours, F_SETFL, O_NONBLOCK) == 0;
-}
-
-static void resize(int master, uint16_t rows, uint16_t columns)
-{
-	const struct winsize size = { .ws_row = rows, .ws_col = columns };
-
-	ioctl(master, TIOCSWINSZ, &size);
-}
-
-/* Opens a new pseudo-terminal. The command gets its slave, and the daemon keeps its master, which
- * is non-blocking. */
-static bool make_terminal(struct ends *ends, const struct sandboxd_exec_request *request)
-{
-	int unlocked = 0, master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-
-	ends->ours[1] = master;
-	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0)
-		return false;
-	ends->theirs[1] = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (ends->theirs[1] < 0)
-		return false;
-	resize(master, request->rows, request->columns);
-	ends->ours[0] = fcntl(ends->ours[1], F_DUPFD_CLOEXEC, 0);
-	ends->theirs[0] = fcntl(ends->theirs[1], F_DUPFD_CLOEXEC, 0);
-	ends->theirs[2] = fcntl(ends->theirs[1], F_DUPFD_CLOEXEC, 0);
-	return ends->ours[0] >= 0 && ends->theirs[0] >= 0 && ends->theirs[2] >= 0;
-}
-
-static bool make_ends(struct ends *ends, const struct sandboxd_exec_request *request)
-{
-	*ends = (struct ends){ { -1, -1, -1 }, { -1, -1, -1 } };
-	if (request->rows)
-		return make_terminal(ends, request);
-	if (request->stdin_from == SANDBOXD_STDIN_KIND_HOST) {
-		if (!make_pipe(&ends->ours[0], &ends->theirs[0], false))
-			return false;
-		/* If the daemon does not run as root, as in tests, the kernel may refuse a pipe of
-		 * INPUT_PIPE bytes (fs.pipe-max-size), so try a smaller one. */
-		if (fcntl(ends->ours[0], F_SETPIPE_SZ, INPUT_PIPE) < 0)
-			fcntl(ends->ours[0], F_SETPIPE_SZ, INPUT_SIZE);
-	}
-	return make_pipe(&ends->ours[1], &ends->theirs[1], true) &&
-	       make_pipe(&ends->ours[2], &ends->theirs[2], true);
-}
-
-static struct spawn_failure spawn_limited(struct spawn *what, pid_t *pid,
-					  const struct sandboxd_exec_request *request)
-{
-	if (!cgroup_limit(request->max_processes, request->max_memory))
-		return (struct spawn_failure){ SANDBOXD_STAGE_LIMIT, errno };
-	what->cgroup = cgroup_fd();
-	return spawn(what, pid);
-}
-
-static bool is_cgroups_fault(struct spawn_failure failure)
-{
-	return failure.stage == SANDBOXD_STAGE_LIMIT || failure.stage == SANDBOXD_STAGE_FORK ||
-	       (failure.stage == SANDBOXD_STAGE_SETUP && failure.error == ETIMEDOUT);
-}
-
-static struct spawn_failure start(const struct ends *ends, pid_t *pid,
-				  const struct sandboxd_exec_request *request, uint8_t *frame)
-{
-	struct spawn what = {
-		.environment = environment_of(request, frame),
-		.streams = { ends->theirs[0], ends->theirs[1], ends->theirs[2] },
-		.terminal = request->rows > 0,
-	};
-	struct spawn_failure failure = spawn_limited(&what, pid, request);
-
-	/* If the cgroup may have caused the failure, start the command again in a new cgroup.
-	 * Processes that an earlier command has left behind may have removed or frozen the old
-	 * cgroup. */
-	if (is_cgroups_fault(failure) && cgroup_replace())
-		failure = spawn_limited(&what, pid, request);
-	return failure;
-}
-
-struct spawn_failure exec_start(struct exec *exec, uint32_t id,
-				const struct sandboxd_exec_request *request, uint8_t *frame)
-{
-	struct spawn_failure failure = { SANDBOXD_STAGE_PIPE, 0 };
-	struct ends ends;
-	pid_t pid;
-
-	if (make_ends(&ends, request))
-		failure = start(&ends, &pid, request, frame);
-	else
-		failure.error = errno;
-	/* Keep the write ends of the output pipes open after a successful start. Otherwise the
-	 * pipes would reach end of file when the command closes its streams, and poll would always
-	 * return at once. */
-	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
-	if (failure.stage) {
-		close_first(3, ends.ours);
-		return failure;
-	}
-	*exec = (struct exec){
-		.id = id,
-		.terminal = request->rows > 0,
-		.pid = pid,
-		.group = pid,
-	};
-	for (int i = 0; i < EXEC_STREAMS; i++)
-		exec->streams[i] = (struct exec_stream){
-			.fd = ends.ours[1 + i],
-			.theirs = ends.theirs[1 + i],
-			.credit = i ? request->stderr_credit : request->stdout_credit,
-		};
-	input_open(&exec->input, ends.ours[0], exec->terminal);
-	return failure;
 }
 
 void exec_signal(const struct exec *exec, int signal)
@@ -206,7 +64,7 @@ static void kill_all(const struct exec *exec)
 	 * cgroup, and any process can leave the process group. Kill the process group only if it
 	 * contains a child of the daemon, because otherwise its number may belong to another group
 	 * by now. */
-	cgroup_kill();
+	cgroup_kill(exec->cgroup);
 	if (waitid(P_PGID, (id_t)exec->group, &member, WEXITED | WNOHANG | WNOWAIT) == 0)
 		kill(-exec->group, SIGKILL);
 }
@@ -223,8 +81,10 @@ void exec_kill(struct exec *exec)
 
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns)
 {
+	const struct winsize size = { .ws_row = rows, .ws_col = columns };
+
 	if (exec->terminal && exec->streams[0].fd >= 0)
-		resize(exec->streams[0].fd, rows, columns);
+		ioctl(exec->streams[0].fd, TIOCSWINSZ, &size);
 }
 
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount)
@@ -264,12 +124,14 @@ static bool wanted(const struct exec_stream *stream)
 	return stream->fd >= 0 && stream->credit > 0 && !(stream->last && stream->left == 0);
 }
 
-void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
+void exec_poll(const struct exec *exec, bool takes_input, bool busy, struct pollfd *fds)
 {
 	bool listens = exec->id && !busy && !exec->coalescing;
 
+	fds[EXEC_INPUT] = exec->id && takes_input ? input_poll(&exec->input) :
+						    (struct pollfd){ .fd = -1 };
 	for (int i = 0; i < EXEC_STREAMS; i++)
-		fds[i] = (struct pollfd){
+		fds[EXEC_OUTPUT + i] = (struct pollfd){
 			.fd = listens && wanted(&exec->streams[i]) ? exec->streams[i].fd : -1,
 			.events = POLLIN,
 		};
@@ -288,6 +150,13 @@ static uint32_t read_stream(struct exec_stream *stream, uint8_t *into, size_t si
 		stream->fd = -1;
 	}
 	return 0;
+}
+
+/* Gives an output pipe the size of a large pipe of this slot. Returns false if the kernel
+ * refuses. */
+static bool enlarge(int pipe, uint32_t slot)
+{
+	return fcntl(pipe, F_SETPIPE_SZ, LARGE_PIPE >> (slot / SLOTS_OF_A_SIZE)) >= 0;
 }
 
 static bool pump(struct exec *exec, int number, struct port *port, uint32_t version)
@@ -314,7 +183,7 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 		return false;
 	}
 	if (output.data.size == CHUNK && !stream->large)
-		stream->large = fcntl(stream->fd, F_SETPIPE_SZ, LARGE_PIPE) >= 0;
+		stream->large = enlarge(stream->fd, exec->slot);
 	exec->coalescing = exec->pid && output.data.size < size;
 	stream->credit -= output.data.size;
 	stream->left -= stream->last ? output.data.size : 0;
@@ -330,21 +199,21 @@ static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
 	return !stream->last && polled.fd >= 0 && !polled.revents;
 }
 
-void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
+bool exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
 	       const struct pollfd *fds)
 {
-	static int turn; /* number of the stream to read first, so that both streams take turns */
-
 	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->coalescing && port_idle(port); i++) {
-		int number = (turn + i) % EXEC_STREAMS;
+		int number = (exec->turn + i) % EXEC_STREAMS;
 		const struct exec_stream *stream = &exec->streams[number];
 
-		if (wanted(stream) && !is_empty(stream, fds[number]) &&
+		if (wanted(stream) && !is_empty(stream, fds[EXEC_OUTPUT + number]) &&
 		    pump(exec, number, port, version)) {
-			turn = number + 1;
+			exec->turn = (uint8_t)number + 1;
 			exec->silent_ns = now_ns + SILENCE_NS;
+			return true;
 		}
 	}
+	return false;
 }
 
 /* Returns whether an output stream has data that cannot be sent now, because the daemon has used up
@@ -401,6 +270,6 @@ void exec_clear(struct exec *exec)
 			drain_add(exec->streams[i].fd);
 	}
 	input_close(&exec->input);
-	cgroup_renew();
+	cgroup_renew(exec->cgroup);
 	*exec = (struct exec){ 0 };
 }

@@ -1,11 +1,11 @@
-/* Runs a command: starts it, sends its output to the host and handles its exit. At most one command
- * runs at a time. */
+/* Runs commands: starts a command (start.c), sends its output to the host and handles its exit. */
 #ifndef EXEC_H
 #define EXEC_H
 
 #include <poll.h>
 #include <sys/types.h>
 
+#include "cgroup.h"
 #include "input.h"
 #include "port.h"
 #include "protocol.h"
@@ -16,6 +16,10 @@
  * a pipe, so that further output collects. Otherwise each small write of a command would cost a
  * frame and an exit to the host. After a longer silence, output is sent at once. */
 enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
+
+/* Each command has EXEC_POLLED entries in the array for poll: EXEC_INPUT is the index of the entry
+ * for its input. The entries for its output streams begin at EXEC_OUTPUT. */
+enum { EXEC_INPUT, EXEC_OUTPUT, EXEC_POLLED = EXEC_OUTPUT + EXEC_STREAMS };
 
 /* An output stream of the command: the read end of a pipe, or the master of its terminal. */
 struct exec_stream {
@@ -28,7 +32,8 @@ struct exec_stream {
 };
 
 struct exec {
-	uint32_t id;	 /* id of the command's exec_request; 0 if there is no command */
+	uint32_t id;	 /* id of the command's exec_request; 0 if the slot is free */
+	uint32_t slot;	 /* index of the command in all tables of running commands */
 	pid_t pid;	 /* process id of the command; 0 after it was reaped */
 	pid_t group;	 /* process group of the command, which can outlive the process */
 	int status;	 /* exit status of the command, as waitpid returns it */
@@ -40,13 +45,15 @@ struct exec {
 	bool killed;
 	/* Time at which the terminal's output counts as complete, unless more output arrives. */
 	uint64_t silent_ns;
+	uint8_t turn; /* the stream to read first next time, so that both streams take turns */
+	struct cgroup *cgroup;
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];
 };
 
-/* Starts the command of an exec_request. Each string of the request gets a NUL at its end, inside
- * the `frame` from which it was decoded. */
-struct spawn_failure exec_start(struct exec *exec, uint32_t id,
+/* Starts the command of an exec_request in a free slot. Writes a NUL behind each string of the
+ * request, into the `frame` from which the request was decoded. */
+struct spawn_failure exec_start(struct exec *exec, uint32_t slot, uint32_t id,
 				const struct sandboxd_exec_request *request, uint8_t *frame);
 
 /* Sends SIGTERM to the command. When the command has exited, kills every process that it has left
@@ -59,15 +66,16 @@ void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t am
  * process of the command. */
 void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns);
 
-/* Sets the EXEC_STREAMS entries of `fds` to the output streams for which poll must wait. `busy` is
- * true if the port still has frames to send. Then exec_pump reads no stream, so poll must not wait
- * for any, and each entry gets the descriptor -1. */
-void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds);
+/* Sets the EXEC_POLLED entries of `fds` to the streams for which poll must wait, and all other
+ * entries to the descriptor -1. `takes_input` is true if the daemon can write input to the command
+ * now. `busy` is true if the port still has frames to send. In this case, exec_pump reads no
+ * output, so poll must not wait for output. */
+void exec_poll(const struct exec *exec, bool takes_input, bool busy, struct pollfd *fds);
 
-/* Queues one frame of output if the port has no frames to send, and a stream has both output and
- * credit, which is the number of bytes that the host lets the daemon send. `fds` are the entries
- * that exec_poll has set, after poll has returned. */
-void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
+/* Queues one frame of output if no other frame waits in the queue of the port, and if a stream has
+ * both output and credit (the host lets the daemon send more of it). Returns whether it has queued
+ * a frame. `fds` are the entries that exec_poll has set and poll has updated. */
+bool exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
 	       const struct pollfd *fds);
 
 /* Returns whether the command has exited and exec_pump has queued all its output. */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define FILES_VERSION 1u
-#define FILES_SCHEMA_DIGEST 0x1647427d513011e5ULL
+#define FILES_SCHEMA_DIGEST 0xd475d335293d4b11ULL
 
 /* The path by which root executes the guest's program. PID 1 keeps the program open, so the path
  * works whatever the root file system contains. */
@@ -155,14 +155,28 @@ enum files_action {
 	FILES_ACTION_LSTAT = 2,
 	/* The guest sends an entry without content for each file and folder in a folder. */
 	FILES_ACTION_LIST = 3,
-	/* The content of anything but a folder: all bytes that can be read now, or from a FIFO all
-	 * bytes up to its end. */
+	/* The content of a regular file: all bytes that can be read now. A device, a FIFO or a socket
+	 * has an entry without content. */
 	FILES_ACTION_READ = 4,
 	/* The tree of a file or a folder. A folder's tree has only files, folders and links. Anything
 	 * else has an entry without content. */
 	FILES_ACTION_GET = 5,
 	/* The host sends a tree, and the guest writes it. */
 	FILES_ACTION_PUT = 6,
+	/* As `list`, but the entry of a symbolic link is that of its target. A link without a target
+	 * has its own entry. */
+	FILES_ACTION_LIST_TARGETS = 7,
+	/* The guest sends one entry without content. Its `target` is the absolute path without symbolic
+	 * links, `.` and `..`. Components of the path may be missing; `mode` is then 0. */
+	FILES_ACTION_RESOLVE = 8,
+	/* The guest creates a folder. */
+	FILES_ACTION_MAKE_FOLDER = 9,
+	/* The guest removes a file, a symbolic link, or a folder with everything in it. It follows no
+	 * links, and removes no mount point. */
+	FILES_ACTION_REMOVE = 10,
+	/* The guest gives a file or a folder another path, as rename(2) does. It replaces a file or an
+	 * empty folder of this path. */
+	FILES_ACTION_RENAME = 11,
 };
 
 /* The subject of a failure. */
@@ -192,12 +206,13 @@ enum {
 	FILES_HEADER_SIZE = 12,
 	FILES_MAX_BODY = 262132,
 	FILES_MAX_BODY_FROM_HOST = 262132,
-	FILES_MAX_TAILLESS_BODY_FROM_HOST = 9490,
+	FILES_MAX_TAILLESS_BODY_FROM_HOST = 13591,
 	FILES_MAX_BODY_FROM_GUEST = 262132,
 	FILES_MAX_TAILLESS_BODY_FROM_GUEST = 4386,
-	FILES_REQUEST_MAX_BODY = 9490,
+	FILES_REQUEST_MAX_BODY = 13591,
 	FILES_REQUEST_PATH_MAX = 4095,
 	FILES_REQUEST_NAME_MAX = 255,
+	FILES_REQUEST_NEW_PATH_MAX = 4095,
 	FILES_REQUEST_CWD_MAX = 4095,
 	FILES_REQUEST_USER_MAX = 511,
 	FILES_REQUEST_OWNER_MAX = 511,
@@ -268,11 +283,20 @@ struct files_request {
 	 * fails midway leaves the file partly written. Otherwise a new file replaces the file that
 	 * exists, and gets its name when it is complete. */
 	uint8_t replace;
+	/* If it is 0, `make_folder` creates no parent folders, and `remove` removes no folders.
+	 * Otherwise `make_folder` creates all missing parent folders, and `remove` removes folders with
+	 * everything in them. */
+	uint8_t recursive;
+	/* If it is not 0, `make_folder` succeeds if the folder exists, and `remove` succeeds if nothing
+	 * has this path. */
+	uint8_t idempotent;
 	/* The path of the file or folder. */
 	struct files_slice path;
 	/* The name of the tree in the folder `path`, if that is a folder or ends with a slash. If the
 	 * name is empty, `path` is the path of the tree itself. */
 	struct files_slice name;
+	/* The new path of the file or folder that is renamed. */
+	struct files_slice new_path;
 	/* The folder to which a relative path is relative. If it is empty, this is the default working
 	 * directory of the user's commands: the user's home, which is created if the user has none, or
 	 * `/` if the home cannot be entered. */
@@ -280,8 +304,8 @@ struct files_request {
 	/* The user to act as: a name or a number, optionally with a colon and a group. If it is empty,
 	 * the user that runs the program. */
 	struct files_slice user;
-	/* The owner of the files that are written, in the same form as the user. When it is empty, new
-	 * files belong to the user, and files that exist keep their owner. */
+	/* The owner of the files and folders that are written, in the same form as the user. When it is
+	 * empty, new files belong to the user, and files that exist keep their owner. */
 	struct files_slice owner;
 };
 
@@ -300,7 +324,7 @@ struct files_entry {
 	/* The name in the folder that contains the entry; empty for the outermost file or folder of a
 	 * tree. */
 	struct files_slice name;
-	/* The target of a symbolic link; empty for any other entry. */
+	/* The target of a symbolic link, or the path that answers `resolve`; empty for any other entry. */
 	struct files_slice target;
 };
 
@@ -532,7 +556,12 @@ static inline bool files_known_action(uint8_t value, uint32_t version)
 		value == FILES_ACTION_LIST ||
 		value == FILES_ACTION_READ ||
 		value == FILES_ACTION_GET ||
-		value == FILES_ACTION_PUT;
+		value == FILES_ACTION_PUT ||
+		value == FILES_ACTION_LIST_TARGETS ||
+		value == FILES_ACTION_RESOLVE ||
+		value == FILES_ACTION_MAKE_FOLDER ||
+		value == FILES_ACTION_REMOVE ||
+		value == FILES_ACTION_RENAME;
 }
 
 static inline bool files_known_subject(uint8_t value, uint32_t version)
@@ -562,7 +591,7 @@ struct files_rule {
 };
 
 static const struct files_rule files_rules[] = {
-	{ FILES_TYPE_REQUEST, FILES_HOST, 0, 1, 9490 },
+	{ FILES_TYPE_REQUEST, FILES_HOST, 0, 1, 13591 },
 	{ FILES_TYPE_ENTRY, FILES_BOTH, 0, 1, 4386 },
 	{ FILES_TYPE_DATA, FILES_BOTH, 0, 1, 262132 },
 	{ FILES_TYPE_WHOLE, FILES_BOTH, 0, 1, 0 },
@@ -615,11 +644,14 @@ static inline bool files_decode_request(const uint8_t *body, size_t size,
 		files_take_u8(&cursor, 2, &message->mode_rule) &&
 		files_known(&cursor, 2, 1, files_known_mode_rule(message->mode_rule, version)) &&
 		files_take_u8(&cursor, 3, &message->replace) &&
-		files_take_bytes(&cursor, 4, 4095, false, &message->path) &&
-		files_take_bytes(&cursor, 5, 255, false, &message->name) &&
-		files_take_bytes(&cursor, 6, 4095, false, &message->cwd) &&
-		files_take_bytes(&cursor, 7, 511, false, &message->user) &&
-		files_take_bytes(&cursor, 8, 511, false, &message->owner) &&
+		files_take_u8(&cursor, 4, &message->recursive) &&
+		files_take_u8(&cursor, 5, &message->idempotent) &&
+		files_take_bytes(&cursor, 6, 4095, false, &message->path) &&
+		files_take_bytes(&cursor, 7, 255, false, &message->name) &&
+		files_take_bytes(&cursor, 8, 4095, false, &message->new_path) &&
+		files_take_bytes(&cursor, 9, 4095, false, &message->cwd) &&
+		files_take_bytes(&cursor, 10, 511, false, &message->user) &&
+		files_take_bytes(&cursor, 11, 511, false, &message->owner) &&
 		files_end(&cursor);
 }
 
@@ -752,6 +784,9 @@ static inline enum files_fault files_check_request(uint32_t version,
 	fault = files_check_bytes(&message->name, 255);
 	if (fault)
 		return fault;
+	fault = files_check_bytes(&message->new_path, 4095);
+	if (fault)
+		return fault;
 	fault = files_check_bytes(&message->cwd, 4095);
 	if (fault)
 		return fault;
@@ -773,17 +808,21 @@ static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t ve
 
 	if (files_check_request(version, message))
 		return 0;
-	size += 23 + message->path.size + message->name.size + message->cwd.size + message->user.size + message->owner.size;
+	size += 29 + message->path.size + message->name.size + message->new_path.size + message->cwd.size + message->user.size + message->owner.size;
 	if (size > room)
 		return 0;
 	uint8_t *at = out + FILES_HEADER_SIZE;
 	at = files_put(at, 1, (uint64_t)message->action);
 	at = files_put(at, 1, (uint64_t)message->mode_rule);
 	at = files_put(at, 1, (uint64_t)message->replace);
+	at = files_put(at, 1, (uint64_t)message->recursive);
+	at = files_put(at, 1, (uint64_t)message->idempotent);
 	at = files_put(at, 4, message->path.size);
 	at = files_put_bytes(at, message->path.data, message->path.size);
 	at = files_put(at, 4, message->name.size);
 	at = files_put_bytes(at, message->name.data, message->name.size);
+	at = files_put(at, 4, message->new_path.size);
+	at = files_put_bytes(at, message->new_path.data, message->new_path.size);
 	at = files_put(at, 4, message->cwd.size);
 	at = files_put_bytes(at, message->cwd.data, message->cwd.size);
 	at = files_put(at, 4, message->user.size);
@@ -974,7 +1013,7 @@ enum files_transfer_state {
 	FILES_TRANSFER_STATE_WRITING_FILE = 7,
 	/* The host sends the entries of a folder. */
 	FILES_TRANSFER_STATE_WRITING_FOLDER = 8,
-	/* The tree or the entry is complete. */
+	/* The tree or the entry is complete, or the request needs neither. */
 	FILES_TRANSFER_STATE_COMPLETE = 9,
 	/* The guest has sent its last message. Messages of the host can still be on their way. */
 	FILES_TRANSFER_STATE_FINISHED = 10,
@@ -984,16 +1023,18 @@ enum files_transfer_state {
 enum files_transfer_condition {
 	/* The action of the request is `put`. */
 	FILES_TRANSFER_CONDITION_PUT = 1,
-	/* The action of the request is `list`. */
+	/* The action of the request is `list` or `list_targets`. */
 	FILES_TRANSFER_CONDITION_LIST = 2,
-	/* The content of a file follows the entry: the action is `read`, or it is `get` or `put` and
-	 * the entry is a regular file. */
-	FILES_TRANSFER_CONDITION_FILE = 4,
+	/* The action of the request is `make_folder`, `remove` or `rename`. */
+	FILES_TRANSFER_CONDITION_CHANGE = 4,
+	/* The content of a file follows the entry: the action is `read`, `get` or `put`, and the entry
+	 * is a regular file. */
+	FILES_TRANSFER_CONDITION_FILE = 8,
 	/* The entries of a folder follow the entry: the action is `get` or `put`, and the entry is a
 	 * folder. */
-	FILES_TRANSFER_CONDITION_FOLDER = 8,
+	FILES_TRANSFER_CONDITION_FOLDER = 16,
 	/* The outermost file or folder of the tree becomes complete: `incomplete` is 1. */
-	FILES_TRANSFER_CONDITION_OUTERMOST = 16,
+	FILES_TRANSFER_CONDITION_OUTERMOST = 32,
 };
 
 /* Returns the state of `transfer` that follows a message of `type` from `sender`; FILES_IGNORED if
@@ -1010,6 +1051,8 @@ static inline uint8_t files_follow_transfer(uint8_t state, enum files_end sender
 					return FILES_TRANSFER_STATE_WRITING;
 				if (conditions & FILES_TRANSFER_CONDITION_LIST)
 					return FILES_TRANSFER_STATE_LISTING;
+				if (conditions & FILES_TRANSFER_CONDITION_CHANGE)
+					return FILES_TRANSFER_STATE_COMPLETE;
 				return FILES_TRANSFER_STATE_SENDING;
 			case FILES_TRANSFER_STATE_FINISHED:
 				return FILES_IGNORED;

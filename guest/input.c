@@ -7,27 +7,32 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* The input that cannot be written to the command yet. One buffer suffices, because at most one
- * command runs at a time. */
-static uint8_t waiting[INPUT_SIZE];
+/* One buffer for each command that can run at once. A buffer holds the input for which the command's
+ * pipe has no space yet. */
+static uint8_t waiting[INPUT_SIZE + (SANDBOXD_MAX_COMMANDS - 1) * INPUT_SHARE];
 
 /* The bytes that mean end of file to a terminal: the character VEOF (termios(3)) twice. In the
  * middle of a line, the first one only completes the line, and the second one is the end of
  * file. */
 static const uint8_t end_of_file[] = { 4, 4 };
 
-/* Returns the capacity of the command's input pipe in bytes, or INPUT_SIZE if the input is a
- * terminal. */
+/* Returns the capacity of the command's input pipe in bytes, or the size of the buffer if the
+ * input is a terminal. */
 static uint32_t size_of(const struct input *input)
 {
 	int size = input->is_terminal ? -1 : fcntl(input->fd, F_GETPIPE_SZ);
 
-	return size > 0 ? (uint32_t)size : INPUT_SIZE;
+	return size > 0 ? (uint32_t)size : input->room;
 }
 
-void input_open(struct input *input, int fd, bool is_terminal)
+void input_open(struct input *input, int fd, bool is_terminal, uint32_t slot)
 {
-	*input = (struct input){ .fd = fd, .is_terminal = is_terminal };
+	*input = (struct input){
+		.fd = fd,
+		.is_terminal = is_terminal,
+		.room = input_limit(slot),
+		.buffer = slot ? waiting + INPUT_SIZE + (slot - 1) * INPUT_SHARE : waiting,
+	};
 	input->pipe = size_of(input);
 }
 
@@ -61,12 +66,12 @@ static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 	return n < 0 ? 0 : (uint32_t)n;
 }
 
-/* Copies input that the command cannot take yet to the buffer `waiting`. The buffer has room,
- * because the host may only send as many bytes as the daemon has allowed. The daemon never allows
- * the last two bytes of the buffer, which are for a terminal's end of file. */
+/* Copies input that the command cannot take yet to its buffer. The buffer always has room: the host
+ * sends at most as many bytes as the daemon has allowed, and the daemon keeps two bytes for a
+ * terminal's end of file. */
 static void keep(struct input *input, const uint8_t *data, uint32_t size)
 {
-	memcpy(waiting + input->start + input->size, data, size);
+	memcpy(input->buffer + input->start + input->size, data, size);
 	input->size += size;
 }
 
@@ -102,7 +107,7 @@ static void write_on(struct input *input)
 	uint32_t n = 1;
 
 	while (n > 0 && input->size > 0) {
-		n = pass(input, waiting + input->start, input->size);
+		n = pass(input, input->buffer + input->start, input->size);
 		input->start += n;
 		input->size -= n;
 	}
@@ -125,7 +130,7 @@ void input_run(struct input *input, short events)
  * into the buffer. */
 static uint32_t free_space(struct input *input)
 {
-	uint32_t most = INPUT_SIZE - (uint32_t)sizeof end_of_file;
+	uint32_t most = input->room - (uint32_t)sizeof end_of_file;
 	unsigned held = 0;
 
 	if (!input->is_terminal)
@@ -141,13 +146,15 @@ static uint32_t free_space(struct input *input)
 
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited)
 {
+	uint32_t much = (input->pipe < input->room ? input->pipe : input->room) / 2;
+
 	input->full = input->withheld = false;
 	/* Let the host send more input only while the buffer is empty, so that new input starts at
-	 * the beginning of the buffer. */
-	if (input->fd < 0 || input->ended || input->size > 0)
+	 * the beginning of the buffer. If the host may still send more than `much`, return early,
+	 * because the system calls below would slow down each iteration of the main loop. */
+	if (input->fd < 0 || input->ended || input->size > 0 || allowed > much)
 		return 0;
-	uint32_t space = free_space(input),
-		 much = (input->pipe < INPUT_SIZE ? input->pipe : INPUT_SIZE) / 2;
+	uint32_t space = free_space(input);
 	uint32_t room = space > allowed ? space - allowed : 0;
 
 	input->full = space == 0;

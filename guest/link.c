@@ -101,6 +101,10 @@ static size_t encode(uint32_t id, enum streams_type type, uint32_t number)
 	const struct streams_refused refused = { .error_number = number };
 	const struct streams_data data = { .data = { link_room(), number } };
 	const struct streams_credit credit = { .amount = number };
+	const struct streams_listening listening = { .port = (uint16_t)number };
+	const struct streams_not_listening not_listening = { .error_number = number };
+	const struct streams_accepted accepted = { .credit = number };
+	const struct streams_not_accepted not_accepted = { .error_number = number };
 
 	switch (type) {
 	case STREAMS_TYPE_CONNECTED:
@@ -111,6 +115,16 @@ static size_t encode(uint32_t id, enum streams_type type, uint32_t number)
 		return streams_encode_data(out, sizeof out, STREAMS_VERSION, id, &data);
 	case STREAMS_TYPE_CREDIT:
 		return streams_encode_credit(out, sizeof out, STREAMS_VERSION, id, &credit);
+	case STREAMS_TYPE_LISTENING:
+		return streams_encode_listening(out, sizeof out, STREAMS_VERSION, id, &listening);
+	case STREAMS_TYPE_NOT_LISTENING:
+		return streams_encode_not_listening(out, sizeof out, STREAMS_VERSION, id,
+						    &not_listening);
+	case STREAMS_TYPE_ACCEPTED:
+		return streams_encode_accepted(out, sizeof out, STREAMS_VERSION, id, &accepted);
+	case STREAMS_TYPE_NOT_ACCEPTED:
+		return streams_encode_not_accepted(out, sizeof out, STREAMS_VERSION, id,
+						   &not_accepted);
 	case STREAMS_TYPE_EOF:
 		return streams_encode_eof(out, sizeof out, STREAMS_VERSION, id);
 	default:

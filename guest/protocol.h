@@ -1,4 +1,4 @@
-/* The wire protocol of sandboxd, version 3. Generated from sandboxd.toml by `microvm-proto gen`.
+/* The wire protocol of sandboxd, version 4. Generated from sandboxd.toml by `microvm-proto gen`.
  * This header needs C99 or C++11, or later, and string.h. It allocates no memory. It keeps no
  * state. Decoders check every value against its bounds. Decoded slices point into the frame, so
  * keep the frame while you use them. */
@@ -10,13 +10,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SANDBOXD_VERSION 3u
-#define SANDBOXD_SCHEMA_DIGEST 0x10b62806af5993c0ULL
+#define SANDBOXD_VERSION 4u
+#define SANDBOXD_SCHEMA_DIGEST 0x2957adf01e17c144ULL
 
 /* The name of the virtio-serial port that carries the stream. */
 #define SANDBOXD_PORT_NAME "microvm.sandboxd.0"
 /* The bytes `microvm` and a newline, with which `hello` and `ready` begin. */
 #define SANDBOXD_MAGIC 0xa6d766f7263696dULL
+/* Maximum number of commands that run at once. */
+#define SANDBOXD_MAX_COMMANDS 64
 
 /* The two ends of a connection. The sender of a message is one of them, or both. */
 enum sandboxd_end {
@@ -247,7 +249,7 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SANDBOXD_ERROR_CODE_BAD_STUFFING = 16,
-	/* Another command is still running. */
+	/* The command must not run at the same time as the running commands. */
 	SANDBOXD_ERROR_CODE_BUSY = 64,
 	/* The message is about a command that was never requested: its id is higher than that of every
 	 * `exec_request` so far. */
@@ -320,9 +322,9 @@ enum sandboxd_goodbye_reason {
  * body of the messages without a tail, most of which are small. */
 enum {
 	SANDBOXD_HEADER_SIZE = 12,
-	SANDBOXD_MAX_BODY = 6299829,
-	SANDBOXD_MAX_BODY_FROM_HOST = 6299829,
-	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 6299829,
+	SANDBOXD_MAX_BODY = 6299831,
+	SANDBOXD_MAX_BODY_FROM_HOST = 6299831,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 6299831,
 	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
 	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 105,
 	SANDBOXD_HELLO_MAX_BODY = 32,
@@ -337,7 +339,7 @@ enum {
 	SANDBOXD_GOODBYE_MAX_BODY = 1,
 	SANDBOXD_ERROR_MAX_BODY = 9,
 	SANDBOXD_KEEP_MAX_BODY = 0,
-	SANDBOXD_EXEC_REQUEST_MAX_BODY = 6299829,
+	SANDBOXD_EXEC_REQUEST_MAX_BODY = 6299831,
 	SANDBOXD_EXEC_REQUEST_COMMAND_MAX = 4096,
 	SANDBOXD_EXEC_REQUEST_CWD_MAX = 4096,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS = 16384,
@@ -541,6 +543,12 @@ struct sandboxd_exec_request {
 	struct sandboxd_list more_argv;
 	/* The entries after those in `env`, for which `env` has no room. */
 	struct sandboxd_list more_env;
+	/* True if the command may run at the same time as other commands whose `beside` is true; false
+	 * if it may only run alone. */
+	bool beside;
+	/* True if standard error is the same pipe as standard output, so that the output of both
+	 * arrives in order, as standard output. */
+	bool joined;
 };
 
 /* Output of the command. */
@@ -823,6 +831,16 @@ static inline bool sandboxd_end(const struct sandboxd_cursor *cursor)
 	return cursor->at == cursor->size;
 }
 
+static inline bool sandboxd_take_bool(struct sandboxd_cursor *cursor, uint8_t field, bool *out)
+{
+	uint8_t byte;
+
+	if (!sandboxd_take_u8(cursor, field, &byte))
+		return false;
+	*out = byte != 0;
+	return sandboxd_known(cursor, field, 1, byte <= 1);
+}
+
 static inline bool sandboxd_known_stream(uint8_t value, uint32_t version)
 {
 	(void)version;
@@ -868,6 +886,7 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_KEEP, SANDBOXD_HOST, 0, 2, 0 },
 	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 1, 2105517 },
 	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 2, 6299829 },
+	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 4, 6299831 },
 	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, 1, 65537 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 1, 2 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 2, 2 },
@@ -1073,6 +1092,10 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 		(version < 2 ? ((void)(message->more_env = sandboxd_no_list()), true) :
 			(sandboxd_take_list(&cursor, 14, 262144, 131071, 2097152,
 			false, &message->more_env))) &&
+		(version < 4 ? ((void)(message->beside = false), true) :
+			(sandboxd_take_bool(&cursor, 15, &message->beside))) &&
+		(version < 4 ? ((void)(message->joined = false), true) :
+			(sandboxd_take_bool(&cursor, 16, &message->joined))) &&
 		sandboxd_end(&cursor);
 }
 
@@ -1635,6 +1658,10 @@ static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, 
 	fault = version >= 2 ? sandboxd_check_list(&message->more_env, 262144, 131071, 2097152, false) : SANDBOXD_FAULT_NONE;
 	if (fault)
 		return fault;
+	if (version < 4 && message->beside)
+		return SANDBOXD_FAULT_TRAILING_BYTES;
+	if (version < 4 && message->joined)
+		return SANDBOXD_FAULT_TRAILING_BYTES;
 	return SANDBOXD_FAULT_NONE;
 }
 
@@ -1650,6 +1677,8 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room,
 	size += 45 + message->command.size + message->cwd.size + message->argv.size + message->env.size + message->user.size;
 	if (version >= 2)
 		size += 8 + message->more_argv.size + message->more_env.size;
+	if (version >= 4)
+		size += 2;
 	if (size > room)
 		return 0;
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1675,6 +1704,10 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room,
 		at = sandboxd_put_bytes(at, message->more_argv.items, message->more_argv.size);
 		at = sandboxd_put(at, 4, message->more_env.count);
 		at = sandboxd_put_bytes(at, message->more_env.items, message->more_env.size);
+	}
+	if (version >= 4) {
+		at = sandboxd_put(at, 1, message->beside ? 1 : 0);
+		at = sandboxd_put(at, 1, message->joined ? 1 : 0);
 	}
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_REQUEST, id);
 	return (size_t)(at - out);
@@ -2211,7 +2244,8 @@ enum sandboxd_command_state {
 
 /* The conditions of `command`, which are bits. */
 enum sandboxd_command_condition {
-	/* Another command is running. The code of the `error` is `busy`. */
+	/* The command must not run at the same time as the running commands. The code of the `error` is
+	 * `busy`. */
 	SANDBOXD_COMMAND_CONDITION_BUSY = 1,
 	/* The `stream` is standard output. */
 	SANDBOXD_COMMAND_CONDITION_STDOUT = 2,

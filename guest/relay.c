@@ -1,12 +1,13 @@
-/* relay: connects the host to servers in the guest.
+/* relay: connects the host to servers in the guest, and clients in the guest to the host.
  *
  *     Usage: relay DIGEST
  *
  * relay reads messages from standard input and answers them on standard output, in the frames of
- * streams.h. It carries many streams, each of which is a connection to a server that listens on the
- * guest's loopback interface or on a Unix socket. DIGEST is the digest of the schema of these
- * frames. If relay was compiled with another schema, it exits with status 2. It exits at the end of
- * its input, and with status 1 if the host violates the protocol. */
+ * streams.h. It carries many streams at a time. Each stream is a connection to a server at the
+ * guest's loopback interface or at a Unix socket, or a connection of a client to one of relay's
+ * listeners at the loopback interface. The argument DIGEST is the digest of the host's schema of
+ * these frames. relay exits with status 2 if it was compiled with another schema, with status 1 if
+ * the host violates the protocol, and otherwise at the end of its input. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -15,16 +16,18 @@
 #include "connection.h"
 #include "decimal.h"
 #include "link.h"
+#include "listener.h"
+#include "messages.h"
 
 /* If the queue of a Unix socket is full, relay connects again after RETRY_TIME milliseconds. It
  * executes at most MOST_FRAMES frames of the host before it handles the connections again. */
 enum { OTHER_SCHEMA = 2, RETRY_TIME = 10, MOST_FRAMES = 32 };
 
-/* The descriptors to poll, and the events that have occurred for standard input and for each
- * connection. */
-static struct pollfd polled[2 + CONNECTIONS];
+/* `polled` contains the entries for poll. The other variables contain the events that poll has
+ * reported for standard input, for each socket of a listener, and for each connection. */
+static struct pollfd polled[2 + LISTENERS * SOCKETS + CONNECTIONS];
 static nfds_t polled_count;
-static short input_events, events[CONNECTIONS];
+static short input_events, socket_events[LISTENERS][SOCKETS], events[CONNECTIONS];
 
 /* Adds a descriptor to `polled`, unless `wanted` is 0: for a connection that was hung up, poll
  * would return at once each time, even if no events are wanted. */
@@ -43,6 +46,27 @@ static short occurred(const struct pollfd **next, int fd)
 	return is_polled ? (*next)++->revents : 0;
 }
 
+static bool can_accept(const struct listener *listener)
+{
+	return listener->offer != 0 && !connections_at_limit();
+}
+
+/* Adds entries for poll: one for each socket of a listener, which waits only if the listener can
+ * accept a client. Returns whether a listener has a message to send. */
+static bool await_clients(void)
+{
+	bool waits = false;
+
+	for (size_t i = 0; i < LISTENERS; i++) {
+		const struct listener *listener = &listeners[i];
+
+		waits = waits || listener_waits(listener);
+		for (size_t j = 0; j < SOCKETS; j++)
+			await(listener->sockets[j], can_accept(listener) ? POLLIN : 0);
+	}
+	return waits;
+}
+
 /* Waits until something can be done. `is_open` is true until the end of standard input. */
 static void wait_for_events(bool is_open)
 {
@@ -52,6 +76,8 @@ static void wait_for_events(bool is_open)
 	polled_count = 0;
 	await(STDIN_FILENO, is_open && !connections_full() ? POLLIN : 0);
 	await(STDOUT_FILENO, can_send ? 0 : POLLOUT);
+	if (await_clients() && can_send)
+		timeout = 0;
 	for (size_t i = 0; i < CONNECTIONS; i++) {
 		const struct connection *connection = &connections[i];
 
@@ -68,8 +94,21 @@ static void wait_for_events(bool is_open)
 
 	input_events = occurred(&next, STDIN_FILENO);
 	occurred(&next, STDOUT_FILENO);
+	for (size_t i = 0; i < LISTENERS; i++)
+		for (size_t j = 0; j < SOCKETS; j++)
+			socket_events[i][j] =
+				occurred(&next, listeners[i].id ? listeners[i].sockets[j] : -1);
 	for (size_t i = 0; i < CONNECTIONS; i++)
 		events[i] = occurred(&next, connections[i].id ? connections[i].fd : -1);
+}
+
+/* Accepts a client at each listening socket for which poll has reported a client. */
+static void accept_clients(void)
+{
+	for (size_t i = 0; i < LISTENERS; i++)
+		for (size_t j = 0; j < SOCKETS; j++)
+			if (socket_events[i][j] && can_accept(&listeners[i]))
+				connection_accept(&listeners[i], listeners[i].sockets[j]);
 }
 
 static void advance_all(void)
@@ -89,18 +128,20 @@ static bool execute_frames(void)
 
 		if (input != FRAME)
 			return input != END;
-		connection_receive(&header, &body);
+		execute_message(&header, &body);
 	}
 	return true;
 }
 
-/* Lets each connection send at most one frame, until standard output takes no more. The next call
- * begins with the connection after the last one that had a turn. */
+/* Lets each listener and each connection send at most one frame. Stops early if standard output is
+ * full. The next call then begins with the connection after the last one that had its turn. */
 static void speak_in_turns(void)
 {
 	static size_t first;
 	size_t at = first;
 
+	for (size_t i = 0; i < LISTENERS && link_is_free(); i++)
+		listener_speak(&listeners[i]);
 	for (size_t count = 0; count < CONNECTIONS && link_is_free(); count++) {
 		connection_speak(&connections[at], events[at] & ~POLLOUT);
 		at = (at + 1) % CONNECTIONS;
@@ -120,6 +161,7 @@ int main(int argc, char **argv)
 		if (!link_is_free())
 			link_write();
 		advance_all();
+		accept_clients();
 		if (input_events && !execute_frames()) {
 			is_open = false;
 			connections_close();

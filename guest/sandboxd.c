@@ -1,10 +1,10 @@
-/* sandboxd: PID 1 of a virtual machine, which runs one command at a time for the host.
+/* sandboxd: PID 1 of a virtual machine, which runs commands for the host.
  *
  *     Usage: sandboxd [FD]
  *
  * Without an argument, sandboxd is PID 1, which init has executed. It finds the virtio port to the
- * host by the port's name. With the argument FD, which is for tests, it is an ordinary process that
- * serves the host on this descriptor, until end of file.
+ * host by the port's name. The argument FD is for tests: with it, sandboxd is an ordinary process
+ * that serves the host on this descriptor, until end of file.
  *
  * sandboxd has one thread, one poll loop, and static memory. Nothing in the loop blocks. */
 #include <errno.h>
@@ -38,8 +38,6 @@ enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL
-
-enum { PORT, SIGNALS, INPUT, DRAINS, STREAMS, POLLED = STREAMS + EXEC_STREAMS };
 
 const char console_name[] = "sandboxd: ";
 
@@ -113,10 +111,7 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	const struct sandboxd_goodbye goodbye = { (uint8_t)reason };
 	struct pollfd port = { .fd = server.port.fd, .events = POLLOUT };
 
-	if (server.is_init)
-		kill(-1, SIGKILL);
-	else
-		exec_kill(&server.exec);
+	serve_kill(&server);
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
 		SERVE_SEND(&server, goodbye, &goodbye);
 	/* Stop if poll reports anything but POLLOUT. If no host has the virtio port open, poll
@@ -189,58 +184,46 @@ static short port_events(bool all_read)
 /* Returns the timeout of poll in milliseconds; -1 for no limit. */
 static int poll_timeout_ms(bool present, bool go_on)
 {
-	bool counts = server.exec.terminal && port_idle(&server.port);
-	int ms = counts ? exec_timeout_ms(&server.exec, serve_clock()) : -1;
+	int ms = serve_sooner(server.freezing ? FREEZING_MS : -1, present ? -1 : ABSENT_MS);
 
-	if (go_on)
-		return 0;
-	if (server.exec.coalescing || (server.exec.input.withheld && serve_wants_stdin(&server)))
-		return EXEC_COALESCE_MS;
-	if (server.freezing)
-		return FREEZING_MS;
-	return present ? ms : ms >= 0 && ms < ABSENT_MS ? ms : ABSENT_MS;
+	return go_on ? 0 : serve_sooner(ms, serve_timeout_ms(&server));
 }
 
 static _Noreturn void loop(int signals)
 {
-	struct pollfd fds[POLLED] = { 0 };
+	struct pollfd *fds = server.polled;
 	bool present = true, waited = false;
-	short events = 0;
 
 	for (;;) {
 		bool all_read = serve_input(&server);
 
 		if (serve_waits(&server))
 			serve_children(&server);
-		serve_stdin(&server, events, waited);
-		serve_output(&server, fds + STREAMS);
+		serve_stdin(&server, waited);
+		serve_output(&server);
 		if (!port_flush(&server.port))
 			finish(SANDBOXD_GOODBYE_REASON_BROKEN);
 		if (server.shutdown)
 			finish(SANDBOXD_GOODBYE_REASON_SHUTDOWN);
-		fds[PORT] = (struct pollfd){ present ? server.port.fd : -1, port_events(all_read),
-					     0 };
-		fds[SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
-		fds[INPUT] = serve_wants_stdin(&server) ? input_poll(&server.exec.input) :
-							  (struct pollfd){ .fd = -1 };
-		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
-		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
+		fds[SERVE_PORT] = (struct pollfd){ present ? server.port.fd : -1,
+						   port_events(all_read), 0 };
+		fds[SERVE_SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
+		fds[SERVE_DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
 		/* Do not wait in poll if serve_input can continue by now. It may have left frames
 		 * unhandled because the queue had no room, and no event announces new room. */
 		bool go_on = !all_read && serve_wants_input(&server);
-		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
+		int ready = poll(fds, serve_poll(&server), poll_timeout_ms(present, go_on));
 
-		events = 0;
 		waited = ready == 0;
 		if (ready < 0)
 			continue;
-		events = fds[INPUT].revents;
-		server.exec.coalescing = false;
-		if (fds[DRAINS].revents)
+		serve_polled(&server, waited);
+		if (fds[SERVE_DRAINS].revents)
 			drain_run();
-		if (fds[SIGNALS].revents)
+		if (fds[SERVE_SIGNALS].revents)
 			read_signals(signals);
-		present = !present || !(fds[PORT].revents & (POLLIN | POLLHUP)) || read_port();
+		present = !present || !(fds[SERVE_PORT].revents & (POLLIN | POLLHUP)) ||
+			  read_port();
 	}
 }
 

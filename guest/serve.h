@@ -1,10 +1,20 @@
-/* Handles the frames from the host, and sends the output and the result of the command. */
+/* Handles the frames from the host, and sends the output and the results of the commands. */
 #ifndef SERVE_H
 #define SERVE_H
 
 #include "exec.h"
 #include "port.h"
 #include "session.h"
+
+/* Indices of the entries that the main loop passes to poll. The entries from SERVE_COMMANDS on
+ * belong to the commands: EXEC_POLLED for each command, in the order of the slots. */
+enum {
+	SERVE_PORT,
+	SERVE_SIGNALS,
+	SERVE_DRAINS,
+	SERVE_COMMANDS,
+	SERVE_POLLED = SERVE_COMMANDS + SANDBOXD_MAX_COMMANDS * EXEC_POLLED,
+};
 
 struct server {
 	bool is_init; /* true if the daemon is PID 1 of a machine */
@@ -24,7 +34,12 @@ struct server {
 	uint64_t absent_ns; /* time for which the port has been closed, in nanoseconds */
 	struct sandboxd_status counters;
 	struct session session;
-	struct exec exec;
+	/* Time until which the daemon leaves output of commands in their pipes, so that more output
+	 * collects there; 0 if no output collects. */
+	uint64_t collected_ns;
+	uint32_t turn; /* slot of the command that may send output next */
+	struct exec execs[SANDBOXD_MAX_COMMANDS];
+	struct pollfd polled[SERVE_POLLED];
 	struct port port;
 };
 
@@ -46,14 +61,31 @@ bool serve_input(struct server *server);
  * as serve_waits tells. */
 void serve_children(struct server *server);
 
-/* Queues output of the command to be sent to the host and, after the last output, the result of the
- * command. `fds` are the entries that exec_poll has set, after poll has returned. */
-void serve_output(struct server *server, const struct pollfd *fds);
+/* Queues a frame of output of a command. After the last output of a command, queues its result. The
+ * queue contains at most one frame of output. The commands take turns: the next frame contains
+ * output of the next command that has some. */
+void serve_output(struct server *server);
 
-/* Writes standard input to the command, and lets the host send more input. `events` are the events
- * that poll has returned for the input's descriptor, or 0. `waited` is true if poll has timed
- * out. */
-void serve_stdin(struct server *server, short events, bool waited);
+/* Writes standard input to the commands, and gives the host credit for more input. `waited` is true
+ * if poll has timed out. */
+void serve_stdin(struct server *server, bool waited);
+
+/* Sets the entries for poll of all commands. Returns the number of entries to pass to poll, which
+ * include the entries before SERVE_COMMANDS. */
+unsigned serve_poll(struct server *server);
+
+/* Returns the maximum time for which poll may wait without delaying a command, in milliseconds; -1
+ * for no limit. */
+int serve_timeout_ms(const struct server *server);
+
+/* Returns the shorter of two timeouts for poll. A timeout of -1 means no limit. */
+static inline int serve_sooner(int one, int other)
+{
+	return (unsigned)one < (unsigned)other ? one : other;
+}
+
+/* Updates the commands after poll has returned. `waited` is true if poll has timed out. */
+void serve_polled(struct server *server, bool waited);
 
 /* Returns whether the next frame from the host must wait until the processes that a `hello` message
  * has killed are reaped, or until the processes that a `keep` message freezes are frozen. No event
@@ -63,12 +95,8 @@ bool serve_waits(const struct server *server);
 /* Returns whether the next frame from the host can be handled now. */
 bool serve_wants_input(const struct server *server);
 
-/* Returns whether the daemon can now write standard input to the command, and let the host send
- * more input. */
-bool serve_wants_stdin(const struct server *server);
-
-/* Returns whether output of the command can be queued now to be sent to the host. */
-bool serve_wants_output(const struct server *server);
+/* Kills all commands. */
+void serve_kill(struct server *server);
 
 uint64_t serve_clock(void);
 

@@ -7,7 +7,7 @@ void session_init(struct session *session)
 	session->last_id = 0;
 	session->frames_seen = 0;
 	session->frames_refused = 0;
-	session_end(session);
+	session->used = 0;
 	stream_init(&session->in);
 }
 
@@ -23,7 +23,17 @@ static void renew(struct session *session, const struct sandboxd_hello *hello)
 {
 	session->version = agree(hello->version);
 	session->last_id = 0;
-	session_end(session);
+}
+
+/* Returns the slot of the command with this id, or the lowest free slot if `id` is 0. Returns
+ * `used` if no slot below `used` has this id or is free. */
+static uint32_t find(const struct session *session, uint32_t id)
+{
+	uint32_t slot = 0;
+
+	while (slot < session->used && session->commands[slot].id != id)
+		slot++;
+	return slot;
 }
 
 static uint8_t state_of_command(const struct session *session, uint32_t id)
@@ -31,8 +41,8 @@ static uint8_t state_of_command(const struct session *session, uint32_t id)
 	if (id > session->last_id)
 		return SANDBOXD_COMMAND_STATE_NEW;
 	/* The host may send the same messages in the states `requested` and `running`. */
-	return id == session->current ? SANDBOXD_COMMAND_STATE_RUNNING :
-					SANDBOXD_COMMAND_STATE_ENDED;
+	return find(session, id) < session->used ? SANDBOXD_COMMAND_STATE_RUNNING :
+						   SANDBOXD_COMMAND_STATE_ENDED;
 }
 
 /* Returns the state that follows a message of the host according to the protocol's tables: the state
@@ -41,7 +51,7 @@ static uint8_t state_of_command(const struct session *session, uint32_t id)
  * because stream.c drops all bytes before a `hello`. */
 static uint8_t follow(const struct session *session, const struct sandboxd_header *header)
 {
-	uint32_t conditions = session->current ? 0 : SANDBOXD_SESSION_CONDITION_FREE;
+	uint32_t conditions = session->used ? 0 : SANDBOXD_SESSION_CONDITION_FREE;
 
 	if (!header->id)
 		return sandboxd_follow_session(session->state, SANDBOXD_HOST, header->type,
@@ -52,27 +62,38 @@ static uint8_t follow(const struct session *session, const struct sandboxd_heade
 				       header->type, 0);
 }
 
-static enum sandboxd_error_code begin(struct session *session, uint32_t id)
+/* Returns whether a new command may start in this slot while the other commands run. `beside` is
+ * the flag of its request. */
+static bool fits(const struct session *session, uint32_t slot, bool beside)
+{
+	/* If several commands run, all of them have the flag `beside`, so check only one. */
+	return session->used == 0 || (beside && session->commands[session->used - 1].beside &&
+				      slot < SANDBOXD_MAX_COMMANDS);
+}
+
+static enum sandboxd_error_code begin(struct session *session, uint32_t id, uint32_t slot,
+				      bool beside)
 {
 	session->last_id = id;
-	if (session->current)
+	if (!fits(session, slot, beside))
 		return SANDBOXD_ERROR_CODE_BUSY;
-	session->current = id;
+	session->commands[slot] = (struct session_command){ .id = id, .beside = beside };
+	session->used += slot == session->used;
 	return 0;
 }
 
-static enum sandboxd_error_code take_input(struct session *session, uint32_t size)
+static enum sandboxd_error_code take_input(struct session_command *command, uint32_t size)
 {
-	if (size > session->stdin_credit)
+	if (size > command->stdin_credit)
 		return SANDBOXD_ERROR_CODE_OVER_CREDIT;
-	session->stdin_credit -= size;
+	command->stdin_credit -= size;
 	return 0;
 }
 
 /* Updates the session for a well-formed frame of the host that leads to the state `next`. Returns the
  * error with which the frame is refused, or 0. */
 static enum sandboxd_error_code consider(struct session *session, const struct frame *frame,
-					 uint8_t next)
+					 uint8_t next, uint32_t *slot)
 {
 	uint32_t id = frame->header.id;
 
@@ -86,10 +107,13 @@ static enum sandboxd_error_code consider(struct session *session, const struct f
 		session->state = next;
 	if (frame->header.type == SANDBOXD_TYPE_HELLO)
 		renew(session, &frame->body.hello);
-	if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST)
-		return begin(session, id);
+	bool begins = frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST;
+
+	*slot = find(session, begins ? 0 : id);
+	if (begins)
+		return begin(session, id, *slot, frame->body.exec_request.beside);
 	if (frame->header.type == SANDBOXD_TYPE_EXEC_STDIN)
-		return take_input(session, frame->body.exec_stdin.data.size);
+		return take_input(&session->commands[*slot], frame->body.exec_stdin.data.size);
 	return 0;
 }
 
@@ -99,7 +123,7 @@ static enum session_event refuse(struct session *session)
 	return SESSION_REFUSAL;
 }
 
-enum session_event session_next(struct session *session, struct frame *frame,
+enum session_event session_next(struct session *session, struct frame *frame, uint32_t *slot,
 				struct sandboxd_error *refusal)
 {
 	struct sandboxd_fault_at fault;
@@ -124,7 +148,7 @@ enum session_event session_next(struct session *session, struct frame *frame,
 
 		if (next == SANDBOXD_IGNORED)
 			continue;
-		refusal->code = (uint16_t)consider(session, frame, next);
+		refusal->code = (uint16_t)consider(session, frame, next, slot);
 		return refusal->code ? refuse(session) : SESSION_FRAME;
 	}
 }
@@ -133,15 +157,18 @@ void session_sent(struct session *session, enum sandboxd_type type, uint32_t con
 {
 	session->state = sandboxd_follow_session(session->state, SANDBOXD_GUEST, (uint16_t)type,
 						 conditions);
+	if (type == SANDBOXD_TYPE_READY)
+		session->used = 0;
 }
 
-void session_end(struct session *session)
+void session_end(struct session *session, uint32_t slot)
 {
-	session->current = 0;
-	session->stdin_credit = 0;
+	session->commands[slot].id = 0;
+	while (session->used > 0 && session->commands[session->used - 1].id == 0)
+		session->used--;
 }
 
-void session_allow(struct session *session, uint32_t amount)
+void session_allow(struct session *session, uint32_t slot, uint32_t amount)
 {
-	session->stdin_credit += amount;
+	session->commands[slot].stdin_credit += amount;
 }

@@ -1,12 +1,12 @@
 /* Sends files to the host: the status of a file, the entries of a folder, or a whole tree. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "entry.h"
 #include "exchange.h"
+#include "real_path.h"
 
 /* A folder on the path of the current file. Its entries are being sent. */
 struct level {
@@ -63,27 +63,15 @@ static void send_bare(int folder, const char *path, const char *name, const stru
 	send_entry(status, name, target);
 }
 
-/* Waits until a FIFO has data, or until its last writer has closed it. If it had no writer yet,
- * waits for the first one. */
-static void await_writer(int fd)
-{
-	struct pollfd fifo = { .fd = fd, .events = POLLIN };
-
-	need(poll(&fifo, 1, -1) >= 0 || errno == EINTR);
-}
-
-/* Sends the content of an open file. The content ends at end of file, or when a device has no more
- * data for now. Only for a FIFO, this function waits for more data, until the last writer has
- * closed the FIFO. */
-static void send_content(int fd, bool fifo)
+/* Sends the content of an open file. The content ends at end of file, or when an endless file, such
+ * as /proc/kmsg, has no more data for now. */
+static void send_content(int fd)
 {
 	ssize_t size;
 
 	while ((size = read(fd, data_room(), CHUNK)) != 0) {
 		if (size > 0)
 			send_data((size_t)size);
-		else if (errno == EAGAIN && fifo)
-			await_writer(fd);
 		else if (errno == EAGAIN)
 			break;
 		else
@@ -101,7 +89,7 @@ static void send_open(int fd, const struct stat *status, const char *name)
 	if (S_ISDIR(status->st_mode))
 		enter(fd);
 	else
-		send_content(fd, S_ISFIFO(status->st_mode));
+		send_content(fd);
 }
 
 static void send_member(int folder, const char *name)
@@ -139,7 +127,7 @@ _Noreturn void source_stat(const char *path, bool follow)
 	end_done();
 }
 
-_Noreturn void source_list(const char *path)
+_Noreturn void source_list(const char *path, bool follow)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat status;
@@ -149,10 +137,24 @@ _Noreturn void source_list(const char *path)
 	need(fd >= 0);
 	enter(fd);
 	while ((name = next_name()))
-		if (fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0)
+		if ((follow && fstatat(fd, name, &status, 0) == 0) ||
+		    fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0)
 			send_bare(fd, name, name, &status);
 		else
 			need(errno == ENOENT);
+	end_done();
+}
+
+_Noreturn void source_resolve(const char *path)
+{
+	struct stat status = { 0 };
+	const char *resolved = resolve_path(path);
+
+	trail_set(&trail, 0, path);
+	need(resolved);
+	if (stat(resolved, &status) < 0)
+		memset(&status, 0, sizeof status);
+	send_entry(&status, "", resolved);
 	end_done();
 }
 
@@ -167,12 +169,11 @@ _Noreturn void source_get(const char *path, bool folders)
 	if (S_ISDIR(status.st_mode) && !folders)
 		errno = EISDIR;
 	need(!S_ISDIR(status.st_mode) || folders);
-	if (folders && !S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode)) {
+	/* Devices and FIFOs may have no end, and a read of a FIFO may wait forever. */
+	if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode)) {
 		send_entry(&status, "", "");
 		end_done();
 	}
-	if (S_ISFIFO(status.st_mode))
-		await_writer(fd);
 	send_open(fd, &status, "");
 	while (depth > 0) {
 		if ((name = next_name())) {

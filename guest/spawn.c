@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "drain.h"
+#include "priority.h"
 
 /* Maximum time until a child process executes its program. Without this limit, the daemon would
  * wait for ever if another process of the same user stops the child, or if root freezes it. */
@@ -275,9 +276,10 @@ static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *w
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
-			 "xor %%ebp, %%ebp\n\t"
 			 "mov %[what], %%rdi\n\t"
-			 "call *%[child]\n"
+			 "mov %[child], %%rsi\n\t"
+			 "xor %%ebp, %%ebp\n\t" /* last, as ebp may hold `what` or `child` */
+			 "call *%%rsi\n"
 			 "1:"
 			 : "=a"(result)
 			 : "0"(SYS_clone3), "D"(arguments),
@@ -320,9 +322,25 @@ static void give_up(pid_t pid)
 	*failure = (struct spawn_failure){ SANDBOXD_STAGE_SETUP, ETIMEDOUT };
 }
 
+/* Waits until the child has executed its program, or has exited. In both cases, the kernel closes
+ * the child's copy of the write end of a pipe, so the daemon waits for end of file at `end`, the
+ * read end. In a machine, the child has a real-time priority during this time. Otherwise busy
+ * processes would delay the child, and so the daemon. */
+static void await_program(const struct spawn *what, pid_t pid, int end)
+{
+	struct pollfd read_end = { .fd = end };
+	bool is_machine = what->cgroup >= 0;
+
+	if (is_machine)
+		priority_set(pid, PRIORITY_STARTING);
+	if (poll(&read_end, 1, EXEC_TIMEOUT_MS) <= 0)
+		give_up(pid);
+	else if (is_machine)
+		priority_set(pid, PRIORITY_NONE);
+}
+
 struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 {
-	struct pollfd read_end;
 	int ends[2];
 
 	*failure = (struct spawn_failure){ 0 };
@@ -333,11 +351,8 @@ struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 	if (*pid < 0)
 		*failure = (struct spawn_failure){ SANDBOXD_STAGE_FORK, errno };
 	close(ends[1]);
-	/* Wait for the end of file at the read end. It arrives when the child has executed its
-	 * program or exited, because that closes the child's copy of the write end. */
-	read_end = (struct pollfd){ .fd = ends[0] };
-	if (*pid >= 0 && poll(&read_end, 1, EXEC_TIMEOUT_MS) <= 0)
-		give_up(*pid);
+	if (*pid >= 0)
+		await_program(what, *pid, ends[0]);
 	close(ends[0]);
 	return *failure;
 }

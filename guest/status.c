@@ -10,7 +10,7 @@
 
 /* DESCRIPTORS is more than the number of descriptors that the daemon has open besides the pipes of
  * finished commands (drain.h). */
-enum { DESCRIPTORS = 64 };
+enum { DESCRIPTORS = 640 };
 
 /* Counts the open descriptors. The kernel assigns the lowest free number to each new descriptor, so
  * only the numbers up to drain_highest() plus DESCRIPTORS are checked. /proc would list the open

@@ -11,14 +11,18 @@
 #include <string.h>
 
 #define STREAMS_VERSION 1u
-#define STREAMS_SCHEMA_DIGEST 0x925e55121827009dULL
+#define STREAMS_SCHEMA_DIGEST 0x85953a5d38ecc0c1ULL
 
 /* The path by which root executes the guest's program. PID 1 keeps the program open, so the path
  * works whatever the root file system contains. */
 #define STREAMS_PROGRAM "/proc/1/fd/6"
-/* Maximum number of streams at a time. The guest refuses more with EMFILE. A stream counts until
- * the guest has sent all of its data to the server. */
+/* Maximum number of streams at a time. While so many exist, the guest refuses `connect` with
+ * EMFILE, and accepts no client. A stream counts until the guest has sent all of its data to the
+ * server or client. */
 #define STREAMS_MAX_STREAMS 256
+/* Maximum number of listeners at a time. While so many exist, the guest refuses `listen` with
+ * EMFILE. */
+#define STREAMS_MAX_LISTENERS 16
 
 /* The two ends of a connection. The sender of a message is one of them, or both. */
 enum streams_end {
@@ -80,6 +84,19 @@ enum streams_type {
 	STREAMS_TYPE_EOF = 6,
 	/* The sender has closed the stream, and drops its data. */
 	STREAMS_TYPE_RESET = 7,
+	/* Asks the guest to open a listener, whose id is in the header. */
+	STREAMS_TYPE_LISTEN = 8,
+	/* The guest has opened the listener. */
+	STREAMS_TYPE_LISTENING = 9,
+	/* The guest cannot open the listener. */
+	STREAMS_TYPE_NOT_LISTENING = 10,
+	/* Asks the guest to accept the next client of a listener. The id in the header becomes the id
+	 * of the client's stream. */
+	STREAMS_TYPE_ACCEPT = 11,
+	/* The guest has accepted a client. */
+	STREAMS_TYPE_ACCEPTED = 12,
+	/* The guest has accepted no client, because the listener is closed or because of an error. */
+	STREAMS_TYPE_NOT_ACCEPTED = 13,
 };
 
 /* Returns the name of a fault, or "unknown" if no fault has this number. */
@@ -142,6 +159,18 @@ static inline const char *streams_message_name(uint16_t type)
 		return "eof";
 	case STREAMS_TYPE_RESET:
 		return "reset";
+	case STREAMS_TYPE_LISTEN:
+		return "listen";
+	case STREAMS_TYPE_LISTENING:
+		return "listening";
+	case STREAMS_TYPE_NOT_LISTENING:
+		return "not_listening";
+	case STREAMS_TYPE_ACCEPT:
+		return "accept";
+	case STREAMS_TYPE_ACCEPTED:
+		return "accepted";
+	case STREAMS_TYPE_NOT_ACCEPTED:
+		return "not_accepted";
 	}
 	return "unknown";
 }
@@ -165,6 +194,12 @@ enum {
 	STREAMS_CREDIT_MAX_BODY = 4,
 	STREAMS_EOF_MAX_BODY = 0,
 	STREAMS_RESET_MAX_BODY = 0,
+	STREAMS_LISTEN_MAX_BODY = 2,
+	STREAMS_LISTENING_MAX_BODY = 2,
+	STREAMS_NOT_LISTENING_MAX_BODY = 4,
+	STREAMS_ACCEPT_MAX_BODY = 8,
+	STREAMS_ACCEPTED_MAX_BODY = 4,
+	STREAMS_NOT_ACCEPTED_MAX_BODY = 4,
 };
 
 /* Bytes inside a frame. They are not terminated by a NUL. */
@@ -212,7 +247,7 @@ struct streams_fault_at {
 
 /* Asks the guest to connect to a server. */
 struct streams_connect {
-	/* Number of bytes that the guest may send at first. */
+	/* Number of bytes that the guest may send before it gets more credit. */
 	uint32_t credit;
 	/* The TCP port to connect to, first at the address 127.0.0.1 and then at ::1. Ignored if there
 	 * is a path. */
@@ -223,7 +258,7 @@ struct streams_connect {
 
 /* The guest has connected to the server. */
 struct streams_connected {
-	/* Number of bytes that the host may send at first. */
+	/* Number of bytes that the host may send before it gets more credit. */
 	uint32_t credit;
 };
 
@@ -245,6 +280,46 @@ struct streams_credit {
 	uint32_t amount;
 };
 
+/* Asks the guest to open a listener, whose id is in the header. */
+struct streams_listen {
+	/* The TCP port of the listener; 0 lets the guest choose a free port. */
+	uint16_t port;
+};
+
+/* The guest has opened the listener. */
+struct streams_listening {
+	/* The TCP port of the listener. */
+	uint16_t port;
+};
+
+/* The guest cannot open the listener. */
+struct streams_not_listening {
+	/* The `errno`, as Linux numbers it. */
+	uint32_t error_number;
+};
+
+/* Asks the guest to accept the next client of a listener. The id in the header becomes the id of
+ * the client's stream. */
+struct streams_accept {
+	/* Number of bytes that the guest may send before it gets more credit. */
+	uint32_t credit;
+	/* The id of the listener. */
+	uint32_t listener;
+};
+
+/* The guest has accepted a client. */
+struct streams_accepted {
+	/* Number of bytes that the host may send before it gets more credit. */
+	uint32_t credit;
+};
+
+/* The guest has accepted no client, because the listener is closed or because of an error. */
+struct streams_not_accepted {
+	/* The `errno`, as Linux numbers it. It is EINVAL if the listener does not exist, or if another
+	 * `accept` waits at it. */
+	uint32_t error_number;
+};
+
 /* The body of any message. */
 union streams_body {
 	struct streams_connect connect;
@@ -252,6 +327,12 @@ union streams_body {
 	struct streams_refused refused;
 	struct streams_data data;
 	struct streams_credit credit;
+	struct streams_listen listen;
+	struct streams_listening listening;
+	struct streams_not_listening not_listening;
+	struct streams_accept accept;
+	struct streams_accepted accepted;
+	struct streams_not_accepted not_accepted;
 };
 
 static inline uint64_t streams_get(const uint8_t *from, unsigned size)
@@ -466,6 +547,12 @@ static const struct streams_rule streams_rules[] = {
 	{ STREAMS_TYPE_CREDIT, STREAMS_BOTH, 1, 1, 4 },
 	{ STREAMS_TYPE_EOF, STREAMS_BOTH, 1, 1, 0 },
 	{ STREAMS_TYPE_RESET, STREAMS_BOTH, 1, 1, 0 },
+	{ STREAMS_TYPE_LISTEN, STREAMS_HOST, 1, 1, 2 },
+	{ STREAMS_TYPE_LISTENING, STREAMS_GUEST, 1, 1, 2 },
+	{ STREAMS_TYPE_NOT_LISTENING, STREAMS_GUEST, 1, 1, 4 },
+	{ STREAMS_TYPE_ACCEPT, STREAMS_HOST, 1, 1, 8 },
+	{ STREAMS_TYPE_ACCEPTED, STREAMS_GUEST, 1, 1, 4 },
+	{ STREAMS_TYPE_NOT_ACCEPTED, STREAMS_GUEST, 1, 1, 4 },
 	{ 0, 0, 0, 0, 0 },
 };
 
@@ -572,6 +659,67 @@ static inline bool streams_decode_reset(const uint8_t *body, size_t size,
 	return streams_end(&cursor);
 }
 
+static inline bool streams_decode_listen(const uint8_t *body, size_t size,
+	uint32_t version, struct streams_listen *message, struct streams_fault_at *fault)
+{
+	struct streams_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return streams_take_u16(&cursor, 1, &message->port) &&
+		streams_end(&cursor);
+}
+
+static inline bool streams_decode_listening(const uint8_t *body, size_t size,
+	uint32_t version, struct streams_listening *message, struct streams_fault_at *fault)
+{
+	struct streams_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return streams_take_u16(&cursor, 1, &message->port) &&
+		streams_end(&cursor);
+}
+
+static inline bool streams_decode_not_listening(const uint8_t *body, size_t size,
+	uint32_t version, struct streams_not_listening *message, struct streams_fault_at *fault)
+{
+	struct streams_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return streams_take_u32(&cursor, 1, &message->error_number) &&
+		streams_end(&cursor);
+}
+
+static inline bool streams_decode_accept(const uint8_t *body, size_t size,
+	uint32_t version, struct streams_accept *message, struct streams_fault_at *fault)
+{
+	struct streams_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return streams_take_u32(&cursor, 1, &message->credit) &&
+		streams_take_u32(&cursor, 2, &message->listener) &&
+		streams_end(&cursor);
+}
+
+static inline bool streams_decode_accepted(const uint8_t *body, size_t size,
+	uint32_t version, struct streams_accepted *message, struct streams_fault_at *fault)
+{
+	struct streams_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return streams_take_u32(&cursor, 1, &message->credit) &&
+		streams_end(&cursor);
+}
+
+static inline bool streams_decode_not_accepted(const uint8_t *body, size_t size,
+	uint32_t version, struct streams_not_accepted *message, struct streams_fault_at *fault)
+{
+	struct streams_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return streams_take_u32(&cursor, 1, &message->error_number) &&
+		streams_end(&cursor);
+}
+
 /* Decodes the body of a frame whose header streams_decode_header has accepted. */
 static inline bool streams_decode_body(const struct streams_header *header, const uint8_t *body,
 	uint32_t version, union streams_body *out, struct streams_fault_at *fault)
@@ -593,6 +741,18 @@ static inline bool streams_decode_body(const struct streams_header *header, cons
 		return streams_decode_eof(body, (size_t)header->body_length, version, fault);
 	case STREAMS_TYPE_RESET:
 		return streams_decode_reset(body, (size_t)header->body_length, version, fault);
+	case STREAMS_TYPE_LISTEN:
+		return streams_decode_listen(body, (size_t)header->body_length, version, &out->listen, fault);
+	case STREAMS_TYPE_LISTENING:
+		return streams_decode_listening(body, (size_t)header->body_length, version, &out->listening, fault);
+	case STREAMS_TYPE_NOT_LISTENING:
+		return streams_decode_not_listening(body, (size_t)header->body_length, version, &out->not_listening, fault);
+	case STREAMS_TYPE_ACCEPT:
+		return streams_decode_accept(body, (size_t)header->body_length, version, &out->accept, fault);
+	case STREAMS_TYPE_ACCEPTED:
+		return streams_decode_accepted(body, (size_t)header->body_length, version, &out->accepted, fault);
+	case STREAMS_TYPE_NOT_ACCEPTED:
+		return streams_decode_not_accepted(body, (size_t)header->body_length, version, &out->not_accepted, fault);
 	default:
 		(void)body;
 		return streams_fail(fault, STREAMS_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -841,6 +1001,187 @@ static inline size_t streams_encode_reset(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
+/* Returns STREAMS_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
+static inline enum streams_fault streams_check_listen(uint32_t version, uint32_t id,
+	const struct streams_listen *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return STREAMS_FAULT_BAD_ID;
+	return STREAMS_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * streams_check_listen finds a fault or the frame does not fit. */
+static inline size_t streams_encode_listen(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct streams_listen *message)
+{
+	uint32_t size = STREAMS_HEADER_SIZE;
+
+	if (streams_check_listen(version, id, message))
+		return 0;
+	size += 2;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + STREAMS_HEADER_SIZE;
+	at = streams_put(at, 2, (uint64_t)message->port);
+	streams_put_header(out, at, STREAMS_TYPE_LISTEN, id);
+	return (size_t)(at - out);
+}
+
+/* Returns STREAMS_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
+static inline enum streams_fault streams_check_listening(uint32_t version, uint32_t id,
+	const struct streams_listening *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return STREAMS_FAULT_BAD_ID;
+	return STREAMS_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * streams_check_listening finds a fault or the frame does not fit. */
+static inline size_t streams_encode_listening(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct streams_listening *message)
+{
+	uint32_t size = STREAMS_HEADER_SIZE;
+
+	if (streams_check_listening(version, id, message))
+		return 0;
+	size += 2;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + STREAMS_HEADER_SIZE;
+	at = streams_put(at, 2, (uint64_t)message->port);
+	streams_put_header(out, at, STREAMS_TYPE_LISTENING, id);
+	return (size_t)(at - out);
+}
+
+/* Returns STREAMS_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
+static inline enum streams_fault streams_check_not_listening(uint32_t version, uint32_t id,
+	const struct streams_not_listening *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return STREAMS_FAULT_BAD_ID;
+	return STREAMS_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * streams_check_not_listening finds a fault or the frame does not fit. */
+static inline size_t streams_encode_not_listening(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct streams_not_listening *message)
+{
+	uint32_t size = STREAMS_HEADER_SIZE;
+
+	if (streams_check_not_listening(version, id, message))
+		return 0;
+	size += 4;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + STREAMS_HEADER_SIZE;
+	at = streams_put(at, 4, (uint64_t)message->error_number);
+	streams_put_header(out, at, STREAMS_TYPE_NOT_LISTENING, id);
+	return (size_t)(at - out);
+}
+
+/* Returns STREAMS_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
+static inline enum streams_fault streams_check_accept(uint32_t version, uint32_t id,
+	const struct streams_accept *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return STREAMS_FAULT_BAD_ID;
+	return STREAMS_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * streams_check_accept finds a fault or the frame does not fit. */
+static inline size_t streams_encode_accept(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct streams_accept *message)
+{
+	uint32_t size = STREAMS_HEADER_SIZE;
+
+	if (streams_check_accept(version, id, message))
+		return 0;
+	size += 8;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + STREAMS_HEADER_SIZE;
+	at = streams_put(at, 4, (uint64_t)message->credit);
+	at = streams_put(at, 4, (uint64_t)message->listener);
+	streams_put_header(out, at, STREAMS_TYPE_ACCEPT, id);
+	return (size_t)(at - out);
+}
+
+/* Returns STREAMS_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
+static inline enum streams_fault streams_check_accepted(uint32_t version, uint32_t id,
+	const struct streams_accepted *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return STREAMS_FAULT_BAD_ID;
+	return STREAMS_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * streams_check_accepted finds a fault or the frame does not fit. */
+static inline size_t streams_encode_accepted(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct streams_accepted *message)
+{
+	uint32_t size = STREAMS_HEADER_SIZE;
+
+	if (streams_check_accepted(version, id, message))
+		return 0;
+	size += 4;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + STREAMS_HEADER_SIZE;
+	at = streams_put(at, 4, (uint64_t)message->credit);
+	streams_put_header(out, at, STREAMS_TYPE_ACCEPTED, id);
+	return (size_t)(at - out);
+}
+
+/* Returns STREAMS_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
+static inline enum streams_fault streams_check_not_accepted(uint32_t version, uint32_t id,
+	const struct streams_not_accepted *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return STREAMS_FAULT_BAD_ID;
+	return STREAMS_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * streams_check_not_accepted finds a fault or the frame does not fit. */
+static inline size_t streams_encode_not_accepted(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct streams_not_accepted *message)
+{
+	uint32_t size = STREAMS_HEADER_SIZE;
+
+	if (streams_check_not_accepted(version, id, message))
+		return 0;
+	size += 4;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + STREAMS_HEADER_SIZE;
+	at = streams_put(at, 4, (uint64_t)message->error_number);
+	streams_put_header(out, at, STREAMS_TYPE_NOT_ACCEPTED, id);
+	return (size_t)(at - out);
+}
+
 /* Results of the functions that follow conversations, if they do not return a state. */
 enum streams_verdict {
 	/* The sender may not send this message now. */
@@ -851,18 +1192,25 @@ enum streams_verdict {
 
 /* The states of `stream`, which begins in the first one. */
 enum streams_stream_state {
-	/* No `connect` has this id or a higher one. */
+	/* The host has sent no message with this id or a higher one. */
 	STREAMS_STREAM_STATE_NEW = 1,
 	/* The guest connects to the server. */
 	STREAMS_STREAM_STATE_CONNECTING = 2,
+	/* The guest waits for a client of the listener. */
+	STREAMS_STREAM_STATE_ACCEPTING = 3,
 	/* Both sides can send data. */
-	STREAMS_STREAM_STATE_OPEN = 3,
+	STREAMS_STREAM_STATE_OPEN = 4,
 	/* The host sends no more data. Credit of the guest can still be on its way. */
-	STREAMS_STREAM_STATE_HOST_ENDED = 4,
+	STREAMS_STREAM_STATE_HOST_ENDED = 5,
 	/* The guest sends no more data. Credit of the host can still be on its way. */
-	STREAMS_STREAM_STATE_GUEST_ENDED = 5,
-	/* The stream is closed. Messages of the other side can still be on their way. */
-	STREAMS_STREAM_STATE_CLOSED = 6,
+	STREAMS_STREAM_STATE_GUEST_ENDED = 6,
+	/* The guest opens the sockets of the listener. */
+	STREAMS_STREAM_STATE_BINDING = 7,
+	/* Clients in the guest can connect to the listener. */
+	STREAMS_STREAM_STATE_LISTENING = 8,
+	/* The stream or listener is closed. Messages that the other side has sent before can still
+	 * arrive. */
+	STREAMS_STREAM_STATE_CLOSED = 9,
 };
 
 /* Returns the state of `stream` that follows a message of `type` from `sender`; STREAMS_IGNORED if
@@ -911,12 +1259,27 @@ static inline uint8_t streams_follow_stream(uint8_t state, enum streams_end send
 		case STREAMS_TYPE_RESET:
 			switch (state) {
 			case STREAMS_STREAM_STATE_CONNECTING:
+			case STREAMS_STREAM_STATE_ACCEPTING:
 			case STREAMS_STREAM_STATE_OPEN:
 			case STREAMS_STREAM_STATE_HOST_ENDED:
 			case STREAMS_STREAM_STATE_GUEST_ENDED:
+			case STREAMS_STREAM_STATE_BINDING:
+			case STREAMS_STREAM_STATE_LISTENING:
 				return STREAMS_STREAM_STATE_CLOSED;
 			case STREAMS_STREAM_STATE_CLOSED:
 				return STREAMS_IGNORED;
+			}
+			break;
+		case STREAMS_TYPE_LISTEN:
+			switch (state) {
+			case STREAMS_STREAM_STATE_NEW:
+				return STREAMS_STREAM_STATE_BINDING;
+			}
+			break;
+		case STREAMS_TYPE_ACCEPT:
+			switch (state) {
+			case STREAMS_STREAM_STATE_NEW:
+				return STREAMS_STREAM_STATE_ACCEPTING;
 			}
 			break;
 		}
@@ -973,6 +1336,38 @@ static inline uint8_t streams_follow_stream(uint8_t state, enum streams_end send
 			case STREAMS_STREAM_STATE_OPEN:
 			case STREAMS_STREAM_STATE_HOST_ENDED:
 			case STREAMS_STREAM_STATE_GUEST_ENDED:
+				return STREAMS_STREAM_STATE_CLOSED;
+			case STREAMS_STREAM_STATE_CLOSED:
+				return STREAMS_IGNORED;
+			}
+			break;
+		case STREAMS_TYPE_LISTENING:
+			switch (state) {
+			case STREAMS_STREAM_STATE_BINDING:
+				return STREAMS_STREAM_STATE_LISTENING;
+			case STREAMS_STREAM_STATE_CLOSED:
+				return STREAMS_IGNORED;
+			}
+			break;
+		case STREAMS_TYPE_NOT_LISTENING:
+			switch (state) {
+			case STREAMS_STREAM_STATE_BINDING:
+				return STREAMS_STREAM_STATE_CLOSED;
+			case STREAMS_STREAM_STATE_CLOSED:
+				return STREAMS_IGNORED;
+			}
+			break;
+		case STREAMS_TYPE_ACCEPTED:
+			switch (state) {
+			case STREAMS_STREAM_STATE_ACCEPTING:
+				return STREAMS_STREAM_STATE_OPEN;
+			case STREAMS_STREAM_STATE_CLOSED:
+				return STREAMS_IGNORED;
+			}
+			break;
+		case STREAMS_TYPE_NOT_ACCEPTED:
+			switch (state) {
+			case STREAMS_STREAM_STATE_ACCEPTING:
 				return STREAMS_STREAM_STATE_CLOSED;
 			case STREAMS_STREAM_STATE_CLOSED:
 				return STREAMS_IGNORED;

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "decimal.h"
-#include "entry.h"
 #include "exchange.h"
+#include "remove.h"
 
 #define PREFIX ".microvm-"
 
@@ -53,22 +53,6 @@ static struct {
 static struct level *innermost(void)
 {
 	return &levels[depth - 1];
-}
-
-/* Removes the folder `name` in the folder `parent`, with everything in it. If a file cannot be
- * removed, it remains with the folders that contain it, and all others are removed. Follows no
- * symbolic links. */
-static void remove_tree(int parent, const char *name)
-{
-	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct folder folder = { .fd = fd };
-	const char *member;
-
-	while (fd >= 0 && (member = folder_next(&folder)))
-		if (unlinkat(fd, member, 0) < 0 && errno == EISDIR)
-			remove_tree(fd, member);
-	close(fd);
-	unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 /* Removes the incomplete file and the incomplete folder that have temporary names. */

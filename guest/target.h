@@ -25,8 +25,8 @@ struct target {
 _Noreturn void target_put(const struct target *target);
 
 struct destination {
-	/* Path at which the file or the outermost folder from the host is written. After a failure,
-	 * the path for the error message. */
+	/* Path at which the file or the outermost folder from the host is written, or a folder is
+	 * created. After a failure, the path for the error message. */
 	char path[PATH_MAX];
 	/* The last component of `path`: the name in the opened folder. */
 	const char *name;
@@ -36,5 +36,11 @@ struct destination {
  * that the host sends. `is_folder` tells whether the top is a folder. Returns the descriptor of the
  * opened folder, or -1 with errno. */
 int destination_open(const struct target *target, bool is_folder, struct destination *destination);
+
+/* Creates a folder at the path of the target. `parents` is true if missing parent folders are
+ * created, too, and `may_exist` is true if the folder may exist already. Returns false with errno on
+ * failure. */
+bool destination_make(const struct target *target, bool parents, bool may_exist,
+		      struct destination *destination);
 
 #endif
