@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from microvm import arches, cache, guest_pack
@@ -18,8 +19,11 @@ from microvm_image.builder import CommandRunner, ImageBuilder
 from microvm_image.checks import check
 from microvm_image.kernel import selection
 from microvm_image.limits import Limits
+from microvm_image.pip import download, guest_python
+from microvm_image.pip.wheels import Wheels
 from microvm_image.plan import make_plan
 from microvm_image.recipe import Recipe
+from microvm_image.source import ImageSource
 from microvm_image.sources.find import find
 
 ALPINE = "alpine"
@@ -82,7 +86,9 @@ def build(
                 )
             )
         parts = programs.build(target, report), selection.find(target, kernel, report), base
-        plan = make_plan(target, *parts, recipe, limits or Limits(), added)
+        limits = limits or Limits()
+        wheels = files.enter_context(_wheels(recipe, base, target, limits, report))
+        plan = make_plan(target, *parts, recipe, limits, added, wheels)
         name = plan.name(plan.digest)
         path = output.absolute() if output else folder_of(name)
         image = _existing(path, name)
@@ -101,9 +107,23 @@ def build(
     return image
 
 
+@contextmanager
+def _wheels(
+    recipe: Recipe, source: ImageSource, arch: Arch, limits: Limits, report: Reporter
+) -> Iterator[Wheels | None]:
+    """Context manager that yields the wheels of a recipe's Python packages; None if it has none."""
+    if not recipe.pip:
+        yield None
+        return
+    with source.tree(limits) as tree:
+        python = guest_python.find(tree, recipe.config(source.config).env, arch.name)
+    with download.downloaded(recipe.pip, python, limits, report) as wheels:
+        yield wheels
+
+
 def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
-    """Build the source of a recipe if it is a ready-made image, such as `python`, not yet built."""
-    if arch != arches.find() or recipe.packages or not readymade.is_missing(recipe.source):
+    """Build or renew the source of a recipe if it is a ready-made image, such as `python`."""
+    if arch != arches.find() or recipe.packages or not readymade.needs_build(recipe.source):
         return
     # if a file or folder has the same name as a ready-made image, the recipe means the file or
     # folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,20 +11,9 @@ from microvm import cache
 from microvm.cache import lock
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
-from microvm.images import (
-    DISK,
-    INITRAMFS,
-    KERNEL,
-    MANIFEST,
-    Image,
-    ImageManifest,
-    check_manifest,
-    deduplication,
-    folder_of,
-    load,
-)
+from microvm.images import Image, ImageManifest, check_manifest, folder_of
 from microvm.progress import Reporter
-from microvm_image import disk, hostname, initramfs
+from microvm_image import disk, hostname, image_folder, offline
 from microvm_image.compression import compressed
 from microvm_image.file_range import FileRange
 from microvm_image.layer import Layer, TarLayer, sha256
@@ -141,26 +129,21 @@ class ImageBuilder:
         check_stopped()
         plan = self._plan
         hostname.settle(tree)
+        offline.settle(tree)
         small = tree.is_small()
-        with cache.staging(path) as folder:
-            folder.mkdir()
-            (folder / KERNEL).write_bytes(plan.kernel.data)
-            entries = tree.entries() if small else ()
-            with (folder / INITRAMFS).open("wb") as file:
-                initramfs.write(entries, plan.programs.files, plan.kernel.modules, file)
-            size, digest = _measured(folder / INITRAMFS)
-            manifest = manifest._replace(initramfs_size=size, initramfs_sha256=digest)
-            if not small:
-                self._report.step(f"writing the disk of {manifest.name}")
-                disk.write(tree, folder / DISK, plan.source.digest)
-                size, digest = _measured(folder / DISK)
-                manifest = manifest._replace(disk_size=size, disk_sha256=digest)
-            for each in folder.iterdir():
-                each.chmod(cache.READ_ONLY_MODE)
-            (folder / MANIFEST).write_text(manifest.json())
-            if path.parent == cache.folder("images"):
-                deduplication.share(folder, manifest)
-        return load(path)
+
+        def write_disk(out: Path) -> None:
+            self._report.step(f"writing the disk of {manifest.name}")
+            disk.write(tree, out, plan.source.digest)
+
+        return image_folder.write(
+            path,
+            manifest,
+            plan.kernel,
+            plan.programs,
+            files=tree.entries() if small else (),
+            write_disk=None if small else write_disk,
+        )
 
 
 def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
@@ -182,10 +165,3 @@ def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
 
 def _layer(step: PlannedStep, changes: FileRange) -> Layer:
     return TarLayer(step.text, lambda _: changes, is_packed_here=True)
-
-
-def _measured(path: Path) -> tuple[int, str]:
-    """Return the size of a file, and the SHA-256 of its content in hex."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), digest

@@ -12,6 +12,7 @@ from microvm_image import programs, skopeo
 from microvm_image.added_files import AddedFiles
 from microvm_image.kernel import selection
 from microvm_image.limits import Limits
+from microvm_image.pip import download
 from microvm_image.recipe import AddStep, Recipe
 from microvm_image.sources import debian
 
@@ -42,6 +43,9 @@ def check(
         selection.check(arch, kernel)
     with _collected(faults):
         _check_source(recipe, arch)
+    if recipe.pip:
+        with _collected(faults):
+            download.find_python()
     if len(faults) == 1:
         raise faults[0]
     if faults:

@@ -15,7 +15,7 @@ from microvm.log import Area
 from microvm.progress import Reporter
 from microvm.sha256 import sha256
 from microvm.system.capacity import SHORTAGES
-from microvm_image import programs, rootfs
+from microvm_image import offline, programs, rootfs
 from microvm_image.kernel import selection
 
 _logger = Area("image")
@@ -28,9 +28,9 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
     `build` stores the name of the default image in a note in the cache. The name of the note is a
     digest of everything that can change the default image: the source files of the guest's programs
     and the guest pack; the archive and the kernel that environment variables name; the archive and
-    the small kernel in the cache; and the modules of other kernels. So this function needs neither
-    a compiler nor the network to find the image. A newer kernel package does not change this
-    digest; `microvm image build` builds an image with the newer kernel.
+    the small kernel in the cache; the modules of other kernels; and the files of `offline`. So this
+    function needs neither a compiler nor the network to find the image. A newer kernel package does
+    not change this digest; `microvm image build` builds an image with the newer kernel.
 
     :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
     :param report: The receiver of progress reports; none by default.
@@ -105,6 +105,7 @@ def _note(arch: Arch) -> Path:
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
         (given := selection.given(arch)) == selection.packed(arch) or _stamp(given),
         selection.MODULES,
+        offline.FILES,
     )
     return cache.folder("defaults") / sha256(repr(key).encode()).hexdigest()[:32]
 

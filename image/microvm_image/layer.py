@@ -276,7 +276,7 @@ class HostData:
         except OSError as error:
             raise unreadable(self.path, error) from error
         try:
-            if _stamp(os.fstat(descriptor)) != self.stamp:
+            if stamp(os.fstat(descriptor)) != self.stamp:
                 raise ImageError(f"{self.path} has changed while the image was built")
             yield from FileRange(descriptor, 0, self.size).chunks()
         except OSError as error:
@@ -285,7 +285,8 @@ class HostData:
             os.close(descriptor)
 
 
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+def stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """Return the `stamp` of the `HostData` of a file, given the file's status."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -375,5 +376,5 @@ def _host_node(path: Path, status: os.stat_result) -> FileNode:
             for name in os.listxattr(path, follow_symlinks=False)
             if name.startswith(_XATTR_KINDS)
         ),
-        HostData(path, _stamp(status)) if kind == stat.S_IFREG else None,
+        HostData(path, stamp(status)) if kind == stat.S_IFREG else None,
     )

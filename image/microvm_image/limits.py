@@ -42,7 +42,8 @@ class Limits:
     """The limits for the source of an image. Sizes are in bytes.
 
     :ivar members: Maximum number of files, folders and links, in all layers together.
-    :ivar unpacked: Maximum size of all layers when decompressed, or of a folder of the host.
+    :ivar unpacked: Maximum size of all layers when decompressed, of a folder of the host, or of the
+        wheels that pip downloads.
     :ivar ratio: Maximum decompressed size of all layers, as a multiple of their compressed size. It
         applies only if the decompressed size exceeds `unsuspected`.
     :ivar unsuspected: Decompressed size of all layers up to which any ratio is allowed.
@@ -50,8 +51,8 @@ class Limits:
         attribute counts for `ATTRIBUTE` bytes more.
     :ivar depth: Maximum number of folders within folders.
     :ivar layers: Maximum number of layers of an image.
-    :ivar seconds: Maximum number of seconds for a registry to send the layers of an image, and for
-        mmdebstrap to build a root file system of Debian.
+    :ivar seconds: Maximum number of seconds for a registry to send the layers of an image, for
+        mmdebstrap to build a root file system of Debian, and for pip to download wheels.
     :ivar processor: Maximum number of seconds of processor time to read the layers. Each MiB of the
         layers, as they are stored, adds 10.
     """

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from microvm.arches import Arch
 from microvm.images import FORMAT, ImageManifest
 from microvm.images.config import ImageConfig
+from microvm_image import offline
 from microvm_image.added_files import AddedFiles
 from microvm_image.kernel.selection import Kernel
 from microvm_image.limits import Limits
+from microvm_image.pip import wheels
+from microvm_image.pip.wheels import Wheels
 from microvm_image.programs import Programs
 from microvm_image.recipe import Recipe, RunStep
 from microvm_image.source import ImageSource
@@ -23,13 +26,13 @@ class PlannedStep:
     """A step of a build: a command to run, or files to add, with a digest of its result.
 
     :ivar command: The command; empty if the step adds files.
-    :ivar added: The files that the step adds; None if it runs a command.
+    :ivar added: The files or wheels that the step adds; None if it runs a command.
     :ivar digest: A digest of everything that is in the image after the step.
     """
 
     command: tuple[str, ...]
     text: str
-    added: AddedFiles | None
+    added: AddedFiles | Wheels | None
     digest: str
 
 
@@ -48,6 +51,7 @@ class BuildPlan:
     recipe: Recipe
     config: ImageConfig
     limits: Limits
+    pip: Wheels | None
     steps: tuple[PlannedStep, ...]
     digest: str
 
@@ -81,7 +85,7 @@ class BuildPlan:
             disk_sha256="",
             config=self.config,
             warm=self.recipe.warm,
-            history=tuple(self.recipe.history()),
+            history=tuple(self.recipe.history(self.pip.history() if self.pip else ())),
         )
 
 
@@ -93,10 +97,12 @@ def make_plan(
     recipe: Recipe,
     limits: Limits,
     added: Sequence[AddedFiles],
+    pip: Wheels | None = None,
 ) -> BuildPlan:
     """Return the plan of a build. All added files are read to compute their digests.
 
     :param added: The files of each step that adds files, in the order of the steps.
+    :param pip: The wheels of the recipe's Python packages.
     :raises ImageError: An added file has changed since it was listed.
     """
     config = recipe.config(source.config)
@@ -107,11 +113,19 @@ def make_plan(
         (kernel.sha256, kernel.bus),
         [(path, hashlib.sha256(data).hexdigest()) for path, data in kernel.modules.items()],
         source.digest,
+        offline.FILES,
         # The digest includes the environment and the working directory of the commands, because the
         # results of the commands may depend on them.
         (config.env, config.workdir),
     )
     steps, rest = [], iter(added)
+    if pip:
+        # The digest of the wheels identifies everything that the command reads.
+        digest = _digest(digest, "pip", pip.digest(), wheels.COMMAND)
+        number = len(pip.packages)
+        count = f"{number} Python package{'s' if number != 1 else ''}"
+        steps.append(PlannedStep((), f"add {count}", pip, digest))
+        steps.append(PlannedStep(wheels.COMMAND, f"install {count}", None, digest))
     for step in recipe.steps:
         if isinstance(step, RunStep):
             digest = _digest(digest, "run", step.command)
@@ -121,7 +135,9 @@ def make_plan(
             digest = _digest(digest, "add", files.digest())
             steps.append(PlannedStep((), str(step), files, digest))
     digest = _digest(digest, config, recipe.warm)
-    return BuildPlan(arch, programs, kernel, source, recipe, config, limits, tuple(steps), digest)
+    return BuildPlan(
+        arch, programs, kernel, source, recipe, config, limits, pip, tuple(steps), digest
+    )
 
 
 def _digest(*parts: object) -> str:

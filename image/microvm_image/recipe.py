@@ -8,12 +8,13 @@ depends on the content of these files; `plan` computes their digests.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from microvm.errors import UsageError
 from microvm.images.config import ImageConfig
+from microvm_image.pip import requirements
 
 _SHELL = ("sh", "-c")
 
@@ -80,6 +81,8 @@ class Recipe:
 
     :ivar source: The source in the form for `--from`; empty for the source of the default image.
     :ivar packages: The packages to install, if the source is a distribution.
+    :ivar pip: The Python packages to install before the steps, such as `numpy>=2`, each a line that
+        `requirements.check` accepts.
     :ivar warm: The commands that run before a guest is saved as a template.
     :ivar env: Environment variables of commands as `NAME=VALUE`, which replace the variables of the
         source. The commands of steps also get them.
@@ -95,6 +98,7 @@ class Recipe:
 
     source: str = ""
     packages: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     warm: tuple[tuple[str, ...], ...] = ()
     env: tuple[str, ...] = ()
@@ -108,6 +112,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for command in self.warm:
             _check_command(command)
+        for text in self.pip:
+            requirements.check(text)
         try:
             self.config(ImageConfig()).check()
         except ValueError as error:
@@ -150,10 +156,14 @@ class Recipe:
             )
         return path if path.is_symlink() else real
 
-    def history(self) -> Iterator[str]:
-        """Yield lines for `microvm image history`, one for each step or option of the recipe."""
+    def history(self, pip: Iterable[str] = ()) -> Iterator[str]:
+        """Yield lines for `microvm image history`, one for each step or option of the recipe.
+
+        :param pip: The lines for the Python packages of the recipe.
+        """
         if self.packages:
             yield f"package {' '.join(self.packages)}"
+        yield from pip
         yield from map(str, self.steps)
         yield from (f"env {variable}" for variable in self.env)
         for name in ("workdir", "user"):

@@ -6,11 +6,14 @@ import asyncio
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Unpack
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from microvm.concurrency.loop import BackgroundLoop
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ExecError, ImageError, MicroVMError, OutputLimit, StartError
+from microvm.machine import hints
 from microvm.machine.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
 from microvm.qemu.logged_lines import sanitised
@@ -25,15 +28,11 @@ if TYPE_CHECKING:
 _LINE_SIZE = 1 << 12
 _SHOWN_EVERY = 256 << 20
 _LAST_LINES = 20
+_INTERVAL = 0.2  # number of seconds between two checks whether the thread must stop
 
-# A pattern for error messages of programs that need a network, which machines do not have.
-_WANTS_NETWORK = re.compile(
-    r"name resolution|resolve|[Nn]etwork is unreachable|bad address|getaddrinfo|Name or service"
-    r"|Temporary failure resolving|EAI_AGAIN|ENOTFOUND|no such host|DNS"
-)
 _NO_NETWORK = (
-    "a machine has no network: fetch here what it needs, and add it, as in `--add wheels:/w --run "
-    "'pip install --no-index --find-links /w NAME'`; `--package` has what a distribution has"
+    "a machine has no network: install Python packages with `--pip`, and packages of a distribution"
+    " with `--package`; fetch everything else here, and add it with `--add`"
 )
 _TOO_LARGE = (
     "remove files in the step that the image does not need; or raise the limit: "
@@ -84,7 +83,7 @@ class StepRunner:
 
         loop = BackgroundLoop(_nothing, str)
         try:
-            loop.run(run())
+            loop.run(_until_stopped(run(), copy_context()))
         finally:
             loop.close()
 
@@ -102,6 +101,19 @@ async def _started(image: Image, options: MachineOptions, show: Callable[[str], 
             await asyncio.sleep(pause)
         else:
             return machine
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None], context: Context) -> None:
+    """Run a coroutine. Cancel it if the thread with this context must stop; see `check_stopped`."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            context.run(check_stopped)
+            await asyncio.wait([task], timeout=_INTERVAL)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    task.result()
 
 
 async def _nothing() -> None:
@@ -135,7 +147,7 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
     if status:
         how = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
         output = "\n".join(last)
-        hint = _NO_NETWORK if _WANTS_NETWORK.search(output) else ""
+        hint = _NO_NETWORK if hints.wants_network(output.encode()) else ""
         raise ImageError(f"the step {how}", hint=hint, detail=output)
 
 

@@ -87,17 +87,28 @@ class RootfsTree:
                     ) from None
 
     def file(self, path: str) -> FileData | None:
-        """Return the content of the file at a path, or None if no file exists. Links are followed.
+        """Return the content of the file at a path, following links; None if no file exists.
 
-        :raises ImageError: The path is invalid.
+        :raises ImageError: The path is invalid, or leads out of the root.
+        """
+        try:
+            found = self.find("/".join(_parts(path)))
+        except _PathError as error:
+            raise ImageError(f"{path!r}: {error}") from None
+        return found[1].data if found else None
+
+    def find(self, path: str) -> tuple[str, FileNode] | None:
+        """Return the file at a path, following links, and the path to which the links lead.
+
+        The path may begin with a slash and contain `..`. If no file exists, return None.
         """
         try:
             for _ in range(_LINKS):
-                *above, name = _parts(path) or ("",)
-                node = self._follow(above).children.get(name)
+                above, _, name = path.rpartition("/")
+                node = self._follow(above.split("/")).children.get(name)
                 if node is None or not stat.S_ISLNK(node.mode):
-                    return node.data if node else None
-                path = posixpath.normpath(posixpath.join("/", *above, node.target)).lstrip("/")
+                    return (path, node) if node else None
+                path = posixpath.join(above or "/", node.target)
         except _NotThereError:
             return None
         except _PathError as error:
