@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         GuestUnresponsive,
         ImageError,
         IncompleteRead,
+        InterpreterDied,
+        InterpreterError,
         IsAFolder,
         MachineError,
         MemoryLimit,
@@ -58,14 +60,19 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from microvm.guest.download import Received
-    from microvm.guest.files import FileStatus, GuestPath, GuestUser
+    from microvm.guest.file_request import GuestPath, GuestUser
+    from microvm.guest.files import FileStatus
     from microvm.guest.forward import Forward
     from microvm.guest.process import CompletedProcess, Process
+    from microvm.guest.reverse import Reverse, ReverseTarget
     from microvm.guest.status import GuestStatus
     from microvm.guest.streams import InputStream, OutputStream
     from microvm.guest.upload import FileData
     from microvm.images import Image, ImageManifest
     from microvm.images.config import ImageConfig
+    from microvm.interpreter.cell import Cell, CellError, Display
+    from microvm.interpreter.cell_run import OnDisplay, OnInput, OnText
+    from microvm.interpreter.interpreter import Interpreter
     from microvm.jobs.job import CommandLines, Commands, Job, Outcome
     from microvm.jobs.pool import Pool
     from microvm.machine.base import Machine
@@ -74,6 +81,7 @@ if TYPE_CHECKING:
         GetOptions,
         ListOptions,
         PutArchiveOptions,
+        PutOptions,
         ReadOptions,
         WriteOptions,
     )
@@ -93,6 +101,7 @@ if TYPE_CHECKING:
         TextRunOptions,
         UncapturedRunOptions,
     )
+    from microvm.sizes import size_class
     from microvm.supervisor.client.attached import AttachedVM
     from microvm.supervisor.client.detached import DetachedProcess
     from microvm.units import Duration, Size
@@ -105,12 +114,15 @@ __all__ = [
     "Busy",
     "BytesRunOptions",
     "CacheError",
+    "Cell",
+    "CellError",
     "CommandLines",
     "Commands",
     "CompletedProcess",
     "Confinement",
     "ConfinementError",
     "DetachedProcess",
+    "Display",
     "Duration",
     "EncodedRunOptions",
     "ExecError",
@@ -139,6 +151,9 @@ __all__ = [
     "ImageManifest",
     "IncompleteRead",
     "InputStream",
+    "Interpreter",
+    "InterpreterDied",
+    "InterpreterError",
     "IsAFolder",
     "Job",
     "ListOptions",
@@ -150,6 +165,9 @@ __all__ = [
     "MicroVMError",
     "NotAFolder",
     "NotRun",
+    "OnDisplay",
+    "OnInput",
+    "OnText",
     "Outcome",
     "OutputLimit",
     "OutputStream",
@@ -159,6 +177,7 @@ __all__ = [
     "ProcessNotFound",
     "ProtocolError",
     "PutArchiveOptions",
+    "PutOptions",
     "QemuError",
     "QemuExit",
     "ReadError",
@@ -166,6 +185,8 @@ __all__ = [
     "ReadOptions",
     "ReadTimeout",
     "Received",
+    "Reverse",
+    "ReverseTarget",
     "RunOptions",
     "Size",
     "Snapshot",
@@ -180,24 +201,30 @@ __all__ = [
     "VersionMismatch",
     "WriteOptions",
     "__version__",
+    "size_class",
 ]
 
 # For each module, the public names that it defines. `microvm.errors` defines all other names.
 _NAMES = {
     "arches": "Bus",
     "guest.download": "Received",
-    "guest.files": "FileStatus GuestPath GuestUser",
+    "guest.file_request": "GuestPath GuestUser",
+    "guest.files": "FileStatus",
     "guest.forward": "Forward",
     "guest.process": "CompletedProcess Process",
+    "guest.reverse": "Reverse ReverseTarget",
     "guest.status": "GuestStatus",
     "guest.streams": "InputStream OutputStream",
     "guest.upload": "FileData",
     "images": "Image ImageManifest",
     "images.config": "ImageConfig",
+    "interpreter.cell": "Cell CellError Display",
+    "interpreter.cell_run": "OnDisplay OnInput OnText",
+    "interpreter.interpreter": "Interpreter",
     "jobs.job": "CommandLines Commands Job Outcome",
     "jobs.pool": "Pool",
     "machine.base": "Machine",
-    "machine.files": "FileOptions GetOptions ListOptions PutArchiveOptions ReadOptions "
+    "machine.files": "FileOptions GetOptions ListOptions PutArchiveOptions PutOptions ReadOptions "
     "WriteOptions",
     "machine.forks": "Forks",
     "machine.machine": "MicroVM",
@@ -206,6 +233,7 @@ _NAMES = {
     "MachineOptions PoolOptions RunOptions Text TextRunOptions UncapturedRunOptions",
     "supervisor.client.attached": "AttachedVM",
     "supervisor.client.detached": "DetachedProcess",
+    "sizes": "size_class",
     "units": "Duration Size",
 }
 

@@ -2,3 +2,4 @@
 
 PORT_NAME = "microvm.sandboxd.0"
 MAGIC = 0xA6D766F7263696D
+MAX_COMMANDS = 64

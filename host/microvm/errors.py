@@ -18,7 +18,7 @@
     │       └── VersionMismatch
     ├── NotRun                  a job was not run, because no machine could be started
     └── ExecError               a command failed; the machine can run other commands
-        ├── Busy                another command runs in the machine
+        ├── Busy                the machine runs its maximum number of commands
         ├── ProcessNotFound     the machine has no detached command with this id
         ├── StartError          the guest could not start the command
         ├── FileError           a file of the guest cannot be used (also an OSError)
@@ -32,6 +32,8 @@
         │   ├── ReadLimit       the separator is not within the limit
         │   └── IncompleteRead  the output ended too early (also an EOFError)
         ├── StreamError         a server of the guest cannot be reached (also a ConnectionError)
+        ├── InterpreterError    an interpreter could not do what was requested
+        │   └── InterpreterDied its process has exited, and its variables are lost
         └── ExecKilled          the command exceeded a limit and was killed
             ├── ExecTimeout     its time limit (also a TimeoutError)
             ├── OutputLimit     its limit of output
@@ -227,9 +229,10 @@ class ExecError(MicroVMError):
 
 
 class Busy(ExecError):
-    """Another command runs in this machine, which runs one command at a time.
+    """The machine already runs its maximum number of commands, which its option `commands` sets.
 
-    Also raised if another client is attached to the input of a detached command.
+    The error has two other causes: a snapshot of the machine is being saved, or another client
+    already sends input to the detached command.
     """
 
 
@@ -272,8 +275,13 @@ class StartError(ExecError):
         self.errno = errno
         self.subject = subject or command
         # As in shells, 127 is for a command that does not exist, and 126 for one that cannot run.
-        absent = missing and stage in ("lookup", "exec", "interpreter")
+        absent = missing and self.is_of_program
         self.exit_status = 127 if absent else 126
+
+    @property
+    def is_of_program(self) -> bool:
+        """True if the program cannot be found or executed; False if an earlier step failed."""
+        return self.stage in ("lookup", "exec", "interpreter")
 
 
 def _how_to_use_a_shell(command: str) -> str:
@@ -376,12 +384,12 @@ class IncompleteRead(ReadError, EOFError):
 
 
 class StreamError(ExecError, ConnectionError):
-    """A connection to a server in the guest failed.
+    """A connection to a server or client in the guest failed, or the guest cannot listen on a port.
 
     :ivar errno: Error number of Linux: ECONNREFUSED if no server listens, ECONNRESET if the server
-        has reset the connection, ETIMEDOUT if the server did not accept the connection in time,
-        EMFILE if too many connections are open, EBADMSG or EIO if the program `relay` in the guest
-        has failed.
+        or client has reset the connection, ETIMEDOUT if the server did not accept the connection in
+        time, EMFILE if too many connections are open, EADDRINUSE if another program listens on the
+        port, EBADMSG or EIO if the program `relay` in the guest has failed.
     :ivar strerror: Text of the error number.
     :ivar server: The TCP port, or the path of the Unix socket.
     """
@@ -397,6 +405,31 @@ class StreamError(ExecError, ConnectionError):
     def __reduce__(self) -> tuple[Any, ...]:
         # see `FileError.__reduce__`
         return type(self), (self.errno, self.server, self.message), self.__dict__
+
+
+class InterpreterError(ExecError):
+    """An interpreter in a machine could not do what was requested. It continues to run.
+
+    For example, `Interpreter.get` raises it for a variable that does not exist.
+    """
+
+
+class InterpreterDied(InterpreterError):
+    """An interpreter has died, and its variables are lost. `Interpreter.restart` starts it again.
+
+    :ivar cause: `exited`: the process has exited by itself; `signal`: a signal has killed it;
+        `memory`: the guest had no memory left; `killed`: it was killed because nothing else ended
+        the cell, or by `close` or `restart`; `broken`: it did not follow its protocol; `lost`: it
+        does not answer.
+    :ivar status: Exit status for `exited`, number of the signal for `signal`, otherwise 0.
+    :ivar stdout: Standard output of the cell during which the interpreter died.
+    :ivar stderr: Standard error of that cell.
+    """
+
+    cause: Literal["exited", "signal", "memory", "killed", "broken", "lost"] = "lost"
+    status = 0
+    stdout = ""
+    stderr = ""
 
 
 class ExecKilled(ExecError):

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Annotated, Any, Literal, Required, TypedDict, get_args
 
+from microvm.constants import MAX_COMMANDS
 from microvm.errors import UsageError
 from microvm.option import Option
 from microvm.units import (
@@ -107,6 +108,12 @@ def _stdin(value: Any) -> int | None:
     return PIPE if value == PIPE else None
 
 
+def _stderr(value: Any) -> int | None:
+    if value not in (PIPE, STDOUT):
+        raise UsageError("it must be subprocess.PIPE, STDOUT or None")
+    return STDOUT if value == STDOUT else None
+
+
 def _terminal(value: Any) -> tuple[int, int] | None:
     match value:
         case bool():
@@ -132,6 +139,12 @@ def _input(value: Any) -> Any:
         except TypeError:
             raise UsageError(f"{value!r} is neither str nor bytes") from None
     return value
+
+
+def _no_translation(value: Any) -> str:
+    if value != "":
+        raise UsageError('it must be "" or None')
+    return ""
 
 
 def _accepted_by(function: Callable[[Any], object], value: Any) -> Any:
@@ -203,6 +216,14 @@ class ExecOptions(TypedDict, total=False):
             shown="argv[0]",
         ),
     ]
+    shell: Annotated[
+        bool,
+        _PYTHON_ONLY(
+            "Run `/bin/sh -c` with `argv`, which is then a command line: one text instead of a "
+            "list.",
+            default=False,
+        ),
+    ]
     env: Annotated[
         Mapping[str, str] | Mapping[bytes, bytes] | None,
         Option(
@@ -254,6 +275,15 @@ class ExecOptions(TypedDict, total=False):
             shown="/dev/null",
         ),
     ]
+    stderr: Annotated[
+        int | None,
+        _PYTHON_ONLY(
+            "Standard error of the command. With `subprocess.STDOUT`, it is the same pipe as "
+            "standard output, so `stdout` has the output of both, in order.",
+            _stderr,
+            shown="a pipe of its own",
+        ),
+    ]
     tty: Annotated[
         bool | tuple[int, int],
         Option(
@@ -272,6 +302,8 @@ class ExecOptions(TypedDict, total=False):
         _DURATION(
             "After this time, such as 5s, 500ms or 2m, kill the command and all processes that it "
             "has started.",
+            verbs=("run", "map", "exec", "mcp"),
+            verb_defaults=(("mcp", "5m"),),
             preset_by="project",
         ),
     ]
@@ -331,6 +363,32 @@ class PlainRunOptions(ExecOptions, total=False):
         _PYTHON_ONLY(
             "Raise `subprocess.CalledProcessError` if the exit status of the command is not 0.",
             default=False,
+        ),
+    ]
+    capture_limit: Annotated[
+        Size | None,
+        _SIZE(
+            "Store at most this size of each output stream, such as 10M, and discard the rest. The "
+            "command continues, and `truncated` of the result is True.",
+            verbs=(),
+            shown="no limit",
+        ),
+    ]
+    check_start: Annotated[
+        bool,
+        _PYTHON_ONLY(
+            "Raise `StartError` if the program does not exist or cannot be executed. If False, the "
+            "result has the return code of a shell, 127 or 126, and standard error has the reason.",
+            default=True,
+        ),
+    ]
+    newline: Annotated[
+        str | None,
+        _PYTHON_ONLY(
+            r'With `""`, text mode keeps `\r\n` and `\r` in the output, as `open` does. Otherwise '
+            r"it translates them to `\n`, as `subprocess.run` does.",
+            _no_translation,
+            shown="translate",
         ),
     ]
 
@@ -408,9 +466,9 @@ class PoolOptions(TypedDict, total=False):
             "Give the guest this much memory, such as 512M or 2G.",
             read=parse_memory,
             default="256M",
-            verbs=("run", "map", "start", "bench", "image build"),
+            verbs=("run", "python", "map", "start", "mcp", "bench", "image build"),
             short="m",
-            verb_defaults=(("image build", "1G"),),
+            verb_defaults=(("python", "512M"), ("mcp", "512M"), ("image build", "1G")),
             preset_by="project",
         ),
     ]
@@ -419,7 +477,7 @@ class PoolOptions(TypedDict, total=False):
         counted(1)(
             "Give the guest this number of CPUs.",
             default=1,
-            verbs=("run", "map", "start", "image build"),
+            verbs=("run", "python", "map", "start", "mcp", "image build"),
             preset_by="project",
         ),
     ]
@@ -433,7 +491,7 @@ class PoolOptions(TypedDict, total=False):
             read=parse_disk,
             default=0,
             shown="no disk",
-            verbs=("run", "map", "start", "image build"),
+            verbs=("run", "python", "map", "start", "mcp", "image build"),
             verb_defaults=(("image build", "8G"),),
         ),
     ]
@@ -443,7 +501,7 @@ class PoolOptions(TypedDict, total=False):
             "Choose how the guest's CPU runs. `kvm`: by the host's CPU, with KVM; `tcg`: emulated "
             "by QEMU; `auto`: `kvm` if a guest starts with it on this host, else `tcg`.",
             default="auto",
-            verbs=("run", "map", "start", "bench"),
+            verbs=("run", "python", "map", "start", "mcp", "bench"),
         ),
     ]
     confinement: Annotated[
@@ -454,7 +512,7 @@ class PoolOptions(TypedDict, total=False):
             "not supported; `off`: use almost none, to debug QEMU. `microvm confinement` lists "
             "them.",
             default="auto",
-            verbs=("run", "map", "start", "bench", "image build"),
+            verbs=("run", "python", "map", "start", "mcp", "bench", "image build"),
         ),
     ]
     cold: Annotated[
@@ -481,6 +539,25 @@ class PoolOptions(TypedDict, total=False):
 class MachineOptions(PoolOptions, total=False):
     """Keyword arguments of `MicroVM`."""
 
+    commands: Annotated[
+        int,
+        counted(1, MAX_COMMANDS)(
+            "Let the machine run at most this number of commands at the same time; a copy of files "
+            "counts as a command, and so do all open connections together.",
+            default=1,
+            verbs=("start",),
+            preset_by="project",
+        ),
+    ]
+    wait: Annotated[
+        bool,
+        _PYTHON_ONLY(
+            "Let a command, a copy of files or a checkpoint wait for its turn if the machine is "
+            "busy, in the order of the requests, instead of raising `Busy`. This wait has no time "
+            "limit: the option `timeout` begins when a command starts.",
+            default=False,
+        ),
+    ]
     console: Annotated[
         Path | None,
         Option(
@@ -499,10 +576,12 @@ class ImageOptions(TypedDict, total=False):
     image: Annotated[
         str | None,
         Option(
-            "Use this image: its name, or the path of its folder.",
+            "Use this image: its name, or the path of its folder. The images python, node and "
+            "agent are built at their first use.",
             _image,
             shown="built on the first run",
-            verbs=("run", "map", "start", "bench"),
+            verbs=("run", "python", "map", "start", "mcp", "bench"),
+            verb_defaults=(("python", "python"), ("mcp", "python")),
             metavar="NAME[:TAG]|DIR",
             preset_by="project",
         ),

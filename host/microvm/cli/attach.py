@@ -7,8 +7,8 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from errno import ENOENT
 from functools import partial
 from subprocess import PIPE
@@ -25,10 +25,15 @@ from microvm.options import ExecOptions
 from microvm.system import interrupt, terminal_hints
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from microvm.cli.copies import Copies
     from microvm.guest.process import Process
     from microvm.guest.stdio import WriteFunction
     from microvm.machine.machine import MicroVM
+    from microvm.ports import PublishedPort, ReversePort
+
+    WantedPorts: TypeAlias = tuple[Sequence[PublishedPort], Sequence[ReversePort]]
 
 
 class AttachedRun:
@@ -37,6 +42,8 @@ class AttachedRun:
     :param save: Name of the snapshot to save if the command exits with status 0.
     :param standard_input: True to pass standard input to the command. None passes it unless it is a
         terminal.
+    :param wanted: Ports to open before files are copied, until the command has exited: first the
+        ports of this host, then the ports of the guest.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class AttachedRun:
         copies: Copies,
         save: str | None = None,
         standard_input: bool | None = None,
+        wanted: WantedPorts = ((), ()),
         result: JsonResult | None = None,
     ) -> None:
         self.machine = machine
@@ -55,6 +63,7 @@ class AttachedRun:
         self.copies = copies
         self.save = save
         self.standard_input = standard_input
+        self.wanted = wanted
         self.result = result or JsonResult()
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
@@ -87,8 +96,9 @@ class AttachedRun:
     async def _run(self) -> int:
         async with self.machine:
             try:
-                with self.result.timed():
-                    status = await self._copied_command()
+                async with self._ports():
+                    with self.result.timed():
+                        status = await self._copied_command()
             except BaseException:
                 self._notify_unsaved()
                 raise
@@ -97,6 +107,21 @@ class AttachedRun:
             elif self.save is not None:
                 await self.machine.checkpoint(self.save)
             return status
+
+    @asynccontextmanager
+    async def _ports(self) -> AsyncIterator[None]:
+        """Context manager: open the wanted ports, and close them at the end of its block."""
+        if not any(self.wanted):
+            yield
+            return
+        from microvm.cli import ports
+        from microvm.machine.open_ports import OpenPorts
+        from microvm.ports import facts
+
+        async with OpenPorts(self.machine) as opened:
+            self.result.ports = facts(*await opened.open(*self.wanted))
+            ports.notify(*self.wanted, self.result.ports)
+            yield
 
     def _notify_unsaved(self, why: str = "") -> None:
         if self.save is not None:
@@ -161,8 +186,9 @@ class AttachedRun:
             # With `-t`, the command always has a standard input. No input is forwarded to it here,
             # so close it. The command then reads the end of file.
             process.stdin.close()
+        errors = hints.ErrorTail()
         try:
-            returncode = await attach(process, feed, self._write(1), self._write(2))
+            returncode = await attach(process, feed, self._write(1), errors.watch(self._write(2)))
         except BrokenPipeError:
             # The reader has closed the pipe, as in `microvm run … | head -1`. Exit with the status
             # that SIGPIPE would cause.
@@ -173,6 +199,9 @@ class AttachedRun:
         unasked = self.standard_input is None and not self.result.is_asked_for
         if returncode == 0 and unasked and not fed:
             terminal_hints.suggest_terminal(self.command)
+        peak, memory = process.memory, self.machine.memory
+        if hint := errors.hint(returncode, peak, memory, copier="--copy", opener="-R"):
+            standard_streams.notify(hint)
         return returncode if returncode >= 0 else 128 - returncode
 
     def _write(self, descriptor: int) -> WriteFunction:

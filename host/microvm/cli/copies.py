@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from microvm.cli import standard_streams
 from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
@@ -14,6 +14,7 @@ from microvm.machine.files import as_user, collected, in_folder
 
 if TYPE_CHECKING:
     from microvm.guest.download import Received
+    from microvm.machine.base import Machine
     from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
@@ -38,7 +39,7 @@ class Copies(NamedTuple):
     after: tuple[FileCopy, ...] = ()
     max_collect: int | None = None
 
-    async def put(self, machine: MicroVM, options: ExecOptions) -> None:
+    async def put(self, machine: Machine, options: ExecOptions) -> None:
         """Copy the files in the field `before` into the guest, as the user that `options` name.
 
         The guest writes the files with the rights of this user. Relative paths in the guest start
@@ -65,11 +66,11 @@ class Copies(NamedTuple):
         with converted_errors(
             f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}
         ):
+            limits: dict[str, Any] = {}
+            if self.max_collect is not None:
+                limits["max_size"] = self.max_collect
             received = await machine.get(
-                in_folder(copy.source, options),
-                copy.target,
-                **({} if self.max_collect is None else {"max_size": self.max_collect}),
-                **collected(options),
+                in_folder(copy.source, options), copy.target, **limits, **collected(options)
             )
         notify_left_out(received)
 

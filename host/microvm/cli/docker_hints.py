@@ -23,15 +23,19 @@ _USE_START = "use `microvm start` to start a machine in the background"
 _ROOT = "commands run as root by default, in a kernel of their own"
 
 _VOLUMES = ("-v", "--volume", "--mount", "--tmpfs", "--volumes-from")
-_NETWORKS = ("-p", "-P", "--publish", "--publish-all", "--expose", "--net", "--network", "--dns")
+_NETWORKS = ("--net", "--network", "--dns")
 _OPTIONS = {
     **dict.fromkeys(_NETWORKS, _NO_NETWORK),
+    **dict.fromkeys(("-P", "--publish-all", "--expose"), "use -p for each port of the guest"),
     "--privileged": _ROOT,
     "--cap-add": _ROOT,
     "--cwd": "use -w or --workdir",
     "--pids-limit": "use --max-processes",
     "--restart": _USE_START,
 }
+_PORTS = dict.fromkeys(
+    ("-p", "--publish", "-R", "-L"), "use `microvm port NAME -p` or `microvm port NAME -R`"
+)
 _RUNS_NO_COMMAND = "it runs no command; use `microvm shell NAME` to open a shell in the machine"
 _FOR_COMMANDS = "it applies to commands; give it to `microvm exec`, or build an image with it"
 _USE_TAIL = "use `microvm logs NAME | tail`"
@@ -39,8 +43,8 @@ _AS_JSON = "use --json to print all details"
 _STOPS_AT_ONCE = "machines always stop immediately"
 _HINTS_BY_VERB = {
     "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _USE_START)},
-    "exec": _OPTIONS,
-    "shell": {**_OPTIONS, **dict.fromkeys(("-i", "-t"), "a shell always has both")},
+    "exec": {**_OPTIONS, **_PORTS},
+    "shell": {**_OPTIONS, **_PORTS, **dict.fromkeys(("-i", "-t"), "a shell always has both")},
     "start": {
         **_OPTIONS,
         **dict.fromkeys(("-d", "--detach"), "the machine always runs in the background"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from microvm.guest.process import Process
+    from microvm.ports import Described
 
 MAX_OUTPUT = 16 << 20  # default maximum number of bytes of output that are stored for `--json`
 
@@ -26,6 +27,7 @@ class JsonResult:
     :ivar returncode: Return code of the command, or None if it has not exited by itself.
     :ivar failed: Error of the first file that could not be copied to the host (`--collect`).
     :ivar status: Exit status of `microvm`, or None before the end.
+    :ivar ports: Descriptions of the open ports. The JSON object contains them.
     """
 
     def __init__(self, file: TextIO | None = None, *, stores_output: bool = False) -> None:
@@ -35,6 +37,7 @@ class JsonResult:
         self.returncode: int | None = None
         self.failed: Exception | None = None
         self.status: int | None = None
+        self.ports: Described = {}
         self._file = sys.stdout if stores_output else file
         self._seconds = 0.0
 
@@ -81,4 +84,5 @@ class JsonResult:
         )
         if self.status is not None:
             shown["status"] = self.status
+        shown |= self.ports
         print(json.dumps(shown), file=self._file, flush=True)

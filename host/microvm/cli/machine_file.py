@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from microvm.errors import ImageError, UsageError
+from microvm_image.pip import requirements
 from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
 from microvm_image.sources.archive import KINDS
 from microvm_image.sources.find import split
@@ -49,6 +50,7 @@ def _recipe(table: Table, empty: Recipe) -> Recipe:
     given: dict[str, Any] = {
         "source": table.get("from", str, ""),
         "packages": table.items("package", str),
+        "pip": (*table.items("pip", str), *_requirements(table, empty)),
         "steps": tuple(_steps(table, empty)),
         "warm": tuple(_commands(table, "warm")),
         "env": tuple(_variables(table)),
@@ -80,6 +82,13 @@ def _check_source(table: Table, empty: Recipe, source: str) -> None:
             split(empty.path, kind, rest)
         except UsageError as error:
             table.error("outside", "from", error.message, error.hint)
+
+
+def _requirements(table: Table, empty: Recipe) -> Iterator[str]:
+    """Yield the requirements in the files that the table names."""
+    for name in table.items("requirement", str):
+        if path := _allowed_path(table, "requirement", empty, name):
+            yield from _parse(table, "requirement", requirements.read, path) or ()
 
 
 def _steps(table: Table, empty: Recipe) -> Iterator[Step]:

@@ -113,6 +113,17 @@ def _machines() -> Iterable[str]:
         return runtime.names()
 
 
+def detached_commands(machine: str) -> dict[str, str]:
+    """Return the ids and the command lines of a machine's detached commands, for completion."""
+    from microvm.supervisor.client import machines
+
+    try:
+        known, _ = machines.inspect([machine])
+    except (MicroVMError, OSError):
+        return {}
+    return {str(each["id"]): each["command"] for one in known for each in one.get("commands", [])}
+
+
 _KINDS: Mapping[str, Callable[[], Iterable[str]]] = {
     "image": _with_ready_made,
     "snapshot": STORE.names,

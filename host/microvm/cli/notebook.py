@@ -7,6 +7,7 @@ kernel exits or `%microvm stop` is run. See docs/notebooks.md.
 from __future__ import annotations
 
 import atexit
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,16 +20,17 @@ import click
 from click.core import ParameterSource
 
 from microvm.cli import names, parameters, snapshot_parameters, standard_streams
-from microvm.cli.notebook_cell import STDERR, STDOUT, run_cell
-from microvm.errors import ImageError, MachineError, MicroVMError
+from microvm.cli.cell_events import CellLimits
+from microvm.cli.notebook_cell import STDERR, STDOUT, Write, run_cell
+from microvm.cli.notebook_python import PythonCell
+from microvm.errors import ImageError, InterpreterDied, MachineError, MicroVMError
+from microvm.images import Image, readymade
 from microvm.images import load as load_image
-from microvm.images import readymade
 from microvm.option import ParsedOptions, complete_options, options_of
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
-from microvm.sync import AttachedVM, MicroVM
+from microvm.sync import AttachedVM, Interpreter, MicroVM
 
 if TYPE_CHECKING:
-    from microvm.images import Image
     from microvm.machine.snapshot import Snapshot
 
 NAME = "microvm"
@@ -37,20 +39,24 @@ KINDS = ("line", "cell")
 Start = tuple[str, ...]
 
 _SH = ("sh",)
+_PYTHON = re.compile(r"python[0-9.]*")
+
+# The options of commands that also apply to cells of an interpreter.
+_LIMITS = ("timeout", "grace")
 
 # This variable lets Python in the machine write its output immediately, so that a cell shows it.
 _UNBUFFERED = {b"PYTHONUNBUFFERED": b"1"}
 
 HELP = """Run a cell in a virtual machine.
 
-The cell is run by python3 if the image is a Python image, else by sh. If CMD is given, CMD is run
+The cell is run by Python if the image is a Python image, else by sh. If CMD is given, CMD is run
 instead, and reads the cell from its standard input. `%microvm CMD` runs a command without a cell.
 
 There is one machine for each image or snapshot. It keeps its files and background processes from
-cell to cell. Variables are not kept, because each cell is run by a new process. `%microvm` lists
-the machines, `%microvm stop` stops all of them, `%microvm OPTIONS stop` stops the machine with
-these options, and `%microvm OPTIONS restart` restarts it. The options of a machine are those of the
-cell that started it.
+cell to cell. Python also keeps its variables, and shows the value of a cell's last expression.
+All other cells are run by new processes. `%microvm` lists the machines, and `%microvm stop` stops
+all of them. `%microvm OPTIONS stop` stops the machine with these options, and `%microvm OPTIONS
+restart` restarts it. The options of a machine are those of the cell that started it.
 
 Output is shown while the cell runs. An exit status other than 0 raises an error. Interrupting the
 kernel interrupts the command.
@@ -73,7 +79,8 @@ kernel interrupts the command.
 @parameters.option(
     "--machine NAME",
     "Store the machine in this variable, as a microvm.sync.MicroVM, for example to copy files "
-    "or save snapshots.",
+    "or save snapshots. A Python image has a microvm.sync.Interpreter instead, with the machine "
+    "as its attribute `vm`.",
 )
 @parameters.option("--out NAME", "Store the standard output in this variable.")
 @parameters.option("--err NAME", "Store the standard error in this variable.")
@@ -83,6 +90,11 @@ kernel interrupts the command.
     is_flag=True,
     help="Do not raise an error for an exit status other than 0. The variable `_exit_code` "
     "contains the status, or -N for signal N.",
+)
+@click.option(
+    "--trust-html",
+    is_flag=True,
+    help="Show also HTML and JavaScript that the cell displays. They can control the notebook.",
 )
 @parameters.options(PoolOptions, "run")
 @parameters.options(ExecOptions, "run")
@@ -119,11 +131,20 @@ class _CellMachine:
     :ivar interpreter: Command that gets the text of a cell as its standard input, if the cell's
         first line contains no command.
     :ivar options: Options that the machine was started with; empty for a named machine.
+    :ivar python: The Python that runs such cells instead of `interpreter`, or None.
     """
 
     vm: MicroVM | AttachedVM
     interpreter: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    python: Interpreter | None = None
+
+    def stop(self) -> None:
+        """Stop the machine."""
+        if self.python is None:
+            self.vm.stop()
+        else:
+            self.python.close()
 
 
 class Notebook:
@@ -164,7 +185,7 @@ class Notebook:
     def _end(self, *starts: Start) -> None:
         for start in starts:
             if machine := self._machines.pop(start, None):
-                machine.vm.stop()
+                machine.stop()
 
     def _machine(self, context: click.Context, start: Start) -> _CellMachine:
         """Return the machine for `start`, an image or snapshot; start one if none is running."""
@@ -200,14 +221,17 @@ class Notebook:
             try:
                 yield machine
             finally:
-                machine.vm.stop()
+                machine.stop()
         else:
             try:
                 yield self._machine(context, start)
-            except MachineError:
+            except (MachineError, InterpreterDied) as error:
                 self._end(start)
+                error.hint = ""  # the next cell starts Python again, so the user need not do it
+                failed = "Python has died" if isinstance(error, InterpreterDied) else "it failed"
                 standard_streams.notify(
-                    "the machine has failed, and its files are lost; the next cell starts a new one"
+                    f"the machine is stopped, because {failed}, and its files are lost; the next "
+                    "cell starts a new one"
                 )
                 raise
 
@@ -232,15 +256,21 @@ class Notebook:
                 # named machine is closed after the cell, so open another connection for the
                 # variable.
                 name = params["name"]
-                variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
+                own = machine.python or machine.vm
+                variables[params["machine"]] = MicroVM.attach(name) if name else own
             argv = command or machine.interpreter
+            error: Exception | None
             try:
-                status = run_cell(machine.vm, argv, options, cell, write)
+                if machine.python is None or command or cell is None:
+                    status = run_cell(machine.vm, argv, options, cell, write)
+                    error = CalledProcessError(status, shlex.join(argv)) if status else None
+                else:
+                    status, error = _python_cell(context, cell, write).run(machine.python)
             finally:
                 variables.update(stored)
         variables["_exit_code"] = status
-        if status and not params["quiet"]:
-            raise CalledProcessError(status, shlex.join(argv))
+        if error is not None and not params["quiet"]:
+            raise error
 
 
 def _given_options(context: click.Context, kind: Any) -> list[str]:
@@ -279,11 +309,51 @@ def _start(params: Mapping[str, Any], options: ParsedOptions) -> _CellMachine:
         start = snapshot_parameters.find(snapshot, image)
         booted = start._find_image()
     notices: list[str] = []
-    vm = MicroVM._from_options(start, options.replace(notify=notices.append))
-    vm.start()
+    options = options.replace(notify=notices.append)
+    interpreter = _interpreter(booted)
+    python = _start_python(start, options) if _PYTHON.fullmatch(interpreter[0]) else None
+    if python is None:
+        vm = MicroVM._from_options(start, options)
+        vm.start()
+    else:
+        vm = cast(MicroVM, python.vm)
+        options = options.replace(memory=vm.memory)
     for notice in notices:
         standard_streams.notify(notice)
-    return _CellMachine(vm, _interpreter(booted), options)
+    return _CellMachine(vm, interpreter, options, python)
+
+
+def _start_python(start: Snapshot | Image, options: ParsedOptions) -> Interpreter | None:
+    """Start an interpreter from an image or a snapshot; None if the snapshot contains none."""
+    given = cast(PoolOptions, {name: options[name] for name in options.given})
+    if isinstance(start, Image):
+        python = Interpreter(image=start, **given)
+    else:
+        python = Interpreter(start, **given)
+    try:
+        python.start()
+    except InterpreterDied:
+        python.close()
+        if isinstance(start, Image):
+            raise
+        return None
+    except BaseException:
+        python.close()
+        raise
+    return python
+
+
+def _python_cell(context: click.Context, code: str, write: Write) -> PythonCell:
+    """Return a cell for a running interpreter, after checking the options of the first line."""
+    params = context.params
+    if useless := [name for name in _given_options(context, ExecOptions) if name not in _LIMITS]:
+        name = options_of(ExecOptions)[useless[0]].setting.replace("_", "-")
+        raise click.UsageError(
+            f"--{name} has no effect on a Python that runs already: to run this cell by a new "
+            "process, write `python3` after the options"
+        )
+    given = {name: params[name] for name in _LIMITS if params[name] is not None}
+    return PythonCell(code, CellLimits(**given), write, trusts_html=params["trust_html"])
 
 
 def _attach(name: str) -> _CellMachine:

@@ -22,7 +22,7 @@ _LAST_OUTPUT = 1 << 20
 
 # Interval in seconds at which output is shown. The output of an interval is sent as one message,
 # because a notebook's kernel drops messages if there are too many, perhaps the last one of a cell.
-_PAUSE = 0.02
+PAUSE = 0.02
 _CHUNK = 1 << 18
 
 STDOUT, STDERR = 1, 2
@@ -111,7 +111,7 @@ async def _output(process: Process, data: bytes = b"") -> Output:
                 else:
                     del streams[number]
             if streams:
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(PAUSE)
     finally:
         await cancel([feeding, *reading])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -85,6 +86,19 @@ def complete_files(context: click.Context, parameter: click.Parameter, incomplet
     return [CompletionItem(incomplete, type="file")]
 
 
+def _complete_detached(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
+    """Return the ids of detached commands of the machine that the command line names."""
+    del parameter
+    from microvm.cli import names  # imported here, because only completion needs it
+
+    known = names.detached_commands(context.params["name"])
+    return [
+        CompletionItem(number, help=command)
+        for number, command in known.items()
+        if number.startswith(incomplete)
+    ]
+
+
 def _word_completer(metavar: str) -> Complete | None:
     """Return a callback to complete a `metavar` that is FILE or a choice; None for any other.
 
@@ -132,8 +146,9 @@ def names(kind: str, metavar: str = "NAME…") -> Callable[[F], F]:
 size = parser(Option("", parse_size))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 machine = click.argument("name", shell_complete=completer("machine"))
-detached = click.argument("number", type=int, metavar="ID")
-detached_or_machine = click.argument("number", type=int, metavar="[ID]", required=False)
+_detached = partial(click.argument, "number", type=int, shell_complete=_complete_detached)
+detached = _detached(metavar="ID")
+detached_or_machine = _detached(metavar="[ID]", required=False)
 rm = click.option(
     "--rm",
     is_flag=True,
@@ -143,7 +158,7 @@ rm = click.option(
 wait = click.option(
     "--wait",
     is_flag=True,
-    help="Wait until no other command is running in the machine, instead of failing.",
+    help="If the machine is busy, wait in its queue instead of failing.",
 )
 quiet = click.option(
     "-q",

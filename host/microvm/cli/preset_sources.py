@@ -16,6 +16,7 @@ VARIABLES = {
     "MICROVM_COMPLETE": "command line to complete; set by the completion of shells",
     "MICROVM_KERNEL": "kernel of images: a file, `small` or `debian`",
     "MICROVM_LOG": "level of the log on standard error: `info`, `debug` or `trace`",
+    "MICROVM_MCP_TOKEN": "token of the clients of `microvm mcp --http`",
     "MICROVM_MIRROR": "mirror from which Alpine is downloaded",
     NO_FILES: "if not empty, configuration files are not read",
     "MICROVM_ROOTFS": "archive of Alpine's minirootfs, or the folder that contains it",

@@ -20,6 +20,7 @@ from microvm.cli.group import VerbGroup
 _GROUPS = {
     "Run commands in new machines": {
         "run": ("run", "Run CMD in a new virtual machine, then delete the machine."),
+        "python": ("python", "Start Python in a new machine, then delete the machine."),
         "map": ("map", "Run each line of FILE as a command in a new machine."),
     },
     "Machines that keep running": {
@@ -31,9 +32,13 @@ _GROUPS = {
         "cp": ("cp", "Copy a file or a folder into or out of a named machine."),
         "ps": ("machines", "List the machines that `microvm start` has started."),
         "inspect": ("machines", "Show the state and properties of named machines."),
+        "port": ("port", "List the ports of a named machine, or open further ones."),
         "logs": ("machines", "Show a machine's console, or the output of a detached command."),
         "wait": ("machines", "Wait until a named machine stops, or a detached command exits."),
         "stop": ("machines", "Stop named machines, and delete them."),
+    },
+    "Machines for AI models": {
+        "mcp": ("mcp", "Serve machines to the model of an MCP client."),
     },
     "Snapshots and templates": {
         "checkpoint": ("snapshot", "Save a named machine as a snapshot, and let it continue."),

@@ -17,6 +17,7 @@ from microvm.options import MachineOptions
 from microvm.start.snapshots import check_room
 
 if TYPE_CHECKING:
+    from microvm.cli.attach import WantedPorts
     from microvm.options import ExecOptions
 
 
@@ -31,14 +32,15 @@ def run(
     entrypoint: str | None = None,
     standard_input: bool | None = None,
     copies: Copies | None = None,
+    wanted: WantedPorts = ((), ()),
     result: JsonResult | None = None,
 ) -> int:
     """Run a command in a new machine, and return the exit status of this process.
 
     :param command: Command and arguments, combined with `entrypoint` as described in
         `microvm.images.config.ImageConfig.argv`.
-    :param save: Name of the snapshot to save. `AttachedRun` describes this parameter,
-        `standard_input` and `copies`.
+    :param save: Name of the snapshot to save; see `AttachedRun`, which also describes the
+        parameters `standard_input`, `copies` and `wanted`.
     """
     result = result or JsonResult()
     result.argv = command
@@ -66,7 +68,9 @@ def run(
 
         from microvm.cli.attach import AttachedRun
 
-        attached = AttachedRun(vm, argv, options, copies or Copies(), save, standard_input, result)
+        attached = AttachedRun(
+            vm, argv, options, copies or Copies(), save, standard_input, wanted, result
+        )
         gc.enable()
         running = attached.status()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -29,12 +30,16 @@ def _expand(context: click.Context, parameter: click.Parameter, name: Any) -> An
     return None if name is None else names.expand_snapshot(check_name(context, parameter, name))
 
 
-from_snapshot = option(
-    "--from snapshot NAME",
+_option = partial(
+    option, "--from snapshot NAME", callback=_expand, shell_complete=completer("snapshot")
+)
+from_snapshot = _option(
     "Start from this snapshot, with the memory, CPUs and disk that it was saved with. "
     "`microvm run --save` and `microvm checkpoint` create snapshots.",
-    callback=_expand,
-    shell_complete=completer("snapshot"),
+)
+from_interpreter = _option(
+    "Continue the interpreter of this snapshot, with the memory, CPUs and disk that it was saved "
+    "with. --save and `Interpreter.checkpoint` create such snapshots.",
 )
 
 

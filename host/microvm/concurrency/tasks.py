@@ -34,6 +34,12 @@ async def wait_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
         raise cancelled
 
 
+def is_cancelled() -> bool:
+    """Return True if the current task was cancelled, and the cancellation is not undone."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def running_loop(kind: str) -> asyncio.AbstractEventLoop:
     """Return this thread's asyncio event loop. An error names the `kind` of object that needs it.
 

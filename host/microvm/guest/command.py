@@ -54,9 +54,8 @@ class Command:
         self._request = request
         self._max_output = max_output
         self._output = 0
-        _logger.info("%s started", self.name)
         if _logger.listens(DEBUG):
-            _logger.debug("%s", _description(request))
+            _logger.debug("%s started: %s", self.name, _description(request))
 
     @property
     def program(self) -> bytes:
@@ -134,9 +133,9 @@ class Command:
         if error is not None:
             _logger.info("%s is lost: %s", self.name, error.message)
         elif isinstance(self.returncode, int) and self.returncode < 0:
-            _logger.info("%s was killed by signal %d", self.name, -self.returncode)
+            _logger.debug("%s was killed by signal %d", self.name, -self.returncode)
         else:
-            _logger.info("%s exited with status %s", self.name, self.returncode)
+            _logger.debug("%s exited with status %s", self.name, self.returncode)
         if self.stdin is not None:
             self.stdin._refuse()
         self.stdout.end(error)

@@ -1,4 +1,4 @@
-"""The connections from this process to servers in one guest."""
+"""Connections between this process and the servers and clients in one guest."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
 from collections.abc import Callable
 from functools import partial
 
+from microvm.guest.clients import Clients, bridge
 from microvm.guest.executor import Executor
-from microvm.guest.forward import Forward, bridge
+from microvm.guest.forward import Forward
 from microvm.guest.relay import Relay
-from microvm.wire.stream_session import check_server
+from microvm.guest.reverse import Reverse, ReverseTarget
+from microvm.wire.stream_session import check_guest_port, check_server
 
 
 class Connections:
-    """Opens connections to servers in a guest. One process `relay` in the guest carries them."""
+    """Opens connections to servers and clients in a guest, through the guest's program `relay`."""
 
     def __init__(self, guest: Callable[[], Executor], owner: object) -> None:
         """Create an object without connections.
@@ -51,10 +53,32 @@ class Connections:
         task.add_done_callback(self._bridges.discard)
         return theirs
 
-    async def forward(self, port: int, server: int | str, host: str, timeout: float) -> Forward:
+    async def forward(
+        self,
+        port: int,
+        server: int | str,
+        host: str,
+        timeout: float,
+        clients: Clients | None = None,
+    ) -> Forward:
         """Listen on a port of this host, and connect each client to a server in the guest."""
         check_server(server)
-        return await Forward._listen(partial(self.open, server, timeout), host, port)
+        connect = partial(self.open, server, timeout)
+        return await Forward._listen(connect, host, port, clients or Clients())
+
+    async def reverse(
+        self,
+        port: int,
+        target: ReverseTarget,
+        timeout: float,
+        clients: Clients | None = None,
+    ) -> Reverse:
+        """Listen on a port of the guest, and connect each client to the target."""
+        check_guest_port(port)
+        reverse = Reverse._new()._init(
+            self._running_relay, port, target, timeout, clients or Clients()
+        )
+        return await reverse._listen()
 
     async def _running_relay(self) -> Relay:
         """Return the running `relay`. If it is about to exit or none runs, start another one."""

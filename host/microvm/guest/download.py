@@ -22,6 +22,7 @@ from typing import Self
 
 from microvm.concurrency.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.errors import FileError, MicroVMError
+from microvm.guest.exclusion import NOTHING, Exclusion
 from microvm.guest.staging import StagingFolder
 from microvm.system.private import FOLDER
 from microvm.wire import files
@@ -83,7 +84,7 @@ class Download:
     on many files run in threads, so that they do not block the event loop.
     """
 
-    def __init__(self, source: str, destination: Path) -> None:
+    def __init__(self, source: str, destination: Path, exclusion: Exclusion = NOTHING) -> None:
         """Create a staging folder for `source`, a file or folder in the guest, near `destination`.
 
         If the destination is a folder, the staging folder is created in it, otherwise in its
@@ -106,6 +107,9 @@ class Download:
         self._left_out_count = 0
         self._file: tuple[int, files.Entry] | None = None
         self._count = self._size = 0
+        self._exclusion = exclusion
+        # Number of nested files and folders that are being skipped.
+        self._skipped = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,6 +130,9 @@ class Download:
         :raises FileError: If the name or the type of a file is invalid, or the message belongs to
             no file or folder.
         """
+        if self._skipped or self._is_excluded(message):
+            self._skip(message)
+            return
         match message:
             case files.Entry():
                 self._begin(message)
@@ -142,6 +149,19 @@ class Download:
             case _:
                 name = type(message).__name__.lower()
                 raise _hostile(self._source, f"the guest sent `{name}`, which belongs to no entry")
+
+    def _is_excluded(self, message: files.Entry | files.Data | files.Whole) -> bool:
+        if not (self._exclusion and self._folder and isinstance(message, files.Entry)):
+            return False
+        name = name_of(message, self._source)
+        return self._exclusion.matches("/".join((*self._folder.names()[1:], name)))
+
+    def _skip(self, message: files.Entry | files.Data | files.Whole) -> None:
+        if isinstance(message, files.Whole):
+            self._skipped -= 1
+        elif isinstance(message, files.Entry):
+            has_content = stat.S_ISREG(message.mode) or stat.S_ISDIR(message.mode)
+            self._skipped += has_content
 
     def _begin(self, entry: files.Entry) -> None:
         name = name_of(entry, self._source) if self._count else _ROOT

@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from errno import EINVAL, ELOOP, ENOENT, ENOTDIR
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from microvm.concurrency.threads import in_thread
 from microvm.errors import FileError, UsageError
 from microvm.guest.archive import ArchiveTree
 from microvm.guest.archive import write as write_archive
 from microvm.guest.download import Download, Received, name_of
-from microvm.guest.exchange import Exchange, exchange, give_up
+from microvm.guest.exchange import Exchange, give_up
+from microvm.guest.exclusion import Exclusion
 from microvm.guest.executor import Executor
+from microvm.guest.file_request import TIMEOUT, GuestPath, GuestUser, requested, with_options
 from microvm.guest.limits import TransferLimits
 from microvm.guest.upload import FileData, send_data, send_tree
-from microvm.option import options_of, unknown_option
-from microvm.options import ExecOptions, to_bytes
+from microvm.options import to_bytes
 from microvm.system.private import temporary_root
-from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
+from microvm.units import Duration, Size, parse_count, parse_size
 from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
 
-GuestPath = str | bytes | os.PathLike[str]
-"""A path in a guest. A relative path is relative to the working directory of commands."""
-
-GuestUser = str | bytes | int | None
-"""A user of a guest: NAME or UID, or either with :GROUP. None is the user who runs commands."""
-
-# Default limits of a transfer: number of bytes, number of files, and duration in seconds.
+# Default limits of a transfer: number of bytes, and number of files.
 MAX_READ = 64 << 20
 MAX_SIZE = 1 << 30
 MAX_FILES = 100_000
-TIMEOUT = 600.0
 
 _NEW_MODE = 0o644
-_USER = options_of(ExecOptions)["user"]
-
-
-F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +75,7 @@ class FileStatus:
         return S_ISLNK(self.mode)
 
 
-def _with_options(*others: str) -> Callable[[F], F]:
-    """Return a decorator that refuses unknown keywords; its error suggests known ones or `others`.
-
-    :param others: Options of the public method that it does not pass on as keyword arguments.
-    """
-
-    def decorate(function: Any) -> Any:
-        known = (*others, *function.__kwdefaults__)
-
-        @functools.wraps(function)
-        def call(*args: Any, **options: Any) -> Any:
-            for name in options:
-                if name not in known:
-                    raise unknown_option(name, known, function.__name__)
-            return function(*args, **options)
-
-        return call
-
-    return decorate
-
-
-@_with_options("follow_symlinks")
+@with_options("follow_symlinks")
 async def stat(
     guest: Executor,
     path: GuestPath,
@@ -117,15 +86,47 @@ async def stat(
 ) -> FileStatus:
     """Return the status of one file; see `MicroVM.stat`."""
     action = Action.STAT if follow_symlinks else Action.LSTAT
-    async with _requested(guest, action, path, user, timeout) as transfer:
+    path, entry = await _asked(guest, action, path, user, timeout)
+    return _status(entry, path)
+
+
+@with_options()
+async def exists(
+    guest: Executor, path: GuestPath, *, user: GuestUser = None, timeout: Duration = TIMEOUT
+) -> bool:
+    """Return True if a file exists; see `MicroVM.exists`."""
+    try:
+        await _asked(guest, Action.STAT, path, user, timeout)
+    except FileError as error:
+        if error.errno not in (ENOENT, ENOTDIR, ELOOP):
+            raise
+        return False
+    return True
+
+
+@with_options()
+async def realpath(
+    guest: Executor, path: GuestPath, *, user: GuestUser = None, timeout: Duration = TIMEOUT
+) -> str:
+    """Return the path without symbolic links; see `MicroVM.realpath`."""
+    _, entry = await _asked(guest, Action.RESOLVE, path, user, timeout)
+    return os.fsdecode(entry.target)
+
+
+async def _asked(
+    guest: Executor, action: Action, path: GuestPath, user: GuestUser, timeout: Duration
+) -> tuple[str, files.Entry]:
+    """Send a request that has one entry as its answer. Return the requested path and the entry."""
+    async with requested(guest, action, path, user, timeout) as transfer:
         (entry,) = [each async for each in transfer.answers() if isinstance(each, files.Entry)]
-    return _status(entry, transfer.path)
+    return transfer.path, entry
 
 
-@_with_options()
+@with_options("follow_symlinks")
 async def list(  # noqa: A001 - the method's name
     guest: Executor,
     path: GuestPath,
+    follow_symlinks: bool = False,
     *,
     user: GuestUser = None,
     timeout: Duration = TIMEOUT,
@@ -136,7 +137,8 @@ async def list(  # noqa: A001 - the method's name
     # If a file is replaced while the guest reads the folder, the guest may list the file twice. The
     # dictionary keeps one status for each name.
     found: dict[str, FileStatus] = {}
-    async with _requested(guest, Action.LIST, path, user, timeout) as transfer:
+    action = Action.LIST_TARGETS if follow_symlinks else Action.LIST
+    async with requested(guest, action, path, user, timeout) as transfer:
         async for message in transfer.answers():
             limits.take(transfer.path, message)
             if isinstance(message, files.Entry):
@@ -145,7 +147,7 @@ async def list(  # noqa: A001 - the method's name
     return tuple(found[name] for name in sorted(found))
 
 
-@_with_options("encoding")
+@with_options("encoding")
 async def read_file(
     guest: Executor,
     path: GuestPath,
@@ -157,15 +159,18 @@ async def read_file(
     """Return the content of a file; see `MicroVM.read_file`."""
     limits = TransferLimits(parse_size(max_size), 0)
     content = bytearray()
-    async with _requested(guest, Action.READ, path, user, timeout) as transfer:
+    async with requested(guest, Action.READ, path, user, timeout) as transfer:
         async for message in transfer.answers():
             if isinstance(message, files.Data):
                 limits.take(transfer.path, message)
                 content += message.data
+            elif isinstance(message, files.Entry) and not S_ISREG(message.mode):
+                reason = f"{transfer.path}: it is not a regular file"
+                raise FileError(EINVAL, transfer.path, reason)
     return bytes(content)
 
 
-@_with_options()
+@with_options()
 async def get(
     guest: Executor,
     source: GuestPath,
@@ -175,14 +180,16 @@ async def get(
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
+    exclude: Sequence[str] = (),
 ) -> Received:
     """Copy the guest's file or folder `source` to the host; see `MicroVM.get`."""
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
-    async with _requested(guest, Action.GET, source, user, timeout) as transfer:
+    exclusion = Exclusion(exclude)
+    async with requested(guest, Action.GET, source, user, timeout) as transfer:
         # If the source is missing, this raises an error before anything on the host is changed.
         answer = await transfer.receive()
         target = _target(transfer.path, destination)
-        async with Download(transfer.path, target) as download:
+        async with Download(transfer.path, target, exclusion) as download:
             while not isinstance(answer, files.Done):
                 limits.take(transfer.path, answer)
                 download.add(answer)
@@ -191,7 +198,7 @@ async def get(
             return await download.settle()
 
 
-@_with_options("mode")
+@with_options("mode")
 async def write_file(
     guest: Executor,
     path: GuestPath,
@@ -211,7 +218,7 @@ async def write_file(
         await send_data(transfer, data, given)
 
 
-@_with_options()
+@with_options()
 async def put(
     guest: Executor,
     source: str | os.PathLike[str],
@@ -219,16 +226,18 @@ async def put(
     *,
     user: GuestUser = None,
     owner: GuestUser = None,
+    exclude: Sequence[str] = (),
     timeout: Duration = TIMEOUT,
 ) -> None:
     """Copy the host's file or folder `source` into the guest; see `MicroVM.put`."""
+    exclusion = Exclusion(exclude)
     os.stat(source)  # noqa: PTH116 - raises an error if the source does not exist
     name = os.fsencode(_basename(os.fspath(source)))
     async with _sending(guest, destination, user, owner, timeout, name=name) as transfer:
-        await send_tree(transfer, Path(source))
+        await send_tree(transfer, Path(source), exclusion)
 
 
-@_with_options()
+@with_options()
 async def put_archive(
     guest: Executor,
     archive: BinaryIO,
@@ -251,7 +260,7 @@ async def put_archive(
         return tuple(tree.left_out)
 
 
-@_with_options()
+@with_options()
 async def get_archive(
     guest: Executor,
     source: GuestPath,
@@ -261,6 +270,7 @@ async def get_archive(
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
+    exclude: Sequence[str] = (),
 ) -> Received:
     """Write the guest's file or folder `source` to an archive; see `MicroVM.get_archive`."""
     name = _basename(os.fsdecode(to_bytes(source)))
@@ -268,7 +278,14 @@ async def get_archive(
     try:
         copy = Path(folder.name, "tree")
         received = await get(
-            guest, source, copy, user=user, timeout=timeout, max_size=max_size, max_files=max_files
+            guest,
+            source,
+            copy,
+            user=user,
+            timeout=timeout,
+            max_size=max_size,
+            max_files=max_files,
+            exclude=exclude,
         )
         await in_thread(write_archive, copy, name, archive)
     finally:
@@ -290,8 +307,7 @@ async def _sending(
     After the block, wait until the guest has written the files. If the block fails, cancel the
     transfer. `fields` are fields of the request to the guest.
     """
-    fields["owner"] = _user(owner)
-    async with _requested(guest, Action.PUT, path, user, timeout, **fields) as transfer:
+    async with requested(guest, Action.PUT, path, user, timeout, owner=owner, **fields) as transfer:
         try:
             yield transfer
             await transfer.receive()
@@ -301,32 +317,6 @@ async def _sending(
         except (Exception, asyncio.CancelledError):
             await give_up(transfer.process)
             raise
-
-
-@asynccontextmanager
-async def _requested(
-    guest: Executor,
-    action: Action,
-    path: GuestPath,
-    user: GuestUser,
-    timeout: Duration,
-    **fields: Any,
-) -> AsyncIterator[Exchange]:
-    fields = {"mode_rule": ModeRule.PREFER, "replace": False, "name": b"", "owner": b"", **fields}
-    request = files.Request(
-        action=action,
-        path=to_bytes(path),
-        cwd=to_bytes(guest.defaults.get("cwd") or b""),
-        user=_user(guest.defaults.get("user") if user is None else user),
-        **fields,
-    )
-    async with exchange(guest, request, parse_duration(timeout)) as transfer:
-        yield transfer
-
-
-def _user(user: GuestUser) -> bytes:
-    checked: bytes = b"" if user is None or user == b"" else _USER.check(user)
-    return checked
 
 
 def _status(entry: files.Entry, name: str) -> FileStatus:

@@ -10,17 +10,14 @@ import asyncio
 import gc
 import itertools
 import socket
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from signal import SIGKILL
 from typing import Any, TypeVar, Unpack
 
 from microvm.errors import (
     LOOK_AT_CONSOLE,
     Busy,
-    ExecTimeout,
     GuestDied,
     GuestUnresponsive,
     MachineError,
@@ -28,9 +25,10 @@ from microvm.errors import (
 from microvm.guest.command import Command
 from microvm.guest.deadline import Deadline, Timer
 from microvm.guest.process import Process
-from microvm.guest.request import request_of
-from microvm.guest.streams import InputStream
+from microvm.guest.request import arguments_of, request_of
+from microvm.guest.running_command import RunningCommand
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
+from microvm.guest.turns import Turns
 from microvm.option import ParsedOptions, parse_options
 from microvm.options import ExecOptions, Text
 from microvm.wire import codec
@@ -42,7 +40,7 @@ T = TypeVar("T")
 
 
 class Guest:
-    """A running guest, which runs one command at a time. `connect` starts a session with it.
+    """A running guest, which runs commands. `connect` starts a session with it.
 
     When the guest is lost, all callers that wait get an error with the first reason, and so do
     later calls. Most methods raise this `MachineError`, also if the guest is not ready.
@@ -68,12 +66,14 @@ class Guest:
         self.error: MachineError | None = None
         self.defaults = parse_options(ExecOptions, defaults or {}, "exec")
         self.on_command: Callable[[Command], None] | None = None
+        self.waits = False
+        self._turns = Turns()
         self._console_tail = console_tail
         self._timeouts = timeouts
         self._session = session()
         self._channel = channel(self._session, self._on_event, self._on_lost, self._flush)
         self._loop = asyncio.get_running_loop()
-        self._command: Command | None = None
+        self._running: dict[int, RunningCommand] = {}
         self._free = asyncio.Event()
         self._free.set()
         self._resumed = False
@@ -84,9 +84,16 @@ class Guest:
         self._statuses: list[asyncio.Future[codec.Status]] = []
         self._next_ping = Timer()
         self._pong_due = Deadline()
-        self._command_due = Timer()
-        self._kill_due = Deadline()
         self._loss_due = Timer()
+
+    @property
+    def commands(self) -> int:
+        """Maximum number of commands that run at once. Set it only while no command runs."""
+        return self._session.commands
+
+    @commands.setter
+    def commands(self, commands: int) -> None:
+        self._session.commands = commands
 
     async def connect(self, port: socket.socket) -> None:
         """Take ownership of the connected socket `port`, and send `hello` to the guest.
@@ -139,40 +146,58 @@ class Guest:
         return self._exec(argv, parse_options(ExecOptions, options, "exec"))
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command. If an earlier command was killed, first wait until it has exited."""
-        await self.wait_idle()
-        return self._exec(argv, options)
+        """Start a command. If too many run, first wait until abandoned commands have exited.
+
+        If `waits` is True, wait until any command has exited, and earlier requests have started.
+        """
+        async with self._turn(lambda: self._session.has_room(beside=self.commands > 1)):
+            return self._exec(argv, options)
+
+    @asynccontextmanager
+    async def idle(self) -> AsyncIterator[None]:
+        """Context manager for saving the guest: wait until all abandoned commands have exited.
+
+        If `waits` is True, wait for all commands. Later requests then wait until the block ends.
+        """
+        async with self._turn(lambda: not self._running):
+            yield
+
+    @asynccontextmanager
+    async def _turn(self, has_room: Callable[[], bool]) -> AsyncIterator[None]:
+        await self._wait_abandoned(has_room)
+        if not self.waits:
+            yield
+            return
+        async with self._turns.turn(
+            lambda: self.error is not None or (has_room() and self._free.is_set())
+        ):
+            yield
 
     def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command with parsed options; raise `Busy` if another command runs."""
+        """Start a command with parsed options. Raise `Busy` if too many commands run already."""
         self._check_alive()
         if not self._free.is_set():
             raise _busy()
-        request, limits = request_of(argv, options, self.defaults)
+        argv = arguments_of(argv, options)
+        request, limits = request_of(argv, options, self.defaults, beside=self.commands > 1)
         self._begin()
-        frame = self._session.exec_request(request)
-        fed = self._session.takes_stdin
-        command = self._command = Command(
+        conversation, frame = self._session.exec_request(request)
+        running = RunningCommand(
             argv or [request.command],
             request,
-            stdin=InputStream._new()._init(self._feed, self._stdin_credit) if fed else None,
-            consumed=self._consumed,
-            max_output=limits.max_output,
+            conversation,
+            self._channel,
+            limits,
+            kill_timeout=self._timeouts.kill,
+            on_late=self._unresponsive,
         )
         if self.on_command is not None:
-            self.on_command(command)
+            self.on_command(running.command)
         self._channel.write(frame)
-        self._next_ping.start(self._timeouts.ping_interval, self._ask)
-        if limits.timeout is not None:
-            expire = partial(self._expire, command, limits.timeout, limits.grace)
-            self._command_due.start(limits.timeout, expire)
-        return Process._new()._init(
-            command,
-            send_signal=self._signal,
-            resize=self._resize,
-            abandon=self._abandon,
-            dropped=partial(_dropped, weakref.ref(self), weakref.ref(command)),
-        )
+        if not self._running:
+            self._next_ping.start(self._timeouts.ping_interval, self._ask)
+        self._running[conversation.id] = running
+        return running.process()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -194,39 +219,30 @@ class Guest:
             yield
         finally:
             self._free.set()
+            self._turns.recheck()
 
-    async def wait_idle(self) -> None:
-        """Wait for the exit of a command that was killed, or to whose `Process` nobody refers.
+    async def _wait_abandoned(self, is_enough: Callable[[], bool]) -> None:
+        """Wait until abandoned commands have exited, or until `is_enough` returns True.
 
-        Do not wait for any other command.
+        A command is abandoned if its `Process` was dropped, or if `Process.abandon` was called.
         """
-        command = self._command
-        if command is None:
-            return
-        if not command.abandoned:
-            # The caller may have dropped the `Process`, while a reference cycle, or the traceback
-            # of an error that was just handled, still refers to it. So let the event loop run
-            # once, and collect cycles. If nothing else refers to it, this kills the command.
-            await asyncio.sleep(0)
-            gc.collect()
-        if command.abandoned:
-            # This wait always ends: if the guest does not kill the command in time, the guest
-            # counts as lost, which also ends the command.
-            await command.ended.wait()
+        for dropped in (False, True):
+            if dropped and not is_enough():
+                # A `Process` that the caller has dropped may still be referred to by a reference
+                # cycle, or by the traceback of an error that was just handled. So let the event
+                # loop run once, and collect cycles. This deletes the `Process`, and so kills its
+                # command.
+                await asyncio.sleep(0)
+                gc.collect()
+            while not is_enough() and (command := self._abandoned()) is not None:
+                # This wait needs no time limit of its own: if the guest does not kill the command
+                # in time, the host gives up the guest, and this ends the command, too.
+                await command.ended.wait()
 
-    def _abandon(self, command: Command) -> None:
-        if command is self._command:
-            command.abandoned = True
-            command.release(0)
-            self._kill()
-
-    def abandon_soon(self, command: Command) -> None:
-        """Kill a command to whose `Process` nobody refers any more. Any thread may call this."""
-        if not command.ended.is_set():
-            command.abandoned = True
-            # a RuntimeError means that the event loop was closed, and so the machine has ended
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._abandon, command)
+    def _abandoned(self) -> Command | None:
+        """Return an abandoned command that has not exited yet, or None if all have exited."""
+        commands = (running.command for running in self._running.values())
+        return next((command for command in commands if command.abandoned), None)
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
         """Send a ping to the guest, and wait at most `timeout` seconds for the answer."""
@@ -264,25 +280,20 @@ class Guest:
 
     def _on_event(self, event: codec.Message) -> None:
         match event:
-            case codec.ExecOutput():
-                if self._command and not self._command.feed(event):
-                    self._kill()
-            case codec.ExecStdinCredit():
-                self._flush()
-            case codec.ExecStdinClosed():
-                if self._command and self._command.stdin:
-                    self._command.stdin._refuse()
+            case codec.ExecOutput() | codec.ExecStdinCredit() | codec.ExecStdinClosed():
+                self._running[event.id].hear(event)
             case codec.ExecResponse() | codec.ExecFailed():
-                if self._command:
-                    self._command.finish(event)
-                self._command = None
-                _cancel(self._next_ping, self._command_due, self._kill_due)
+                self._running[event.id].hear(event)
+                del self._running[event.id]
+                self._turns.recheck()
+                if not self._running:
+                    self._next_ping.cancel()
             case codec.Pong(token=token):
                 if waiter := self._pongs.pop(token, None):
                     _settle(waiter, None)
                 else:
                     self._pong_due.cancel()
-                    if self._command:
+                    if self._running:
                         self._next_ping.start(self._timeouts.ping_interval, self._ask)
             case codec.Status():
                 _settle(self._statuses.pop(0), event)
@@ -303,11 +314,13 @@ class Guest:
             return self.error
         self.error = error
         self._lost.set()
-        _cancel(self._next_ping, self._pong_due, self._command_due, self._kill_due, self._loss_due)
+        for timer in (self._next_ping, self._pong_due, self._loss_due):
+            timer.cancel()
         self._channel.close()
-        command, self._command = self._command, None
-        if command is not None:
-            command.fail(error)
+        lost, self._running = self._running, {}
+        for running in lost.values():
+            running.fail(error)
+        self._turns.recheck()
         waiters: list[asyncio.Future[Any]] = [self._ready, *self._pongs.values(), *self._statuses]
         for waiter in waiters:
             if not waiter.done():
@@ -323,44 +336,16 @@ class Guest:
         assert self.error is not None  # noqa: S101 - it is set before the event
         return self.error
 
-    def _signal(self, signal: int) -> None:
-        kill = signal == SIGKILL
-        session = self._session
-        self._channel.write(session.exec_kill() if kill else session.exec_signal(signal))
-
-    def _resize(self, rows: int, columns: int) -> None:
-        self._channel.write(self._session.exec_resize(rows, columns))
-
-    def _consumed(self, stream: codec.Stream, amount: int) -> None:
-        self._channel.write(self._session.consumed(stream, amount))
-
-    def _feed(self, data: bytes | memoryview) -> None:
-        self._channel.write(*self._session.exec_stdin(data))
-
     def _flush(self) -> None:
-        if self._command and self._command.stdin:
-            self._command.stdin._flush()
+        """Send the commands' queued standard input, because the write buffer has room again.
 
-    def _stdin_credit(self) -> int:
-        # A hostile guest may allow the host to send gigabytes, and then read nothing. So send
-        # nothing while the host's write buffer is full. Otherwise that buffer would grow without
-        # limit.
-        return 0 if self._channel.is_full else self._session.stdin_credit
-
-    def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
-        command.mark_killed(ExecTimeout(command.name, timeout))
-        if grace:
-            self._channel.write(self._session.exec_terminate())
-            self._command_due.start(grace, self._kill)
-        else:
-            self._kill()
-
-    def _kill(self) -> None:
-        if self._kill_due.is_running:
-            return  # the command's remaining output must not extend the time limit for killing it
-        self._signal(SIGKILL)
-        late = partial(self._unresponsive, "a killed command did not exit")
-        self._kill_due.start(self._timeouts.kill, late)
+        Begin with the command that has waited longest for its turn, so that all of them get a turn.
+        """
+        for id_ in list(self._running):
+            if self._channel.is_full:
+                return
+            running = self._running[id_] = self._running.pop(id_)
+            running.flush()
 
     def _ask(self) -> None:
         self._channel.write(self._session.ping(next(self._tokens)))
@@ -381,23 +366,8 @@ def _busy() -> Busy:
     return Busy("the machine cannot run a command while a checkpoint of it is taken")
 
 
-def _cancel(*timers: Timer) -> None:
-    for timer in timers:
-        timer.cancel()
-
-
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
     # If the task that waited for the future was cancelled, the future is already done, and setting
     # its result would raise an error.
     if not waiter.done():
         waiter.set_result(result)
-
-
-def _dropped(guest: weakref.ref[Guest], command: weakref.ref[Command]) -> None:
-    """Kill a command to whose `Process` nobody refers any more.
-
-    The parameters are weak references. If they were strong, an error that is stored in the guest or
-    the command could keep the `Process` alive forever, because its traceback refers to frames.
-    """
-    if (owner := guest()) is not None and (dropped := command()) is not None:
-        owner.abandon_soon(dropped)

@@ -8,7 +8,14 @@ from microvm.wire import files
 from microvm.wire.files import Action
 from microvm.wire.transfer import TransferState, TransferSteps
 
-_REQUESTS = {Action.PUT: "put", Action.LIST: "list"}
+_REQUESTS = {
+    Action.PUT: "put",
+    Action.LIST: "list",
+    Action.LIST_TARGETS: "list",
+    Action.MAKE_FOLDER: "change",
+    Action.REMOVE: "change",
+    Action.RENAME: "change",
+}
 
 
 class Order:
@@ -45,8 +52,8 @@ class Order:
         match message:
             case files.Request(action=action):
                 return _REQUESTS.get(action, "")
-            case files.Entry() if self._action is Action.READ:
-                return "file"
+            case files.Entry(mode=mode) if self._action is Action.READ:
+                return "file" if S_ISREG(mode) else ""
             case files.Entry(mode=mode) if self._action in (Action.GET, Action.PUT):
                 return "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else ""
             case files.Whole() if self._incomplete == 1:

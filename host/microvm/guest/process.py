@@ -25,13 +25,14 @@ class CompletedProcess(Generic[O_co]):
 
     Two results are equal if they differ only in `memory`.
 
-    :ivar args: Command line as it was given.
+    :ivar args: Arguments of the command.
     :ivar returncode: Exit code, or -N if signal N killed the command.
-    :ivar stdout: All standard output: bytes, str if text was requested, or None if it was not
+    :ivar stdout: Standard output: bytes, str if text was requested, or None if it was not
         captured.
-    :ivar stderr: All standard error, in the same form.
+    :ivar stderr: Standard error, in the same form. It is empty if it is part of `stdout`.
     :ivar memory: Peak memory in bytes of the command and all processes that it started, or None if
         the guest does not report it; see docs/options.md.
+    :ivar truncated: True if an output stream exceeded `capture_limit`, so that its end is missing.
     """
 
     args: Sequence[str | bytes]
@@ -39,6 +40,7 @@ class CompletedProcess(Generic[O_co]):
     stdout: O_co
     stderr: O_co
     memory: int | None = field(default=None, compare=False)
+    truncated: bool = False
 
     def check_returncode(self) -> None:
         """Check that the exit code is 0.
@@ -65,10 +67,10 @@ class Process(NoConstructor):
     output streams is dropped; the next command of the machine waits for that. Note that in an
     `except` block, the traceback of the error still holds such references.
 
-    :ivar args: Command line as it was given.
+    :ivar args: Arguments of the command.
     :ivar stdin: Standard input, if a pipe or a terminal was requested; otherwise None.
-    :ivar stdout: Standard output, or all output of a terminal.
-    :ivar stderr: Standard error.
+    :ivar stdout: Standard output, or all output of a terminal or with `stderr=STDOUT`.
+    :ivar stderr: Standard error. It is empty if it is part of `stdout`.
     """
 
     def _init(
@@ -161,15 +163,10 @@ class Process(NoConstructor):
             `wait`.
         """
         async with self:
-            output = await self._collect(input)
+            _, stdout, stderr = await asyncio.gather(
+                self._feed_all(input), self.stdout.read(), self.stderr.read()
+            )
             await self.wait()
-        return output
-
-    async def _collect(self, data: bytes | None) -> tuple[bytes, bytes]:
-        """Write the input and read all output, like `communicate`, without waiting for the exit."""
-        _, stdout, stderr = await asyncio.gather(
-            self._feed_all(data), self.stdout.read(), self.stderr.read()
-        )
         return stdout, stderr
 
     async def _feed_all(self, data: bytes | None) -> None:

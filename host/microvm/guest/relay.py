@@ -1,13 +1,14 @@
-"""The guest's program `relay`, which connects the host to servers in the guest."""
+"""The guest's program `relay`, which connects the host to servers and clients in the guest."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from errno import EBADMSG, ECONNRESET, EIO, ETIMEDOUT
+from typing import TypeAlias
 
-from microvm.errors import MicroVMError, ProtocolError, StartError, StreamError
+from microvm.errors import MicroVMError, ProtocolError, StartError, StreamError, errno_text
 from microvm.guest.deadline import Timer
 from microvm.guest.executor import Executor
 from microvm.guest.process import Process
@@ -26,10 +27,15 @@ _OPTIONS = program_options(streams.PROGRAM)
 _FAILED = "cannot connect to servers in the guest"
 
 
-class Relay:
-    """A running program `relay`. It exits when its last stream is closed.
+Failure: TypeAlias = Callable[[int], StreamError]
+"""A function that turns an error number, such as ECONNREFUSED, into the error to raise."""
 
-    :ivar is_ending: True if no further stream can be opened.
+
+class Relay:
+    """The program `relay`, running in a guest. It exits when no stream and no listener is open.
+
+    :ivar is_ending: True if `relay` is exiting or has exited, so that it can open no stream or
+        listener.
     :ivar ended: Event that is set when the program has exited.
     """
 
@@ -41,7 +47,8 @@ class Relay:
         self._session = StreamSession()
         self._transports: dict[int, StreamTransport] = {}
         self._loop = asyncio.get_running_loop()
-        self._opening: dict[int, asyncio.Future[None]] = {}
+        self._asked: dict[int, asyncio.Future[streams.Message]] = {}
+        self._listeners = set[int]()
         self._outgoing = bytearray()
         self._wake = asyncio.Event()
         self._removed: list[Callable[[], None]] = []
@@ -67,21 +74,87 @@ class Relay:
         """
         id_, frame = self._session.connect(server)
         transport = self._transports[id_] = StreamTransport(self, id_, protocol, server)
-        opened = self._opening[id_] = self._loop.create_future()
+
+        def failed(number: int) -> StreamError:
+            return StreamError(number, server)
+
+        try:
+            async with _limit(timeout, failed):
+                await self._ask(id_, frame, failed)
+        except BaseException:
+            transport.abort()
+            await self._exited()
+            raise
+        return transport
+
+    async def listen(self, port: int, timeout: float) -> tuple[int, int]:
+        """Listen on a port of the guest. The caller has checked the number with `check_guest_port`.
+
+        :return: Id of the listener, and the number of its port, which the guest chooses if `port`
+            is 0.
+        :raises StreamError: If the guest cannot listen on the port.
+        """
+        id_, frame = self._session.listen(port)
+        self._listeners.add(id_)
+
+        def failed(number: int) -> StreamError:
+            message = f"the guest cannot listen on port {port}: {errno_text(number)}"
+            return StreamError(number, port, message)
+
+        try:
+            async with _limit(timeout, failed):
+                answer = await self._ask(id_, frame, failed)
+        except BaseException:
+            await self.close_listener(id_)
+            raise
+        assert isinstance(answer, streams.Listening)  # noqa: S101 - the session refuses others
+        return id_, answer.port
+
+    async def close_listener(self, id_: int) -> None:
+        """Close a listener. Closing it again has no effect."""
+        if id_ in self._listeners:
+            self._listeners.remove(id_)
+            self._send(self._session.reset(id_))
+            self._end_if_unused()
+        await self._exited()
+
+    def listens(self, id_: int) -> bool:
+        """Return True if the listener with this id is open."""
+        return not self.is_ending and id_ in self._listeners
+
+    async def accept(self, listener: int, protocol: asyncio.Protocol, port: int) -> StreamTransport:
+        """Wait for the next client of a listener, and connect an asyncio protocol to it.
+
+        :raises StreamError: If the guest cannot accept clients at the moment.
+        """
+        if self.is_ending:
+            raise _failed(EIO, "`relay` in the guest has exited")
+        id_, frame = self._session.accept(listener)
+        transport = self._transports[id_] = StreamTransport(self, id_, protocol, port)
+        try:
+            await self._ask(id_, frame, lambda number: StreamError(number, port))
+        except BaseException:
+            transport.abort()
+            raise
+        return transport
+
+    async def _ask(self, id_: int, frame: bytes, failed: Failure) -> streams.Message:
+        """Send a request, and return its answer; raise an error if the guest refuses it."""
+        answered: asyncio.Future[streams.Message] = self._loop.create_future()
+        self._asked[id_] = answered
         self._send(frame)
         try:
-            async with asyncio.timeout(timeout):
-                await opened
-        except BaseException as error:
-            transport.abort()
-            if self.is_ending:  # so that the machine can run the next command
-                await self.ended.wait()
-            if isinstance(error, TimeoutError) and not isinstance(error, MicroVMError):
-                raise StreamError(ETIMEDOUT, server) from None
-            raise
+            answer = await answered
         finally:
-            self._opening.pop(id_, None)
-        return transport
+            del self._asked[id_]
+        if isinstance(answer, streams.Refused | streams.NotListening | streams.NotAccepted):
+            raise failed(answer.error_number)
+        return answer
+
+    async def _exited(self) -> None:
+        """If `relay` is about to exit, wait for its exit, so that the next command can run."""
+        if self.is_ending:
+            await self.ended.wait()
 
     # The methods of `Carrier`, by which transports send messages:
 
@@ -110,16 +183,20 @@ class Relay:
     def remove(self, id_: int, removed: Callable[[], None]) -> None:
         """Forget a closed stream, and call `removed` later.
 
-        If it was the last stream, the program exits before `removed` is called. So the machine can
-        then run the next command.
+        If this was the last open stream or listener, `relay` exits. Then call `removed` only after
+        that, because the machine can run the next command only then.
         """
         self._transports.pop(id_, None)
-        self.is_ending = self.is_ending or not self._transports
+        self._end_if_unused()
         if self.is_ending:
             self._removed.append(removed)
-            self._wake.set()
         else:
             self._loop.call_soon(removed)
+
+    def _end_if_unused(self) -> None:
+        self.is_ending = self.is_ending or not (self._transports or self._listeners)
+        if self.is_ending:
+            self._wake.set()
 
     def _send(self, frame: bytes) -> None:
         if frame:
@@ -138,15 +215,15 @@ class Relay:
             self.is_ending = True
         for transport in list(self._transports.values()):
             transport.lose(error)
-        for opened in self._opening.values():
-            if not opened.done():
-                opened.set_exception(error)
+        for answered in self._asked.values():
+            if not answered.done():
+                answered.set_exception(error)
         self.ended.set()
         for removed in self._removed:
             self._loop.call_soon(removed)
 
     async def _write(self) -> None:
-        """Write messages to the program, and close its input after the last stream."""
+        """Write messages to `relay`. Close its input when no stream or listener is open."""
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101 - `_OPTIONS` request standard input
         with suppress(BrokenPipeError):  # the program has exited, which `_read` handles
@@ -200,19 +277,15 @@ class Relay:
 
     def _handle(self, event: streams.Message) -> None:
         transport = self._transports.get(event.id)
-        opened = self._opening.get(event.id)
+        answered = self._asked.get(event.id)
+        if answered and not answered.done():
+            answered.set_result(event)
         if transport is None:
             return
         try:
             match event:
-                case streams.Connected():
+                case streams.Connected() | streams.Accepted():
                     transport.begin()
-                    if opened and not opened.done():
-                        opened.set_result(None)
-                case streams.Refused(error_number=number):
-                    error = StreamError(number, transport.get_extra_info("peername"))
-                    if opened and not opened.done():
-                        opened.set_exception(error)
                 case streams.Data(data=data):
                     transport.receive(data)
                 case streams.Credit():
@@ -228,6 +301,22 @@ class Relay:
             )
             self.send_reset(event.id)
             transport.lose(error)
+
+
+@asynccontextmanager
+async def _limit(timeout: float, failed: Failure) -> AsyncIterator[None]:
+    """Context manager: raise a StreamError if its block takes longer than `timeout` seconds.
+
+    :param failed: Function that returns this error for the error number ETIMEDOUT.
+    """
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise failed(ETIMEDOUT) from None
+        raise
 
 
 def _failed(errno: int, message: str) -> StreamError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from subprocess import PIPE
+from subprocess import PIPE, STDOUT
 from typing import Any
 
 from microvm.errors import UsageError
@@ -37,16 +37,32 @@ class HostLimits:
     max_output: int | None
 
 
+def arguments_of(argv: Sequence[Text], options: ParsedOptions) -> Sequence[Text]:
+    """Return the arguments of a command: `argv`, or with the option `shell` those of a shell."""
+    if options["shell"]:
+        if not isinstance(argv, str):
+            raise UsageError("with shell=True, argv must be a str, the command line of the shell")
+        return ["/bin/sh", "-c", argv]
+    if isinstance(argv, str | bytes):
+        hint = "to run a command line in a shell, set shell=True"
+        raise UsageError("argv must be a list of arguments", hint=hint)
+    return argv
+
+
 def request_of(
-    argv: Sequence[Text], options: ParsedOptions, defaults: ParsedOptions | None = None
+    argv: Sequence[Text],
+    options: ParsedOptions,
+    defaults: ParsedOptions | None = None,
+    *,
+    beside: bool = False,
 ) -> tuple[codec.ExecRequest, HostLimits]:
     """Check the options of a command; return the request for the guest, and the host's limits.
 
+    :param argv: Arguments of the command, which `arguments_of` has returned.
     :param defaults: Options that apply unless `options` sets them. Environment variables are merged
         one by one.
+    :param beside: True if other commands may run at the same time as this one.
     """
-    if isinstance(argv, str | bytes):
-        raise UsageError("argv must be a list of arguments", hint="for a shell: ['sh', '-c', …]")
     given = dict(options)
     if defaults is not None:
         given |= {name: defaults[name] for name in defaults.given - options.given}
@@ -61,8 +77,9 @@ def request_of(
     entries = tuple(b"%b=%b" % variable for variable in (given["env"] or {}).items())
     fields["env"], fields["more_env"] = _split(entries)
     fields["stdin_from"] = codec.StdinKind.HOST if given["stdin"] == PIPE else codec.StdinKind.NULL
+    fields["joined"] = given["stderr"] == STDOUT
     fields["rows"], fields["columns"] = given["tty"] or (0, 0)
-    request = codec.ExecRequest(id=0, stdout_credit=0, stderr_credit=0, **fields)
+    request = codec.ExecRequest(id=0, stdout_credit=0, stderr_credit=0, beside=beside, **fields)
     return request, HostLimits(given["timeout"], given["grace"], given["max_output"])
 
 

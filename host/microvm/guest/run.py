@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from subprocess import PIPE
+from dataclasses import dataclass
+from subprocess import PIPE, STDOUT
 from typing import Any, Unpack
 
-from microvm.errors import ExecKilled, UsageError
+from microvm.errors import ExecKilled, StartError, UsageError
 from microvm.guest.executor import Executor
 from microvm.guest.process import CompletedProcess
-from microvm.guest.stdio import copy_out
+from microvm.guest.stdio import copy_out, write
+from microvm.guest.streams import OutputStream
 from microvm.option import ParsedOptions, parse_options
 from microvm.options import RunOptions, Text
 
@@ -33,12 +34,15 @@ async def run_parsed(
             raise UsageError("input and stdin cannot be used together")
         options = options.replace(stdin=PIPE)
     data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
-    out: bytes | None = None
-    err: bytes | None = None
+    limit, out, err = options["capture_limit"], _Captured(), _Captured()
     async with await guest.start(argv, options) as process:
         try:
             if options["capture_output"]:
-                out, err = await process._collect(data)
+                await asyncio.gather(
+                    process._feed_all(data),
+                    out.read(process.stdout, limit),
+                    err.read(process.stderr, limit),
+                )
             else:
                 await asyncio.gather(
                     process._feed_all(data),
@@ -47,12 +51,54 @@ async def run_parsed(
                 )
             returncode = await process.wait()
         except ExecKilled as error:
-            error.stdout, error.stderr = decode.cut(out), decode.cut(err)
+            out.is_cut = err.is_cut = True
+            error.stdout, error.stderr = decode(out), decode(err)
             raise
-    completed = CompletedProcess(process.args, returncode, decode(out), decode(err), process.memory)
+        except StartError as error:
+            if options["check_start"] or not error.is_of_program:
+                raise
+            returncode = error.exit_status
+            target, descriptor = (out, 1) if options["stderr"] == STDOUT else (err, 2)
+            reason = f"{error.message}\n".encode(decode.encoding, "backslashreplace")
+            if options["capture_output"]:
+                target.data = reason
+            else:
+                await write(descriptor, reason)
+    completed = CompletedProcess(
+        process.args,
+        returncode,
+        decode(out),
+        decode(err),
+        process.memory,
+        truncated=out.is_cut or err.is_cut,
+    )
     if options["check"]:
         completed.check_returncode()
     return completed
+
+
+@dataclass(slots=True)
+class _Captured:
+    """The captured output of one stream.
+
+    :ivar data: The output, or None if it is not captured.
+    :ivar is_cut: True if the end of the output is missing, possibly from the middle of a character.
+    """
+
+    data: bytes | None = None
+    is_cut: bool = False
+
+    async def read(self, stream: OutputStream, limit: int | None) -> None:
+        """Read a stream to its end. Store its first `limit` bytes, or all of them for None."""
+        if limit is None:
+            self.data = await stream.read()
+            return
+        kept = bytearray()
+        while chunk := await stream.next_chunk():
+            room = limit - len(kept)
+            kept += chunk[:room]
+            self.is_cut = self.is_cut or len(chunk) > room
+        self.data = bytes(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +108,21 @@ class _ResultDecoder:
     text: bool
     encoding: str
     errors: str
+    translates: bool
 
-    def __call__(self, data: bytes | None) -> bytes | str | None:
-        if data is None or not self.text:
-            return data
-        return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
-
-    def cut(self, data: bytes | None) -> bytes | str | None:
-        """Convert output that was cut off, possibly within a character; None stays None."""
-        errors = "replace" if self.errors == "strict" else self.errors
-        return replace(self, errors=errors)(data)
+    def __call__(self, output: _Captured) -> bytes | str | None:
+        if output.data is None or not self.text:
+            return output.data
+        # The last character may be incomplete, so replace the invalid bytes of this output.
+        lenient = output.is_cut and self.errors == "strict"
+        text = output.data.decode(self.encoding, "replace" if lenient else self.errors)
+        return text.replace("\r\n", "\n").replace("\r", "\n") if self.translates else text
 
 
 def _decoder(options: ParsedOptions) -> _ResultDecoder:
     encoding, errors = options["encoding"], options["errors"]
     is_text = options["text"] or encoding is not None or errors is not None
-    return _ResultDecoder(is_text, encoding or "utf-8", errors or "strict")
+    exact = "newline" in options.given
+    if exact and not is_text:
+        raise UsageError("newline has no effect without text mode: set text, too")
+    return _ResultDecoder(is_text, encoding or "utf-8", errors or "strict", not exact)

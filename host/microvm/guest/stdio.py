@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from select import POLLOUT
 from typing import Any
 
 from microvm.concurrency.threads import in_thread
-from microvm.errors import ExecKilled, MicroVMError
+from microvm.errors import ExecKilled, MicroVMError, UsageError
 from microvm.guest.process import Process
 from microvm.guest.streams import InputStream, OutputStream
 from microvm.system.descriptors import allows, wait_ready
+from microvm.units import exact_size
 
 ReadFunction = Callable[[], Awaitable[bytes]]
 WriteFunction = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
@@ -131,6 +132,21 @@ async def read(descriptor: int) -> bytes:
         except OSError:
             # If the terminal was hung up or the descriptor was closed, no more data will arrive.
             return b""
+
+
+async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
+    """Read lines of at most `limit` bytes; yield each when it is complete, without its newline."""
+    rest = bytearray()
+    while data := await read(descriptor):
+        *whole, last = data.split(b"\n")
+        for line in whole:
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
+        if len(rest) > limit:
+            raise UsageError(f"a line is longer than {exact_size(limit)}")
+    if rest:
+        yield bytes(rest)
 
 
 async def until_ready(descriptor: int, *, writes: bool = False) -> None:

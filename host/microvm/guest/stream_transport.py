@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from errno import ETIMEDOUT
 from functools import partial
 from typing import Any, Protocol, cast
 
+from microvm.errors import StreamError
 from microvm.guest.deadline import Deadline
 
 LINGER = 1.0
@@ -102,7 +104,7 @@ class StreamTransport(asyncio.Transport):
             self._carrier.send_data(self._id, bytes(self._unsent[:size]))
             del self._unsent[:size]
         if self._closing and len(self._unsent) < before:
-            self._reset_due.start(LINGER, self.abort)
+            self._reset_due.start(LINGER, self._give_up)
         if self._host_ends and not self._unsent and not self._host_ended:
             self._host_ended = True
             self._carrier.send_eof(self._id)
@@ -139,8 +141,9 @@ class StreamTransport(asyncio.Transport):
     def close(self) -> None:
         """Send the data that were written, and then close the stream.
 
-        The protocol gets no more data. If the server neither reads data nor closes its side for
-        :data:`LINGER` seconds, the stream is reset, and the remaining data are lost.
+        The protocol gets no more data. If the server has not read all data and closed its side
+        within :data:`LINGER` seconds, the stream is reset. If unsent data are lost, the protocol
+        gets a StreamError with ETIMEDOUT.
         """
         if not self._closing:
             self._closing = True
@@ -148,7 +151,7 @@ class StreamTransport(asyncio.Transport):
             self._carrier.consumed(self._id, len(self._unread))
             self._unread.clear()
             self._host_ends = True
-            self._reset_due.start(LINGER, self.abort)
+            self._reset_due.start(LINGER, self._give_up)
             self.flush()
             self._remove_if_ended()
 
@@ -156,6 +159,12 @@ class StreamTransport(asyncio.Transport):
         """Close the stream at once. Data that the server has not received are lost."""
         self._carrier.send_reset(self._id)
         self.lose(None)
+
+    def _give_up(self) -> None:
+        """Reset a stream that was not closed in time. If unsent data are lost, report an error."""
+        lost = StreamError(ETIMEDOUT, self.get_extra_info("peername")) if self._unsent else None
+        self._carrier.send_reset(self._id)
+        self.lose(lost)
 
     def is_reading(self) -> bool:
         return not self._is_paused and not self._closing

@@ -20,7 +20,8 @@ from microvm.units import (
     parse_duration,
     parse_size,
 )
-from microvm.wire.session import STDIN_CHUNK, WINDOW
+from microvm.wire.command_conversation import STDIN_CHUNK
+from microvm.wire.session import WINDOW
 
 # Chunks of output with fewer bytes are copied, and appended to a small chunk before them. Without
 # the copy, a chunk is a view into the large buffer that was read from the port, and keeps all of

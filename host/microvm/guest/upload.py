@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from microvm.concurrency.threads import in_thread
 from microvm.errors import UsageError
 from microvm.guest.exchange import Exchange
+from microvm.guest.exclusion import Exclusion
+from microvm.guest.stdio import until_ready
 from microvm.wire import files
 
 CHUNK = (1 << 18) - files.HEADER_SIZE
@@ -23,15 +26,19 @@ FileData = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes] | A
 """The content of a file: bytes, text (written as UTF-8), an open file, or an iterable of bytes."""
 
 
-async def send_tree(exchange: Exchange, path: Path) -> None:
-    """Send a file, or a folder with all files, folders and links in it.
+async def send_tree(exchange: Exchange, path: Path, exclusion: Exclusion) -> None:
+    """Send a file, or a folder with all files, folders and links in it, except those left out.
 
     If `path` is a symbolic link, the file or folder that it points to is sent. Links in a folder
     are sent as links.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     try:
-        await _send_open(exchange, descriptor, b"", path)
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            # Before a writer opens the FIFO, a read would report the end of the file.
+            await until_ready(descriptor)
+        os.set_blocking(descriptor, True)
+        await _Upload(exchange, path, exclusion).send_open(descriptor, b"", path)
     finally:
         os.close(descriptor)
 
@@ -73,46 +80,59 @@ def _checked(chunk: object) -> bytes | memoryview:
     return memoryview(chunk)
 
 
-async def _send_open(exchange: Exchange, descriptor: int, name: bytes, path: Path) -> None:
-    status = os.fstat(descriptor)
-    mode = stat.S_IMODE(status.st_mode)
-    mtime = status.st_mtime_ns
-    if stat.S_ISDIR(status.st_mode):
-        await exchange.send(entry(stat.S_IFDIR | mode, name, mtime=mtime))
-        await _send_members(exchange, descriptor, path)
-    else:
-        size = status.st_size
-        await exchange.send(entry(stat.S_IFREG | mode, name, size=size, mtime=mtime))
-        regular = stat.S_ISREG(status.st_mode)
-        while chunk := await _read(descriptor, regular):
-            await exchange.send(files.Data(data=chunk))
-    await exchange.send(files.Whole())
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """The upload of the file or folder `top`."""
+
+    exchange: Exchange
+    top: Path
+    exclusion: Exclusion
+
+    async def send_open(self, descriptor: int, name: bytes, path: Path) -> None:
+        """Send the open file or folder `path`, under the name `name`."""
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        mtime = status.st_mtime_ns
+        if stat.S_ISDIR(status.st_mode):
+            await self.exchange.send(entry(stat.S_IFDIR | mode, name, mtime=mtime))
+            await self._send_members(descriptor, path)
+        else:
+            size = status.st_size
+            await self.exchange.send(entry(stat.S_IFREG | mode, name, size=size, mtime=mtime))
+            regular = stat.S_ISREG(status.st_mode)
+            while chunk := await _read(descriptor, regular):
+                await self.exchange.send(files.Data(data=chunk))
+        await self.exchange.send(files.Whole())
+
+    async def _send_members(self, folder: int, path: Path) -> None:
+        for name in sorted(os.listdir(folder)):
+            inner = path / name
+            if not (self.exclusion and self.exclusion.matches(str(inner.relative_to(self.top)))):
+                await self._send_member(folder, name, inner)
+
+    async def _send_member(self, folder: int, name: str, path: Path) -> None:
+        status = os.lstat(name, dir_fd=folder)
+        encoded, mtime = os.fsencode(name), status.st_mtime_ns
+        if stat.S_ISLNK(status.st_mode):
+            target = os.fsencode(os.readlink(name, dir_fd=folder))
+            await self.exchange.send(entry(status.st_mode, encoded, mtime=mtime, target=target))
+        elif stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            try:
+                descriptor = os.open(name, flags, dir_fd=folder)
+            except OSError as error:
+                error.filename = str(path)
+                raise
+            try:
+                await self.send_open(descriptor, encoded, path)
+            finally:
+                os.close(descriptor)
 
 
 async def _read(descriptor: int, regular: bool) -> bytes:
     if regular:
         return os.read(descriptor, CHUNK)
     return await in_thread(os.read, descriptor, CHUNK)
-
-
-async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
-    for name in sorted(os.listdir(folder)):
-        status = os.lstat(name, dir_fd=folder)
-        if stat.S_ISLNK(status.st_mode):
-            target = os.fsencode(os.readlink(name, dir_fd=folder))
-            link = entry(status.st_mode, os.fsencode(name), mtime=status.st_mtime_ns, target=target)
-            await exchange.send(link)
-        elif stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            try:
-                descriptor = os.open(name, flags, dir_fd=folder)
-            except OSError as error:
-                error.filename = str(path / name)
-                raise
-            try:
-                await _send_open(exchange, descriptor, os.fsencode(name), path / name)
-            finally:
-                os.close(descriptor)
 
 
 def entry(

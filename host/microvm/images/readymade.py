@@ -13,7 +13,7 @@ from microvm import cache, images
 from microvm.cache import lock
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import ImageError
-from microvm.images import Image, tags
+from microvm.images import Image, renewal, tags
 from microvm.log import Area
 from microvm.progress import NoticeReporter, Reporter
 
@@ -23,14 +23,15 @@ _logger = Area("image")
 class ReadyMade(NamedTuple):
     """The description of a ready-made image, such as `python`.
 
-    :ivar registry: The OCI image that is its source.
-    :ivar packages: The Debian packages that are its source if the registry cannot be reached.
+    :ivar sources: The sources of the image, in the order in which they are tried: `DEBIAN`, or an
+        image in a registry.
+    :ivar packages: The packages that are installed if the source is `DEBIAN`.
     :ivar commands: The commands that the image contains. The first one is the default command of
         `microvm run`.
     :ivar warm: The command that runs before a guest is saved as a template.
     """
 
-    registry: str
+    sources: tuple[str, ...]
     packages: tuple[str, ...]
     commands: tuple[str, ...]
     warm: tuple[str, ...]
@@ -38,14 +39,42 @@ class ReadyMade(NamedTuple):
 
 DEBIAN = "debian:trixie"
 
+_PYTHON = (
+    *("python3", "python-is-python3", "python3-pip", "python3-venv"),
+    # programs that installers and tests expect in every Debian, but that the smallest one lacks
+    *("adduser", "procps"),
+)
+
+_AGENT = (
+    *_PYTHON,
+    *("python3-pytest", "python3-numpy", "python3-pandas", "python3-matplotlib"),
+    "nodejs",
+    *("gcc", "libc6-dev", "make"),
+    *("bash", "coreutils", "tmux", "less", "file", "patch", "unzip"),
+    *("git", "curl", "ca-certificates", "ripgrep", "jq"),
+)
+
 IMAGES = {
+    # Use the registry's large image of Python, because its smaller ones lack the programs of
+    # `adduser` and `procps`. It is five times as large as Debian's packages, so Debian is first.
     "python": ReadyMade(
-        "docker://python:3.13-slim",
-        ("python3", "python-is-python3", "python3-pip"),
-        ("python3", "python", "python3.13"),
+        (DEBIAN, "docker://python:3.13-trixie"),
+        _PYTHON,
+        ("python3", "python", "python3.13", "pip", "pip3"),
         ("python3", "-c", "pass"),
     ),
-    "node": ReadyMade("docker://node:22-slim", ("nodejs",), ("node",), ("node", "-e", "0")),
+    "node": ReadyMade(
+        ("docker://node:22-slim", DEBIAN), ("nodejs",), ("node",), ("node", "-e", "0")
+    ),
+    "agent": ReadyMade(
+        (DEBIAN,),
+        _AGENT,
+        (
+            *("bash", "git", "curl", "tmux", "rg", "jq", "gcc", "cc", "make", "pytest", "python3"),
+            *("python", "pip", "node", "ps", "adduser", "less", "file", "patch"),
+        ),
+        ("python3", "-c", "pass"),
+    ),
 }
 """The descriptions of all ready-made images, by the names of the images."""
 
@@ -55,23 +84,24 @@ def having(command: str) -> str:
     return next((name for name, image in IMAGES.items() if command in image.commands), "")
 
 
-def is_missing(name: object) -> bool:
-    """Return True if `name` is a ready-made image, such as `python`, not yet built on this host."""
+def needs_build(name: object) -> bool:
+    """Return True if `name` is a ready-made image that must be built or renewed before its use."""
     if not isinstance(name, str) or name not in IMAGES:
         return False
-
-    return tags.image_of(tags.parse(name)) is None
+    tag = tags.parse(name)
+    return tags.image_of(tag) is None or renewal.is_outdated(tag)
 
 
 async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
     """Return an image by its name, tag or path; for None the default image. Build it if missing.
 
     A missing image is built only if it is the default image or ready-made. It is built in a thread,
-    so that the event loop continues.
+    so that the event loop continues. A ready-made image that another version of microvm has built
+    is renewed.
 
     :param notify: A function that is called in the event loop with notices for the user.
     """
-    if image is not None and not is_missing(image):
+    if image is not None and not needs_build(image):
         return images.load(image)
     import asyncio
 
@@ -85,38 +115,48 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
 
 
 def find(name: str | Path, report: Reporter) -> Image:
-    """Return the image of that name, tag or path. Build it if it is missing and has a recipe."""
-    if is_missing(name):
+    """Return the image of that name, tag or path. Build or renew it first if it is ready-made."""
+    if needs_build(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):
             # build the image, unless another process has built it while this process waited for the
             # lock
-            if is_missing(name):
-                _build(name, IMAGES[name], report)
+            if needs_build(name) and not renewal.renew(tags.parse(name), report):
+                renewal.note(_build(name, IMAGES[name], report))
     return images.load(name)
 
 
-def _build(name: str, wanted: ReadyMade, report: Reporter) -> None:
+def _build(name: str, wanted: ReadyMade, report: Reporter) -> Image:
+    """Build a ready-made image from the first of its sources that can be had.
+
+    :raises ImageError: None of the sources can be had.
+    """
+    failed: list[ImageError] = []
+    for source in wanted.sources:
+        try:
+            image = _build_from(source, name, wanted, report)
+        except ImageError as error:
+            failed.append(error)
+        else:
+            shown = f"packages of {source}" if source == DEBIAN else image.manifest.source
+            why = f", as {wanted.sources[0]} cannot be had (-v shows why)" if failed else ""
+            for each in failed:
+                _logger.info("%s", each.message)
+            report.notice(f"image {name}: from {shown}{why}")
+            return image
+    raise ImageError(
+        f"no image {name} can be had: {'; '.join(error.message for error in failed)}",
+        hint=failed[-1].hint,
+        detail=failed[-1].detail,
+    ) from failed[-1]
+
+
+def _build_from(source: str, name: str, wanted: ReadyMade, report: Reporter) -> Image:
     from microvm_image.build import build
     from microvm_image.recipe import Recipe
 
-    warm = (wanted.warm,)
-    try:
-        image = build(Recipe(source=wanted.registry, warm=warm), tag=name, report=report)
-    except ImageError as error:
-        try:
-            packages = Recipe(
-                source=DEBIAN, packages=wanted.packages, cmd=wanted.commands[:1], warm=warm
-            )
-            build(packages, tag=name, report=report)
-        except ImageError as second:
-            raise ImageError(
-                f"no image {name} can be had: {error.message}; {second.message}",
-                hint=second.hint,
-                detail=second.detail,
-            ) from second
-        _logger.info("%s", error.message)
-        why = f"{wanted.registry} cannot be had (-v shows why)"
-        report.notice(f"image {name}: from packages of {DEBIAN}, as {why}")
-    else:
-        report.notice(f"image {name}: from {image.manifest.source}")
+    is_debian = source == DEBIAN
+    packages = wanted.packages if is_debian else ()
+    cmd = wanted.commands[:1] if is_debian else None
+    recipe = Recipe(source=source, packages=packages, cmd=cmd, warm=(wanted.warm,))
+    return build(recipe, tag=name, report=report)

@@ -29,7 +29,7 @@ class Job:
 
         Job(["sort", "in"], timeout="5s", files={"in": b"b\na\n"}, collect=["in"])
 
-    :ivar argv: Arguments of the command. The first one is the name of the program.
+    :ivar argv: Arguments of the command; with the option `shell`, a command line.
     :ivar options: Checked options of the command, which take precedence over those of `Pool.map`.
     :ivar files: Content of the files that are written into the guest before the command runs, by
         path; see `MicroVM.write_file`.
@@ -53,7 +53,8 @@ class Job:
     ) -> None:
         """Check the options of the job. Its command runs when the job is given to `Pool.map`.
 
-        :param argv: Arguments of the command. The first one is the name of the program.
+        :param argv: Arguments of the command. The first one is the name of the program. With the
+            option `shell`, a command line instead.
         :param files: Content of files to write into the guest before the command runs, by path.
         :param collect: Paths of files to read after the command.
         :raises UsageError: If the value of an option is invalid.
@@ -191,5 +192,5 @@ async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
 def _job(command: Job | Sequence[Text]) -> Job:
     if isinstance(command, str | bytes):
         message = f"a command must be a list of arguments, not {command!r}"
-        raise UsageError(message, hint="to use a shell: ['sh', '-c', …]")
+        raise UsageError(message, hint="to use a shell: Job(…, shell=True)")
     return command if isinstance(command, Job) else Job(command)

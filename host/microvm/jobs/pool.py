@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from microvm.concurrency.tasks import cancel, check_loop, running_loop
 from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
-from microvm.guest.timeouts import TIMEOUTS
 from microvm.jobs.job import CommandLines, Commands, Job, Outcome, carry_out, jobs
+from microvm.jobs.lease import InterpreterLease, Lease, MachineLease
 from microvm.jobs.spread import spread
 from microvm.log import Area
 from microvm.machine.machine import MicroVM
@@ -32,11 +31,11 @@ from microvm.options import (
     TextRunOptions,
 )
 from microvm.start.retry import Attempt, Retries
-from microvm.start.warmup import warm_up
 from microvm.system.capacity import usable_cpus
 
 if TYPE_CHECKING:
     from microvm.images import Image
+    from microvm.interpreter.interpreter import Interpreter
     from microvm.machine.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -73,6 +72,8 @@ class Pool:
         self,
         size: int | None = None,
         image: Image | Snapshot | str | Path | None = None,
+        *,
+        interpreter: Interpreter | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
         """Check the options. Entering the `async with` block starts the machines.
@@ -80,10 +81,19 @@ class Pool:
         :param size: Maximum number of machines that exist at the same time. The default is the
             number of CPUs. At most one machine for each CPU starts at the same time.
         :param image: See `MicroVM`.
+        :param interpreter: Interpreter that has not been started. The pool then starts interpreters
+            like this one, and `interpreter` gives them to users. `image` and the other options,
+            except `notify`, are those of the interpreter.
         :raises UsageError: If an option is invalid.
         :raises TypeError: If an option does not exist.
         """
-        self._configure(size, image, parse_options(PoolOptions, options, "Pool", "size", "image"))
+        checked = parse_options(PoolOptions, options, "Pool", "size", "image", "interpreter")
+        if interpreter is None:
+            self._configure(size, image, checked)
+            return
+        if image is not None or checked.given - {"notify"}:
+            raise UsageError("interpreter: it determines the image and the options of the pool")
+        self._set_up(size, checked, lambda: InterpreterLease(interpreter._another()))
 
     @classmethod
     def _from_options(
@@ -97,12 +107,17 @@ class Pool:
     def _configure(
         self, size: int | None, image: Image | Snapshot | str | Path | None, options: ParsedOptions
     ) -> None:
+        MicroVM._from_options(image, options)  # it is never started: this checks the options
+        self._set_up(size, options, lambda: MachineLease(MicroVM._from_options(image, options)))
+
+    def _set_up(
+        self, size: int | None, options: ParsedOptions, factory: Callable[[], Lease]
+    ) -> None:
         self._cpus = usable_cpus()
         self.size = self._cpus if size is None else size
         if self.size < 1:
             raise UsageError(f"the size of a pool must be at least 1, not {size}")
-        self._factory = partial(MicroVM._from_options, image, options)
-        self._factory()  # this machine is never started: creating it checks the options
+        self._factory = factory
         self._open = False
         self._loop: asyncio.AbstractEventLoop
         self._notify = options["notify"]
@@ -114,8 +129,8 @@ class Pool:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: set[asyncio.Task[None]] = set()
         self._starting: set[asyncio.Task[None]] = set()
-        self._ready: deque[_Lease] = deque()
-        self._waiters: deque[asyncio.Future[_Lease]] = deque()
+        self._ready: deque[Lease] = deque()
+        self._waiters: deque[asyncio.Future[Lease]] = deque()
 
     async def __aenter__(self) -> Self:
         """Begin to start the pool's machines, and return without waiting until they are ready."""
@@ -156,7 +171,26 @@ class Pool:
         """
         lease = await self._acquire()
         try:
+            if not isinstance(lease, MachineLease):
+                raise UsageError("this is a pool of interpreters", hint="call its `interpreter`")
             yield lease.vm
+        finally:
+            lease.released.set()
+
+    @asynccontextmanager
+    async def interpreter(self) -> AsyncIterator[Interpreter]:
+        """Context manager that gives the caller a new interpreter, and closes it after the block.
+
+        It is like `machine`, for a pool that was created with `interpreter`.
+
+        :raises MicroVMError: If no interpreter could be started; see `Interpreter.start`.
+        :raises UsageError: If the pool is closed, or has no interpreters.
+        """
+        lease = await self._acquire()
+        try:
+            if not isinstance(lease, InterpreterLease):
+                raise UsageError("this is a pool of machines", hint="call its method `machine`")
+            yield lease.python
         finally:
             lease.released.set()
 
@@ -236,24 +270,24 @@ class Pool:
                 raise NotRun(error) from error
             return await carry_out(vm, job, options)
 
-    async def _acquire(self) -> _Lease:
+    async def _acquire(self) -> Lease:
         while True:
             lease = await self._get_lease()
             try:
-                await lease.vm.ping()
+                await lease.ping()
                 return lease
             except BaseException as error:
                 lease.released.set()
                 if not isinstance(error, MachineError):  # the machine failed before it got a user
                     raise
 
-    async def _get_lease(self) -> _Lease:
+    async def _get_lease(self) -> Lease:
         self._check_open()
         if self._ready:
             lease = self._ready.popleft()
             lease.taken.set()
             return lease
-        waiter: asyncio.Future[_Lease] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._fill()
         try:
@@ -267,7 +301,7 @@ class Pool:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
 
-    def _hand_over(self, lease: _Lease) -> None:
+    def _hand_over(self, lease: Lease) -> None:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -309,11 +343,10 @@ class Pool:
 
         One task for each machine of the pool runs this coroutine.
         """
-        lease, attempt = _Lease(self._factory()), self._retries.begin()
+        lease, attempt = self._factory(), self._retries.begin()
         try:
             try:
-                await lease.vm.start()
-                await warm_up(lease.vm.run)
+                await lease.start()
             except Exception as error:
                 self._fail(attempt, error)
                 return
@@ -323,10 +356,12 @@ class Pool:
             self._starting.remove(_this_task())
             self._hand_over(lease)
             self._fill()
-            if await self._wait_until_taken(lease):
+            if await lease.wait_until_taken():
                 await lease.released.wait()
+            else:
+                self._ready.remove(lease)
         finally:
-            await lease.vm.stop()
+            await lease.stop()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
         """Handle `error`, which ended an attempt to start a machine: try again after a pause.
@@ -356,20 +391,6 @@ class Pool:
         if pause is not None:
             pause.cancel()
 
-    async def _wait_until_taken(self, lease: _Lease) -> bool:
-        """Wait until the machine in `lease` has a user; return False if the machine fails first."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TIMEOUTS.ping_interval):
-                    await lease.taken.wait()
-                    return True
-            try:
-                await lease.vm.ping()
-            except MachineError:
-                if not lease.taken.is_set():
-                    self._ready.remove(lease)
-                    return False
-
     def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         try:
             self._check_open()
@@ -389,19 +410,6 @@ class Pool:
 
 def _closed() -> UsageError:
     return UsageError("the pool is closed", hint="use it inside of its `with` block")
-
-
-class _Lease:
-    """A machine of a pool, with events for the times at which a user takes it and releases it.
-
-    :ivar taken: Event that is set when the machine gets its user.
-    :ivar released: Event that is set when the user needs the machine no longer.
-    """
-
-    def __init__(self, vm: MicroVM) -> None:
-        self.vm = vm
-        self.taken = asyncio.Event()
-        self.released = asyncio.Event()
 
 
 def _this_task() -> asyncio.Task[Any]:

@@ -13,12 +13,14 @@ from microvm.start import lazy_names
 if TYPE_CHECKING:
     from dataclasses import asdict as asdict
 
+    from microvm.guest import changes as changes
     from microvm.guest import files as guest_files
     from microvm.guest.connections import Connections as Connections
     from microvm.guest.run import run as run
     from microvm.guest.run import run_parsed as run_parsed
     from microvm.guest.status import GuestStatus as GuestStatus
     from microvm.machine.forks import Forks as Forks
+    from microvm.machine.machine import MicroVM as MicroVM
     from microvm.start import checkpoint as checkpoint
 
     __all__ = ["guest_files"]
@@ -28,8 +30,10 @@ __getattr__ = lazy_names(
     {
         "Connections": "microvm.guest.connections:Connections",
         "Forks": "microvm.machine.forks:Forks",
+        "MicroVM": "microvm.machine.machine:MicroVM",
         "GuestStatus": "microvm.guest.status:GuestStatus",
         "asdict": "dataclasses:asdict",
+        "changes": "microvm.guest.changes",
         "checkpoint": "microvm.start.checkpoint",
         "guest_files": "microvm.guest.files",
         "run": "microvm.guest.run:run",

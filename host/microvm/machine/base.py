@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Self
 
 from microvm import machine
 from microvm.machine.streams import StreamMethods
-from microvm.options import Confinement
+from microvm.options import Confinement, MachineOptions
 from microvm.qemu.launch import os_errors
 from microvm.units import parse_count
 
 if TYPE_CHECKING:
     from microvm.machine.forks import Forks
+    from microvm.machine.machine import MicroVM
     from microvm.machine.snapshot import Snapshot
 
 
@@ -25,10 +26,15 @@ class Machine(StreamMethods):
 
     Leaving the block stops a `MicroVM`, and detaches from an `AttachedVM`, which continues to run.
 
+    :ivar id: Short text that identifies the machine, such as in the log of a program: the name of
+        a named machine, otherwise 12 random hexadecimal digits.
     :ivar confinement: Value of the option `confinement`: how QEMU is restricted on the host.
+    :ivar commands: Maximum number of commands that the machine runs at the same time.
     """
 
+    id: str
     confinement: Confinement
+    commands: int
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,7 +58,7 @@ class Machine(StreamMethods):
         """Save a snapshot of the machine, which continues to run; see `MicroVM.checkpoint`."""
         raise NotImplementedError
 
-    async def fork(self, count: int = 1) -> Forks:
+    async def fork(self, count: int = 1) -> Forks[MicroVM]:
         """Start machines that continue from the current state of this machine, which keeps running.
 
         ::
@@ -70,4 +76,6 @@ class Machine(StreamMethods):
         """
         count = parse_count(count, least=1)
         with await self.checkpoint() as snapshot, os_errors():
-            return await machine.Forks.start(snapshot, count, confinement=self.confinement)
+            options: MachineOptions = {"confinement": self.confinement, "commands": self.commands}
+            forks = [machine.MicroVM(snapshot, **options) for _ in range(count)]
+            return await machine.Forks(forks)._start()

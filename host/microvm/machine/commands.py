@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 
 
 class CommandMethods(FileMethods):
-    """The methods of a machine that run commands, one at a time, and ask for the guest's state."""
+    """The methods of a machine that run commands and ask for the guest's state."""
 
     @document_options(ExecOptions)
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command, and return a `Process` to read its output and to wait for it.
 
         Use it as `async with await vm.exec(...) as process`. Leaving the block kills the command if
-        it still runs. If an earlier command was abandoned, this method first waits until it has
-        exited.
+        it still runs. If the machine already runs its maximum number of commands, but one of them
+        was cancelled or dropped, this method first waits until that command has exited.
 
-        :param argv: Arguments of the command. The first one is the name of the program.
-        :raises Busy: If another command runs in this machine.
+        :param argv: Arguments of the command. The first one is the name of the program. With the
+            option `shell`, a command line instead.
+        :raises Busy: If the machine already runs its maximum number of commands.
         :raises UsageError: If an option or an argument is invalid or too long, if there is no
             command, or if the machine is not running.
         :raises TypeError: If an option does not exist.
@@ -76,17 +77,18 @@ class CommandMethods(FileMethods):
     ) -> CompletedProcess[Any]:
         """Run a command until it exits, and return its return code and output.
 
-        :param argv: Arguments of the command. The first one is the name of the program.
+        :param argv: Arguments of the command. The first one is the name of the program. With the
+            option `shell`, a command line instead.
         :raises UsageError: As by `exec`, or if both `input` and `stdin` are given.
         :raises TypeError: If an option does not exist.
         :raises CalledProcessError: If `check` is set and the exit status is not 0.
         :raises UnicodeError: In text mode, if the input or the output cannot be converted.
         :raises OSError: If the output cannot be written to the standard streams of this process.
-        :raises StartError: If the command could not be started.
+        :raises StartError: If the command could not be started; see also `check_start`.
         :raises ExecTimeout: If the command exceeded `timeout`. The error contains the output.
         :raises OutputLimit: If the command exceeded `max_output`. The error contains the output.
         :raises MemoryLimit: If the command exceeded `max_memory`. The error contains the output.
-        :raises Busy: If another command runs in this machine.
+        :raises Busy: If the machine already runs its maximum number of commands.
         :raises MachineError: If the machine has failed.
         """
         return await machine.run(self._guest(), argv, **options)

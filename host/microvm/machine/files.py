@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack, overload
 
@@ -15,7 +16,8 @@ from microvm.units import Duration, Size, parse_duration
 if TYPE_CHECKING:
     from microvm.guest.download import Received
     from microvm.guest.executor import Executor
-    from microvm.guest.files import FileStatus, GuestPath, GuestUser
+    from microvm.guest.file_request import GuestPath, GuestUser
+    from microvm.guest.files import FileStatus
     from microvm.guest.upload import FileData
 
 LEAST_TO_COLLECT = 60.0
@@ -44,6 +46,17 @@ class WriteOptions(FileOptions, total=False):
     owner: GuestUser
 
 
+class PutOptions(WriteOptions, total=False):
+    """Keyword arguments of `MicroVM.put`.
+
+    :ivar exclude: Shell patterns of files and folders that are left out, such as `.git` or `*.pyc`.
+        A pattern with a slash is compared with the path below the copied folder, any other pattern
+        with each name. As in tar, `*` also matches slashes.
+    """
+
+    exclude: Sequence[str]
+
+
 class ReadOptions(FileOptions, total=False):
     """Keyword arguments of `MicroVM.read_file`.
 
@@ -64,7 +77,13 @@ class ListOptions(FileOptions, total=False):
 
 
 class GetOptions(ReadOptions, ListOptions, total=False):
-    """Keyword arguments of `MicroVM.get` and `get_archive`."""
+    """Keyword arguments of `MicroVM.get` and `get_archive`.
+
+    :ivar exclude: Patterns of files and folders that are left out, as for `PutOptions`. The guest
+        sends these files, too, and they count for the limits.
+    """
+
+    exclude: Sequence[str]
 
 
 def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
@@ -96,7 +115,7 @@ def collected(how: ExecOptions) -> FileOptions:
     return options
 
 
-class PutArchiveOptions(WriteOptions, GetOptions, total=False):
+class PutArchiveOptions(WriteOptions, ReadOptions, ListOptions, total=False):
     """Keyword arguments of `MicroVM.put_archive`."""
 
 
@@ -156,7 +175,9 @@ class FileMethods:
     async def read_file(
         self, path: GuestPath, *, encoding: str | None = None, **options: Unpack[ReadOptions]
     ) -> bytes | str:
-        """Return the content of a file of the guest.
+        """Return the content of a regular file of the guest.
+
+        Devices, FIFOs and sockets are refused, because a read from them may never end.
 
         :param encoding: Encoding to decode the content with. None returns bytes.
         :param options: See `ReadOptions`.
@@ -167,7 +188,7 @@ class FileMethods:
         return data if encoding is None else data.decode(encoding)
 
     async def put(
-        self, src: str | PathLike[str], dst: GuestPath, **options: Unpack[WriteOptions]
+        self, src: str | PathLike[str], dst: GuestPath, **options: Unpack[PutOptions]
     ) -> None:
         """Copy a file or a folder of the host into the guest, as `cp -R` and `docker cp` do.
 
@@ -177,7 +198,7 @@ class FileMethods:
         inside of a folder are copied as links; other special files are left out. Existing files are
         overwritten as by `write_file`, and get the mode and time of the source if `user` owns them.
 
-        :param options: See `WriteOptions`.
+        :param options: See `PutOptions`.
         :raises OSError: If the source cannot be read.
         :raises FileError: If a file cannot be written in the guest.
         """
@@ -235,6 +256,55 @@ class FileMethods:
         """
         return await machine.guest_files.get_archive(self._guest(), src, dst, **options)
 
+    async def make_dir(
+        self,
+        path: GuestPath,
+        *,
+        parents: bool = True,
+        exist_ok: bool = True,
+        **options: Unpack[WriteOptions],
+    ) -> None:
+        """Create a folder in the guest, with mode 0o755.
+
+        :param parents: False to raise an error if the parent folder does not exist. By default,
+            all missing parent folders are created.
+        :param exist_ok: False to raise an error if the folder exists already.
+        :param options: See `WriteOptions`. The created folders get `owner`.
+        :raises FileError: If the folder cannot be created, or a file has its path.
+        """
+        await machine.changes.make_dir(self._guest(), path, parents, exist_ok, **options)
+
+    async def remove(
+        self,
+        path: GuestPath,
+        *,
+        recursive: bool = False,
+        missing_ok: bool = False,
+        **options: Unpack[FileOptions],
+    ) -> None:
+        """Remove a file or a link of the guest, or a folder with everything in it, as `rm -r` does.
+
+        Links are removed, but not followed. Mount points and their contents are kept, which raises
+        an error. If a file cannot be removed, the other files of the folder are removed first.
+
+        :param recursive: True to remove folders, too. By default, a folder raises IsAFolder.
+        :param missing_ok: True to do nothing if the path does not exist.
+        :param options: See `FileOptions`.
+        :raises FileError: If a file cannot be removed. `filename` is the path of the first one.
+        """
+        await machine.changes.remove(self._guest(), path, recursive, missing_ok, **options)
+
+    async def rename(self, src: GuestPath, dst: GuestPath, **options: Unpack[FileOptions]) -> None:
+        """Change the path of a file or a folder in the guest, as `os.rename` does.
+
+        An existing file at `dst` is replaced, and so is an empty folder if `src` is a folder.
+
+        :param options: See `FileOptions`.
+        :raises FileError: If the file cannot be renamed, for example because `dst` is on another
+            file system (errno EXDEV). A folder that belongs to the image may count as such.
+        """
+        await machine.changes.rename(self._guest(), src, dst, **options)
+
     async def stat(
         self, path: GuestPath, *, follow_symlinks: bool = True, **options: Unpack[FileOptions]
     ) -> FileStatus:
@@ -246,10 +316,32 @@ class FileMethods:
         """
         return await machine.guest_files.stat(self._guest(), path, follow_symlinks, **options)
 
-    async def list(self, path: GuestPath, **options: Unpack[ListOptions]) -> tuple[FileStatus, ...]:
-        """Return the entries of a folder of the guest, sorted by name. Links are not followed.
+    async def exists(self, path: GuestPath, **options: Unpack[FileOptions]) -> bool:
+        """Return True if a file or folder of the guest exists. Links are followed.
 
+        :param options: See `FileOptions`.
+        :raises FileError: If a folder of the path may not be entered.
+        """
+        return await machine.guest_files.exists(self._guest(), path, **options)
+
+    async def realpath(self, path: GuestPath, **options: Unpack[FileOptions]) -> str:
+        """Return the absolute path of a file of the guest, without links, `.` and `..`.
+
+        Components of the path may be missing, as of a file that will be written.
+
+        :param options: See `FileOptions`.
+        :raises FileError: If links lead in a circle, or the path gets too long.
+        """
+        return await machine.guest_files.realpath(self._guest(), path, **options)
+
+    async def list(
+        self, path: GuestPath, *, follow_symlinks: bool = False, **options: Unpack[ListOptions]
+    ) -> tuple[FileStatus, ...]:
+        """Return the entries of a folder of the guest, sorted by name.
+
+        :param follow_symlinks: True to return the properties of a link's target, if it exists.
+            By default, the properties of the link itself are returned.
         :param options: See `ListOptions`.
         :raises FileError: If the folder cannot be read, or has more than `max_files` entries.
         """
-        return await machine.guest_files.list(self._guest(), path, **options)
+        return await machine.guest_files.list(self._guest(), path, follow_symlinks, **options)

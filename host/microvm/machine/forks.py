@@ -1,45 +1,43 @@
-"""The forks of a machine: machines that start from one snapshot and are stopped together."""
+"""The public class `Forks`: machines or interpreters that continue from one snapshot."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Self, Unpack
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Self, TypeVar
 
 from microvm.concurrency.tasks import cancel, wait_ended
-from microvm.machine.machine import MicroVM
-from microvm.machine.snapshot import Snapshot
-from microvm.options import PoolOptions
 from microvm.system.capacity import usable_cpus
 
+T = TypeVar("T", bound=AbstractAsyncContextManager[Any, None])
 
-class Forks(list[MicroVM]):
-    """A list of running forks of one machine. As a context manager, it stops them at the end."""
 
-    @classmethod
-    async def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
-        """Start machines from a snapshot, and wait until all of them are ready.
+class Forks(list[T]):
+    """A list of running forks of one machine or interpreter.
 
-        At most one machine for each CPU of this host starts at the same time.
+    As a context manager, it stops them at the end.
+    """
 
-        :param options: See `MicroVM`.
-        :raises MicroVMError: If a machine cannot be started; see `MicroVM.start`. All machines are
-            then stopped.
+    async def _start(self) -> Self:
+        """Start all forks of the list, and wait until they are ready.
+
+        At most one fork for each CPU of this host starts at the same time. If a fork cannot be
+        started, all of them are stopped.
         """
-        forks = cls(MicroVM(snapshot, **options) for _ in range(count))
         starting = asyncio.Semaphore(usable_cpus())
 
-        async def begin(vm: MicroVM) -> None:
+        async def begin(fork: T) -> None:
             async with starting:
-                await vm.start()
+                await fork.__aenter__()
 
-        tasks = [asyncio.create_task(begin(vm)) for vm in forks]
+        tasks = [asyncio.create_task(begin(fork)) for fork in self]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
             await cancel(tasks)
-            await forks.stop()
+            await self.stop()
             raise
-        return forks
+        return self
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,5 +46,5 @@ class Forks(list[MicroVM]):
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop all machines of the list, in any state. Further calls have no effect."""
-        await wait_ended([asyncio.create_task(vm.stop()) for vm in self])
+        """Stop all forks of the list, in any state. Further calls have no effect."""
+        await wait_ended([asyncio.ensure_future(fork.__aexit__(None, None, None)) for fork in self])

@@ -15,6 +15,7 @@ from microvm.errors import BootError, ConfinementError, MachineError, QemuError,
 from microvm.images import load, readymade
 from microvm.log import Area
 from microvm.machine.base import Machine
+from microvm.machine.named import NamedMachines
 from microvm.machine.snapshot import Snapshot
 from microvm.option import ParsedOptions, document_options, parse_options
 from microvm.options import Accelerator, Confinement, MachineOptions
@@ -32,13 +33,12 @@ if TYPE_CHECKING:
     from microvm.images import Image
     from microvm.start.restorer import Restorer
     from microvm.start.running_vm import RunningVM, StartTimes
-    from microvm.supervisor.client.attached import AttachedVM
 
 _logger = Area("start")
 
 
-class MicroVM(Machine):
-    """A virtual machine, which runs one command at a time and is deleted when it stops.
+class MicroVM(Machine, NamedMachines):
+    """A virtual machine, which runs commands and is deleted when it stops.
 
     ::
 
@@ -48,9 +48,11 @@ class MicroVM(Machine):
     The first start with an image and options boots a guest and saves it as a template. Later starts
     with the same image and options clone the template.
 
+    :ivar id: 12 random hexadecimal digits that identify the machine. Each fork has its own.
     :ivar memory: Memory of the guest in bytes.
     :ivar cpus: Number of CPUs of the guest.
     :ivar disk: Size in bytes of the disk for files that the guest writes; 0 if there is no disk.
+    :ivar commands: Maximum number of commands that the machine runs at the same time.
     :ivar confinement: Value of the option `confinement`.
     :ivar accel: Accelerator that runs the guest; the value of the option `accel` before the start.
     :ivar cloned: True if the machine was cloned, False if it was booted.
@@ -88,8 +90,11 @@ class MicroVM(Machine):
         capacity.check(memory=options["memory"], cpus=options["cpus"])
         self._given_image = None if isinstance(image, Snapshot) else image
         self._image: Image
+        self.id = os.urandom(6).hex()
         self.memory: int = options["memory"]
         self.cpus: int = options["cpus"]
+        self.commands: int = options.get("commands", 1)
+        self._waits: bool = options.get("wait", False)
         self.disk: int = options["disk"]
         self._requested: Accelerator = options["accel"]
         self.confinement: Confinement = options["confinement"]
@@ -109,7 +114,7 @@ class MicroVM(Machine):
         given = self._snapshot.image if self._snapshot else self._given_image
         image = f" of {getattr(given, 'name', given)}" if given else ""
         pid = f", QEMU is process {self.pid}" if self._running else ""
-        return f"<{type(self).__name__}{image}: {state}, {self.accel}{pid}>"
+        return f"<{type(self).__name__} {self.id}{image}: {state}, {self.accel}{pid}>"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -148,7 +153,7 @@ class MicroVM(Machine):
             if self._snapshot is not None:
                 self._restorer = self._snapshot._make_restorer(self._console_log, self.confinement)
                 self._restorer.launch()
-            elif given is not None and not readymade.is_missing(given):
+            elif given is not None and not readymade.needs_build(given):
                 image = self._given_image = load(given)
                 choice = self._choose(image)
                 if len(choice.candidates) == 1:
@@ -223,6 +228,8 @@ class MicroVM(Machine):
     def _begin(self, running: RunningVM, *, cloned: bool) -> None:
         self._running = running
         self._state = "running"
+        running.guest.commands = self.commands
+        running.guest.waits = self._waits
         self._finalizer = weakref.finalize(self, _dropped, running, os.getpid())
         self.cloned = cloned
         _logger.info(
@@ -280,39 +287,17 @@ class MicroVM(Machine):
 
         :param name: Name under which the snapshot is stored. It replaces a snapshot of the same
             name. A snapshot without a name is deleted when it is closed or when this process exits.
-        :raises Busy: If a command runs in the machine, or another snapshot is being saved.
+        :raises Busy: If a command runs in the machine, or another snapshot is being saved. With the
+            option `wait`, this method waits instead.
         :raises UsageError: If the machine is not running, or its image is too old for snapshots.
         :raises SnapshotError: If the snapshot cannot be saved. The machine is not affected.
         :raises CacheError: If the disk is full.
         :raises MachineError: If the machine has failed.
         """
         guest = self._guest()
-        await guest.wait_idle()
         assert self._running is not None  # noqa: S101 - or there would be no guest
-        return await Snapshot._take(self._running, self._image, name)
-
-    @staticmethod
-    def attach(name: str, *, wait: bool = False) -> AttachedVM:
-        """Return an object to use a named machine, which was started by `microvm start`.
-
-        ::
-
-            async with MicroVM.attach("web") as vm:
-                await vm.run(["echo", "hello"])
-
-        Another process owns the machine. It continues to run when the block is left.
-
-        :param name: Name of the machine.
-        :param wait: True to let a command wait until the commands of other users have finished. If
-            False, the command raises Busy.
-        :raises UsageError: If no machine can have this name.
-        :raises MicroVMError: If the machine does not exist, or has stopped.
-        """
-        # The supervisor imports this package, so this package must not import the supervisor when
-        # it is loaded. This method, which users look for in this class, imports it when called.
-        from microvm.supervisor.client.attached import AttachedVM
-
-        return AttachedVM(name, wait=wait)
+        async with guest.idle():
+            return await Snapshot._take(self._running, self._image, name)
 
     def _unclosed_warning(self) -> str:
         return _unclosed(self._running) if self._running else ""

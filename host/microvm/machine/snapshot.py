@@ -16,7 +16,7 @@ from microvm.errors import SnapshotError, UsageError
 from microvm.log import Area
 from microvm.no_constructor import NoConstructor
 from microvm.qemu.launch import os_errors
-from microvm.start import snapshots
+from microvm.start import snapshots, template
 from microvm.start.restorer import Restorer, image_of
 from microvm.units import format_size
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from microvm.start.origin import Origin
     from microvm.start.running_vm import RunningVM
     from microvm.start.saved import SavedManifest
+    from microvm.start.store import Store
 
 _logger = Area("start")
 
@@ -101,7 +102,25 @@ class Snapshot(NoConstructor):
         manifest = snapshots.STORE.manifest(name)
         if manifest is None:
             raise snapshots.STORE.missing(name)
-        return cls._new()._init(manifest.origin, partial(_opened, manifest), name=name)
+        return cls._new()._init(
+            manifest.origin, partial(_opened, snapshots.STORE, manifest), name=name
+        )
+
+    @classmethod
+    def _of_template(cls, name: str) -> Self | None:
+        """Return the snapshot that is stored as a template, or None if it does not exist.
+
+        :raises TemplateError: If the template cannot be read.
+        """
+        manifest = template.STORE.manifest(name)
+        if manifest is None:
+            return None
+        return cls._new()._init(manifest.origin, partial(_opened, template.STORE, manifest))
+
+    def _keep_as_template(self, name: str) -> None:
+        """Store a snapshot without a name as a template, whose lock the caller must hold."""
+        assert self._taken is not None  # noqa: S101 - set without a name
+        self._taken.keep_as_template(name)
 
     @classmethod
     async def _take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
@@ -202,8 +221,8 @@ class Snapshot(NoConstructor):
 
 
 @contextmanager
-def _opened(manifest: SavedManifest) -> Iterator[Memory]:
-    with snapshots.STORE.opened(manifest.name, manifest) as memory:
+def _opened(store: Store, manifest: SavedManifest) -> Iterator[Memory]:
+    with store.opened(manifest.name, manifest) as memory:
         if memory is None:
-            raise snapshots.STORE.missing(manifest.name)
+            raise store.missing(manifest.name)
         yield memory

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from errno import EACCES
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,16 +88,28 @@ class Launched(NamedTuple):
 
 
 def find_qemu(arch_name: str) -> Path:
-    """Find QEMU's program for an architecture in PATH, and return its path."""
+    """Find QEMU's program for an architecture in PATH, and return its path.
+
+    :raises QemuError: QEMU is not installed, or we may not execute it. In the second case, the
+        error has a cause.
+    """
     target = arches.find(arch_name)
+    install = f"apt install {target.qemu_package}"
+    denied: OSError | None = None
     # We do not use `shutil.which`, because importing `shutil` takes 3 ms.
-    paths = (Path(folder, target.qemu) for folder in os.get_exec_path() if folder)
-    found = next(filter(_is_program, paths), None)
-    if found is None:
-        hint = f"apt install {target.qemu_package}"
-        raise QemuError(f"{target.qemu} is not installed", hint=hint)
-    program = found.absolute()
-    return program.resolve() if ".." in program.parts else program
+    for path in (Path(folder, target.qemu) for folder in os.get_exec_path() if folder):
+        try:
+            if _is_program(path):
+                program = path.absolute()
+                return program.resolve() if ".." in program.parts else program
+        except OSError as error:
+            denied = denied or error
+    if denied is None:
+        raise QemuError(f"{target.qemu} is not installed", hint=install)
+    raise QemuError(
+        f"cannot execute {denied.filename}: {denied.strerror}",
+        hint=f"check its permissions and those of its folders, or {install}",
+    ) from denied
 
 
 def send_requests(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
@@ -105,9 +118,18 @@ def send_requests(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
 
 
 def _is_program(path: Path) -> bool:
-    with suppress(OSError):  # raised if we may not search the program's folder
-        return path.is_file() and os.access(path, os.X_OK)
-    return False
+    """Return True if a path is a program that we may execute; False if it is no file.
+
+    :raises OSError: We may not execute the file, or not search its folder.
+    """
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    # Without `effective_ids`, the kernel ignores our capabilities, and may deny what we may do.
+    if is_file and not os.access(path, os.X_OK, effective_ids=True):
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+    return is_file
 
 
 def launch(
@@ -121,7 +143,7 @@ def launch(
 
     :param memory: Files of the guest to restore, or to which it is saved; None for neither.
     :param scratch: Descriptor of the scratch disk, if `memory` is None; None for no scratch disk.
-    :raises QemuError: QEMU is not installed, or /dev/kvm cannot be opened.
+    :raises QemuError: QEMU is not installed, we may not execute it, or /dev/kvm cannot be opened.
     :raises OSError: The host refused a resource, such as another open file or process.
     """
     started_at = time.monotonic()
@@ -253,7 +275,10 @@ def os_errors(
         yield
     except OSError as error:
         hint = SHORTAGES.get(error.errno or 0, "")
-        raise kind(f"{failed}: {error.strerror or error}", hint=hint) from error
+        # Name a missing file, which may be another than QEMU, such as the launcher.
+        named = isinstance(error, FileNotFoundError) and str(error.filename) not in failed
+        where = f"{error.filename}: " if named and error.filename else ""
+        raise kind(f"{failed}: {where}{error.strerror or error}", hint=hint) from error
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:

@@ -22,7 +22,7 @@ from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
 from microvm.images import Image
 from microvm.qemu.command_line import Memory
 from microvm.qemu.launch import duplicate, launch
-from microvm.start import scratch, snapshots, sparse
+from microvm.start import scratch, snapshots, sparse, template
 from microvm.start.origin import Origin, origin
 from microvm.start.running_vm import RunningVM
 from microvm.start.saved import blank, restorable
@@ -77,6 +77,10 @@ class Checkpoint:
         """Save the checkpoint on the disk as a snapshot; replace a snapshot of the same name."""
         own = self._memory
         snapshots.save(own, name=name, origin=self.origin, copied=self.copied, base=self._base)
+
+    def keep_as_template(self, name: str) -> None:
+        """Save the checkpoint on the disk as a template, whose lock the caller must hold."""
+        template.save(self._memory, name=name, origin=self.origin, copied=self.copied)
 
 
 async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:

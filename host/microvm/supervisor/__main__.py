@@ -17,6 +17,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from microvm.concurrency.tasks import cancel
+from microvm.constants import MAX_COMMANDS
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
@@ -57,11 +58,18 @@ async def _serve(
         return runtime.remove(directory)
     supervisor = Supervisor(runtime, directory)
 
+    has_ports = bool(order.get("publish") or order.get("reverse"))
+    commands, slots = _room(order["options"].get("commands", 1), has_ports=has_ports)
+    supervisor.queue.slots = slots
+    order["options"]["commands"] = commands
+
     async def start() -> None:
         supervisor.machine = await _attended(starter, _machine(starter, directory, order))
+        if has_ports:
+            await supervisor.open_ports(order["publish"], order["reverse"])
         _leave_working_folder()
         supervisor.describe(order)
-        await starter.send({"result": supervisor.facts})
+        await starter.send({"result": {**supervisor.facts, **supervisor.ports_facts()}})
         starter.close()
 
     try:
@@ -70,6 +78,20 @@ async def _serve(
         await starter.fail(error)
         if not isinstance(error, MicroVMError):
             raise  # the interpreter then writes the traceback to the log
+
+
+def _room(wanted: int, *, has_ports: bool) -> tuple[int, int]:
+    """Return how many commands the machine permits at once, and how many of them users may run.
+
+    One command of the machine serves all open ports, so users cannot use it. If users want several
+    commands, the machine always permits this command in addition, because `microvm port` can open
+    ports at any time.
+
+    :param wanted: maximum that the user has chosen with `--commands`.
+    :param has_ports: True if the user has asked for open ports from the start of the machine.
+    """
+    commands = min(wanted + (has_ports or wanted > 1), MAX_COMMANDS)
+    return commands, min(wanted, commands - has_ports)
 
 
 async def _machine(

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
 FINISHED = 8
-"""Maximum number of commands whose results and recent output are kept after they have exited."""
+"""Maximum number of commands whose results and recent output are kept after they have exited.
+
+If a machine permits more than this number of commands at once, its maximum is that larger number,
+because all of these commands can exit at the same time.
+"""
 
 
 class DetachedCommand:
@@ -118,7 +122,7 @@ async def _keep(stream: OutputStream, output: RecentOutput) -> None:
 
 
 class DetachedCommands:
-    """All detached commands of a machine: the one that runs, and the last that have exited."""
+    """The detached commands of a machine: all running ones, and the last ones that have exited."""
 
     def __init__(self, queue: CommandQueue) -> None:
         """Create an empty collection. Its commands use the guest in the order of `queue`."""
@@ -127,31 +131,41 @@ class DetachedCommands:
         self._last = 0
 
     async def start(
-        self, machine: MicroVM, args: list[str], options: dict[str, Any], shown: str, *, wait: bool
+        self,
+        machine: Callable[[], MicroVM],
+        args: list[str],
+        options: dict[str, Any],
+        shown: str,
+        *,
+        wait: bool,
     ) -> DetachedCommand:
-        """Start a command; if the guest is busy, wait for its turn or raise `Busy`.
+        """Start a detached command. If the guest is busy and `wait` is True, wait in its queue.
 
+        :param machine: Function that returns the machine, or raises an error. It is called when the
+            queue lets the command start.
         :param shown: Command line, safe to print.
+        :raises Busy: If the guest is busy, and `wait` is False.
         :raises StartError: If the command could not be started.
         """
         async with AsyncExitStack() as running:
-            await running.enter_async_context(self._queue.turn(shown, wait=wait))
-            process = await running.enter_async_context(await machine.exec(args, **options))
+            use = await running.enter_async_context(self._queue.turn(shown, wait=wait))
+            vm = machine()
+            process = await running.enter_async_context(await vm.exec(args, **options))
             # The guest reports a command that cannot be started before it answers this ping.
-            await machine.ping()
+            await vm.ping()
             if process.returncode is not None:
                 with suppress(ExecKilled):
                     await process.wait()
             self._last += 1
             command = DetachedCommand(self._last, shown, args, options, process)
-            self._queue.describe_detached(command.number, shown)
+            use.number = command.number
             self._commands[command.number] = command
             command.begin(running.pop_all(), self._forget_oldest)
         return command
 
     def _forget_oldest(self) -> None:
         finished = [number for number, each in self._commands.items() if each.has_exited]
-        for oldest in finished[:-FINISHED]:
+        for oldest in finished[: -max(FINISHED, self._queue.slots)]:
             del self._commands[oldest]
 
     def find(self, number: object) -> DetachedCommand:
@@ -165,7 +179,7 @@ class DetachedCommands:
             raise ProcessNotFound(
                 f"machine {name} has no detached command {number}",
                 hint=f"`microvm inspect {name}` lists them; of those that have exited, only the "
-                f"last {FINISHED} are kept",
+                f"last {max(FINISHED, self._queue.slots)} are kept",
             )
         return command
 

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict
 from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,13 @@ from microvm.errors import MicroVMError, UsageError
 from microvm.guest.exchange import give_up
 from microvm.guest.stdio import attach, copy_in
 from microvm.guest.timeouts import TIMEOUTS
+from microvm.machine import hints
 from microvm.printable import printable
 from microvm.supervisor.descriptors import ClientDescriptor
 from microvm.supervisor.recent_output import OutputView
 from microvm.system.process import stat_fields
 from microvm.units import parse_duration
-from microvm.wire import files
+from microvm.wire import files, streams
 
 if TYPE_CHECKING:
     from microvm.guest.process import Process
@@ -42,19 +43,21 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
 
     With `detach` in the request, which then has no descriptors, reply with the `id` of the command
     as soon as it runs.
+
+    If the command fails, and its machine lacks memory, disk space or a network, send a notice.
     """
     argv, options = request.fields.get("argv"), request.fields.get("options", {})
     if not isinstance(argv, list) or not isinstance(options, dict):
         raise UsageError("a command needs a list of arguments, and an object of options")
     if request.fields.get("detach"):
         command = await supervisor.detached.start(
-            supervisor.machine, argv, options, _shown(argv), wait=request.waits
+            lambda: supervisor.machine, argv, options, _shown(argv, options), wait=request.waits
         )
         return {"id": command.number}
     with ExitStack() as owned:
         source, out, err = _streams(request, owned)
         async with (
-            supervisor.queue.turn(_shown(argv), wait=request.waits),
+            supervisor.queue.turn(_shown(argv, options), wait=request.waits),
             await supervisor.machine.exec(argv, **options) as process,
         ):
             sized = asyncio.Event()
@@ -69,8 +72,9 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
                 # A command with a terminal has an input stream even if none was requested. So close
                 # this stream.
                 process.stdin.close()
+            errors = hints.ErrorTail()
             try:
-                returncode = await attach(process, feed, out.write, err.write)
+                returncode = await attach(process, feed, out.write, errors.watch(err.write))
             except BrokenPipeError:
                 returncode = -signal.SIGPIPE
             except asyncio.CancelledError:
@@ -79,7 +83,13 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
                     # file in the guest.
                     await give_up(process, _CLEANUP_TIMEOUT)
                 raise
-    return {"returncode": returncode, "memory": process.memory}
+            peak, memory = process.memory, supervisor.machine.memory
+            hint = errors.hint(
+                returncode, peak, memory, copier="`microvm cp`", opener="`microvm port -R`"
+            )
+            if hint:
+                await request.client.send({"notice": hint})
+    return {"returncode": returncode, "memory": peak}
 
 
 def _streams(request: ClientRequest, owned: ExitStack) -> list[ClientDescriptor]:
@@ -112,22 +122,32 @@ def _control(process: Process, line: dict[str, Any], sized: asyncio.Event) -> No
             process.abandon()
 
 
-def _shown(argv: list[Any]) -> str:
-    line = printable(shlex.join(map(str, argv)))
+def _shown(argv: list[Any], options: dict[str, Any]) -> str:
+    """Return a command line to show; for a program of microvm, a description of its task."""
+    # The first argument of microvm's own programs describes their task, such as `copy a file`.
+    # Their second argument is a checksum, which users need not see.
+    described = options.get("command") in (files.PROGRAM, streams.PROGRAM)
+    line = printable(" ".join(map(str, argv[:1])) if described else shlex.join(map(str, argv)))
     return line if len(line) <= _MAX_SHOWN else f"{line[: _MAX_SHOWN - 1]}…"
 
 
 async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """Write the output of the detached command `id` to the descriptors that the client sent.
 
-    With `recent` in the request, the output begins with the recent output. With `input`, the
-    client's standard input is the input of the command. Without `follow`, reply after the recent
-    output. With `follow`, reply with the result of the command when it has exited and all of its
-    output was written.
+    The request can have these fields:
 
-    The line `dropped` contains the numbers of bytes that the output lacks. It is sent first, and
-    again at the end if the numbers have changed. The line `exited` is sent as soon as the command
-    has exited, because a client that reads no output gets the reply only later.
+    - `recent`: begin with the output that the supervisor has stored.
+    - `input`: send the client's standard input to the command.
+    - `follow`: continue until the command has exited and all of its output was written, and reply
+      with its result. Without `follow`, reply after the stored output.
+
+    If the output goes to a pipe, and the reader of the pipe has closed it, the result contains
+    `unread`.
+
+    Before the result, the client gets two kinds of lines. The line `dropped` contains, for each
+    stream, the number of bytes that are missing from the output. It is sent first, and again at the
+    end if the numbers have changed. The line `exited` is sent as soon as the command has exited,
+    because the result is sent only after the client has read all output.
     """
     command = supervisor.detached.find(request.fields.get("id"))
     recent, follow = (bool(request.fields.get(name)) for name in ("recent", "follow"))
@@ -157,7 +177,7 @@ async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, A
         try:
             await asyncio.gather(*copies)
         except BrokenPipeError:
-            return {"returncode": -signal.SIGPIPE, "memory": None}
+            return {"returncode": -signal.SIGPIPE, "memory": None, "unread": True}
         finally:
             await cancel([*copies, *others])
         if dropped != [view.dropped for view in views]:
@@ -241,8 +261,11 @@ async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[st
     name = request.fields.get("name")
     if not isinstance(name, str | None):
         raise UsageError(f"{name!r} is not a valid name of a snapshot")
-    async with supervisor.queue.turn("a checkpoint is being taken", wait=request.waits):
-        snapshot = await supervisor.machine.checkpoint(name)
+    queue = supervisor.queue
+    async with queue.turn("a checkpoint is being taken", wait=request.waits, alone=True):
+        ports = supervisor.ports
+        async with ports.reverse_paused() if ports else nullcontext():
+            snapshot = await supervisor.machine.checkpoint(name)
     if name is not None:
         return {"pause": snapshot.pause}
     with snapshot:
@@ -251,15 +274,28 @@ async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[st
     return exported
 
 
+async def _port(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+    """Open the ports that the request lists, and reply with descriptions of these ports."""
+    published, reverse = (request.fields.get(name, []) for name in ("publish", "reverse"))
+    return await supervisor.open_ports(published, reverse)
+
+
 async def _facts(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
     """Reply with the description of the machine, as in `machine.json`, and its current state."""
     qemu = supervisor.facts.get("qemu")
     return {
         **supervisor.facts,
         "state": "ending" if supervisor.ended.done() else "running" if qemu else "starting",
-        "runs": supervisor.queue.runs or None,
+        "runs": "; ".join(supervisor.queue.runs) or None,
+        "running": [
+            {"id": each.number, "command": each.purpose}
+            for each in supervisor.queue.uses
+            if not each.alone
+        ],
+        "max_commands": supervisor.queue.slots,
         "waiting": supervisor.queue.length,
         "commands": supervisor.detached.facts(),
+        **supervisor.ports_facts(),
         **(_usage(qemu) if qemu else {}),
     }
 
@@ -282,6 +318,7 @@ HANDLERS: dict[str, Handler] = {
     "command": _command,
     "exec": _exec,
     "facts": _facts,
+    "port": _port,
     "signal": _signal,
     "status": _status,
     "stop": _stop,

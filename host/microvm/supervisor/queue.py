@@ -1,28 +1,54 @@
-"""The queue of requests that use a guest, because a guest runs one command at a time."""
+"""The queue of requests that wait for a guest, which runs a limited number of commands."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 
+from microvm.constants import MAX_COMMANDS
 from microvm.errors import Busy
 from microvm.supervisor import clock
 
+_MOST_SHOWN = 3  # maximum number of uses that an error lists
 
-class CommandQueue:
-    """The queue of requests that use a guest one after another, in the order of their arrival.
 
-    :ivar runs: the current use of the guest, for people; empty if the guest is idle.
-    :ivar advice: a hint that says how to see or end the current use of the guest; may be empty.
+@dataclass(eq=False, slots=True)
+class Use:
+    """One use of a guest: a command, all connections, or an operation such as a checkpoint.
+
+    :ivar purpose: text that shows users why the guest is busy: the command line or the name of the
+        operation, safe to print.
+    :ivar alone: True for an operation that runs only while nothing else uses the guest.
+    :ivar number: id of the detached command; None for any other use.
     """
 
-    def __init__(self, name: str) -> None:
+    purpose: str
+    alone: bool = False
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return self.purpose if self.number is None else f"{self.number}: {self.purpose}"
+
+
+class CommandQueue:
+    """The current uses of a guest, and the requests that wait, in the order of their arrival.
+
+    A command occupies one slot of the guest. An operation with `alone` waits until nothing else
+    uses the guest. All later requests wait until this operation has finished.
+
+    :ivar slots: maximum number of commands that run at the same time.
+    :ivar uses: the current uses of the guest, in the order of their start.
+    """
+
+    def __init__(self, name: str, slots: int = 1) -> None:
         self.name = name
-        self.runs = ""
-        self.advice = ""
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.slots = slots
+        self.uses: list[Use] = []
+        self._waiting: dict[Use, asyncio.Future[None]] = {}
+        self._connections = Use("connections to its ports")
+        self._connected = 0
         self._busy = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -32,53 +58,121 @@ class CommandQueue:
         """Number of requests that wait for the guest."""
         return len(self._waiting)
 
+    @property
+    def runs(self) -> list[str]:
+        """Lines that show the current uses of the guest to users, in the order of their start."""
+        return [str(each) for each in self.uses]
+
     @asynccontextmanager
-    async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
-        """Context manager: reserve the guest for a `purpose`; if it is busy, wait or raise Busy."""
-        if self.runs:
-            if not wait:
-                hint = f"{self.advice}--wait, or wait=True, waits until it is idle"
-                raise Busy(f"machine {self.name} is busy: {self.runs}", hint=hint)
-            await self._wait()
-        self.runs, self.advice = purpose, ""
-        self._idle.clear()
-        self._busy.set()
+    async def turn(self, purpose: str, *, wait: bool, alone: bool = False) -> AsyncIterator[Use]:
+        """Context manager: wait until the guest is free, and use it during the block.
+
+        :param purpose: command line, or name of the operation, to show to users.
+        :param wait: False raises Busy if the guest is busy, instead of waiting.
+        """
+        use = Use(purpose, alone)
+        if self._has_room(use) and not self._waiting:
+            self._begin(use)
+        elif wait:
+            await self._wait(use)
+        else:
+            raise self._busy_error(use)
+        try:
+            yield use
+        finally:
+            self._remove(use)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Context manager: count the guest as used while a port's client is connected.
+
+        The connection occupies no slot.
+        """
+        self._connected += 1
+        if self._connected == 1:
+            self._begin(self._connections)
         try:
             yield
         finally:
-            self._pass_on()
+            self._connected -= 1
+            if not self._connected:
+                self._remove(self._connections)
 
-    def describe_detached(self, number: int, command: str) -> None:
-        """Describe the current use of the guest as the detached command with the id `number`."""
-        self.runs = f"{number}: {command}"
-        self.advice = (
-            f"`microvm logs {self.name} {number}` shows the output of this detached command, "
-            f"`microvm kill {self.name} {number}` ends it; "
-        )
+    def _has_room(self, use: Use) -> bool:
+        if use.alone:
+            return not self.uses
+        taken = len(self.uses) - (self._connected > 0)
+        return taken < self.slots and not self._is_taken_whole
 
-    async def _wait(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    @property
+    def _is_taken_whole(self) -> bool:
+        return any(each.alone for each in self.uses)
+
+    def _begin(self, use: Use) -> None:
+        self.uses.append(use)
+        self._idle.clear()
+        self._busy.set()
+
+    async def _wait(self, use: Use) -> None:
+        turn = self._waiting[use] = asyncio.get_running_loop().create_future()
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():
-                # The request was cancelled just when its turn came, so the next one gets the turn.
-                self._pass_on()
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+            # The cancelled request either still waits, or has just got its turn. Remove it in both
+            # cases, so that another request can get its turn.
+            self._waiting.pop(use, None)
+            self._remove(use)
             raise
 
-    def _pass_on(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                # Keep `runs` set, so that no new request uses the guest before this waiting one.
-                turn.set_result(None)
-                return
-        self.runs = ""
-        self._busy.clear()
-        self._idle.set()
+    def _remove(self, use: Use) -> None:
+        """Remove `use` from the current uses of the guest, if it is one of them.
+
+        Then give the free slots to waiting requests, in the order of their arrival.
+        """
+        if use in self.uses:
+            self.uses.remove(use)
+        for waiting, turn in list(self._waiting.items()):
+            if turn.cancelled():
+                continue  # its task was cancelled, and removes the request itself
+            if not self._has_room(waiting):
+                break
+            del self._waiting[waiting]
+            # Record the use now. Its task continues only later, and a new request must not get the
+            # slot before.
+            self._begin(waiting)
+            turn.set_result(None)
+        if not self.uses:
+            self._busy.clear()
+            self._idle.set()
+
+    def _busy_error(self, use: Use) -> Busy:
+        """Return the error for a request that does not wait.
+
+        The error lists the current uses. Its hint says what the user can do.
+        """
+        shown = self.runs[:_MOST_SHOWN]
+        if more := len(self.uses) - len(shown):
+            shown.append(f"{more} more")
+        if self._has_room(use):  # a slot is free, but a request already waits for it
+            shown.append(f"{self.length} waiting")
+        hint = f"{self._advice()}--wait, or wait=True, waits for its turn"
+        if (
+            not (use.alone or self._is_taken_whole or self._has_room(use))
+            and self.slots < MAX_COMMANDS
+        ):
+            hint += f"; `microvm start --commands N` permits more than {self.slots} at once"
+        return Busy(f"machine {self.name} is busy: {'; '.join(shown)}", hint=hint)
+
+    def _advice(self) -> str:
+        """Return advice on how to see and kill detached commands; empty if none runs."""
+        detached = [str(each.number) for each in self.uses if each.number is not None]
+        if not detached:
+            return ""
+        number = detached[0] if len(self.uses) == 1 else "ID"
+        return (
+            f"`microvm logs {self.name} {number}` shows the output of a detached command, "
+            f"`microvm kill {self.name} {number}` ends it; "
+        )
 
     async def wait_unused(self, timeout: float) -> None:
         """Wait until no request has used the guest for `timeout` seconds without interruption."""

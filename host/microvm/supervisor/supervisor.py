@@ -28,6 +28,7 @@ from microvm.units import format_duration
 
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
+    from microvm.supervisor.ports import SupervisedPorts
 
 # Maximum number of simultaneous requests without a time limit, such as commands. Each request needs
 # `_FILES` open files, and the supervisor `_OTHER_FILES`. A limit of open files lowers the maximum.
@@ -85,9 +86,10 @@ class Supervisor:
     """The supervisor of one named machine: it starts the machine, and handles requests of clients.
 
     :ivar facts: the content of `machine.json`, after the start of the machine.
-    :ivar ended: a future, which is done when the machine has to end. Its result is the reason.
-    :ivar gone: an event, which is set when the machine has ended and its files are removed.
-    :ivar ending: the result of `ended`, while and after the machine ends.
+    :ivar ports: the open ports of the machine; None until the first port is opened.
+    :ivar ended: future that is done when the machine must stop; its result is the reason.
+    :ivar gone: event that is set when the machine has stopped and its files are removed.
+    :ivar ending: the reason why the machine is stopping or has stopped; None while it runs.
     """
 
     def __init__(self, runtime: RuntimeDirectory, directory: MachineDirectory) -> None:
@@ -102,6 +104,7 @@ class Supervisor:
         self.ending: Termination | None = None
         self._runtime = runtime
         self._connections: set[asyncio.Task[None]] = set()
+        self.ports: SupervisedPorts | None = None
         # Clients that have not sent a request yet, in the order in which they connected.
         self._silent: dict[ClientConnection, None] = {}
         self._lasting = 0
@@ -112,16 +115,28 @@ class Supervisor:
     def machine(self) -> MicroVM:
         """The machine.
 
-        :raises MachineError: the machine has not started. A client that waits for its turn gets it
-            when the start has failed, too.
+        :raises MachineError: the machine has not started, or is stopping. A client that waits in
+            the queue also gets this error when the machine stops.
         """
-        if self._machine is None:
+        if self._machine is None or self.ending is not None:
             raise MachineError("the machine was not started")
         return self._machine
 
     @machine.setter
     def machine(self, machine: MicroVM) -> None:
         self._machine = machine
+
+    async def open_ports(self, published: list[str], reverse: list[str]) -> dict[str, Any]:
+        """Open ports of the machine, and return their description."""
+        from microvm.supervisor.ports import SupervisedPorts  # few machines need it
+
+        if self.ports is None:
+            self.ports = SupervisedPorts(self.machine, self.queue)
+        return await self.ports.open(published, reverse)
+
+    def ports_facts(self) -> dict[str, Any]:
+        """Return descriptions of the machine's open ports."""
+        return self.ports.facts if self.ports else {"published": [], "reverse": []}
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
         """Make the machine end; see `Termination` for the arguments. Only the first call counts."""
@@ -147,7 +162,7 @@ class Supervisor:
         self._listener.listen(_BACKLOG)
         tasks = [asyncio.create_task(self._accept())]
         try:
-            async with self.queue.turn("its start", wait=False):
+            async with self.queue.turn("its start", wait=False, alone=True):
                 await self._started(start)
             tasks += [asyncio.create_task(each) for each in self._watches(order)]
             self.ending = await self.ended
@@ -189,7 +204,7 @@ class Supervisor:
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(_PING_INTERVAL)
-            if not self.queue.runs:
+            if not self.queue.uses:
                 # Ignore the error if the guest does not answer: `_watch_machine` ends the machine.
                 with suppress(MachineError):
                     await self.machine.ping(_PING_TIMEOUT)
@@ -217,7 +232,7 @@ class Supervisor:
         self._listener.close()
         try:
             if self._machine is not None:
-                await self.machine.stop()
+                await self._machine.stop()
         finally:
             ending = self.ending or Termination("it could not be started", traceless=True)
             self.ending = ending
@@ -342,6 +357,7 @@ class Supervisor:
             "memory": machine.memory,
             "cpus": machine.cpus,
             "disk": machine.disk,
+            "max_commands": self.queue.slots,
             "accel": machine.accel,
             "confinement": machine.confinement,
             "cloned": machine.cloned,

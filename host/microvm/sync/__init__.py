@@ -15,10 +15,13 @@ method is being called.
 from __future__ import annotations
 
 from microvm.sync.base import Machine
+from microvm.sync.forks import Forks
 from microvm.sync.forward import Forward
-from microvm.sync.machine import AttachedVM, Forks, MicroVM
+from microvm.sync.interpreter import Interpreter
+from microvm.sync.machine import AttachedVM, MicroVM
 from microvm.sync.pool import Pool
 from microvm.sync.process import DetachedProcess, InputStream, OutputStream, Process
+from microvm.sync.reverse import Reverse, ReverseTarget
 
 __all__ = [
     "AttachedVM",
@@ -26,9 +29,12 @@ __all__ = [
     "Forks",
     "Forward",
     "InputStream",
+    "Interpreter",
     "Machine",
     "MicroVM",
     "OutputStream",
     "Pool",
     "Process",
+    "Reverse",
+    "ReverseTarget",
 ]

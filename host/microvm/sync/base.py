@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Self, Unpack
 from microvm.machine import base
 from microvm.machine.streams import CONNECT_TIMEOUT, LOOPBACK
 from microvm.option import document_options
-from microvm.options import Confinement, ExecOptions, Text
+from microvm.options import Confinement, ExecOptions, MachineOptions, Text
 from microvm.sync.bound import LoopBound, blocking
+from microvm.sync.forks import Forks
 from microvm.sync.forward import Forward
 from microvm.sync.process import Process
+from microvm.sync.reverse import Reverse, ReverseTarget, asynchronous
 from microvm.units import Duration, parse_count
 
 if TYPE_CHECKING:
-    from microvm.sync.machine import Forks
+    from microvm.sync.machine import MicroVM
 
 
 class Machine(LoopBound):
@@ -34,9 +36,19 @@ class Machine(LoopBound):
         return repr(self._original)
 
     @property
+    def id(self) -> str:
+        """The text that identifies the machine; see `microvm.Machine`."""
+        return self._original.id
+
+    @property
     def confinement(self) -> Confinement:
         """The value of the option `confinement`: how QEMU is restricted on the host."""
         return self._original.confinement
+
+    @property
+    def commands(self) -> int:
+        """The maximum number of commands that the machine runs at the same time."""
+        return self._original.commands
 
     @property
     def pid(self) -> int | None:
@@ -57,13 +69,14 @@ class Machine(LoopBound):
     status = blocking(base.Machine.status)
     checkpoint = blocking(base.Machine.checkpoint)
 
-    def fork(self, count: int = 1) -> Forks:
+    def fork(self, count: int = 1) -> Forks[MicroVM]:
         """Start machines that continue from the current state; see `microvm.MicroVM.fork`."""
-        from microvm.sync.machine import Forks
+        from microvm.sync.machine import MicroVM
 
         count = parse_count(count, least=1)
         with self.checkpoint() as snapshot:
-            return Forks.start(snapshot, count, confinement=self.confinement)
+            options: MachineOptions = {"confinement": self.confinement, "commands": self.commands}
+            return Forks(MicroVM(snapshot, **options) for _ in range(count))._start()
 
     def connect(self, server: int | str, *, timeout: Duration = CONNECT_TIMEOUT) -> socket.socket:
         """Connect to a server in the guest; see `microvm.MicroVM.connect`.
@@ -84,11 +97,28 @@ class Machine(LoopBound):
         forward = self._do(self._original.forward(port, server, host=host, timeout=timeout))
         return Forward._new()._init(self._loop, forward)
 
+    def reverse(
+        self, guest_port: int, target: ReverseTarget, *, timeout: Duration = CONNECT_TIMEOUT
+    ) -> Reverse:
+        """Connect clients in the guest to one target; see `microvm.MicroVM.reverse`.
+
+        :param target: The same as for `microvm.MicroVM.reverse`, except that a function is called
+            in a thread of its own, with a client's connected socket. When the function returns, the
+            socket is closed.
+        """
+        opening = self._original.reverse(guest_port, asynchronous(target), timeout=timeout)
+        return Reverse._new()._init(self._loop, self._do(opening))
+
     write_file = blocking(base.Machine.write_file)
     read_file = blocking(base.Machine.read_file)
     put = blocking(base.Machine.put)
     get = blocking(base.Machine.get)
     put_archive = blocking(base.Machine.put_archive)
     get_archive = blocking(base.Machine.get_archive)
+    make_dir = blocking(base.Machine.make_dir)
+    remove = blocking(base.Machine.remove)
+    rename = blocking(base.Machine.rename)
     stat = blocking(base.Machine.stat)
+    exists = blocking(base.Machine.exists)
+    realpath = blocking(base.Machine.realpath)
     list = blocking(base.Machine.list)

@@ -1,9 +1,8 @@
-"""The public classes `MicroVM`, `AttachedVM` and `Forks` for programs without `async`."""
+"""The public classes `MicroVM` and `AttachedVM` for programs without `async`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
@@ -12,12 +11,16 @@ from microvm.images import Image
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import ParsedOptions, document_options
-from microvm.options import ExecOptions, MachineOptions, PoolOptions, Text
+from microvm.options import ExecOptions, MachineOptions, Text
 from microvm.supervisor.client import attached
 from microvm.sync.base import Machine
 from microvm.sync.bound import blocking
 from microvm.sync.process import DetachedProcess, Process
-from microvm.system.capacity import usable_cpus
+from microvm.units import Duration
+
+
+async def _nothing() -> None:
+    """Release nothing, because the loop has no resources."""
 
 
 class AttachedVM(Machine):
@@ -105,6 +108,27 @@ class MicroVM(Machine):
         """Return an `AttachedVM`, to use a named machine; see `microvm.MicroVM.attach`."""
         return AttachedVM(name, wait=wait)
 
+    @staticmethod
+    @document_options(MachineOptions)
+    def start_named(
+        name: str | None = None,
+        image: Image | Snapshot | str | Path | None = None,
+        *,
+        idle_timeout: Duration | None = None,
+        max_age: Duration | None = None,
+        **options: Unpack[MachineOptions],
+    ) -> AttachedVM:
+        """Start a named machine, and attach to it; see `microvm.MicroVM.start_named`."""
+        starting = machine.MicroVM.start_named(
+            name, image, idle_timeout=idle_timeout, max_age=max_age, **options
+        )
+        loop = BackgroundLoop(_nothing, str)
+        try:
+            started = loop.run(starting)
+        finally:
+            loop.close()
+        return AttachedVM(started.name, wait=options.get("wait", False))
+
     @property
     def memory(self) -> int:
         """The memory of the guest in bytes."""
@@ -157,28 +181,9 @@ class MicroVM(Machine):
         self._loop.close()
 
 
-class Forks(list[MicroVM]):
-    """A list of running forks of one machine. As a context manager, it stops them at the end."""
-
-    @classmethod
-    def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
-        """Start machines from a snapshot; see `microvm.Forks.start`."""
-        forks = cls(MicroVM(snapshot, **options) for _ in range(count))
-        try:
-            with ThreadPoolExecutor(usable_cpus()) as starting:
-                list(starting.map(MicroVM.start, forks))
-        except BaseException:
-            forks.stop()
-            raise
-        return forks
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+class LeasedVM(MicroVM):
+    """A machine whose event loop belongs to another object, such as a pool."""
 
     def stop(self) -> None:
-        """Stop all machines of the list, in any state. Further calls have no effect."""
-        for vm in self:
-            vm.stop()
+        """Stop the machine, but not the event loop."""
+        self._do(self._original.stop())

@@ -23,7 +23,8 @@ from microvm.options import (
     TextRunOptions,
 )
 from microvm.sync.bound import LoopBound
-from microvm.sync.machine import MicroVM
+from microvm.sync.interpreter import Interpreter
+from microvm.sync.machine import LeasedVM, MicroVM
 
 T = TypeVar("T")
 
@@ -50,10 +51,13 @@ class Pool(LoopBound):
         self,
         size: int | None = None,
         image: Image | Snapshot | str | Path | None = None,
+        *,
+        interpreter: Interpreter | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
         """Check the options of the pool and its machines; see `microvm.Pool`."""
-        machines = pool.Pool(size, image, **options)
+        original = None if interpreter is None else interpreter._original
+        machines = pool.Pool(size, image, interpreter=original, **options)
         loop = BackgroundLoop(machines.__aexit__, machines._unclosed_warning, "pool")
         self._init(loop, machines)
 
@@ -81,7 +85,17 @@ class Pool(LoopBound):
         leased = AsyncExitStack()
         try:
             vm = self._do(leased.enter_async_context(self._original.machine()))
-            yield _Leased._new()._init(self._loop, vm)
+            yield LeasedVM._new()._init(self._loop, vm)
+        finally:
+            self._loop.post(leased.aclose)
+
+    @contextmanager
+    def interpreter(self) -> Iterator[Interpreter]:
+        """Context manager that gives the caller an interpreter; see `microvm.Pool.interpreter`."""
+        leased = AsyncExitStack()
+        try:
+            python = self._do(leased.enter_async_context(self._original.interpreter()))
+            yield Interpreter._leased(self._loop, python)
         finally:
             self._loop.post(leased.aclose)
 
@@ -136,14 +150,6 @@ class Pool(LoopBound):
                 yield outcome
         finally:
             self._loop.post(outcomes.aclose)
-
-
-class _Leased(MicroVM):
-    """A machine that a pool gives to its user, and that uses the event loop of the pool."""
-
-    def stop(self) -> None:
-        """Stop the machine, but not the event loop, which belongs to the pool."""
-        self._do(self._original.stop())
 
 
 async def read_in_thread(commands: Iterator[T]) -> AsyncGenerator[T, None]:

@@ -24,7 +24,7 @@ Setup = Callable[["MicroVM"], object]
 """A function that prepares a machine. Each test gets a fork of the prepared machine."""
 
 #: Options that a fork of a prepared machine can set. All others are those of the prepared machine.
-_OF_FORKS = ("confinement", "notify", "console")
+_OF_FORKS = ("confinement", "commands", "notify", "console")
 
 
 class MicroVMOptions(MachineOptions, total=False):

@@ -1,8 +1,8 @@
-"""Encode and decode messages of the protocol sandboxd, version 3.
+"""Encode and decode messages of the protocol sandboxd, version 4.
 
-Generated from sandboxd.toml by `microvm-proto gen`. This module does no I/O. Runs one command at a
-time inside a virtual machine, streams its output, and reports how it ended. The host is the peer
-that starts the machine. The guest is `sandboxd`, the first process of the machine.
+Generated from sandboxd.toml by `microvm-proto gen`. This module does no I/O. Runs commands inside a
+virtual machine, streams their output, and reports how they ended. The host is the peer that starts
+the machine. The guest is `sandboxd`, the first process of the machine.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
-VERSION = 3
-DIGEST = 0x10B62806AF5993C0
+VERSION = 4
+DIGEST = 0x2957ADF01E17C144
 DIGESTS: Mapping[int, int] = {
     1: 0xBAF4A9AF3981CAF5,
     2: 0x928513142A578A32,
-    3: DIGEST,
+    3: 0x10B62806AF5993C0,
+    4: DIGEST,
 }
 HEADER_SIZE = 12
-MAX_BODY = 6299829
+MAX_BODY = 6299831
 END_NAMES = ("host", "guest")
 
 PORT_NAME = "microvm.sandboxd.0"
 MAGIC = 0xA6D766F7263696D
+MAX_COMMANDS = 64
 
 
 class Fault(enum.IntEnum):
@@ -101,7 +103,7 @@ class ErrorCode(enum.IntEnum):
     BAD_STUFFING = 16
     """The bytes between two delimiters are not a stuffed frame."""
     BUSY = 64
-    """Another command is still running."""
+    """The command must not run at the same time as the running commands."""
     UNKNOWN_ID = 65
     """The message is about a command that was never requested: its id is higher than that of
     every `exec_request` so far.
@@ -750,10 +752,14 @@ class ExecRequest(_Frozen, init=False):
     :ivar more_env: The entries after those in `env`, for which `env` has no room. At most 262144
         items of at most 131071 bytes, without NUL. At most 2097152 bytes in all, including 4 bytes
         for each item. Since version 2.
+    :ivar beside: True if the command may run at the same time as other commands whose `beside` is
+        true; false if it may only run alone. Since version 4.
+    :ivar joined: True if standard error is the same pipe as standard output, so that the output of
+        both arrives in order, as standard output. Since version 4.
     """
 
     TYPE: ClassVar[int] = 16
-    MAX_BODY: ClassVar[int] = 6299829
+    MAX_BODY: ClassVar[int] = 6299831
 
     __match_args__ = (
         "id",
@@ -770,7 +776,7 @@ class ExecRequest(_Frozen, init=False):
         "max_processes",
         "max_memory",
     )
-    __slots__ = (*__match_args__, "more_argv", "more_env")
+    __slots__ = (*__match_args__, "more_argv", "more_env", "beside", "joined")
 
     id: int
     command: bytes
@@ -787,6 +793,8 @@ class ExecRequest(_Frozen, init=False):
     max_memory: int
     more_argv: tuple[bytes, ...]
     more_env: tuple[bytes, ...]
+    beside: bool
+    joined: bool
 
     def __new__(
         _cls,
@@ -806,6 +814,8 @@ class ExecRequest(_Frozen, init=False):
         *,
         more_argv: tuple[bytes, ...] = (),
         more_env: tuple[bytes, ...] = (),
+        beside: bool = False,
+        joined: bool = False,
     ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
@@ -823,6 +833,8 @@ class ExecRequest(_Frozen, init=False):
         _made.max_memory = max_memory
         _made.more_argv = more_argv
         _made.more_env = more_env
+        _made.beside = beside
+        _made.joined = joined
         _made.__class__ = _cls
         _frozen: Self = _made
         return _frozen
@@ -832,7 +844,7 @@ class ExecRequest(_Frozen, init=False):
 
         :raises EncodeError: Raised if the message is not valid in this version.
         """
-        if version < 2:
+        if version < 4:
             return b"".join(_LAYOUT_EXEC_REQUEST.write(self, version))
         try:
             parts = (
@@ -851,6 +863,7 @@ class ExecRequest(_Frozen, init=False):
                 ),
                 _put_list(self.more_argv, 65540, False),
                 _put_list(self.more_env, 65540, False),
+                _BB.pack(_AS_BOOL[self.beside], _AS_BOOL[self.joined]),
             )
             body = b"".join(parts)
             return _HEADER.pack(len(body), 16, 0, self.id or None) + body
@@ -1323,6 +1336,7 @@ _B = struct.Struct("<B")
 _H = struct.Struct("<H")
 _I = struct.Struct("<I")
 _Q = struct.Struct("<Q")
+_BB = struct.Struct("<BB")
 _BI = struct.Struct("<BI")
 _HH = struct.Struct("<HH")
 _II = struct.Struct("<II")
@@ -1343,6 +1357,7 @@ _IHHIQIQIQ = struct.Struct("<IHHIQIQIQ")
 _AS_GOODBYE_REASON = {int(value): value for value in GoodbyeReason}
 _AS_ERROR_CODE = {int(value): value for value in ErrorCode}
 _AS_STDIN_KIND = {int(value): value for value in StdinKind}
+_AS_BOOL = {0: False, 1: True}
 _AS_STREAM = {int(value): value for value in Stream}
 _AS_ENDING = {int(value): value for value in Ending}
 _AS_STAGE = {int(value): value for value in Stage}
@@ -1538,8 +1553,7 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
         stdin_from, rows, columns, max_processes, max_memory = _BHHIQ.unpack_from(frame, at)
         more_argv, at = _take_list(frame, at + 17, 65540, False)
         more_env, at = _take_list(frame, at, 65540, False)
-        if at != end:
-            raise _Fallback
+        beside, joined = _BB.unpack(frame[at:end])
         return ExecRequest.__new__(
             ExecRequest,
             id_,
@@ -1557,6 +1571,8 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
             max_memory,
             more_argv=more_argv,
             more_env=more_env,
+            beside=_AS_BOOL[beside],
+            joined=_AS_BOOL[joined],
         )
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_REQUEST.read(id_, frame, start, end)
@@ -2012,6 +2028,8 @@ _LAYOUT_EXEC_REQUEST = _Layout(
     _Field(12, "max_memory", _Number(_Q)),
     _Field(13, "more_argv", _List(_Bytes(131071, nul=False), 262144, 2097152), since=2, default=()),
     _Field(14, "more_env", _List(_Bytes(131071, nul=False), 262144, 2097152), since=2, default=()),
+    _Field(15, "beside", _Closed(_B, _AS_BOOL), since=4, default=False),
+    _Field(16, "joined", _Closed(_B, _AS_BOOL), since=4, default=False),
 )
 _LAYOUT_EXEC_OUTPUT = _Layout(
     ExecOutput,
@@ -2106,7 +2124,8 @@ _RULES = (
     _Rule(10, 1, _decode_error, ("guest",), _ANY_ID, 9),
     _Rule(11, 2, _decode_keep, ("host",), _NO_ID, 0),
     _Rule(16, 1, partial(_LAYOUT_EXEC_REQUEST.read, version=1), ("host",), _SOME_ID, 2105517),
-    _Rule(16, 2, _decode_exec_request, ("host",), _SOME_ID, 6299829),
+    _Rule(16, 2, partial(_LAYOUT_EXEC_REQUEST.read, version=2), ("host",), _SOME_ID, 6299829),
+    _Rule(16, 4, _decode_exec_request, ("host",), _SOME_ID, 6299831),
     _Rule(17, 1, _decode_exec_output, ("guest",), _SOME_ID, 65537),
     _Rule(18, 1, partial(_LAYOUT_EXEC_RESPONSE.read, version=1), ("guest",), _SOME_ID, 2),
     _Rule(18, 2, partial(_LAYOUT_EXEC_RESPONSE.read, version=2), ("guest",), _SOME_ID, 2),

@@ -1,9 +1,10 @@
 """Encode and decode messages of the protocol files, version 1.
 
 Generated from files.toml by `microvm-proto gen`. This module does no I/O. Copies files into a guest
-and out of it, over standard input and output of the guest's program `carry`. Each run of the
-program executes one request. The host sends a `request`, and then a tree if the request writes
-files. The guest answers with trees or entries, and then with `done` or `failure`.
+and out of it, and changes the guest's folders, over standard input and output of the guest's
+program `carry`. Each run of the program executes one request. The host sends a `request`, and then
+a tree if the request writes files. The guest answers with trees or entries, and then with `done` or
+`failure`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
-DIGEST = 0x1647427D513011E5
+DIGEST = 0xD475D335293D4B11
 DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 262132
@@ -79,8 +80,9 @@ class Action(enum.IntEnum):
     LIST = 3
     """The guest sends an entry without content for each file and folder in a folder."""
     READ = 4
-    """The content of anything but a folder: all bytes that can be read now, or from a FIFO all
-    bytes up to its end.
+    """The content of a regular file: all bytes that can be read now.
+
+    A device, a FIFO or a socket has an entry without content.
     """
     GET = 5
     """The tree of a file or a folder.
@@ -89,6 +91,29 @@ class Action(enum.IntEnum):
     """
     PUT = 6
     """The host sends a tree, and the guest writes it."""
+    LIST_TARGETS = 7
+    """As `list`, but the entry of a symbolic link is that of its target.
+
+    A link without a target has its own entry.
+    """
+    RESOLVE = 8
+    """The guest sends one entry without content.
+
+    Its `target` is the absolute path without symbolic links, `.` and `..`. Components of the path
+    may be missing; `mode` is then 0.
+    """
+    MAKE_FOLDER = 9
+    """The guest creates a folder."""
+    REMOVE = 10
+    """The guest removes a file, a symbolic link, or a folder with everything in it.
+
+    It follows no links, and removes no mount point.
+    """
+    RENAME = 11
+    """The guest gives a file or a folder another path, as rename(2) does.
+
+    It replaces a file or an empty folder of this path.
+    """
 
 
 class Subject(enum.IntEnum):
@@ -232,28 +257,38 @@ class Request(_Frozen, init=False):
     :ivar replace: If it is 0, a file that exists is opened and written with the user's rights. A
         request that fails midway leaves the file partly written. Otherwise a new file replaces the
         file that exists, and gets its name when it is complete.
+    :ivar recursive: If it is 0, `make_folder` creates no parent folders, and `remove` removes no
+        folders. Otherwise `make_folder` creates all missing parent folders, and `remove` removes
+        folders with everything in them.
+    :ivar idempotent: If it is not 0, `make_folder` succeeds if the folder exists, and `remove`
+        succeeds if nothing has this path.
     :ivar path: The path of the file or folder. At most 4095 bytes, without NUL.
     :ivar name: The name of the tree in the folder `path`, if that is a folder or ends with a slash.
         If the name is empty, `path` is the path of the tree itself. At most 255 bytes, without NUL.
+    :ivar new_path: The new path of the file or folder that is renamed. At most 4095 bytes, without
+        NUL.
     :ivar cwd: The folder to which a relative path is relative. If it is empty, this is the default
         working directory of the user's commands: the user's home, which is created if the user has
         none, or `/` if the home cannot be entered. At most 4095 bytes, without NUL.
     :ivar user: The user to act as: a name or a number, optionally with a colon and a group. If it
         is empty, the user that runs the program. At most 511 bytes, without NUL.
-    :ivar owner: The owner of the files that are written, in the same form as the user. When it is
-        empty, new files belong to the user, and files that exist keep their owner. At most 511
-        bytes, without NUL.
+    :ivar owner: The owner of the files and folders that are written, in the same form as the user.
+        When it is empty, new files belong to the user, and files that exist keep their owner. At
+        most 511 bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 1
-    MAX_BODY: ClassVar[int] = 9490
+    MAX_BODY: ClassVar[int] = 13591
 
     __slots__ = __match_args__ = (
         "action",
         "mode_rule",
         "replace",
+        "recursive",
+        "idempotent",
         "path",
         "name",
+        "new_path",
         "cwd",
         "user",
         "owner",
@@ -262,8 +297,11 @@ class Request(_Frozen, init=False):
     action: Action
     mode_rule: ModeRule
     replace: int
+    recursive: int
+    idempotent: int
     path: bytes
     name: bytes
+    new_path: bytes
     cwd: bytes
     user: bytes
     owner: bytes
@@ -273,8 +311,11 @@ class Request(_Frozen, init=False):
         action: Action,
         mode_rule: ModeRule,
         replace: int,
+        recursive: int,
+        idempotent: int,
         path: bytes,
         name: bytes,
+        new_path: bytes,
         cwd: bytes,
         user: bytes,
         owner: bytes,
@@ -283,8 +324,11 @@ class Request(_Frozen, init=False):
         _made.action = action
         _made.mode_rule = mode_rule
         _made.replace = replace
+        _made.recursive = recursive
+        _made.idempotent = idempotent
         _made.path = path
         _made.name = name
+        _made.new_path = new_path
         _made.cwd = cwd
         _made.user = user
         _made.owner = owner
@@ -299,9 +343,16 @@ class Request(_Frozen, init=False):
         """
         try:
             parts = (
-                _3B.pack(_AS_ACTION[self.action], _AS_MODE_RULE[self.mode_rule], self.replace),
+                _5B.pack(
+                    _AS_ACTION[self.action],
+                    _AS_MODE_RULE[self.mode_rule],
+                    self.replace,
+                    self.recursive,
+                    self.idempotent,
+                ),
                 _put(self.path, 4095, False),
                 _put(self.name, 255, False),
+                _put(self.new_path, 4095, False),
                 _put(self.cwd, 4095, False),
                 _put(self.user, 511, False),
                 _put(self.owner, 511, False),
@@ -322,8 +373,8 @@ class Entry(_Frozen, init=False):
     :ivar gid: The gid of the file's group. The guest ignores it.
     :ivar name: The name in the folder that contains the entry; empty for the outermost file or
         folder of a tree. At most 255 bytes, without NUL.
-    :ivar target: The target of a symbolic link; empty for any other entry. At most 4095 bytes,
-        without NUL.
+    :ivar target: The target of a symbolic link, or the path that answers `resolve`; empty for any
+        other entry. At most 4095 bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 2
@@ -509,7 +560,7 @@ _B = struct.Struct("<B")
 _I = struct.Struct("<I")
 _Q = struct.Struct("<Q")
 _q = struct.Struct("<q")
-_3B = struct.Struct("<3B")
+_5B = struct.Struct("<5B")
 _BI = struct.Struct("<BI")
 _IQqII = struct.Struct("<IQqII")
 _AS_ACTION = {int(value): value for value in Action}
@@ -557,9 +608,10 @@ def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
 
 def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
     try:
-        action, mode_rule, replace = _3B.unpack_from(frame, start)
-        path, at = _take(frame, start + 3, 4095, False)
+        action, mode_rule, replace, recursive, idempotent = _5B.unpack_from(frame, start)
+        path, at = _take(frame, start + 5, 4095, False)
         name, at = _take(frame, at, 255, False)
+        new_path, at = _take(frame, at, 4095, False)
         cwd, at = _take(frame, at, 4095, False)
         user, at = _take(frame, at, 511, False)
         owner, at = _take(frame, at, 511, False)
@@ -570,8 +622,11 @@ def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
             _AS_ACTION[action],
             _AS_MODE_RULE[mode_rule],
             replace,
+            recursive,
+            idempotent,
             path,
             name,
+            new_path,
             cwd,
             user,
             owner,
@@ -849,11 +904,14 @@ _LAYOUT_REQUEST = _Layout(
     _Field(1, "action", _Closed(_B, _AS_ACTION)),
     _Field(2, "mode_rule", _Closed(_B, _AS_MODE_RULE)),
     _Field(3, "replace", _Number(_B)),
-    _Field(4, "path", _Bytes(4095, nul=False)),
-    _Field(5, "name", _Bytes(255, nul=False)),
-    _Field(6, "cwd", _Bytes(4095, nul=False)),
-    _Field(7, "user", _Bytes(511, nul=False)),
-    _Field(8, "owner", _Bytes(511, nul=False)),
+    _Field(4, "recursive", _Number(_B)),
+    _Field(5, "idempotent", _Number(_B)),
+    _Field(6, "path", _Bytes(4095, nul=False)),
+    _Field(7, "name", _Bytes(255, nul=False)),
+    _Field(8, "new_path", _Bytes(4095, nul=False)),
+    _Field(9, "cwd", _Bytes(4095, nul=False)),
+    _Field(10, "user", _Bytes(511, nul=False)),
+    _Field(11, "owner", _Bytes(511, nul=False)),
 )
 _LAYOUT_ENTRY = _Layout(
     Entry,
@@ -906,7 +964,7 @@ class _Rule:
 
 
 _RULES = (
-    _Rule(1, 1, _decode_request, ("host",), _NO_ID, 9490),
+    _Rule(1, 1, _decode_request, ("host",), _NO_ID, 13591),
     _Rule(2, 1, _decode_entry, END_NAMES, _NO_ID, 4386),
     _Rule(3, 1, _decode_data, END_NAMES, _NO_ID, 262132),
     _Rule(4, 1, _decode_whole, END_NAMES, _NO_ID, 0),

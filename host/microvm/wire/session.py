@@ -1,7 +1,8 @@
 """The host's side of the protocol with one guest, without I/O.
 
-A session handles the handshake, the ids of commands, and credits, the numbers of bytes that each
-side may send. It uses the newest version of the protocol that both host and guest support.
+A session handles the handshake, chooses the ids of commands, and limits the number of commands that
+run at the same time. Each running command has a :class:`CommandConversation`. A session uses the
+newest version of the protocol that both host and guest support.
 
 Pass bytes from the guest to :meth:`Session.receive_data`, then call :meth:`Session.next_event`
 until it returns None and :attr:`Session.is_behind` is False. Every method that sends a message only
@@ -19,8 +20,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from signal import NSIG
-from typing import TypeAlias
 
 from microvm.errors import (
     BUILD_AGAIN,
@@ -30,88 +29,81 @@ from microvm.errors import (
     UsageError,
     VersionMismatch,
 )
+from microvm.printable import printable
 from microvm.wire import codec
+from microvm.wire.command_conversation import CommandConversation, by_type
 from microvm.wire.state import (
-    COMMAND_GUEST,
-    COMMAND_HOST,
-    COMMAND_MAXIMA,
     SESSION_GUEST,
     SESSION_GUEST_IGNORED,
     SESSION_HOST,
     SESSION_IDS,
     CommandState,
-    CommandSteps,
     SessionState,
-    SessionSteps,
 )
 
 WINDOW = 1 << 20
-"""Number of bytes of each output stream that the guest may send before the host allows more."""
+"""Maximum number of bytes of an output stream that the guest may send before the host reads them.
 
-STDIN_CHUNK = codec.ExecStdin.MAX_BODY
-"""Maximum number of bytes of standard input in one message."""
+If several commands run, the maximum of each stream is smaller; see `window_of`.
+"""
+
+_SHARES = 4
 
 _HINT = "its daemon may be compromised: start another machine, from an image that you trust"
 
 _ENTROPY_SIZE = 64
 
-# Maximum number of bytes that may arrive before `Ready`. These bytes belong to an older session, of
-# which up to `WINDOW` bytes of stdout and of stderr can be left. If each of these is in its own
-# frame of 14 bytes, the frames have 28 times `WINDOW` bytes. The rest is for other messages.
-_STALE_LIMIT = 32 * WINDOW
+# Maximum number of bytes that may arrive before `Ready`. These bytes belong to an older session,
+# which has run at most 64 commands at once. Together, these commands had credit for less than 18 *
+# `WINDOW` bytes of stdout, and for as many of stderr: the command that got credit least recently
+# had at most `WINDOW`, the next one `WINDOW // 2`, then `WINDOW // 3`, and each of the others
+# `WINDOW // 4`. A frame with 4 bytes of output has 17 bytes, so frames of 4 or more bytes of output
+# have less than 153 * `WINDOW` bytes in all. The rest of the limit is for other messages. sandboxd
+# collects output before it sends a short frame, so its frames have more bytes on average.
+_STALE_LIMIT = 160 * WINDOW
 
 # One call of `next_event` drops at most this many messages of an older session before it returns.
 _DROPPED = range(64)
-_MAX_STDIN_CREDIT = COMMAND_MAXIMA["stdin_credit"]
 
 # States in which every message except `Ready` belongs to an older session.
 _BEFORE_READY = (SessionState.NEW, SessionState.GREETING)
 
-# States of a command that has not ended yet.
-_RUNNING = (CommandState.REQUESTED, CommandState.RUNNING)
+# First version of the protocol in which several commands may run at the same time.
+_BESIDE_SINCE = 4
 
-_State: TypeAlias = SessionState | CommandState
+# Maximum number of running commands whose names an error lists; if more commands run, the error
+# shows only their number.
+_LISTED = 4
+
+_FROM_HOST = {state: by_type(steps) for state, steps in SESSION_HOST.items()}
+_FROM_GUEST = {state: by_type(steps) for state, steps in SESSION_GUEST.items()}
+for _state, _ids in SESSION_IDS.items():
+    if "host" in _ids:
+        _FROM_HOST[_state][codec.ExecRequest.TYPE] = _state  # begins a command's conversation
 
 
-def _by_type(
-    end: str, session: SessionSteps, command: CommandSteps
-) -> dict[tuple[SessionState, CommandState], dict[int, _State]]:
-    """Unite the tables of one side: the table of the session, and the table of a command.
+def window_of(running: int) -> int:
+    """Return how many bytes of an output stream the guest may send before the user reads them.
 
-    The keys of the result are type numbers instead of classes. The conditions are left out, because
-    the methods of a session check them.
-
-    :param end: Name of the side.
+    The result is `WINDOW` divided by the number of running commands, but at least a quarter of
+    `WINDOW`. With smaller windows, commands with much output would be slow under emulation, because
+    the guest would switch to another process after each frame.
     """
-    united: dict[tuple[SessionState, CommandState], dict[int, _State]] = {}
-    for state in SessionState:
-        for running in CommandState:
-            found = united[state, running] = {}
-            for kind, following in session[state].items():
-                (found[kind.TYPE],) = following.values()
-            for kind, next_ in command[running].items() if end in SESSION_IDS[state] else ():
-                (found[kind.TYPE],) = next_.values()
-    return united
-
-
-_FROM_HOST = _by_type("host", SESSION_HOST, COMMAND_HOST)
-_FROM_GUEST = _by_type("guest", SESSION_GUEST, COMMAND_GUEST)
+    return WINDOW // min(running, _SHARES)
 
 
 class Session:
     """The host's side of the protocol: it encodes messages, and decodes and checks answers.
 
-    Methods raise ProtocolError if their message is not allowed in the current state, such as before
-    the guest is ready. Methods about the running command return no bytes if it has exited already.
-    After the guest has said goodbye, `hello`, `keep` and `exec_request` raise GuestDied, and other
-    methods return no bytes.
+    A method that encodes a message raises ProtocolError if the message is not allowed in the
+    current state, for example before the guest is ready. After the guest has said goodbye, `hello`,
+    `keep` and `exec_request` raise GuestDied, and other methods return no bytes.
 
     :ivar state: Current state of the session.
-    :ivar command: State of the last command; `NEW` if there is none.
+    :ivar commands: Maximum number of commands that run at once. Change it only while no command
+        runs.
+    :ivar running: The conversations about the running commands, by the ids of the commands.
     :ivar failed: True if the guest has violated the protocol. The session cannot be used again.
-    :ivar takes_stdin: True if the running command may be sent standard input.
-    :ivar stdin_credit: Number of bytes of standard input that may be sent now; 0 after the command
-        has closed its standard input.
     :ivar is_behind: True if `next_event` returned None although it may have more messages, so that
         the caller can do other work first.
     """
@@ -131,8 +123,9 @@ class Session:
         """
         self._clock = clock
         self._entropy = entropy
+        self.commands = 1
+        self.running: dict[int, CommandConversation] = {}
         self.failed = False
-        self.command = CommandState.NEW
         self._enter(SessionState.NEW)
         self._decoder = codec.Decoder("guest")
         self._version = codec.VERSION
@@ -141,28 +134,27 @@ class Session:
         self._stale = 0
         self._pings: list[int] = []
         self._statuses = 0
-        self._limits_memory = False
-        self._credit: dict[codec.Stream, int] = {}
-        self._owed: dict[codec.Stream, int] = {}
-        self.takes_stdin = False
-        self.stdin_credit = 0
         self.is_behind = False
 
-    def _enter(self, following: _State) -> None:
-        """Change the state of the session, or of the last command."""
-        if isinstance(following, CommandState):
-            self.command = following
-        else:
-            self.state = following
-            if not SESSION_IDS[following]:
-                self.command = CommandState.NEW
-        self._from_host = _FROM_HOST[self.state, self.command]
-        self._from_guest = _FROM_GUEST[self.state, self.command]
+    def _enter(self, following: SessionState) -> None:
+        """Change the state of the session, and the messages that are allowed."""
+        self.state = following
+        self._from_host = _FROM_HOST[following]
+        self._from_guest = _FROM_GUEST[following]
+        if "host" not in SESSION_IDS[following]:
+            self._silence()
+        if not SESSION_IDS[following]:
+            self.running.clear()
+
+    def _silence(self) -> None:
+        for conversation in self.running.values():
+            conversation.silence()
 
     def _fail(self) -> None:
         """Refuse all further messages of both sides."""
         self.failed = True
-        self.command = CommandState.NEW
+        self._silence()
+        self.running.clear()
         self._from_host = {}
         self._from_guest = {}
 
@@ -183,24 +175,14 @@ class Session:
         if following is None:
             raise ProtocolError(f"cannot send a message: the session is in the state {self._now}")
         frame = message.encode(self._version)
-        if following is not self.state and following is not self.command:
+        if following is not self.state:
             self._enter(following)
         return frame
 
     @property
     def _now(self) -> str:
         """Name of the current state, for error messages."""
-        if self.failed or self.command is CommandState.NEW:
-            return "FAILED" if self.failed else self.state.name
-        return f"{self.state.name}, with a command that is {self.command.name}"
-
-    def _can_say(self, kind: type[codec.Message]) -> bool:
-        """Return True if a message of this type may be sent in the current state."""
-        return kind.TYPE in self._from_host
-
-    def _say_of_command(self, message: codec.Message) -> bytes:
-        """Encode a message about the running command. Return no bytes if the command has exited."""
-        return message.encode(self._version) if self._can_say(type(message)) else b""
+        return "FAILED" if self.failed else self.state.name
 
     def hello(self) -> bytes:
         """Encode `hello`, which starts a new session.
@@ -228,8 +210,8 @@ class Session:
         :raises Busy: Raised if a command is running.
         :raises UsageError: Raised if the guest is too old to support this message.
         """
-        if self.command in _RUNNING:
-            raise Busy("a command is running on this machine, so its processes cannot be kept")
+        if self.running:
+            raise Busy(f"{self._uses()}, so its processes cannot be kept")
         try:
             return self._say(codec.Keep())
         except codec.EncodeError:
@@ -255,87 +237,72 @@ class Session:
         """Encode `shutdown`. The guest answers with `Goodbye`, and shuts down."""
         return self._say(codec.Shutdown())
 
-    def exec_request(self, request: codec.ExecRequest) -> bytes:
+    def has_room(self, *, beside: bool) -> bool:
+        """Return True if the guest can start a command now.
+
+        :param beside: True if other commands may run at the same time as this one.
+        """
+        running = self.running.values()
+        if not running:
+            return True
+        beside = beside and self._version >= _BESIDE_SINCE
+        return beside and len(running) < self.commands and all(each.beside for each in running)
+
+    def exec_request(self, request: codec.ExecRequest) -> tuple[CommandConversation, bytes]:
         """Encode `exec_request`, which asks the guest to run a command.
 
+        The new command gets credit for each output stream. The credit is the result of `window_of`
+        for the number of running commands, including the new one.
+
         :param request: Description of the command, in which the session sets the id and the
-            credits.
-        :raises Busy: Raised if a command is running.
-        :raises UsageError: Raised if the request is too long, or contains a NUL byte.
+            credits. If the guest is too old to run several commands at the same time, the session
+            also sets `beside` to False.
+        :return: The conversation about the new command, and the encoded message.
+        :raises Busy: Raised if the guest cannot start a command now; see `has_room`.
+        :raises UsageError: Raised if the request is too long or contains a NUL byte, or if the
+            guest is too old to join the output streams.
         """
-        if self.command in _RUNNING:
-            raise Busy("a command is running on this machine, and it takes one at a time")
-        if self.command is CommandState.ENDED:
-            self._enter(CommandState.NEW)
-        request = replace(request, id=self._id + 1, stdout_credit=WINDOW, stderr_credit=WINDOW)
+        if not self.has_room(beside=request.beside):
+            raise self._busy()
+        if request.beside and self._version < _BESIDE_SINCE:
+            request = replace(request, beside=False)
+        window = window_of(len(self.running) + 1)
+        request = replace(request, id=self._id + 1, stdout_credit=window, stderr_credit=window)
         try:
             frame = self._say(request)
         except codec.EncodeError as error:
+            if error.field == "joined":
+                said = "the image is too old for a command with stderr=STDOUT"
+                raise UsageError(said, hint=BUILD_AGAIN) from None
             raise UsageError(f"the command cannot be sent: {error}") from None
         self._id += 1
-        self._limits_memory = request.max_memory > 0
-        self._credit = dict.fromkeys(codec.Stream, WINDOW)
-        self._owed = dict.fromkeys(codec.Stream, 0)
-        self.takes_stdin = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
-        self.stdin_credit = 0
-        return frame
+        conversation = self.running[self._id] = CommandConversation(
+            request, self._version, self._window
+        )
+        return conversation, frame
 
-    def exec_signal(self, signal: int) -> bytes:
-        """Encode a message that sends a signal to the process group of the running command."""
-        try:
-            return self._say_of_command(codec.ExecSignal(self._id, signal))
-        except codec.EncodeError:
-            raise UsageError(f"no signal has the number {signal}") from None
+    def _window(self) -> int:
+        return window_of(len(self.running))
 
-    def exec_kill(self) -> bytes:
-        """Encode a message that kills the running command.
+    def _busy(self) -> Busy:
+        """Return the error for a command that cannot start beside the running commands."""
+        if len(self.running) == self.commands:
+            hint = "MicroVM(commands=N), or --commands N, permits more"
+            more = self.commands < codec.MAX_COMMANDS
+            return Busy(f"{self._uses()}, the most that it may run at once", hint=hint * more)
+        if self._version < _BESIDE_SINCE:
+            said = f"{self._uses()}, and its image supports only one at a time"
+            return Busy(said, hint=BUILD_AGAIN)
+        return Busy(f"{self._uses()}, and no other command may run now")
 
-        The guest still sends its `ExecResponse`.
-        """
-        return self._say_of_command(codec.ExecKill(self._id))
-
-    def exec_terminate(self) -> bytes:
-        """Encode a message that sends SIGTERM to the running command.
-
-        When the command exits, the processes that it leaves behind are killed.
-        """
-        return self._say_of_command(codec.ExecTerminate(self._id))
-
-    def exec_resize(self, rows: int, columns: int) -> bytes:
-        """Encode a message that sets the size of the running command's terminal."""
-        try:
-            return self._say_of_command(codec.ExecResize(self._id, rows, columns))
-        except codec.EncodeError:
-            raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
-
-    def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-        """Encode standard input for the running command; empty data closes its standard input.
-
-        :param data: Input, at most `stdin_credit` and at most :data:`STDIN_CHUNK` bytes.
-        :return: Parts of the encoded message. One of them is `data` itself, so the data must not
-            change until it is sent. The tuple is empty if the command has exited.
-        """
-        if not self._can_say(codec.ExecStdin):
-            return ()
-        if len(data) > self.stdin_credit:
-            raise UsageError(f"{len(data)} bytes are more than the credit of {self.stdin_credit}")
-        self.stdin_credit -= len(data)
-        return codec.ExecStdin(self._id, data).encode_parts(self._version)
-
-    def consumed(self, stream: codec.Stream, amount: int) -> bytes:
-        """Record that `amount` bytes of `stream` were read. Encode a message that requests more.
-
-        While few bytes were read since the last message, return no bytes, because a message for
-        each read would be wasteful.
-        """
-        if not self._can_say(codec.ExecCredit):
-            return b""
-        self._owed[stream] += amount
-        if self._owed[stream] < WINDOW // 2:
-            return b""
-        amount, self._owed[stream] = self._owed[stream], 0
-        self._credit[stream] += amount
-        return codec.ExecCredit(self._id, stream, amount).encode(self._version)
+    def _uses(self) -> str:
+        """Return a description of the running commands, for an error."""
+        count = len(self.running)
+        said = f"the machine runs {count} command{'s' * (count > 1)}"
+        if count > _LISTED:
+            return said
+        names = (printable(os.fsdecode(each.name)) for each in self.running.values())
+        return f"{said} ({', '.join(names)})"
 
     def receive_data(self, data: bytes) -> None:
         """Pass bytes from the guest to the decoder.
@@ -388,25 +355,11 @@ class Session:
         Return True if the message is for the caller, False if it belongs to an older session.
         """
         following = self._from_guest.get(message.TYPE)
-        if following is None and type(message) in SESSION_GUEST_IGNORED[self.state]:
-            return False
-        if isinstance(message, codec.Error):
-            raise self._refused(message)
         if following is None:
-            raise self._out_of_order(message)
+            return self._accept_of_command(message)
         match message:
-            case codec.ExecOutput(id=id_, stream=stream, data=data):
-                self._expect(id_ == self._id and 0 < len(data) <= self._credit[stream], message)
-                self._credit[stream] -= len(data)
-            case codec.ExecResponse(id=id_) | codec.ExecFailed(id=id_):
-                self._expect(id_ == self._id and self._can_be(message), message)
-            case codec.ExecStdinCredit(id=id_, amount=amount):
-                self._expect(id_ == self._id and self.takes_stdin and amount > 0, message)
-                self.stdin_credit = min(self.stdin_credit + amount, _MAX_STDIN_CREDIT)
-            case codec.ExecStdinClosed(id=id_):
-                self._expect(id_ == self._id and self.takes_stdin, message)
-                self.takes_stdin = False
-                self.stdin_credit = 0
+            case codec.Error():
+                raise self._refused(message)
             case codec.Pong(token=token):
                 self._expect(token in self._pings, message)
                 self._pings.remove(token)
@@ -417,8 +370,24 @@ class Session:
                 if nonce != self._nonce:
                     return False
                 self._agree(message)
-        if following is not self.state and following is not self.command:
+        if following is not self.state:
             self._enter(following)
+        return True
+
+    def _accept_of_command(self, message: codec.Message) -> bool:
+        """Check a message that the session's table lacks, usually one about a command.
+
+        The result has the same meaning as the result of `_accept`.
+        """
+        if type(message) in SESSION_GUEST_IGNORED[self.state]:
+            return False
+        if isinstance(message, codec.Error):
+            raise self._refused(message)
+        conversation = self.running.get(getattr(message, "id", 0))
+        if conversation is None or not conversation.accept(message):
+            raise self._out_of_order(message)
+        if conversation.state is CommandState.ENDED:
+            del self.running[conversation.id]
         return True
 
     def _agree(self, ready: codec.Ready) -> None:
@@ -431,15 +400,6 @@ class Session:
             raise VersionMismatch(host=host, guest=(ready.version, ready.digest))
         self._version = self._decoder.version = min(codec.VERSION, ready.version)
 
-    def _can_be(self, message: codec.ExecResponse | codec.ExecFailed) -> bool:
-        """Return True if the running command can have ended in the way that the guest reports."""
-        if isinstance(message, codec.ExecFailed) or message.ending is codec.Ending.EXITED:
-            return True
-        limited = message.ending is not codec.Ending.OUT_OF_MEMORY or self._limits_memory
-        # A command killed by signal N gets the return code -N. So we refuse signal 0, which would
-        # look like success.
-        return limited and 0 < message.status < NSIG
-
     def _expect(self, right: bool, message: codec.Message) -> None:
         if not right:
             raise self._out_of_order(message)
@@ -450,6 +410,9 @@ class Session:
         return ProtocolError(f"{said} at offset {error.offset}", hint=_HINT)
 
     def _out_of_order(self, message: codec.Message) -> ProtocolError:
-        name = type(message).__name__
-        said = f"the guest sent {name}, which is not allowed now ({self._now})"
-        return ProtocolError(said, hint=_HINT)
+        name, now = type(message).__name__, self._now
+        if id_ := getattr(message, "id", 0):
+            ended = CommandState.ENDED if id_ <= self._id else CommandState.NEW
+            state = self.running[id_].state if id_ in self.running else ended
+            now += f", with a command that is {state.name}"
+        return ProtocolError(f"the guest sent {name}, which is not allowed now ({now})", hint=_HINT)

@@ -1,9 +1,10 @@
 """The host's side of the protocol with the guest's program `relay`, without I/O.
 
-A session knows the id, the state and the credit of each stream. The credit is the number of bytes
-that a side may still send. A method that sends a message only returns its bytes, and the caller
-writes them to the program. The tables in :mod:`microvm.wire.stream_state` contain the messages that
-are allowed in each state. Any other message comes from a broken or hostile guest.
+A session knows the state of each stream and listener, and the credit of each stream. The credit is
+the number of bytes that a side may still send. A method that sends a message only returns its
+bytes, and the caller writes them to the program. The tables in :mod:`microvm.wire.stream_state`
+contain the messages that are allowed in each state. Any other message comes from a broken or
+hostile guest.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MAX_CREDIT = STREAM_MAXIMA["host_credit"]
 
 @dataclass(slots=True)
 class _Stream:
-    """The host's copy of the state of a stream that is not closed.
+    """The host's copy of the state of an open stream or listener.
 
     :ivar credit: Number of bytes that the host may still send.
     :ivar given: Number of bytes that the guest may still send.
@@ -52,6 +53,17 @@ def check_server(server: int | str) -> None:
         _connect(1, server).encode()
     except (streams.EncodeError, UnicodeError, ValueError, TypeError) as error:
         raise UsageError(f"the guest cannot connect to {server!r}: {error}") from None
+
+
+def check_guest_port(port: int) -> None:
+    """Check a TCP port on which a guest will listen. The number 0 stands for a free port.
+
+    :raises UsageError: If it is invalid.
+    """
+    try:
+        streams.Listen(1, port).encode()
+    except (streams.EncodeError, TypeError) as error:
+        raise UsageError(f"the guest cannot listen on port {port!r}: {error}") from None
 
 
 def _connect(id_: int, server: int | str) -> streams.Connect:
@@ -78,10 +90,20 @@ class StreamSession:
 
         :param server: TCP port, or path of a Unix socket, to which the guest connects.
         """
-        self._last_id += 1
-        following = STREAM_HOST[StreamState.NEW][streams.Connect]
-        self._streams[self._last_id] = _Stream(following)
-        return self._last_id, _connect(self._last_id, server).encode()
+        return self._begin(_connect(self._last_id + 1, server))
+
+    def listen(self, port: int) -> tuple[int, bytes]:
+        """Encode a message that opens a listener, and return the listener's id and the message."""
+        return self._begin(streams.Listen(self._last_id + 1, port))
+
+    def accept(self, listener: int) -> tuple[int, bytes]:
+        """Encode a message that accepts the next client of a listener as a new stream.
+
+        At most one such message may wait at each listener.
+
+        :return: Id of the stream, and the message.
+        """
+        return self._begin(streams.Accept(self._last_id + 1, WINDOW, listener))
 
     def credit(self, id_: int) -> int:
         """Return the number of bytes that the host may send on a stream now."""
@@ -101,7 +123,7 @@ class StreamSession:
         return self._say(streams.Eof(id_))
 
     def reset(self, id_: int) -> bytes:
-        """Encode a message that closes a stream at once."""
+        """Encode a message that closes a stream or a listener at once."""
         return self._say(streams.Reset(id_))
 
     def consumed(self, id_: int, amount: int) -> bytes:
@@ -137,6 +159,13 @@ class StreamSession:
             raise ProtocolError(f"the guest sent an invalid message: {error}") from None
         return None
 
+    def _begin(
+        self, message: streams.Connect | streams.Listen | streams.Accept
+    ) -> tuple[int, bytes]:
+        self._last_id = message.id
+        self._streams[message.id] = _Stream(STREAM_HOST[StreamState.NEW][type(message)])
+        return message.id, message.encode()
+
     def _say(self, message: streams.Eof | streams.Reset | streams.Credit) -> bytes:
         """Encode a message, and change to the state that follows it."""
         stream = self._streams.get(message.id)
@@ -166,7 +195,11 @@ class StreamSession:
             name = kind.__name__.lower()
             raise ProtocolError(f"the guest sent `{name}` in the state `{state.name.lower()}`")
         match message:
-            case streams.Connected(credit=amount) | streams.Credit(amount=amount):
+            case (
+                streams.Connected(credit=amount)
+                | streams.Accepted(credit=amount)
+                | streams.Credit(amount=amount)
+            ):
                 stream.credit = min(stream.credit + amount, _MAX_CREDIT)
             case streams.Data(data=data):
                 if len(data) > stream.given:

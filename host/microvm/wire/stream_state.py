@@ -10,32 +10,38 @@ from microvm.wire import streams as codec
 
 
 class StreamState(enum.Enum):
-    """The conversation about one stream.
+    """The conversation about one stream or listener.
 
     Each side has its own copy of the state, which changes when the side sends or receives a
     message.
     """
 
     NEW = 1
-    """No `connect` has this id or a higher one."""
+    """The host has sent no message with this id or a higher one."""
     CONNECTING = 2
     """The guest connects to the server."""
-    OPEN = 3
+    ACCEPTING = 3
+    """The guest waits for a client of the listener."""
+    OPEN = 4
     """Both sides can send data."""
-    HOST_ENDED = 4
+    HOST_ENDED = 5
     """The host sends no more data.
 
     Credit of the guest can still be on its way.
     """
-    GUEST_ENDED = 5
+    GUEST_ENDED = 6
     """The guest sends no more data.
 
     Credit of the host can still be on its way.
     """
-    CLOSED = 6
-    """The stream is closed.
+    BINDING = 7
+    """The guest opens the sockets of the listener."""
+    LISTENING = 8
+    """Clients in the guest can connect to the listener."""
+    CLOSED = 9
+    """The stream or listener is closed.
 
-    Messages of the other side can still be on their way.
+    Messages that the other side has sent before can still arrive.
     """
 
 
@@ -46,8 +52,13 @@ StreamSteps: TypeAlias = Mapping[StreamState, Mapping[type[codec.Message], Strea
 STREAM_HOST: StreamSteps = {
     StreamState.NEW: {
         codec.Connect: StreamState.CONNECTING,
+        codec.Accept: StreamState.ACCEPTING,
+        codec.Listen: StreamState.BINDING,
     },
     StreamState.CONNECTING: {
+        codec.Reset: StreamState.CLOSED,
+    },
+    StreamState.ACCEPTING: {
         codec.Reset: StreamState.CLOSED,
     },
     StreamState.OPEN: {
@@ -65,6 +76,12 @@ STREAM_HOST: StreamSteps = {
         codec.Eof: StreamState.CLOSED,
         codec.Reset: StreamState.CLOSED,
     },
+    StreamState.BINDING: {
+        codec.Reset: StreamState.CLOSED,
+    },
+    StreamState.LISTENING: {
+        codec.Reset: StreamState.CLOSED,
+    },
     StreamState.CLOSED: {},
 }
 """The messages that the host may send in each state."""
@@ -75,6 +92,10 @@ STREAM_GUEST: StreamSteps = {
     StreamState.CONNECTING: {
         codec.Connected: StreamState.OPEN,
         codec.Refused: StreamState.CLOSED,
+    },
+    StreamState.ACCEPTING: {
+        codec.Accepted: StreamState.OPEN,
+        codec.NotAccepted: StreamState.CLOSED,
     },
     StreamState.OPEN: {
         codec.Data: StreamState.OPEN,
@@ -91,6 +112,11 @@ STREAM_GUEST: StreamSteps = {
         codec.Credit: StreamState.GUEST_ENDED,
         codec.Reset: StreamState.CLOSED,
     },
+    StreamState.BINDING: {
+        codec.Listening: StreamState.LISTENING,
+        codec.NotListening: StreamState.CLOSED,
+    },
+    StreamState.LISTENING: {},
     StreamState.CLOSED: {},
 }
 """The messages that the guest may send in each state."""
@@ -99,9 +125,12 @@ STREAM_GUEST: StreamSteps = {
 STREAM_HOST_IGNORED: Mapping[StreamState, frozenset[type[codec.Message]]] = {
     StreamState.NEW: frozenset(),
     StreamState.CONNECTING: frozenset(),
+    StreamState.ACCEPTING: frozenset(),
     StreamState.OPEN: frozenset(),
     StreamState.HOST_ENDED: frozenset(),
     StreamState.GUEST_ENDED: frozenset({codec.Credit}),
+    StreamState.BINDING: frozenset(),
+    StreamState.LISTENING: frozenset(),
     StreamState.CLOSED: frozenset({codec.Data, codec.Credit, codec.Eof, codec.Reset}),
 }
 """The messages of the host that are ignored in each state, unless a step of the state applies."""
@@ -110,9 +139,12 @@ STREAM_HOST_IGNORED: Mapping[StreamState, frozenset[type[codec.Message]]] = {
 STREAM_GUEST_IGNORED: Mapping[StreamState, frozenset[type[codec.Message]]] = {
     StreamState.NEW: frozenset(),
     StreamState.CONNECTING: frozenset(),
+    StreamState.ACCEPTING: frozenset(),
     StreamState.OPEN: frozenset(),
     StreamState.HOST_ENDED: frozenset({codec.Credit}),
     StreamState.GUEST_ENDED: frozenset(),
+    StreamState.BINDING: frozenset(),
+    StreamState.LISTENING: frozenset(),
     StreamState.CLOSED: frozenset(
         {
             codec.Connected,
@@ -121,6 +153,10 @@ STREAM_GUEST_IGNORED: Mapping[StreamState, frozenset[type[codec.Message]]] = {
             codec.Credit,
             codec.Eof,
             codec.Reset,
+            codec.Listening,
+            codec.NotListening,
+            codec.Accepted,
+            codec.NotAccepted,
         }
     ),
 }

@@ -1,10 +1,12 @@
 """Encode and decode messages of the protocol streams, version 1.
 
 Generated from streams.toml by `microvm-proto gen`. This module does no I/O. Connects a host to
-servers in a guest, over standard input and output of the guest's program `relay`. The program
-carries many streams at a time. Each stream is a connection that the program makes to a server, and
-has its own id. The host sends `connect`, and the guest answers with `connected` or `refused`. Then
-both sides send `data`, each as far as the other side has given credit.
+servers in a guest, and clients in the guest to the host. The messages are sent over standard input
+and output of the guest's program `relay`, which carries many streams at a time. Each stream is a
+connection of `relay` to a server or a client, and has its own id. To connect to a server, the host
+sends `connect`. To accept clients, the host sends `listen`, and then an `accept` for each client.
+When the guest has answered `connected` or `accepted`, both sides can send `data`, but at most as
+many bytes as the other side has given credit for.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
-DIGEST = 0x925E55121827009D
+DIGEST = 0x85953A5D38ECC0C1
 DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 65524
@@ -24,6 +26,7 @@ END_NAMES = ("host", "guest")
 
 PROGRAM = "/proc/1/fd/6"
 MAX_STREAMS = 256
+MAX_LISTENERS = 16
 
 
 class Fault(enum.IntEnum):
@@ -173,7 +176,7 @@ class Connect(_Frozen, init=False):
     """Asks the guest to connect to a server.
 
     :ivar id: The id in the frame's header.
-    :ivar credit: Number of bytes that the guest may send at first.
+    :ivar credit: Number of bytes that the guest may send before it gets more credit.
     :ivar port: The TCP port to connect to, first at the address 127.0.0.1 and then at ::1. Ignored
         if there is a path.
     :ivar path: The path of the Unix socket to connect to; empty for a TCP port. At most 107 bytes,
@@ -220,7 +223,7 @@ class Connected(_Frozen, init=False):
     """The guest has connected to the server.
 
     :ivar id: The id in the frame's header.
-    :ivar credit: Number of bytes that the host may send at first.
+    :ivar credit: Number of bytes that the host may send before it gets more credit.
     """
 
     TYPE: ClassVar[int] = 2
@@ -425,7 +428,231 @@ class Reset(_Frozen, init=False):
             return b"".join(_LAYOUT_RESET.write(self, version))
 
 
-Message: TypeAlias = Connect | Connected | Refused | Data | Credit | Eof | Reset
+class Listen(_Frozen, init=False):
+    """Asks the guest to open a listener, whose id is in the header.
+
+    :ivar id: The id in the frame's header.
+    :ivar port: The TCP port of the listener; 0 lets the guest choose a free port.
+    """
+
+    TYPE: ClassVar[int] = 8
+    MAX_BODY: ClassVar[int] = 2
+
+    __slots__ = __match_args__ = ("id", "port")
+
+    id: int
+    port: int
+
+    def __new__(_cls, id: int, port: int) -> Self:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.port = port
+        _made.__class__ = _cls
+        _frozen: Self = _made
+        return _frozen
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the frame for the version that both sides agreed on.
+
+        :raises EncodeError: Raised if the message is not valid in this version.
+        """
+        try:
+            return _IHHIH.pack(2, 8, 0, self.id or None, self.port)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_LISTEN.write(self, version))
+
+
+class Listening(_Frozen, init=False):
+    """The guest has opened the listener.
+
+    :ivar id: The id in the frame's header.
+    :ivar port: The TCP port of the listener.
+    """
+
+    TYPE: ClassVar[int] = 9
+    MAX_BODY: ClassVar[int] = 2
+
+    __slots__ = __match_args__ = ("id", "port")
+
+    id: int
+    port: int
+
+    def __new__(_cls, id: int, port: int) -> Self:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.port = port
+        _made.__class__ = _cls
+        _frozen: Self = _made
+        return _frozen
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the frame for the version that both sides agreed on.
+
+        :raises EncodeError: Raised if the message is not valid in this version.
+        """
+        try:
+            return _IHHIH.pack(2, 9, 0, self.id or None, self.port)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_LISTENING.write(self, version))
+
+
+class NotListening(_Frozen, init=False):
+    """The guest cannot open the listener.
+
+    :ivar id: The id in the frame's header.
+    :ivar error_number: The `errno`, as Linux numbers it.
+    """
+
+    TYPE: ClassVar[int] = 10
+    MAX_BODY: ClassVar[int] = 4
+
+    __slots__ = __match_args__ = ("id", "error_number")
+
+    id: int
+    error_number: int
+
+    def __new__(_cls, id: int, error_number: int) -> Self:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.error_number = error_number
+        _made.__class__ = _cls
+        _frozen: Self = _made
+        return _frozen
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the frame for the version that both sides agreed on.
+
+        :raises EncodeError: Raised if the message is not valid in this version.
+        """
+        try:
+            return _IHHII.pack(4, 10, 0, self.id or None, self.error_number)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_NOT_LISTENING.write(self, version))
+
+
+class Accept(_Frozen, init=False):
+    """Asks the guest to accept the next client of a listener.
+
+    The id in the header becomes the id of the client's stream.
+
+    :ivar id: The id in the frame's header.
+    :ivar credit: Number of bytes that the guest may send before it gets more credit.
+    :ivar listener: The id of the listener.
+    """
+
+    TYPE: ClassVar[int] = 11
+    MAX_BODY: ClassVar[int] = 8
+
+    __slots__ = __match_args__ = ("id", "credit", "listener")
+
+    id: int
+    credit: int
+    listener: int
+
+    def __new__(_cls, id: int, credit: int, listener: int) -> Self:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.credit = credit
+        _made.listener = listener
+        _made.__class__ = _cls
+        _frozen: Self = _made
+        return _frozen
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the frame for the version that both sides agreed on.
+
+        :raises EncodeError: Raised if the message is not valid in this version.
+        """
+        try:
+            return _IHHIII.pack(8, 11, 0, self.id or None, self.credit, self.listener)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_ACCEPT.write(self, version))
+
+
+class Accepted(_Frozen, init=False):
+    """The guest has accepted a client.
+
+    :ivar id: The id in the frame's header.
+    :ivar credit: Number of bytes that the host may send before it gets more credit.
+    """
+
+    TYPE: ClassVar[int] = 12
+    MAX_BODY: ClassVar[int] = 4
+
+    __slots__ = __match_args__ = ("id", "credit")
+
+    id: int
+    credit: int
+
+    def __new__(_cls, id: int, credit: int) -> Self:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.credit = credit
+        _made.__class__ = _cls
+        _frozen: Self = _made
+        return _frozen
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the frame for the version that both sides agreed on.
+
+        :raises EncodeError: Raised if the message is not valid in this version.
+        """
+        try:
+            return _IHHII.pack(4, 12, 0, self.id or None, self.credit)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_ACCEPTED.write(self, version))
+
+
+class NotAccepted(_Frozen, init=False):
+    """The guest has accepted no client, because the listener is closed or because of an error.
+
+    :ivar id: The id in the frame's header.
+    :ivar error_number: The `errno`, as Linux numbers it. It is EINVAL if the listener does not
+        exist, or if another `accept` waits at it.
+    """
+
+    TYPE: ClassVar[int] = 13
+    MAX_BODY: ClassVar[int] = 4
+
+    __slots__ = __match_args__ = ("id", "error_number")
+
+    id: int
+    error_number: int
+
+    def __new__(_cls, id: int, error_number: int) -> Self:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.error_number = error_number
+        _made.__class__ = _cls
+        _frozen: Self = _made
+        return _frozen
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the frame for the version that both sides agreed on.
+
+        :raises EncodeError: Raised if the message is not valid in this version.
+        """
+        try:
+            return _IHHII.pack(4, 13, 0, self.id or None, self.error_number)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_NOT_ACCEPTED.write(self, version))
+
+
+Message: TypeAlias = (
+    Connect
+    | Connected
+    | Refused
+    | Data
+    | Credit
+    | Eof
+    | Reset
+    | Listen
+    | Listening
+    | NotListening
+    | Accept
+    | Accepted
+    | NotAccepted
+)
 
 
 # Each layout is named after its format in `struct`; IHHI is the header.
@@ -433,7 +660,10 @@ _HEADER = struct.Struct("<IHHI")
 _H = struct.Struct("<H")
 _I = struct.Struct("<I")
 _IH = struct.Struct("<IH")
+_II = struct.Struct("<II")
+_IHHIH = struct.Struct("<IHHIH")
 _IHHII = struct.Struct("<IHHII")
+_IHHIII = struct.Struct("<IHHIII")
 
 
 # The encodings of frequent lengths. Looking up a length is faster than packing it.
@@ -525,6 +755,54 @@ def _decode_eof(id_: int, frame: bytes, start: int, end: int) -> Eof:
 def _decode_reset(id_: int, frame: bytes, start: int, end: int) -> Reset:
     del frame, start, end
     return Reset(id_)
+
+
+def _decode_listen(id_: int, frame: bytes, start: int, end: int) -> Listen:
+    try:
+        (port,) = _H.unpack(frame[start:end])
+        return Listen.__new__(Listen, id_, port)
+    except _FALLBACK_ON:
+        return _LAYOUT_LISTEN.read(id_, frame, start, end)
+
+
+def _decode_listening(id_: int, frame: bytes, start: int, end: int) -> Listening:
+    try:
+        (port,) = _H.unpack(frame[start:end])
+        return Listening.__new__(Listening, id_, port)
+    except _FALLBACK_ON:
+        return _LAYOUT_LISTENING.read(id_, frame, start, end)
+
+
+def _decode_not_listening(id_: int, frame: bytes, start: int, end: int) -> NotListening:
+    try:
+        (error_number,) = _I.unpack(frame[start:end])
+        return NotListening.__new__(NotListening, id_, error_number)
+    except _FALLBACK_ON:
+        return _LAYOUT_NOT_LISTENING.read(id_, frame, start, end)
+
+
+def _decode_accept(id_: int, frame: bytes, start: int, end: int) -> Accept:
+    try:
+        credit, listener = _II.unpack(frame[start:end])
+        return Accept.__new__(Accept, id_, credit, listener)
+    except _FALLBACK_ON:
+        return _LAYOUT_ACCEPT.read(id_, frame, start, end)
+
+
+def _decode_accepted(id_: int, frame: bytes, start: int, end: int) -> Accepted:
+    try:
+        (credit,) = _I.unpack(frame[start:end])
+        return Accepted.__new__(Accepted, id_, credit)
+    except _FALLBACK_ON:
+        return _LAYOUT_ACCEPTED.read(id_, frame, start, end)
+
+
+def _decode_not_accepted(id_: int, frame: bytes, start: int, end: int) -> NotAccepted:
+    try:
+        (error_number,) = _I.unpack(frame[start:end])
+        return NotAccepted.__new__(NotAccepted, id_, error_number)
+    except _FALLBACK_ON:
+        return _LAYOUT_NOT_ACCEPTED.read(id_, frame, start, end)
 
 
 class _Wrong(Exception):
@@ -747,6 +1025,43 @@ _LAYOUT_CREDIT = _Layout(
 )
 _LAYOUT_EOF = _Layout(Eof, "eof", _SOME_ID)
 _LAYOUT_RESET = _Layout(Reset, "reset", _SOME_ID)
+_LAYOUT_LISTEN = _Layout(
+    Listen,
+    "listen",
+    _SOME_ID,
+    _Field(1, "port", _Number(_H)),
+)
+_LAYOUT_LISTENING = _Layout(
+    Listening,
+    "listening",
+    _SOME_ID,
+    _Field(1, "port", _Number(_H)),
+)
+_LAYOUT_NOT_LISTENING = _Layout(
+    NotListening,
+    "not_listening",
+    _SOME_ID,
+    _Field(1, "error_number", _Number(_I)),
+)
+_LAYOUT_ACCEPT = _Layout(
+    Accept,
+    "accept",
+    _SOME_ID,
+    _Field(1, "credit", _Number(_I)),
+    _Field(2, "listener", _Number(_I)),
+)
+_LAYOUT_ACCEPTED = _Layout(
+    Accepted,
+    "accepted",
+    _SOME_ID,
+    _Field(1, "credit", _Number(_I)),
+)
+_LAYOUT_NOT_ACCEPTED = _Layout(
+    NotAccepted,
+    "not_accepted",
+    _SOME_ID,
+    _Field(1, "error_number", _Number(_I)),
+)
 
 
 class _Rule:
@@ -777,6 +1092,12 @@ _RULES = (
     _Rule(5, 1, _decode_credit, END_NAMES, _SOME_ID, 4),
     _Rule(6, 1, _decode_eof, END_NAMES, _SOME_ID, 0),
     _Rule(7, 1, _decode_reset, END_NAMES, _SOME_ID, 0),
+    _Rule(8, 1, _decode_listen, ("host",), _SOME_ID, 2),
+    _Rule(9, 1, _decode_listening, ("guest",), _SOME_ID, 2),
+    _Rule(10, 1, _decode_not_listening, ("guest",), _SOME_ID, 4),
+    _Rule(11, 1, _decode_accept, ("host",), _SOME_ID, 8),
+    _Rule(12, 1, _decode_accepted, ("guest",), _SOME_ID, 4),
+    _Rule(13, 1, _decode_not_accepted, ("guest",), _SOME_ID, 4),
 )
 
 

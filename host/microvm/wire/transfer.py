@@ -39,7 +39,7 @@ class TransferState(enum.Enum):
     WRITING_FOLDER = 8
     """The host sends the entries of a folder."""
     COMPLETE = 9
-    """The tree or the entry is complete."""
+    """The tree or the entry is complete, or the request needs neither."""
     FINISHED = 10
     """The guest has sent its last message.
 
@@ -61,6 +61,7 @@ TRANSFER_HOST: TransferSteps = {
         codec.Request: {
             "put": TransferState.WRITING,
             "list": TransferState.LISTING,
+            "change": TransferState.COMPLETE,
             "": TransferState.SENDING,
         },
     },

@@ -23,6 +23,13 @@ _OLDEST = (7, 2)
 _TIMEOUT = 15.0
 
 NO_QEMU = HostFault("failed", "{program} is not installed", "sudo apt install {package}")
+DENIED_QEMU = HostFault(
+    "failed",
+    "cannot execute {path}: {why}",
+    "sudo apt install {package}",
+    "you lack the permission to execute the program, or to search one of its folders; or a "
+    "folder in PATH cannot be searched, and no other folder contains QEMU",
+)
 NO_VERSION = HostFault(
     "failed",
     "{program} does not print its version: {why}",
@@ -42,8 +49,10 @@ def check_qemu(_: EarlierResults) -> CheckResult:
     target = arches.find()
     try:
         program = find_qemu(target.name)
-    except QemuError:
-        return NO_QEMU.result(program=target.qemu, package=target.qemu_package)
+    except QemuError as error:
+        if error.__cause__ is None:
+            return NO_QEMU.result(program=target.qemu, package=target.qemu_package)
+        return DENIED_QEMU.result_of(error, f"sudo apt install {target.qemu_package}")
     output, why = "", ""
     try:
         done = subprocess.run(
@@ -151,7 +160,9 @@ def check_confinement(_: EarlierResults) -> CheckResult:
 
 
 CHECKS = (
-    HostCheck("qemu", "QEMU and its version.", check_qemu, (NO_QEMU, NO_VERSION, OLD_QEMU)),
+    HostCheck(
+        "qemu", "QEMU and its version.", check_qemu, (NO_QEMU, DENIED_QEMU, NO_VERSION, OLD_QEMU)
+    ),
     HostCheck(
         "compiler",
         "The programs in C, which are compiled once.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,26 @@ from microvm.qemu.launch import find_qemu
 from microvm.units import parse_duration, parse_size
 from microvm_image.build import build as build_image
 from microvm_image.limits import Limits
+from microvm_image.pip import requirements
 from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
 from microvm_image.step_runner import StepRunner
 
 FILE = click.Path(path_type=Path)
 
 _STEPS = ("add", "run")
-_RECIPE = ("source", "package", *_STEPS, "warm", "env", "workdir", "user", "entrypoint", "cmd")
+_RECIPE = (
+    "source",
+    "package",
+    "pip",
+    "requirement",
+    *_STEPS,
+    "warm",
+    "env",
+    "workdir",
+    "user",
+    "entrypoint",
+    "cmd",
+)
 
 
 class _Build(click.Command):
@@ -62,6 +76,18 @@ class _Build(click.Command):
 @parameters.option("--from source SOURCE", "Build the image from this source. [default: alpine]")
 @parameters.option(
     "--package NAME", "Install this package of the distribution; repeatable.", multiple=True
+)
+@parameters.option(
+    "--pip NAME",
+    "Install this Python package, such as numpy or 'numpy>=2', from the index of pip on this host; "
+    "repeatable.",
+    multiple=True,
+)
+@parameters.option(
+    "-r --requirement FILE",
+    "Install the Python packages that this file lists, as pip's option -r does; repeatable.",
+    multiple=True,
+    type=FILE,
 )
 @parameters.option(
     "--add SRC:DST",
@@ -144,10 +170,10 @@ def build(
       docker://NAME:TAG  an image in a registry
       debian:RELEASE     Debian, with each --package
       alpine             Alpine's minirootfs, the default
-      NAME               an image in the cache, or a ready-made one such as python
+      NAME               an image in the cache, or a ready-made one: python, node, agent
 
     CMD is a shell command. WORDS are split into arguments as a shell does. docs/images.md describes
-    the TOML file of -f. --memory, --cpus and --disk apply to the machines of --run.
+    the TOML file of -f. --memory, --cpus and --disk apply to the machines of --run and --pip.
 
     The variables MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR are the defaults of --rootfs,
     --kernel and --mirror.
@@ -160,7 +186,7 @@ def build(
     if name:
         tags.parse(name)
     bounds = _limits(limits)
-    if any(isinstance(step, RunStep) for step in recipe.steps):
+    if recipe.pip or any(isinstance(step, RunStep) for step in recipe.steps):
         find_qemu(arches.find(arch).name)
     with on_stderr() as report:
         machine = parameters.given_options(MachineOptions, {**options, "notify": report.notice})
@@ -197,6 +223,7 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
     return Recipe(
         source=options["source"] or "",
         packages=options["package"],
+        pip=(*options["pip"], *chain.from_iterable(map(requirements.read, options["requirement"]))),
         steps=tuple(_step(name, text) for name, text in options["steps"]),
         warm=tuple(map(shell, options["warm"])),
         env=options["env"],

@@ -8,16 +8,18 @@ from typing import Any
 
 import click
 
-from microvm.cli import docker_hints, parameters
+from microvm.cli import docker_hints, parameters, standard_streams
 from microvm.cli.properties import echo_all, echo_json, echo_table, time_text
 from microvm.errors import GuestDied
+from microvm.ports import lines
 from microvm.printable import printable
 from microvm.supervisor.client import detached_command, machines
 from microvm.units import format_size
 
 _NAMES = (
     "name state reason image snapshot accel cloned memory cpus disk started age idle_timeout "
-    "max_age memory_used cpu_time runs waiting commands supervisor qemu confinement version"
+    "max_age memory_used cpu_time max_commands runs running waiting commands published "
+    "reverse supervisor qemu confinement version"
 ).split()
 _SIZES = {"memory", "memory_used", "disk"}
 _SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
@@ -67,7 +69,6 @@ def _facts(known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    runs = facts["reason"] or facts["runs"] or ""
     used, cpu_time, age = facts["memory_used"], facts["cpu_time"], facts["age"]
     return (
         facts["name"],
@@ -76,8 +77,24 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
         "" if age is None else _seconds(age),
         "" if used is None else format_size(used),
         "" if cpu_time is None else f"{cpu_time:.1f}s",
-        runs if len(runs) <= _MOST_SHOWN else f"{runs[: _MOST_SHOWN - 1]}…",
+        _use(facts),
     )
+
+
+def _use(facts: dict[str, Any]) -> str:
+    """Return a cell for the table of machines: why a machine has stopped, or what it runs.
+
+    If several commands run, the text contains the oldest one, and the number of the others.
+    """
+    text, more = facts["reason"] or facts["runs"] or "", ""
+    if len(running := facts["running"] or []) > 1:
+        text, more = _running_text(**running[0]), f" and {len(running) - 1} more"
+    most = _MOST_SHOWN - len(more)
+    return (text if len(text) <= most else f"{text[: most - 1]}…") + more
+
+
+def _running_text(id: int | None, command: str) -> str:  # noqa: A002
+    return command if id is None else f"{id}: {command}"
 
 
 def _seconds(age: float) -> str:
@@ -98,17 +115,31 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     known, failure = machines.inspect(names)
     shown = [_facts(each) for each in known]
     if not as_json:
-        shown = [{name: _text(name, each[name]) for name in each if each[name]} for each in shown]
+        shown = [_texts(each) for each in shown]
     if shown or failure is None:
         echo_all(shown, as_json=as_json)
     if failure is not None:
         raise failure
 
 
+def _texts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of a machine as texts for users; leave out properties without a value.
+
+    Also leave out the property `runs` if `running` has a value, because both list the same
+    commands.
+    """
+    shown = [name for name in facts if facts[name] and (name != "runs" or not facts["running"])]
+    return {name: _text(name, facts[name]) for name in shown}
+
+
 def _text(name: str, value: Any) -> Any:
     """Return the value of a property as text with its unit, such as `256 MiB`."""
+    if name == "running":
+        return [_running_text(**each) for each in value]
     if name == "commands":
         return [_command_text(**each) for each in value]
+    if name in ("published", "reverse"):
+        return lines({name: value})
     if name in _SECONDS:
         return f"{value:.1f} s"
     return format_size(value) if name in _SIZES else value
@@ -141,7 +172,8 @@ def logs(name: str, number: int | None, follow: bool) -> None:
     it if no other name begins so.
     """
     if number is not None:
-        detached_command.show(name, number, follow=follow)
+        if not detached_command.show(name, number, follow=follow):
+            raise SystemExit(standard_streams.READER_GONE)
         return
     safely = sys.stdout.isatty()
     line = b""

@@ -19,8 +19,8 @@ import click
 from microvm.cli import docker_hints, names, parameters, snapshot_parameters, standard_streams
 from microvm.cli.signals import run_until_signal
 from microvm.concurrency.tasks import cancel
-from microvm.errors import MicroVMError, NotRun, UsageError, how_to_install
-from microvm.guest.stdio import read, write
+from microvm.errors import MicroVMError, NotRun, how_to_install
+from microvm.guest.stdio import read_lines, write
 from microvm.images import Image
 from microvm.jobs.file import LineJob, parse, report, status
 from microvm.jobs.job import Outcome
@@ -30,7 +30,6 @@ from microvm.option import complete_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 from microvm.progress import STDERR
 from microvm.system.capacity import usable_cpus
-from microvm.units import exact_size
 
 # Interval in seconds at which the number of machines or workers in the progress bar is updated. It
 # is long, because for each update, a cluster sends data about all of its workers.
@@ -255,21 +254,6 @@ class _JobLines:
             total += 1
         os.lseek(self.descriptor, begin, os.SEEK_SET)
         return total
-
-
-async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
-    """Read lines of at most `limit` bytes; yield each when it is complete, without its newline."""
-    rest = bytearray()
-    while data := await read(descriptor):
-        *whole, last = data.split(b"\n")
-        for line in whole:
-            yield bytes(rest) + line
-            rest.clear()
-        rest += last
-        if len(rest) > limit:
-            raise UsageError(f"a line is longer than {exact_size(limit)}")
-    if rest:
-        yield bytes(rest)
 
 
 @asynccontextmanager

@@ -6,11 +6,19 @@ from typing import Any
 
 import click
 
-from microvm.cli import docker_hints, parameters, run_command, snapshot_parameters, standard_streams
-from microvm.cli.copies import Copies, FileCopy
+from microvm.cli import (
+    copy_parameters,
+    docker_hints,
+    parameters,
+    ports,
+    run_command,
+    snapshot_parameters,
+    standard_streams,
+)
+from microvm.cli.copies import Copies
 from microvm.cli.json_result import MAX_OUTPUT, JsonResult
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
-from microvm.printable import quoted
+from microvm.ports import PublishedPort, ReversePort
 from microvm.units import format_size
 
 
@@ -32,26 +40,6 @@ class _RunCommand(docker_hints.HintingCommand):
         return rest
 
 
-def _copies(
-    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> tuple[FileCopy, ...]:
-    """Parse the values of `--copy` or `--collect`. This is a callback for click."""
-    del context, parameter
-    copies = []
-    for text in texts:
-        source, colon, target = text.rpartition(":")
-        if not colon:
-            source, target = text, "."
-        if not source or not target:
-            raise click.BadParameter(f"{quoted(text)} is not SRC:DST")
-        if "-" in (source, target):
-            raise click.BadParameter(
-                "- is not supported: the command uses standard input and output"
-            )
-        copies.append(FileCopy(source, target))
-    return tuple(copies)
-
-
 @click.command(cls=_RunCommand, context_settings={"allow_interspersed_args": False})
 @parameters.options(ImageOptions, "run")
 @snapshot_parameters.from_snapshot
@@ -60,20 +48,13 @@ def _copies(
     "If CMD exits with status 0, save the machine as a snapshot of this name.",
     callback=snapshot_parameters.check_name,
 )
-@parameters.option(
-    "--copy SRC[:DST]",
-    "Copy a file or folder into the guest before CMD; repeatable. [default DST: the working "
-    "directory of CMD]",
-    multiple=True,
-    callback=_copies,
-    shell_complete=parameters.complete_files,
-)
+@copy_parameters.copy("CMD")
 @parameters.option(
     "--collect SRC[:DST]",
     "Copy a file or folder out of the guest after CMD, even if CMD failed; repeatable. "
     "[default DST: the current folder]",
     multiple=True,
-    callback=_copies,
+    callback=copy_parameters.parse,
 )
 @parameters.option(
     "--max-collect SIZE",
@@ -85,6 +66,7 @@ def _copies(
     "Run this command, with CMD and ARG as its arguments, instead of the image's entrypoint "
     "and default command. '' runs CMD without an entrypoint.",
 )
+@ports.options
 @parameters.options(MachineOptions, "run")
 @parameters.options(ExecOptions, "run")
 @parameters.standard_input
@@ -117,6 +99,8 @@ def run(
     save: str | None,
     entrypoint: str | None,
     standard_input: bool | None,
+    publish: tuple[PublishedPort, ...],
+    reverse: tuple[ReversePort, ...],
     **options: Any,
 ) -> None:
     """Run CMD in a new virtual machine, then delete the machine.
@@ -146,6 +130,9 @@ def run(
       137     CMD exceeded --max-memory, or signal 9 killed it
       128+N   signal N killed CMD
 
+    -p and -R open ports while CMD runs. With -p, programs of this host can use a server in the
+    guest. With -R, CMD can use a server that this host reaches. The machine has no other network.
+
     --json and --json-file write a JSON object with these members, as `microvm map` does: status,
     signal, reason, seconds, memory, error.
 
@@ -156,9 +143,10 @@ def run(
     snapshot_parameters.check_alone(snapshot, image)
     copies = Copies(options.pop("copy"), options.pop("collect"), options.pop("max_collect"))
     result = result_of(options)
+    machine = parameters.given_options(MachineOptions, options)
     status = run_command.run(
         command,
-        parameters.given_options(MachineOptions, options),
+        ports.with_room(machine, publish, reverse),
         parameters.given_options(ExecOptions, options),
         image=image,
         snapshot=snapshot,
@@ -166,6 +154,7 @@ def run(
         entrypoint=entrypoint,
         standard_input=standard_input,
         copies=copies,
+        wanted=(publish, reverse),
         result=result,
     )
     standard_streams.leave(status)

@@ -10,11 +10,13 @@ from microvm.cli import (
     docker_hints,
     names,
     parameters,
+    ports,
     signals,
     snapshot_parameters,
     standard_streams,
 )
 from microvm.options import ImageOptions, MachineOptions
+from microvm.ports import PublishedPort, ReversePort
 from microvm.printable import quoted
 from microvm.supervisor.client.start import Start
 from microvm.supervisor.names import NAME_RULE
@@ -40,6 +42,7 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
     "Stop the machine after this time, such as 8h, even if commands are running in it.",
 )
 @parameters.options(MachineOptions, "start")
+@ports.options
 @parameters.option("--name named NAME", "Same as the argument NAME.", callback=_new_name)
 @parameters.rm
 @parameters.verbose
@@ -51,6 +54,8 @@ def start(
     idle_timeout: float | None,
     max_age: float | None,
     named: str | None,
+    publish: tuple[PublishedPort, ...],
+    reverse: tuple[ReversePort, ...],
     **options: Any,
 ) -> None:
     """Start a machine in the background, and print its name.
@@ -67,12 +72,16 @@ def start(
         given = {} if snapshot is not None else {"image": str(names.find_image(image).path)}
         if snapshot is not None:
             snapshot_parameters.find(snapshot, image)
-        begun.order(
+        machine = parameters.given_options(MachineOptions, options)
+        facts = begun.order(
             image=given.get("image"),
             snapshot=snapshot,
-            options=dict(parameters.given_options(MachineOptions, options)),
+            options=dict(machine),
             idle_timeout=idle_timeout,
             max_age=max_age,
+            publish=[*map(str, publish)],
+            reverse=[*map(str, reverse)],
             notify=standard_streams.notify,
         )
+        ports.notify(publish, reverse, facts)
     click.echo(begun.name)

@@ -31,7 +31,7 @@ class AttachedVM(Machine):
     the same time. So a method can raise `Busy` although no command of this object runs. The machine
     can end at any moment, and then a method raises `GuestDied` with the reason.
 
-    :ivar name: the name of the machine.
+    :ivar name: the name of the machine, which is also its `id`.
     :ivar facts: the description of the machine: its image, memory, accelerator and more, as
         `microvm inspect --json` shows them.
     """
@@ -39,10 +39,17 @@ class AttachedVM(Machine):
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find machine `name`. If it is busy, commands raise `Busy`, or wait if `wait` is True."""
         self.name, self.facts = connector.find(name)
+        self.id = self.name
         self.confinement = self.facts.get("confinement", "auto")
+        self.commands = self.facts.get("max_commands", 1)
         self._stopped = False
         self._connector = connector.Connector(self.name, self.facts)
-        self._remote = RemoteGuest(self._connector, defaults=self.facts.get("defaults"), wait=wait)
+        self._remote = RemoteGuest(
+            self._connector,
+            defaults=self.facts.get("defaults"),
+            wait=wait,
+            max_commands=self.commands,
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} of {self.facts.get('image')}>"

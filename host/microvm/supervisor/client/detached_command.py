@@ -70,10 +70,11 @@ def attach(name: str, number: int, *, standard_input: bool | None) -> int:
             return ended.status
 
 
-def show(name: str, number: int, *, follow: bool) -> None:
+def show(name: str, number: int, *, follow: bool) -> bool:
     """Write the recent output of a detached command to our standard output and standard error.
 
-    With `follow`, continue until the command has exited.
+    With `follow`, continue until the command has exited. Return False if the program that reads our
+    output closes its pipe earlier.
     """
 
     def on_event(event: str, value: Any) -> None:
@@ -82,7 +83,8 @@ def show(name: str, number: int, *, follow: bool) -> None:
 
     with connect(name, beginning=True) as connection:
         # The supervisor expects three descriptors, but does not use the first one, the input.
-        connection.ask("attach", (1, 1, 2), on_event, id=number, recent=True, follow=follow)
+        fields = {"id": number, "recent": True, "follow": follow}
+        return "unread" not in connection.ask("attach", (1, 1, 2), on_event, **fields)
 
 
 def wait(name: str, number: int) -> int:

@@ -216,6 +216,8 @@ class ForegroundCommand:
             self._enter_raw_mode()
         elif name == "dropped" and not self.raw:
             notify_dropped(value)
+        elif name == "notice":
+            notify(value)
 
     def _enter_raw_mode(self) -> None:
         import termios  # imported here, because few commands have a terminal

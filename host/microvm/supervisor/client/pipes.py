@@ -9,7 +9,8 @@ from collections.abc import Callable
 from io import FileIO
 
 from microvm.guest.streams import InputStream
-from microvm.wire.session import STDIN_CHUNK, WINDOW
+from microvm.wire.command_conversation import STDIN_CHUNK
+from microvm.wire.session import WINDOW
 
 _CHUNK = 1 << 16
 

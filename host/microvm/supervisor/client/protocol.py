@@ -6,7 +6,7 @@ event is a pair of a name and a value:
 - `("started", True)`: the command of the request runs;
 - `("dropped", [N, N])`: number of bytes that the output of a detached command lacks, per stream;
 - `("exited", True)`: the detached command has exited, and the rest of its output follows;
-- `("notice", TEXT)`: a line for the user, while a machine starts;
+- `("notice", TEXT)`: a line for the user, while a machine starts, or after a failed command;
 - `("result", VALUE)`: the result in the reply;
 - `("error", MicroVMError)`: the reply if the request failed, or the error for an invalid line;
 - `("end", None)`: the supervisor has closed the connection.

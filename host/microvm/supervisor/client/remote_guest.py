@@ -16,7 +16,7 @@ from microvm.concurrency.tasks import check_loop, running_loop
 from microvm.concurrency.threads import in_thread
 from microvm.errors import MicroVMError
 from microvm.guest.process import Process
-from microvm.guest.request import request_of
+from microvm.guest.request import arguments_of, request_of
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.option import ParsedOptions, options_of, parse_options
 from microvm.options import ExecOptions, Text, to_bytes
@@ -39,12 +39,19 @@ class RemoteGuest:
         *,
         defaults: Mapping[str, Any] | None = None,
         wait: bool = False,
+        max_commands: int = 1,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Use `connector` for each request. With `wait`, commands wait for those of other users."""
+        """Open connections to the supervisor with `connector`, one for each request.
+
+        :param wait: True if commands wait in the queue of a busy machine; False if they fail with
+            Busy.
+        :param max_commands: maximum number of commands that the machine runs at the same time.
+        """
         self.defaults: Mapping[str, Any] = defaults or {}
         self._connector = connector
         self._wait = wait
+        self._max_commands = max_commands
         self._timeouts = timeouts
         self._closed: Callable[[], MicroVMError] | None = None
         self._commands: set[RemoteCommand] = set()
@@ -56,6 +63,7 @@ class RemoteGuest:
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
         """Start a command; see `MicroVM.exec`."""
+        argv = arguments_of(argv, options)
         request, _ = request_of(argv, options)
         self._check_loop()
         await self._wait_idle()
@@ -65,6 +73,7 @@ class RemoteGuest:
 
     async def start_detached(self, argv: Sequence[Text], options: ParsedOptions) -> DetachedProcess:
         """Start a detached command; see `AttachedVM.exec`."""
+        argv = arguments_of(argv, options)
         request, _ = request_of(argv, options)
         self._check_loop()
         await self._wait_idle()
@@ -144,8 +153,9 @@ class RemoteGuest:
         check_loop("machine", self._loop)
 
     async def _wait_idle(self) -> None:
-        """Wait until the abandoned commands of this object are killed; see `Guest.wait_idle`."""
-        if any(not running.command.abandoned for running in self._commands):
+        """Wait until the abandoned commands of this object are killed; see `Guest.idle`."""
+        running = sum(not each.command.abandoned for each in self._commands)
+        if running >= self._max_commands:
             await asyncio.sleep(0)
             gc.collect()
         await self._wait_killed()
@@ -250,6 +260,7 @@ def _exec_fields(
     # `run`.
     given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
     given["stdin"] = PIPE if fed else None
+    given["shell"] = None  # `argv` already contains the shell
     given = {name: wire.plain(value) for name, value in given.items() if value is not None}
     arguments = [wire.plain(to_bytes(argument)) for argument in argv]
     return {"call": "exec", "argv": arguments, "options": given}, fed

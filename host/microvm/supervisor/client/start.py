@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -21,7 +21,8 @@ from microvm.supervisor.machine_directory import LOG, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
 
 _MAX_LOG = 1 << 14  # maximum number of characters of the supervisor's log in an error
-_CLEANUP_TIMEOUT = 20.0  # maximum number of seconds that a supervisor needs to clean up
+CLEANUP_TIMEOUT = 20.0
+"""Maximum number of seconds that a supervisor needs to clean up."""
 
 
 class Start:
@@ -53,7 +54,12 @@ class Start:
                 self._cancel()
         # The spawned process exits as soon as it has forked the supervisor, so reap it.
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_CLEANUP_TIMEOUT)
+            self._process.wait(CLEANUP_TIMEOUT)
+
+    def abort(self) -> None:
+        """Cancel the start while another thread waits in `order`, which then raises an error."""
+        with suppress(OSError):
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
 
     def _cancel(self) -> None:
         """Make the supervisor of an incomplete start clean up, and wait until it has exited."""
@@ -64,7 +70,7 @@ class Start:
             RuntimeDirectory() as runtime,
             runtime.of(self.name) as directory,
         ):
-            if directory.wait_dead(_CLEANUP_TIMEOUT):
+            if directory.wait_dead(CLEANUP_TIMEOUT):
                 # A supervisor that was killed could not remove its files, so remove them here.
                 runtime.sweep(directory)
 
@@ -76,6 +82,8 @@ class Start:
         options: dict[str, Any],
         idle_timeout: float | None,
         max_age: float | None,
+        publish: Sequence[str] = (),
+        reverse: Sequence[str] = (),
         notify: Callable[[str], object],
     ) -> dict[str, Any]:
         """Send the order, a description of the machine, and wait until the machine has started.
@@ -86,6 +94,8 @@ class Start:
         :param idle_timeout: number of seconds without a command after which the machine ends, or
             None.
         :param max_age: number of seconds after the start at which the machine ends, or None.
+        :param publish: ports of this host, as values of the option `--publish`.
+        :param reverse: ports of the guest, as values of the option `--reverse`.
         """
         order = {
             "image": image,
@@ -93,6 +103,8 @@ class Start:
             "options": options,
             "idle_timeout": idle_timeout,
             "max_age": max_age,
+            "publish": list(publish),
+            "reverse": list(reverse),
         }
         self._connection.send(protocol.request(order=order))
         try:

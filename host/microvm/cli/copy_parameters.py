@@ -1,0 +1,46 @@
+"""The option `--copy` of several verbs, and the parser of its value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from microvm.cli import parameters
+from microvm.cli.copies import FileCopy
+from microvm.printable import quoted
+
+
+def parse(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[FileCopy, ...]:
+    """Parse the values of `--copy` or `--collect`. This is a callback for click."""
+    del context, parameter
+    copies = []
+    for text in texts:
+        source, colon, target = text.rpartition(":")
+        if not colon:
+            source, target = text, "."
+        if not source or not target:
+            raise click.BadParameter(f"{quoted(text)} is not SRC:DST")
+        if "-" in (source, target):
+            raise click.BadParameter(
+                "- is not supported: the command uses standard input and output"
+            )
+        copies.append(FileCopy(source, target))
+    return tuple(copies)
+
+
+def copy(what: str) -> Callable[[parameters.F], parameters.F]:
+    """Return a decorator that adds the option `--copy` to a verb.
+
+    :param what: Name of the command or code that the verb runs, such as `CMD`.
+    """
+    return parameters.option(
+        "--copy SRC[:DST]",
+        f"Copy a file or folder into the guest before {what}; repeatable. [default DST: the "
+        f"working directory of {what}]",
+        multiple=True,
+        callback=parse,
+        shell_complete=parameters.complete_files,
+    )

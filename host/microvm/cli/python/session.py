@@ -1,0 +1,150 @@
+"""Implements `microvm python`: starts an interpreter, and gives it a program or the prompt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from microvm.cli import names, signals, snapshot_parameters, standard_streams
+from microvm.cli.copies import Copies
+from microvm.cli.python import missing_module, program, prompt
+from microvm.cli.python.console import PythonConsole
+from microvm.cli.python.program import Program
+from microvm.concurrency.loop import BackgroundLoop
+from microvm.errors import InterpreterDied
+from microvm.interpreter.cell import Cell
+from microvm.interpreter.interpreter import Interpreter
+from microvm.options import MachineOptions
+from microvm.start.snapshots import check_room
+
+_IMAGE = "python"
+_VERSION = "display(__import__('sys').version.split()[0])"
+_VERSION_TIMEOUT = 10.0
+_VERSION_SIZE = 1024
+
+_CHECKPOINT = "`Interpreter.checkpoint` saves snapshots that contain an interpreter"
+
+# The exit status of a process that the kernel killed because memory was exhausted.
+_OUT_OF_MEMORY = 137
+
+
+@dataclass(frozen=True, slots=True)
+class InterpreterOptions:
+    """The options that say how an interpreter starts.
+
+    :ivar snapshot: Name of the snapshot that contains the interpreter, or None.
+    :ivar packages: Python packages to add to the image.
+    :ivar imports: Names of modules to import before the template is saved.
+    """
+
+    machine: MachineOptions
+    image: str | None
+    snapshot: str | None
+    packages: Sequence[str]
+    imports: Sequence[str]
+
+    def interpreter(self) -> Interpreter:
+        """Return an interpreter that has not been started."""
+        machine: MachineOptions = {**self.machine, "notify": standard_streams.notify}
+        if self.snapshot is not None:
+            return Interpreter(snapshot_parameters.find(self.snapshot, self.image), **machine)
+        image = names.find_image(self.image or _IMAGE)
+        return Interpreter(image=image, packages=self.packages, imports=self.imports, **machine)
+
+
+def run(
+    given: Program | None,
+    start: InterpreterOptions,
+    *,
+    copies: Copies,
+    save: str | None,
+    displays: Path | None,
+) -> int:
+    """Run a program, or the prompt if `given` is None. Return the exit status of this process.
+
+    :param save: Name of the snapshot to save if the status is 0, or None.
+    :param displays: Folder in which the pictures of the program are saved, or None.
+    """
+    if save is not None:
+        check_room()
+    interpreter = start.interpreter()
+    loop = BackgroundLoop(interpreter.close, str, "interpreter")
+    with signals.exit_on_signal():
+        try:
+            loop.run(interpreter.start())
+            loop.run(copies.put(interpreter.vm, {}))
+            console = PythonConsole(loop, interpreter, displays)
+            is_saved = save is not None
+            status = _run(console, given, is_saved=is_saved) if given else _prompt(console)
+            if save is not None and status == 0:
+                loop.run(interpreter.checkpoint(save))
+                return status
+        except InterpreterDied as error:
+            status = _status_of(error, _CHECKPOINT if start.snapshot else "")
+        finally:
+            loop.close()
+    if save is not None:
+        why = f"the status is {status}" if status else "Python has exited"
+        standard_streams.print_error(f"no snapshot {save} was saved: {why}")
+    return status
+
+
+def _run(console: PythonConsole, given: Program, *, is_saved: bool) -> int:
+    """Run a program, and return its exit status.
+
+    :param is_saved: True if the interpreter is saved unless the program fails. A saved interpreter
+        continues later, so the functions of `atexit` are not called.
+    """
+    cell = console.run(program.cell_of(given, console.standard_input))
+    status = cell.exit_status
+    if status is None:
+        status = 0 if cell.ok else 1
+    if status or not is_saved:
+        console.run(program.LAST_CELL)
+    if cell.exit_status is None:
+        prompt.show(cell)
+    if status and (hint := missing_module.hint(console.errors, given.folder)):
+        standard_streams.notify(hint)
+    return status
+
+
+def _prompt(console: PythonConsole) -> int:
+    version = console.evaluate(_VERSION, timeout=_VERSION_TIMEOUT, max_output=_VERSION_SIZE)
+    standard_streams.notify(f"Python {version.strip()} in a new machine; press Ctrl-D to exit")
+    with prompt.without_ctrl_c(), prompt.editing(console, prompt.history_file()):
+        for code in prompt.cells():
+            cell = console.run(code)
+            if cell.exit_status is not None:
+                return _exit(cell, cell.exit_status)
+            prompt.show(cell)
+    return 0
+
+
+def _exit(cell: Cell, status: int) -> int:
+    """Return the exit status of `exit()` at the prompt. Print the text of `exit("text")`."""
+    if status == 1 and cell.error is not None and cell.error.message != "1":
+        sys.stderr.write(f"{cell.error.message}\n")
+    return status
+
+
+def _status_of(error: InterpreterDied, hint: str) -> int:
+    """Return the exit status of this process after the death of the interpreter.
+
+    :param hint: Hint for an interpreter that does not answer.
+    :raises InterpreterDied: If the interpreter does not answer, or breaks its protocol.
+    """
+    match error.cause:
+        case "exited":
+            return error.status
+        case "killed":
+            return 128 + error.status
+        case "signal":
+            standard_streams.print_error(error.message)
+            return 128 + error.status
+        case "memory":
+            standard_streams.print_error(error.message)
+            return _OUT_OF_MEMORY
+    error.hint = hint
+    raise error

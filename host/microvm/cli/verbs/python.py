@@ -1,0 +1,150 @@
+"""`microvm python`: start Python in a new machine, as a prompt or for one program."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from microvm.cli import (
+    copy_parameters,
+    docker_hints,
+    parameters,
+    snapshot_parameters,
+    standard_streams,
+)
+from microvm.cli.copies import Copies, FileCopy
+from microvm.options import ImageOptions, MachineOptions
+from microvm.printable import printable
+
+if TYPE_CHECKING:
+    from microvm.cli.python.program import Program
+
+
+def _split(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    """Split a list of names at its commas, except those in `numpy>=2,<3`. A callback for click."""
+    del context, parameter
+    return tuple(filter(None, map(str.strip, re.split(r",(?=\s*[\w.])", text))))
+
+
+@click.command(cls=docker_hints.HintingCommand, context_settings={"allow_interspersed_args": False})
+@click.option("-c", "code", metavar="CODE", help="Run CODE instead of a file.")
+@parameters.options(ImageOptions, "python")
+@snapshot_parameters.from_interpreter
+@parameters.option(
+    "--packages LIST",
+    "Add these Python packages to the image, such as numpy,pandas. They are downloaded once.",
+    default="",
+    callback=_split,
+)
+@parameters.option(
+    "--imports LIST",
+    "Import these modules before the first start is saved, such as json,numpy. Later starts have "
+    "them as variables.",
+    default="",
+    callback=_split,
+)
+@parameters.option(
+    "--save NAME",
+    "If the status is 0, save the interpreter as a snapshot of this name, which --from continues.",
+    callback=snapshot_parameters.check_name,
+)
+@copy_parameters.copy("the code")
+@parameters.options(MachineOptions, "python")
+@parameters.option(
+    "--displays DIR",
+    "Save the pictures that the code displays, such as figures of matplotlib, in this folder.",
+    type=click.Path(file_okay=False, path_type=Path),
+)
+@parameters.verbose
+@click.argument(
+    "program", nargs=-1, metavar="[FILE|-] [ARG]...", shell_complete=parameters.complete_files
+)
+@click.pass_context
+def python(
+    context: click.Context,
+    /,
+    code: str | None,
+    program: tuple[str, ...],
+    image: str | None,
+    snapshot: str | None,
+    packages: tuple[str, ...],
+    imports: tuple[str, ...],
+    save: str | None,
+    copy: tuple[FileCopy, ...],
+    displays: Path | None,
+    **options: Any,
+) -> None:
+    """Start Python in a new machine, then delete the machine.
+
+    Without FILE, Python prompts for code, if standard input is a terminal. The prompt completes
+    names with the Tab key, and keeps a history of the lines. Ctrl-D ends it. If standard input is
+    no terminal, or FILE is -, the code is read from standard input. Write -- before an ARG that
+    begins with - after CODE.
+
+    The first start with an image saves a machine in which Python runs. Later starts clone it. So
+    they are faster than `microvm run --image python -- python3`.
+
+    Output is printed unchanged, while it is written. The code reads the standard input of this
+    command. Only FILE itself is in the machine: --copy copies the modules and files that it needs.
+    The exit status is:
+
+    \b
+      N       the code called `sys.exit(N)`
+      1       the code raised an exception, or called `sys.exit` with a text
+      125     microvm failed
+      137     the guest's memory was exhausted
+      128+N   signal N killed Python
+
+    Ctrl-C raises KeyboardInterrupt in the code. A second Ctrl-C within a second kills the processes
+    that the code has started, and the next one kills Python.
+    """  # noqa: D301 - `\b` tells click to keep the lines
+    from microvm.cli.python import session
+
+    if snapshot is not None:  # the defaults of these options are for new interpreters
+        options["memory"] = _typed(context, "memory")
+        snapshot_parameters.check_alone(snapshot, _typed(context, "image"))
+        for name, given in (("packages", packages), ("imports", imports)):
+            if given:
+                raise click.UsageError(f"a snapshot has its {name}: leave out --{name} or --from")
+    machine = parameters.given_options(MachineOptions, options)
+    status = session.run(
+        _program(code, program),
+        session.InterpreterOptions(
+            machine, None if snapshot else image, snapshot, packages, imports
+        ),
+        copies=Copies(copy),
+        save=save,
+        displays=displays,
+    )
+    standard_streams.leave(status)
+
+
+def _typed(context: click.Context, name: str) -> Any:
+    """Return the value of an option that the user has typed, or None for its default."""
+    is_default = context.get_parameter_source(name) is ParameterSource.DEFAULT
+    return None if is_default else context.params[name]
+
+
+def _program(code: str | None, words: tuple[str, ...]) -> Program | None:
+    """Return the program that the command line names, or None for the prompt.
+
+    :param words: The file of the program and its arguments, or only arguments if there is `code`.
+    """
+    from microvm.cli.python.program import Program
+
+    if code is not None:
+        return Program(os.fsencode(code), "<string>", ["-c", *words])
+    if words[:1] == ("-",) or not (words or os.isatty(0)):
+        return Program(sys.stdin.buffer.read(), "<stdin>", words or [""])
+    if not words:
+        return None
+    try:
+        return Program(Path(words[0]).read_bytes(), words[0], words, is_file=True)
+    except OSError as error:
+        raise click.BadParameter(f"{printable(words[0])}: {error.strerror}") from None

@@ -1,0 +1,89 @@
+"""Ends a request of an interpreter: interrupts it, and kills processes if that has no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from microvm.guest.deadline import Deadline, Timer
+from microvm.guest.timeouts import TIMEOUTS
+from microvm.wire.interpreter_session import InterpreterSession
+
+GRACE = 5.0
+"""Default number of seconds between two steps that end a cell."""
+
+
+class Escalation:
+    """The steps that end a request: each step begins if the one before it had no effect in time.
+
+    First, the cell gets a KeyboardInterrupt. After `grace` seconds, the processes that it has
+    started are killed. After `grace` seconds again, the interpreter is killed. If the guest does
+    not answer even then, the connection is dropped. If the host itself has delayed the answer,
+    because a callback of the caller does not return, nothing is killed before the callback is
+    cancelled and `grace` seconds have passed again.
+
+    :param send: Function that sends a message to the guest, unless it is empty.
+    :param unblock: Function that cancels a callback. It returns False if none runs.
+    :param abort: Function that drops the connection.
+    :ivar timed_out: True if the time limit of the request has passed.
+    :ivar killed: True if processes were killed.
+    """
+
+    def __init__(
+        self,
+        session: InterpreterSession,
+        send: Callable[[bytes], None],
+        unblock: Callable[[], bool],
+        abort: Callable[[], None],
+        grace: float,
+    ) -> None:
+        self.timed_out = False
+        self.killed = False
+        self._session, self._send = session, send
+        self._unblock, self._abort = unblock, abort
+        self._grace = grace
+        self._limit, self._next, self._last = Timer(), Timer(), Deadline()
+
+    def limit(self, timeout: float) -> None:
+        """Begin with the first step after `timeout` seconds."""
+        self._limit.start(timeout, self._time_out)
+
+    def begin(self) -> None:
+        """Interrupt the request, and begin to wait for the next step unless that has begun."""
+        self._send(self._session.interrupt())
+        if not (self.killed or self._next.is_running):
+            self._next.start(self._grace, self._begin_to_kill)
+
+    def kill(self) -> None:
+        """Kill the processes that the request has started; the second time, the interpreter."""
+        if self.killed:
+            self._kill_interpreter()
+        else:
+            self._kill_processes()
+
+    def end(self) -> None:
+        """Stop all timers, because the request has ended."""
+        for timer in (self._limit, self._next, self._last):
+            timer.cancel()
+
+    def _time_out(self) -> None:
+        self.timed_out = True
+        self.begin()
+
+    def _begin_to_kill(self) -> None:
+        if self._unblock():
+            self._next.start(self._grace, self._begin_to_kill)
+        else:
+            self._kill_processes()
+
+    def _kill_processes(self) -> None:
+        self.killed = True
+        self._send(self._session.kill_started())
+        self._next.start(self._grace, self._kill_interpreter)
+
+    def _kill_interpreter(self) -> None:
+        self._send(self._session.kill())
+        self._last.start(TIMEOUTS.kill, self._give_up)
+
+    def _give_up(self) -> None:
+        self._unblock()
+        self._abort()
