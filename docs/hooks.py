@@ -28,6 +28,7 @@ ELSEWHERE = {
     "spec.md": "protocol/SPEC.md",
     "spec-files.md": "protocol/FILES.md",
     "spec-streams.md": "protocol/STREAMS.md",
+    "spec-interpreter.md": "protocol/INTERPRETER.md",
     **{
         f"examples/{path.parent.name}.md": str(path.relative_to(ROOT))
         for path in ROOT.glob("examples/*/README.md")

@@ -18,6 +18,7 @@ from typing import Any
 
 from griffe import (
     Attribute,
+    Docstring,
     DocstringParameter,
     DocstringSectionParameters,
     ExprCall,
@@ -39,10 +40,12 @@ class OptionParameters(Extension):
     def on_function(self, *, func: Function, **_: Any) -> None:
         for parameter in func.parameters:
             found = UNPACK.search(str(parameter.annotation))
-            if parameter.kind is ParameterKind.var_keyword and found:
+            if parameter.kind is ParameterKind.var_keyword and found and func.docstring:
                 parameter.annotation = None
-                module = import_module(func.module.canonical_path)
-                _document(func, parameter.name, getattr(module, found[1]))
+                # Import the module that defines the options, because that of the function may be an
+                # adapter, whose framework is not installed.
+                module, name = func.resolve(found[1]).rsplit(".", 1)
+                _document(func.docstring, parameter.name, getattr(import_module(module), name))
 
     def on_package(self, *, pkg: Module, **_: Any) -> None:
         if "sync" in pkg.members:
@@ -68,10 +71,8 @@ def _mirror(pkg: Module, attribute: Attribute) -> None:
         attribute.parent.set_member(attribute.name, method)  # type: ignore[union-attr]
 
 
-def _document(func: Function, name: str, kind: type) -> None:
-    if func.docstring is None:
-        return
-    sections = func.docstring.parsed
+def _document(docstring: Docstring, name: str, kind: type) -> None:
+    sections = docstring.parsed
     parameters = next(
         (each for each in sections if isinstance(each, DocstringSectionParameters)), None
     )

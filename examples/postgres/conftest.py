@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
-from database import Database
+from database import connected
 
 from microvm import Snapshot
 from microvm.sync import MicroVM
@@ -21,13 +22,15 @@ def prepared() -> Iterator[Snapshot]:
     """Yield the snapshot of a machine with a running, filled database."""
     with MicroVM("postgres", memory="512M") as vm:
         vm.run(["pg_ctlcluster", "17", "main", "start"], check=True)
-        Database(vm).query(PREPARED)
+        vm.run(["createuser", "--superuser", "root"], user="postgres", check=True)
+        with connected(vm) as database:
+            database.execute(PREPARED)
         with vm.checkpoint() as snapshot:
             yield snapshot
 
 
 @pytest.fixture
-def database(prepared: Snapshot) -> Iterator[Database]:
-    """Yield the prepared database; changes by a test are discarded with its machine."""
-    with MicroVM(prepared) as vm:
-        yield Database(vm)
+def database(prepared: Snapshot) -> Iterator[psycopg.Connection]:
+    """Yield a connection to the prepared database in a new machine, which the fixture discards."""
+    with MicroVM(prepared) as vm, connected(vm) as database:
+        yield database

@@ -1,21 +1,22 @@
-"""Access to the database in a machine."""
+"""Connects psycopg, which runs on this host, to the database in a machine."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
 from microvm.sync import MicroVM
 
-PSQL = ["psql", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"]
+SOCKET = "/run/postgresql/.s.PGSQL.5432"
 
 
-class Database:
-    """The PostgreSQL database in a machine."""
-
-    def __init__(self, vm: MicroVM) -> None:
-        self._vm = vm
-
-    def query(self, sql: str) -> str:
-        """Run SQL statements as the administrator, and return their output.
-
-        :raises CalledProcessError: If the server refuses a statement; an exception of `subprocess`.
-        """
-        return self._vm.run(PSQL, input=sql, user="postgres", text=True, check=True).stdout.strip()
+@contextmanager
+def connected(vm: MicroVM) -> Iterator[psycopg.Connection]:
+    """Yield a connection to the database in a machine, as the guest's user root."""
+    with vm.forward(0, SOCKET) as forward:
+        host, port = forward.address
+        where = f"host={host} port={port} user=root dbname=postgres"
+        with psycopg.connect(where, autocommit=True) as connection:
+            yield connection

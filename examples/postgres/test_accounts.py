@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-
+import psycopg
 import pytest
-from database import Database
 
-COUNT = "SELECT count(*) FROM accounts WHERE cents = 10000;"
 STATEMENTS = [
     "DROP TABLE accounts; CREATE TABLE accounts (cents bigint);",
     "TRUNCATE accounts;",
@@ -16,14 +13,19 @@ STATEMENTS = [
 ]
 
 
+def count(database: psycopg.Connection) -> int:
+    """Return the number of accounts that still have the original amount of money."""
+    return database.execute("SELECT FROM accounts WHERE cents = 10000").rowcount
+
+
 @pytest.mark.parametrize("statement", STATEMENTS * 5)
-def test_each_test_finds_the_original_data(database: Database, statement: str) -> None:
-    assert database.query(COUNT) == "1000"
-    database.query(statement)
-    assert database.query(COUNT) in {"0", "1"}
+def test_each_test_finds_the_original_data(database: psycopg.Connection, statement: str) -> None:
+    assert count(database) == 1000
+    database.execute(statement)
+    assert count(database) in {0, 1}
 
 
-def test_an_account_cannot_be_overdrawn(database: Database) -> None:
-    with pytest.raises(subprocess.CalledProcessError):
-        database.query("UPDATE accounts SET cents = -1;")
-    assert database.query(COUNT) == "1000"
+def test_an_account_cannot_be_overdrawn(database: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        database.execute("UPDATE accounts SET cents = -1")
+    assert count(database) == 1000
