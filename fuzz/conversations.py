@@ -22,36 +22,38 @@ class Past:
 
     :ivar nonce: The nonce of the last `hello`.
     :ivar tokens: The tokens of the pings that were not answered yet.
-    :ivar running: The id of the running command; 0 if there is none.
+    :ivar running: Requests of the running commands, by their ids.
     :ivar last: The highest id of a request.
-    :ivar closed: True if the command has closed its standard input.
+    :ivar closed: The ids of the running commands that have closed their standard input.
     """
 
     def __init__(self, sent: Sequence[Sent]) -> None:
         """Follow the messages that were not ignored."""
-        self.nonce = self.running = self.last = 0
+        self.nonce = self.last = 0
+        self.running: dict[int, codec.ExecRequest] = {}
         self.tokens: list[int] = []
-        self.closed = False
+        self.closed: set[int] = set()
         for each in sent:
             if each.state:
-                if id_ := getattr(each.message, "id", 0):
-                    self.running = 0 if each.state == "ended" else id_
                 self._take(each)
+                if each.state == "ended":
+                    del self.running[each.message.id]
+                    self.closed.discard(each.message.id)
 
     def _take(self, sent: Sent) -> None:
         match sent.message:
             case codec.Hello(nonce=nonce):
-                self.nonce, self.running, self.last = nonce, 0, 0
-                self.tokens = []
+                self.nonce, self.running, self.last = nonce, {}, 0
+                self.tokens, self.closed = [], set()
             case codec.Ping(token=token):
                 self.tokens.append(token)
             case codec.Pong(token=token) if token in self.tokens:
                 self.tokens.remove(token)
             case codec.ExecRequest(id=id_):
                 self.last = id_
-                self.closed = False
-            case codec.ExecStdinClosed():
-                self.closed = True
+                self.running[id_] = sent.message
+            case codec.ExecStdinClosed(id=id_):
+                self.closed.add(id_)
 
 
 def holds(condition: str, message: codec.Message, sent: Sequence[Sent]) -> bool:
@@ -83,7 +85,10 @@ def _pong(sent: Sequence[Sent]) -> _Messages:
     return any_.pong(token=st.sampled_from(tokens)) if tokens else any_.pong()
 
 
-def _request(_: Sequence[Sent]) -> _Messages:
+def _request(sent: Sequence[Sent]) -> _Messages:
+    running = Past(sent).running.values()
+    if not all(request.beside for request in running):
+        return st.nothing()
     credit, none = st.just(WINDOW), st.just(())
     return any_.exec_request(
         command=st.just(b"true"),
@@ -95,11 +100,15 @@ def _request(_: Sequence[Sent]) -> _Messages:
         stdout_credit=credit,
         stderr_credit=credit,
         stdin_from=st.just(StdinKind.HOST),
+        beside=st.just(True) if running else st.booleans(),
     )
 
 
 def _of_input(messages: _Messages, sent: Sequence[Sent]) -> _Messages:
-    """Return a strategy for messages about standard input, if it is still open."""
+    """Return `messages`, or an empty strategy if a running command has closed its standard input.
+
+    `messages` is a strategy for messages about standard input.
+    """
     return st.nothing() if Past(sent).closed else messages
 
 
@@ -115,7 +124,6 @@ CONVERSATIONS = Conversations(
         codec.ExecRequest: _request,
         codec.ExecOutput: lambda _: any_.exec_output(data=st.binary(min_size=1, max_size=100)),
         codec.ExecResponse: lambda _: _ENDED,
-        # A session sends credit when the caller has read half of a window.
         codec.ExecCredit: lambda _: any_.exec_credit(amount=st.just(WINDOW // 2)),
         codec.ExecStdin: lambda sent: _of_input(any_.exec_stdin(data=st.binary(max_size=9)), sent),
         codec.ExecStdinCredit: lambda sent: _of_input(
@@ -125,9 +133,8 @@ CONVERSATIONS = Conversations(
     },
     holds,
     max_size=30,
-    max_ids=1,
 )
-"""Conversations with one command at a time, as a session of the host has them.
+"""Strategies for conversations in which one command runs alone, or up to three run at once.
 
 The host makes no mistake in them, so the guest sends no `error`.
 """

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the messages of sandboxd, version 3.
+"""Hypothesis strategies for the messages of sandboxd, version 4.
 
 Generated from sandboxd.toml by `microvm-proto gen`.
 Each message has a function that returns a strategy for it. Its arguments are the strategies of the
@@ -68,6 +68,7 @@ _LIST_16384_131071_1048576_NO_NUL = _lists(16384, 131071, 1048576, nul=False)
 _BYTES_128_NO_NUL = _octets(128, nul=False)
 _ENUM_STDIN_KIND = st.sampled_from(codec.StdinKind)
 _LIST_262144_131071_2097152_NO_NUL = _lists(262144, 131071, 2097152, nul=False)
+_BOOL = st.booleans()
 _ENUM_STREAM = st.sampled_from(codec.Stream)
 _BYTES_65536 = _octets(65536, nul=True)
 _ENUM_ENDING = st.sampled_from(codec.Ending)
@@ -185,6 +186,8 @@ def exec_request(
     max_memory: st.SearchStrategy[int] = _U64,
     more_argv: st.SearchStrategy[tuple[bytes, ...]] = _LIST_262144_131071_2097152_NO_NUL,
     more_env: st.SearchStrategy[tuple[bytes, ...]] = _LIST_262144_131071_2097152_NO_NUL,
+    beside: st.SearchStrategy[bool] = _BOOL,
+    joined: st.SearchStrategy[bool] = _BOOL,
 ) -> st.SearchStrategy[codec.ExecRequest]:
     return st.builds(
         codec.ExecRequest,
@@ -203,6 +206,8 @@ def exec_request(
         max_memory=max_memory,
         more_argv=more_argv,
         more_env=more_env,
+        beside=beside,
+        joined=joined,
     )
 
 

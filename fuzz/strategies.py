@@ -75,6 +75,7 @@ def requests(
     folders: list[bytes] = commands.FOLDERS,
     fed: bool = False,
     rows: Sequence[int] = (0, 0, 0, 1, 24),
+    beside: Sequence[bool] = (False, True, True, True),
 ) -> codec.ExecRequest:
     """Draw a request to run a command.
 
@@ -102,6 +103,8 @@ def requests(
         max_memory=st.just(0),
         more_argv=st.just(command.argv[first:]),
         more_env=st.just(()) | variables,
+        beside=st.sampled_from(beside),
+        joined=st.just(False) if command.concurrent else st.booleans(),
     )
     return draw(request)
 

@@ -81,9 +81,59 @@ def reset(*, id_: st.SearchStrategy[int] = _ID) -> st.SearchStrategy[codec.Reset
     return st.builds(codec.Reset, id=id_)
 
 
+def listen(
+    *, id_: st.SearchStrategy[int] = _ID, port: st.SearchStrategy[int] = _U16
+) -> st.SearchStrategy[codec.Listen]:
+    return st.builds(codec.Listen, id=id_, port=port)
+
+
+def listening(
+    *, id_: st.SearchStrategy[int] = _ID, port: st.SearchStrategy[int] = _U16
+) -> st.SearchStrategy[codec.Listening]:
+    return st.builds(codec.Listening, id=id_, port=port)
+
+
+def not_listening(
+    *, id_: st.SearchStrategy[int] = _ID, error_number: st.SearchStrategy[int] = _U32
+) -> st.SearchStrategy[codec.NotListening]:
+    return st.builds(codec.NotListening, id=id_, error_number=error_number)
+
+
+def accept(
+    *,
+    id_: st.SearchStrategy[int] = _ID,
+    credit: st.SearchStrategy[int] = _U32,
+    listener: st.SearchStrategy[int] = _U32,
+) -> st.SearchStrategy[codec.Accept]:
+    return st.builds(codec.Accept, id=id_, credit=credit, listener=listener)
+
+
+def accepted(
+    *, id_: st.SearchStrategy[int] = _ID, credit: st.SearchStrategy[int] = _U32
+) -> st.SearchStrategy[codec.Accepted]:
+    return st.builds(codec.Accepted, id=id_, credit=credit)
+
+
+def not_accepted(
+    *, id_: st.SearchStrategy[int] = _ID, error_number: st.SearchStrategy[int] = _U32
+) -> st.SearchStrategy[codec.NotAccepted]:
+    return st.builds(codec.NotAccepted, id=id_, error_number=error_number)
+
+
 MESSAGES: dict[str, st.SearchStrategy[codec.Message]] = {
-    "host": st.one_of(connect(), data(), credit(), eof(), reset()),
-    "guest": st.one_of(connected(), refused(), data(), credit(), eof(), reset()),
+    "host": st.one_of(connect(), data(), credit(), eof(), reset(), listen(), accept()),
+    "guest": st.one_of(
+        connected(),
+        refused(),
+        data(),
+        credit(),
+        eof(),
+        reset(),
+        listening(),
+        not_listening(),
+        accepted(),
+        not_accepted(),
+    ),
 }
 """Strategies for the messages that each end may send, by the name of the end."""
 
@@ -100,9 +150,14 @@ _TABLES = drawing.Tables(
             first="new",
             steps=[
                 ("new", "host", codec.Connect, "", "connecting"),
+                ("new", "host", codec.Accept, "", "accepting"),
+                ("new", "host", codec.Listen, "", "binding"),
                 ("connecting", "guest", codec.Connected, "", "open"),
                 ("connecting", "guest", codec.Refused, "", "closed"),
                 ("connecting", "host", codec.Reset, "", "closed"),
+                ("accepting", "guest", codec.Accepted, "", "open"),
+                ("accepting", "guest", codec.NotAccepted, "", "closed"),
+                ("accepting", "host", codec.Reset, "", "closed"),
                 ("open", "host", codec.Data, "", "open"),
                 ("open", "guest", codec.Data, "", "open"),
                 ("open", "host", codec.Credit, "", "open"),
@@ -121,6 +176,10 @@ _TABLES = drawing.Tables(
                 ("guest_ended", "host", codec.Eof, "", "closed"),
                 ("guest_ended", "host", codec.Reset, "", "closed"),
                 ("guest_ended", "guest", codec.Reset, "", "closed"),
+                ("binding", "guest", codec.Listening, "", "listening"),
+                ("binding", "guest", codec.NotListening, "", "closed"),
+                ("binding", "host", codec.Reset, "", "closed"),
+                ("listening", "host", codec.Reset, "", "closed"),
             ],
             ignored=[
                 ("host_ended", "guest", codec.Credit),
@@ -135,23 +194,37 @@ _TABLES = drawing.Tables(
                 ("closed", "guest", codec.Eof),
                 ("closed", "host", codec.Reset),
                 ("closed", "guest", codec.Reset),
+                ("closed", "guest", codec.Listening),
+                ("closed", "guest", codec.NotListening),
+                ("closed", "guest", codec.Accepted),
+                ("closed", "guest", codec.NotAccepted),
             ],
             ids=[],
             adds=[
                 (codec.Connected, "", "", "host_credit", "credit"),
+                (codec.Accepted, "", "", "host_credit", "credit"),
                 (codec.Credit, "guest", "", "host_credit", "amount"),
                 (codec.Connect, "", "", "guest_credit", "credit"),
+                (codec.Accept, "", "", "guest_credit", "credit"),
                 (codec.Credit, "host", "", "guest_credit", "amount"),
                 (codec.Connect, "", "", "open connect", ""),
+                (codec.Accept, "", "", "open accept", ""),
+                (codec.Listen, "", "", "open listen", ""),
             ],
             takes=[
                 (codec.Data, "host", "", "host_credit", "data"),
                 (codec.Data, "guest", "", "guest_credit", "data"),
                 (codec.Connected, "", "", "open connect", ""),
                 (codec.Refused, "", "", "open connect", ""),
+                (codec.Accepted, "", "", "open accept", ""),
+                (codec.NotAccepted, "", "", "open accept", ""),
+                (codec.Listening, "", "", "open listen", ""),
+                (codec.NotListening, "", "", "open listen", ""),
             ],
             ended=[
                 ("closed", "open connect"),
+                ("closed", "open accept"),
+                ("closed", "open listen"),
             ],
             most=[
                 ("host_credit", 4294967295),
@@ -165,12 +238,18 @@ _TABLES = drawing.Tables(
         drawing.Kind("host", codec.Credit, "required", credit()),
         drawing.Kind("host", codec.Eof, "required", eof()),
         drawing.Kind("host", codec.Reset, "required", reset()),
+        drawing.Kind("host", codec.Listen, "required", listen()),
+        drawing.Kind("host", codec.Accept, "required", accept()),
         drawing.Kind("guest", codec.Connected, "required", connected()),
         drawing.Kind("guest", codec.Refused, "required", refused()),
         drawing.Kind("guest", codec.Data, "required", data()),
         drawing.Kind("guest", codec.Credit, "required", credit()),
         drawing.Kind("guest", codec.Eof, "required", eof()),
         drawing.Kind("guest", codec.Reset, "required", reset()),
+        drawing.Kind("guest", codec.Listening, "required", listening()),
+        drawing.Kind("guest", codec.NotListening, "required", not_listening()),
+        drawing.Kind("guest", codec.Accepted, "required", accepted()),
+        drawing.Kind("guest", codec.NotAccepted, "required", not_accepted()),
     ],
     refusals=[],
 )

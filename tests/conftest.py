@@ -19,6 +19,9 @@ from microvm_image import default
 
 DEADLINE = 60.0
 
+#: These tests run in another environment, which contains the frameworks.
+collect_ignore = ["frameworks"]
+
 signals.restore()
 
 os.environ["MICROVM_NO_CONFIG"] = "1"  # the configuration of the user must not change results

@@ -89,8 +89,31 @@ class SpecOutcome:
         return self.end["stage"], self.end["error_number"]
 
 
+@dataclass
+class SpecCommand:
+    """A command that the host has requested in this session.
+
+    :ivar window: credit for each output stream, renewed as output is read; 0 for no credit.
+    :ivar stdin: rest of the input, which is sent as credit arrives, and then end of file; None if
+        nothing must be sent, or if a test sends the input with `type`.
+    """
+
+    beside: bool
+    window: int
+    stdin: bytes | None
+    takes_stdin: bool
+    credit: dict[int, int]
+    is_running: bool = True
+    stdin_credit: int = 0
+    output: dict[int, bytes] = field(default_factory=lambda: {1: b"", 2: b""})
+
+
 class SpecHost:
-    """The host side of a stream, which is a blocking socket."""
+    """The host side of a stream, which is a blocking socket.
+
+    :ivar id: id of the command that the methods are about: the last one, unless a test sets
+        another.
+    """
 
     def __init__(self, stream: socket.socket, *, deadline: float = 20.0) -> None:
         """Create it for a stream, on which `greet` comes first.
@@ -104,12 +127,7 @@ class SpecHost:
         self.id = 0
         self.data = bytearray()  # bytes of an incomplete frame
         self.asked: list[int | None] = []  # tokens of pings; None for the counters
-        self._credit = {1: 0, 2: 0}
-        self._window = 0
-        self._output = {1: b"", 2: b""}
-        self._stdin: bytes | None = None
-        self.stdin_credit = 0
-        self._takes_stdin = False
+        self.commands: dict[int, SpecCommand] = {}
 
     # Bytes
 
@@ -171,23 +189,26 @@ class SpecHost:
         :param resume: True if the guest continues at once.
         """
         nonce = secrets.randbits(64)
-        self.state, self.id, self.asked = "greeting", 0, []
+        self.state, self.asked = "greeting", []
         fill_up = b"\xff" * (LONGEST_FROM_HOST if fill else 0)
         hello = encode(
             "hello", version=VERSION, digest=DIGEST, max_body=LONGEST_FROM_GUEST, nonce=nonce
         )
         self.send(fill_up + hello)
         ready = self.find_ready(nonce)
-        self.version = min(VERSION, ready["version"])
+        self.begin(min(VERSION, ready["version"]))
         if ready["version"] <= VERSION and ready["digest"] != SPEC.digests.get(ready["version"]):
             raise Broken(
                 f"the guest speaks version {ready['version']} of {ready['digest']:#x},"
                 f" and we speak version {VERSION} of {DIGEST:#x}"
             )
-        self.state = "idle"
         if resume:
             self.resume()
         return ready
+
+    def begin(self, version: int = VERSION) -> None:
+        """Reset this object for a new session, after `ready` has been received."""
+        self.state, self.version, self.id, self.commands = "open", version, 0, {}
 
     def resume(self) -> None:
         """Send the time and random numbers to the guest."""
@@ -227,26 +248,22 @@ class SpecHost:
             case "goodbye":
                 self.state = "ended"
             case "exec_output":
-                size = len(frame["data"])
-                self._expect_running(frame)
-                self._expect(0 < size <= self._credit[frame["stream"]], frame)
-                self._credit[frame["stream"]] -= size
+                size, credit = len(frame["data"]), self._running(frame).credit
+                self._expect(0 < size <= credit[frame["stream"]], frame)
+                credit[frame["stream"]] -= size
             case "exec_stdin_credit":
-                self._expect_running(frame)
-                self._expect(self._takes_stdin and frame["amount"] > 0, frame)
-                self.stdin_credit += frame["amount"]
+                command = self._running(frame)
+                self._expect(command.takes_stdin and frame["amount"] > 0, frame)
+                command.stdin_credit += frame["amount"]
             case "exec_stdin_closed":
-                self._expect_running(frame)
-                self._expect(self._takes_stdin, frame)
-                self._takes_stdin = False
-                self.stdin_credit = 0
+                command = self._running(frame)
+                self._expect(command.takes_stdin, frame)
+                command.takes_stdin, command.stdin_credit = False, 0
             case "exec_response":
-                self._expect_running(frame)
+                self._running(frame).is_running = False
                 self._expect(frame["ending"] == 0 or 1 <= frame["status"] <= 64, frame)
-                self.state = "idle"
             case "exec_failed":
-                self._expect_running(frame)
-                self.state = "idle"
+                self._running(frame).is_running = False
             case "error":
                 # The state does not decide this: the test that sends a wrong message expects it.
                 pass
@@ -257,8 +274,12 @@ class SpecHost:
         if not right:
             raise Broken(f"{frame} while {self.state}")
 
-    def _expect_running(self, frame: SpecFrame) -> None:
-        self._expect(self.state == "running" and frame.id == self.id, frame)
+    def _running(self, frame: SpecFrame) -> SpecCommand:
+        """Return the command with the id of this frame. The command must be running."""
+        command = self.commands.get(frame.id)
+        if not command or not command.is_running:
+            raise Broken(f"{frame} about a command that does not run")
+        return command
 
     # Messages that are not about a command
 
@@ -307,22 +328,23 @@ class SpecHost:
         max_memory: int = 0,
         more_argv: Sequence[bytes] = (),
         window: int = 1 << 18,
-    ) -> None:
-        """Request a command; `finish` collects its result.
+        beside: bool = False,
+    ) -> int:
+        """Request a command, and return its id; `finish` collects its result.
 
         :param stdin: input to send, followed by its end.
         :param fed: True if `type` sends the input, also to a terminal.
         :param terminal: lines and columns.
         :param window: credit for each stream, renewed as output is read; 0 for no credit.
+        :param beside: True if other commands may run at the same time.
         """
-        assert self.state == "idle"
-        self.id += 1
-        self._window = window
-        self._credit = dict.fromkeys((1, 2), window)
-        self._output = dict.fromkeys((1, 2), b"")
-        self._stdin, self.stdin_credit = stdin, 0
-        self._takes_stdin = stdin is not None or fed or terminal[0] > 0
-        self.state = "running"
+        assert self.state == "open"
+        running = [each for each in self.commands.values() if each.is_running]
+        assert not running or (beside and all(each.beside for each in running))
+        self.id = max(self.id, *self.commands, 0) + 1
+        takes_stdin = stdin is not None or fed or terminal[0] > 0
+        credit = dict.fromkeys((1, 2), window)
+        self.commands[self.id] = SpecCommand(beside, window, stdin, takes_stdin, credit)
         self.send(
             encode(
                 "exec_request",
@@ -341,18 +363,28 @@ class SpecHost:
                 max_memory=max_memory,
                 speaking=self.version,
                 more_argv=more_argv,
+                beside=beside,
             )
         )
-        self._feed()
+        self._feed(self.id)
+        return self.id
+
+    @property
+    def stdin_credit(self) -> int:
+        """Credit for the command's input: number of bytes that can be sent now."""
+        return self.commands[self.id].stdin_credit
 
     def say(self, name: str, **fields: Any) -> None:
-        """Send a message about the running command, unchanged."""
+        """Send a message about the command, even if it breaks the protocol."""
         self.send(encode(name, self.id, **fields))
 
     def pay(self, stream: int, amount: int) -> None:
         """Send credit for more output."""
-        self._credit[stream] += amount
-        self.say("exec_credit", stream=stream, amount=amount)
+        self._pay(self.id, stream, amount)
+
+    def _pay(self, id_: int, stream: int, amount: int) -> None:
+        self.commands[id_].credit[stream] += amount
+        self.send(encode("exec_credit", id_, stream=stream, amount=amount))
 
     def type(self, data: bytes) -> None:
         """Send input to the command, as soon as there is credit for it."""
@@ -361,34 +393,36 @@ class SpecHost:
                 self.take(self.receive())
             piece = data[: min(self.stdin_credit, 65536)]
             self.say("exec_stdin", data=piece)
-            self.stdin_credit -= len(piece)
+            self.commands[self.id].stdin_credit -= len(piece)
             data = data[len(piece) :]
 
     def read_until(self, what: bytes, stream: int = 1) -> None:
         """Receive frames until the output of a stream contains this text."""
-        while what not in self._output[stream]:
+        output = self.commands[self.id].output
+        while what not in output[stream]:
             self.take(self.receive())
 
     def take(self, frame: SpecFrame) -> None:
         """Store output, send credit for more, and send standard input."""
         if frame.name == "exec_output":
-            stream = frame["stream"]
-            self._output[stream] += frame["data"]
-            if self._window and self._credit[stream] < self._window // 2:
-                self.pay(stream, self._window - self._credit[stream])
-        if frame.name == "exec_stdin_credit" and self._stdin is not None:
-            self._feed()
+            stream, command = frame["stream"], self.commands[frame.id]
+            command.output[stream] += frame["data"]
+            if command.window and command.credit[stream] < command.window // 2:
+                self._pay(frame.id, stream, command.window - command.credit[stream])
+        if frame.name == "exec_stdin_credit":
+            self._feed(frame.id)
 
-    def _feed(self) -> None:
-        while self._stdin is not None and (self.stdin_credit or not self._stdin):
-            piece = self._stdin[: min(self.stdin_credit, 65536)]
-            self.say("exec_stdin", data=piece)
-            self.stdin_credit -= len(piece)
+    def _feed(self, id_: int) -> None:
+        command = self.commands[id_]
+        while command.stdin is not None and (command.stdin_credit or not command.stdin):
+            piece = command.stdin[: min(command.stdin_credit, 65536)]
+            self.send(encode("exec_stdin", id_, data=piece))
+            command.stdin_credit -= len(piece)
             # The frame without data marks the end, and no other follows it.
-            self._stdin = self._stdin[len(piece) :] if piece else None
+            command.stdin = command.stdin[len(piece) :] if piece else None
 
     def finish(self, otherwise: Callable[[SpecFrame], None] | None = None) -> SpecOutcome:
-        """Collect the output of the command until it ends.
+        """Collect the output of the command until it has ended. No other may end before.
 
         :param otherwise: function that handles each `error` message; without it, such a message is
             a failure.
@@ -396,7 +430,9 @@ class SpecHost:
         while True:
             frame = self.receive()
             if frame.name in ("exec_response", "exec_failed"):
-                return SpecOutcome(self._output[1], self._output[2], frame)
+                assert frame.id == self.id
+                output = self.commands[self.id].output
+                return SpecOutcome(output[1], output[2], frame)
             if frame.name == "error":
                 if otherwise is None:
                     raise Broken(str(frame))

@@ -62,7 +62,7 @@ def greet_at(host: SpecHost, version: int) -> SpecFrame:
     """Send a hello with an older version, which both sides use from then on."""
     host.send(hello(version, version))
     ready = host.find_ready(version)
-    host.state, host.version, host.id = "idle", max(version, 1), 0
+    host.begin(max(version, 1))
     return ready
 
 
@@ -80,15 +80,21 @@ def wait_until_full(host: SpecHost) -> None:
 def older_versions_are_used_and_max_body_is_ignored(host: SpecHost) -> None:
     for version in range(VERSION):
         ready = greet_at(host, version)
-        assert (ready["version"], ready["digest"], ready["max_body"]) == (VERSION, DIGEST, 6299829)
+        assert (ready["version"], ready["digest"], ready["max_body"]) == (VERSION, DIGEST, 6299831)
         end = host.run(*sh("head -c 200000 /dev/zero"))
-        assert (len(end.stdout), "memory" in end.end.fields) == (200_000, False)
+        assert (len(end.stdout), "memory" in end.end.fields) == (200_000, version >= 3)
 
 
 @scene
 def longest_body_depends_on_the_version(host: SpecHost) -> None:
     longest = LONGEST_FROM_HOST - HEADER.size
-    for version, size in (1, longest - 2 * (4 + 2097152)), (2, longest), (3, longest):
+    before_4 = longest - 2
+    for version, size in (
+        (1, before_4 - 2 * (4 + 2097152)),
+        (2, before_4),
+        (3, before_4),
+        (4, longest),
+    ):
         greet_at(host, version)
         host.send(HEADER.pack(size + 1, 16, 0, 1))
         assert host.receive() == error(1, BODY_TOO_LONG, 16)
@@ -121,7 +127,7 @@ def only_whole_frames_precede_ready(host: SpecHost) -> None:
             else:
                 name = decoded[0].name
                 del host.data[: decoded[1]]
-        host.state, host.id = "idle", 0
+        host.begin()
 
 
 @scene
@@ -180,6 +186,39 @@ def second_request_is_busy_and_uses_up_its_id(host: SpecHost) -> None:
     host.id = first + 7
     host.say("exec_kill")
     assert host.sync() == []
+
+
+@scene
+def commands_run_beside_each_other_if_all_say_so(host: SpecHost) -> None:
+    refused: list[SpecFrame] = []
+    first = host.start(*sh("read x; echo first $x; cat; exit 1"), fed=True, beside=True)
+    second = host.start(*sh("echo second; exec yes"), window=0, beside=True)
+    host.pay(1, 9)
+    host.read_until(b"second\ny\n")
+    host.send(encode("exec_request", second + 1))
+    host.send(encode("exec_credit", second + 1, stream=1, amount=1))
+    host.id = first
+    host.type(b"in\n")
+    host.say("exec_stdin", data=b"")
+    outcome = host.finish(refused.append)
+    assert (outcome.stdout, outcome.exit_code) == (b"first in\n", 1)
+    assert refused == [error(second + 1, BUSY, 16)]
+    host.say("exec_kill")
+    host.id = second
+    host.say("exec_kill")
+    outcome = host.finish()
+    assert (outcome.stdout, outcome.signal) == (b"second\ny\n", SIGKILL)
+
+
+@scene
+def at_most_64_commands_run_at_once(host: SpecHost) -> None:
+    refused: list[SpecFrame] = []
+    ids = [host.start(b"cat", fed=True, beside=True) for _ in range(64)]
+    host.send(encode("exec_request", 65, beside=True))
+    for host.id in ids:
+        host.say("exec_stdin", data=b"")
+        assert host.finish(refused.append).exit_code == 0
+    assert refused == [error(65, BUSY, 16)]
 
 
 ABOUT: dict[str, dict[str, Any]] = {
@@ -539,16 +578,17 @@ def halves() -> Iterator[bytes]:
         max_processes=10,
         max_memory=1 << 30,
         more_argv=[b"x"],
+        beside=True,
     )
     # Cut in the header, in a string, after a string, in the numbers, and in the lists at the end.
-    for cut in 1, 8, 11, 14, 18, 60, -43, -33, -14, -1:
+    for cut in 1, 8, 11, 14, 18, 60, -44, -34, -15, -2, -1:
         yield request[:cut]
     for cut in 3, 15, 30, 43:
         yield hello(1, 98)[:cut]
     yield encode("exec_stdin", 1, data=bytes(60_000))[:100]
     yield encode("exec_credit", 1, stream=1, amount=7)[:-1]
-    yield HEADER.pack(6299829, 16, 0, 1)
-    yield HEADER.pack(6299829, 16, 0, 1) + bytes(1_000_000)
+    yield HEADER.pack(6299831, 16, 0, 1)
+    yield HEADER.pack(6299831, 16, 0, 1) + bytes(1_000_000)
 
 
 @scene

@@ -145,4 +145,5 @@ def is_known(request: codec.ExecRequest) -> bool:
         and (request.user, request.max_memory) == (b"", 0)
         and request.max_processes in {0, MANY, *([FEW] if may_be_limited else [])}
         and (request.rows > 0 or not command.sized)
+        and not (request.joined and command.concurrent)
     )

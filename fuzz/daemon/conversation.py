@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from signal import SIGCONT, SIGSTOP
 
 from tests.support.connection import READ_SIZE, HostConnection, Lost, Target, unread
@@ -19,6 +20,7 @@ from microvm.wire import codec
 
 from ..frames import HEADER, pieces
 from ..report import agree
+from . import commands
 from .model import Model
 
 PAUSE = 0.02
@@ -29,7 +31,16 @@ _MEMORY_OF_PROCESS = 1 << 23
 """Maximum growth of the resident memory after the first frames, in bytes. The daemon allocates no
 memory, but its buffers and the sanitizers have pages that are first used later."""
 
+_FLOODED = 60.0  # maximum number of seconds until all output that the model requires has arrived
+
 _SETTLING = 10.0  # maximum number of seconds until the pipes of killed processes are closed
+
+
+def request_of(id_: int, argv: tuple[bytes, ...], *, beside: bool = False) -> codec.ExecRequest:
+    """Return a request for a command without input and output."""
+    null = codec.StdinKind.NULL
+    request = codec.ExecRequest(id_, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0)
+    return replace(request, beside=beside)
 
 
 class DaemonConversation:
@@ -62,11 +73,14 @@ class DaemonConversation:
         self._known = 0
         self.targets += 1
         self.model = Model(self._connection.versions, is_init=self.target.is_init)
-        # The longest frame makes every page of the daemon's buffers resident.
+        # The longest frame fills the daemon's buffer for frames. So the kernel provides all pages
+        # of this buffer now, and the memory of the daemon does not grow later.
         self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 0))
         longest = codec.MAX_BODY
         self._write(HEADER.pack(longest, codec.ExecRequest.TYPE, 0, 1) + bytes(longest))
         self.greet()
+        if self.target.is_init:
+            self._use_all_slots()
         self._run_true()
         self._baseline = self._status()
 
@@ -110,17 +124,18 @@ class DaemonConversation:
         self.release()
         filler = self.model.filler(b"")
         agree(filler is not None, "unsafe filler")
-        # The running command is the newest child that leads a process group. An older one may be a
-        # command that failed to start and is about to exit. Orphans lead no group.
+        # Each command is a child of the daemon that leads a process group; orphans lead none. An
+        # older leader may be a child that could not execute its command, and is about to exit. So
+        # take only the newest leaders.
         leaders = [each for each in self._children() if leads_group(each.pid)]
-        command = leaders[-1:] if self.model.runs_alone() else []
+        running = leaders[max(0, len(leaders) - self.model.processes()) :]
         nonce = next(self._nonces)
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
         self.sent += (filler or b"") + hello
         self._write(filler or b"", hello)
         ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
         self._await(lambda answer: answer == ready)
-        agree(not any(each.exists() for each in command), "ready before the end", command)
+        agree(not any(each.exists() for each in running), "ready before the end", running)
 
     def sync(self) -> None:
         """Check all answers so far, if the daemon is at a frame boundary."""
@@ -131,9 +146,11 @@ class DaemonConversation:
             self._await(lambda answer: answer == codec.Pong(token))
 
     def settle(self) -> None:
-        """Wait until the running command has sent everything that the model requires."""
+        """Wait until the daemon has sent all messages about commands that the model requires."""
         self.sync()
+        deadline = PollDeadline(_FLOODED)
         while self.model.reader.listens() and (missing := self.model.missing()):
+            agree(not deadline.passed(), f"{missing} does not come in a flood", self.model.running)
             try:
                 self._connection.exchange([], bool)
             except Lost as error:
@@ -212,7 +229,7 @@ class DaemonConversation:
         assert isinstance(daemon, DaemonProcess), "this is for processes only"
         left = daemon.descendants()
         # If so much output is unread, the daemon does not wait long enough to send a goodbye.
-        is_unread = self.model.running and self.model.running.command.endless
+        is_unread = any(each.command.endless for each in self.model.running.values())
         if way == "shutdown":
             self._say(codec.Shutdown())
             self._read_to_end(codec.GoodbyeReason.SHUTDOWN)
@@ -260,11 +277,19 @@ class DaemonConversation:
             self.close()
         self._start()
 
+    def _use_all_slots(self) -> None:
+        """Run the maximum number of commands at once, so the daemon creates all its cgroups."""
+        for number in range(1, codec.MAX_COMMANDS + 1):
+            id_ = self.model.last_id + number
+            self._say(request_of(id_, commands.LASTING[0].argv, beside=True))
+        self.sync()
+        agree(len(self.model.running) == codec.MAX_COMMANDS, "fewer commands than there are slots")
+        self.greet()
+
     def _run_true(self) -> None:
-        id_, name, null = self.model.last_id + 1, b"true", codec.StdinKind.NULL
-        self._say(codec.ExecRequest(id_, name, b"", (name,), (), 0, 0, b"", null, 0, 0, 0, 0))
+        self._say(request_of(self.model.last_id + 1, (b"true",)))
         self.settle()
-        agree(self.model.running is None, "true does not end", self.model.running)
+        agree(not self.model.running, "true does not end", self.model.running)
 
     def _status(self) -> codec.Status:
         """Request and return the daemon's counters, which confirm the frames so far."""

@@ -22,9 +22,10 @@ from .state_machine import FuzzingHost
 BATCH = 18  # number of examples in a batch
 
 
-def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None:
+def explore(conversation: DaemonConversation, seed: int, *phases: Phase, size: int = BATCH) -> None:
     """Run a batch of examples.
 
+    :param size: Number of examples.
     :param phases: Further phases of Hypothesis. A search in a real guest must not shrink, because
         each attempt after a failure would need a new machine.
     """
@@ -35,7 +36,7 @@ def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None
             return FuzzingHost(conversation, failure.note)
 
         factory: Any = hypothesis.seed(seed)(host)
-        run_state_machine_as_test(factory, settings=batch(BATCH, *phases))
+        run_state_machine_as_test(factory, settings=batch(size, *phases))
 
 
 def replay(conversation: DaemonConversation, path: Path) -> bool:

@@ -9,9 +9,10 @@ decisions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from typing import Any
 
 from tests.support.side_copy import SideCopy
 
@@ -33,6 +34,7 @@ class Model:
 
     :ivar is_init: True if the daemon is PID 1 and has cgroups, so that a `hello` kills all
         processes.
+    :ivar running: Models of the running commands, by the ids of their requests.
     :ivar keeps: True if the next `hello` keeps the processes that commands have left behind.
     :ivar strays: True if processes of finished commands may still run and hold their pipes.
     :ivar versions: The agreed version of each `hello` whose answer was not read yet.
@@ -43,7 +45,7 @@ class Model:
         self.reader = FrameReader()
         self.frames_seen = self.frames_refused = 0
         self.execs = 0
-        self.running: Running | None = None
+        self.running: dict[int, Running] = {}
         self.keeps = self.strays = False
         self.status: codec.Status | None = None
         self.versions = versions
@@ -95,23 +97,29 @@ class Model:
             agree(isinstance(first, OF_COMMAND) and not last, "unasked answer", first)
             self._take(first)
 
-    def runs_alone(self) -> bool:
-        """Return whether the process of the running command is certainly the only process."""
-        if self._events or self.strays or self.running is None:
-            return False
-        return not (self.running.command.leaves or self.running.command.concurrent)
+    def fits(self, request: codec.ExecRequest) -> bool:
+        """Return whether the command of this request may start beside the running commands."""
+        if not self.running:
+            return True
+        all_beside = request.beside and all(each.beside for each in self.running.values())
+        return all_beside and len(self.running) < codec.MAX_COMMANDS
+
+    def processes(self) -> int:
+        """Return the number of processes of the running commands; 0 if the number is unknown."""
+        if self._events or self.strays:
+            return 0
+        commands = [running.command for running in self.running.values()]
+        if any(command.leaves or command.concurrent for command in commands):
+            return 0
+        return len(commands)
 
     def missing(self) -> str:
         """Return a description of the next message that the daemon must send; empty if none."""
-        return self.running.missing() if self.running else ""
+        return next(filter(None, (each.missing() for each in self.running.values())), "")
 
     def ends_all(self) -> bool:
         """Return whether the daemon's exit kills all processes that it has started."""
-        if self.strays or self.running is None:
-            return not self.strays
-        command = self.running.command
-        is_torn = command.lasts and not command.escapes and not self.running.kills
-        return not command.leaves or is_torn
+        return not self.strays and all(each.ends_all() for each in self.running.values())
 
     def _handle(self, event: Event) -> None:
         message = event.outcome
@@ -125,7 +133,8 @@ class Model:
         match message:
             case codec.Hello(nonce=nonce):
                 self._expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce))
-                self._leave()
+                for id_ in list(self.running):
+                    self._leave(id_)
                 self.strays = self.strays and (self.keeps or not self.is_init)
                 self.keeps = False
             case codec.Ping(token=token):
@@ -140,33 +149,53 @@ class Model:
                 self.keeps = False
             case codec.Shutdown() | codec.DecodeError():
                 pass
-            case _ if self.running:
-                self.running.record(message)
+            case _ if running := self.running.get(event.id):
+                running.record(message)
 
     def _take_earlier(self, message: codec.Message | codec.DecodeError) -> None:
-        """Take the answers about the running command that the daemon sent before it read a message.
+        """Check the answers that the daemon must have sent before it read a message.
 
-        The schema does not tell when a command exits, or when the daemon gives credit. If the
-        effect of the message depends on such an event, the order of the answers shows whether the
-        event was first.
+        A command can exit, and the daemon can give credit, at any time. The effect of the message
+        may depend on such an event. Then the order of the answers shows whether the event happened
+        before the daemon read the message. Check no more answers than necessary, because the
+        message may have caused the later ones.
         """
-        if not (running := self.running):
-            return
-        earlier = [*takewhile(lambda each: isinstance(each, OF_COMMAND), self._answers)]
-        if isinstance(message, codec.ExecStdin) and message.id == running.id:
-            # Credit has no effect on output, so it can be taken before the output.
-            for answer in earlier:
-                if running.credit >= len(message.data):
-                    return
-                if isinstance(answer, codec.ExecStdinCredit):
-                    self._take(answer)
-            ended = any(isinstance(each, codec.ExecResponse) for each in earlier)
-            if running.credit >= len(message.data) or not ended:
+        match message:
+            case codec.Hello() | codec.Keep():
+                self._take_until(lambda: not self.running)
+            case codec.ExecRequest():
+                self._take_until(lambda: self.fits(message))
+            case codec.ExecStdin(id=id_) if running := self.running.get(id_):
+                self._take_credit(running, len(message.data))
+
+    def _take_credit(self, running: Running, size: int) -> None:
+        """Check the answers that the daemon must have sent before it read `size` bytes of input.
+
+        Either these answers give enough credit for the input, or the command has ended before.
+        """
+        earlier = self._earlier()
+        about = [each for each in earlier if each.id == running.id]
+        # Credit for input has no effect on output, so check the answers with credit first, even if
+        # output precedes them.
+        for answer in about:
+            if running.credit >= size:
                 return
-        elif not isinstance(message, codec.Hello | codec.Keep | codec.ExecRequest):
-            return
-        while self._answers and isinstance(self._answers[0], OF_COMMAND) and self.running:
-            self._take(self._answers[0])
+            if isinstance(answer, codec.ExecStdinCredit):
+                self._take(answer)
+        ended = any(isinstance(each, codec.ExecResponse) for each in about)
+        if running.credit < size and ended:
+            self._take_until(lambda: running.id not in self.running)
+
+    def _earlier(self) -> list[Any]:
+        """Return the unchecked answers that precede the first one that is not about a command."""
+        return [*takewhile(lambda each: isinstance(each, OF_COMMAND), self._answers)]
+
+    def _take_until(self, is_over: Callable[[], bool]) -> None:
+        """Check answers until `is_over` returns True, or until an answer is not about a command."""
+        for answer in self._earlier():
+            if is_over():
+                return
+            self._take(answer)
 
     def _begin(self, request: codec.ExecRequest) -> None:
         self.keeps = False
@@ -176,39 +205,42 @@ class Model:
             return
         self.execs += 1
         is_limited = self.is_init and request.max_processes == FEW
-        self.running = Running(
+        self.running[request.id] = Running(
             request.id,
             command,
             (command.limited or 0) if is_limited else command.status,
             dict(zip(codec.Stream, (request.stdout_credit, request.stderr_credit), strict=True)),
             fed=request.rows > 0 or request.stdin_from is codec.StdinKind.HOST,
             sizes={(request.rows, request.columns)} if request.rows else set(),
+            beside=request.beside,
+            joined=request.joined,
         )
 
     def _take(self, answer: codec.Message) -> None:
-        """Remove an answer. Check it if it is about the running command."""
+        """Check an answer against the model, and remove it from the unchecked answers."""
         self._answers.remove(answer)
         verdict, why = self._copy.follow("guest", answer)
         agree(
             verdict is not MessageOrder.OUT_OF_ORDER, "an answer out of order", f"{answer}: {why}"
         )
-        if not self.running:
+        running = self.running.get(getattr(answer, "id", 0))
+        if not running:
             return
         match answer:
             case codec.ExecOutput():
-                self.running.check_output(answer)
+                running.check_output(answer)
             case codec.ExecStdinCredit():
-                self.running.grant(answer.amount)
+                running.grant(answer.amount)
             case codec.ExecStdinClosed():
-                self.running.close_input()
+                running.close_input()
             case codec.ExecResponse():
-                self.running.end(answer)
-                self._leave()
+                running.end(answer)
+                self._leave(running.id)
 
-    def _leave(self) -> None:
-        """Forget the running command, but record whether it may have left processes behind."""
-        running, self.running = self.running, None
-        if running and running.command.leaves:
+    def _leave(self, id_: int) -> None:
+        """Remove a command that has ended. Record whether it may have left processes behind."""
+        running = self.running.pop(id_)
+        if running.command.leaves:
             reached = self.is_init or not running.command.escapes
             self.strays |= not (running.command.lasts and running.torn and reached)
 

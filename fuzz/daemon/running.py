@@ -13,11 +13,11 @@ from microvm.wire.codec import Ending, Stream
 from ..report import Disagreement, agree
 from .commands import ALL_INPUT, KnownCommand
 
-MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY  # maximum credit for input in bytes; see guest/input.h
+MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY
+"""Maximum credit, in bytes, for the input of a command that runs alone (guest/input.h)."""
 
-_REFILL = MOST_INPUT // 2 - 2
-"""Credit in bytes below which the daemon must give more. Two bytes are reserved for the end of file
-of a terminal."""
+_LEAST_INPUT = codec.ExecStdin.MAX_BODY
+"""Maximum credit, in bytes, for the input of a command that was started beside others."""
 
 _MOST_HELD = 1 << 21  # number of bytes that is more than a pipe of the daemon holds
 _ENOUGH = 1 << 17  # maximum number of bytes of an endless output that a check waits for
@@ -36,13 +36,17 @@ def _shown(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
 
 @dataclass
 class Running:
-    """The model of the running command.
+    """The model of a running command.
 
     :ivar status: Its expected exit status; -N if it kills itself with signal N.
     :ivar paid: Total credit for each output stream since its start, in bytes.
     :ivar fed: True if its standard input comes from the host, or is a terminal.
     :ivar sizes: Sizes that its terminal may have had when it read the size; empty without a
         terminal.
+    :ivar beside: True if other commands may run at the same time: the request has the flag
+        `beside`.
+    :ivar joined: True if standard error is part of standard output: the request has the flag
+        `joined`.
     :ivar credit: Number of bytes of input that the host may still send.
     :ivar kills: Signals that may have killed it.
     :ivar torn: True if it was certainly killed together with all processes that it had started.
@@ -56,6 +60,8 @@ class Running:
     paid: dict[Stream, int]
     fed: bool = False
     sizes: set[tuple[int, int]] = field(default_factory=set)
+    beside: bool = False
+    joined: bool = False
     credit: int = 0
     kills: set[int] = field(default_factory=set)
     is_killed: bool = False
@@ -119,6 +125,9 @@ class Running:
             return self._terminal_outputs() if stream is Stream.STDOUT else [b""]
         if self.command.takes is not None and stream is Stream.STDOUT:
             return [self._input[: self.command.takes]]
+        if self.joined:
+            both = self.command.stdout + self.command.stderr
+            return [both if stream is Stream.STDOUT else b""]
         return [self.command.stdout if stream is Stream.STDOUT else self.command.stderr]
 
     def _terminal_outputs(self) -> list[bytes] | None:
@@ -182,6 +191,21 @@ class Running:
         agree(not keeps or bool(self.kills or self.sizes), "input closed early", self)
         self._input_closed = True
 
+    @property
+    def _refill(self) -> int:
+        """Credit for input, in bytes, below which the daemon must give the host more.
+
+        This is half of the buffer, less two bytes, which the daemon reserves for the characters
+        that mean end of file at a terminal.
+        """
+        return (_LEAST_INPUT if self.beside else MOST_INPUT) // 2 - 2
+
+    def ends_all(self) -> bool:
+        """Return whether the daemon's exit kills all processes that the command has started."""
+        command = self.command
+        is_torn = command.lasts and not command.escapes and not self.kills
+        return not command.leaves or is_torn
+
     def missing(self) -> str:
         """Return a description of the next message that must arrive; empty if there is none."""
         return "" if self._stopped else next(self._all_missing(), "")
@@ -196,7 +220,7 @@ class Running:
             elif waits and not (self.credit or self._input):
                 yield "credit for input"
             has_read = self._count[Stream.STDOUT] == len(self._input) and not self.sizes
-            if command.takes == ALL_INPUT and has_read and self.credit <= _REFILL:
+            if command.takes == ALL_INPUT and has_read and self.credit <= self._refill:
                 yield "more credit for input"
         for stream in Stream:
             if not self.kills and self._count[stream] < self._due(stream):

@@ -34,9 +34,16 @@ _held = strategies.weighted((2, st.just(0)), (1, st.integers(1, 40)))
 """Number of bytes at the end of a frame that are sent together with the next frame."""
 
 
+_numbers = st.integers(1, 4)
+
+
 def _to_run(among: list[KnownCommand], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
-    """Return a strategy for requests to run one of the commands, mostly in an existing folder."""
-    usual: Any = {"id_": st.just(1), "paid": _amounts, "folders": [b"", b"", b"", b"/"]}
+    """Return a strategy for requests to run one of the commands, mostly in an existing folder.
+
+    The id in such a request is only a number N, by which a rule selects the Nth running command. If
+    fewer commands run, the rule starts the command of the request, with a new id.
+    """
+    usual: Any = {"id_": _numbers, "paid": _amounts, "folders": [b"", b"", b"", b"/"]}
     return strategies.requests(st.sampled_from(among), **usual | more)
 
 
@@ -54,9 +61,10 @@ _signals = st.sampled_from([0, 1, 2, 9, 13, 15, 17, 18, 19, 28, 34, 64, 65, 255]
 class FuzzingHost(RuleBasedStateMachine):
     """A host that breaks any rule of the protocol. Each example creates one.
 
-    Preconditions never depend on whether a command still runs, because this depends on time, and
-    Hypothesis requires that draws can be repeated. A rule about a running command starts one if
-    none runs.
+    Hypothesis must be able to repeat each draw, but whether a command still runs depends on time.
+    So no precondition depends on it. A rule about a running command draws a request whose id is a
+    number N. The rule uses the Nth running command. If fewer than N commands run, the rule starts
+    the command of the request, if the protocol permits this.
     """
 
     def __init__(
@@ -69,21 +77,30 @@ class FuzzingHost(RuleBasedStateMachine):
         conversation.begin()
 
     @property
-    def _running(self) -> Running | None:
+    def _running(self) -> dict[int, Running]:
         return self._talk.model.running
 
     def _run(
-        self, request: codec.ExecRequest, fits: Callable[[Running], bool] = bool
+        self, request: codec.ExecRequest, fits: Callable[[Running], bool] = lambda _: True
     ) -> Running | None:
-        """Return the running command, or start this one; None if it has exited already."""
+        """Return a running command that `fits` accepts, or start the command of `request`.
+
+        Return None if the started command has already exited, or if the session has no more ids.
+        """
         self._talk.make_ready()
-        if self._running is None or not fits(self._running):
-            if self._running:
-                self._talk.greet()
-            if self._talk.model.last_id < LARGEST:
-                self._talk.say(replace(request, id=self._talk.model.last_id + 1))
-                self._talk.sync()
-        return self._running
+        among = [running for running in self._running.values() if fits(running)]
+        if request.id <= len(among):
+            return among[request.id - 1]
+        if not self._talk.model.fits(request):
+            if among:
+                return among[-1]
+            self._talk.greet()
+        if self._talk.model.last_id == LARGEST:
+            return None
+        started = replace(request, id=self._talk.model.last_id + 1)
+        self._talk.say(started)
+        self._talk.sync()
+        return self._running.get(started.id)
 
     def _pay_all(self, running: Running, held: int = 0) -> None:
         for stream in codec.Stream:
@@ -105,13 +122,13 @@ class FuzzingHost(RuleBasedStateMachine):
 
     @rule(held=_held)
     def keep(self, held: int) -> None:
-        """Send a `keep`, even if a command runs."""
+        """Send a `keep`. The daemon must refuse it while commands run."""
         self._talk.make_ready()
         self._talk.say(codec.Keep(), held)
 
     @rule(request=_requests, step=st.sampled_from(_STEPS), held=_held)
     def start(self, request: codec.ExecRequest, step: int, held: int) -> None:
-        """Request a command, even if another one runs or the id was used before."""
+        """Request a command, even if others run, or if an earlier request had the same id."""
         self._talk.make_ready()
         id_ = max(1, self._talk.model.last_id + step)
         if id_ <= LARGEST:
@@ -122,11 +139,11 @@ class FuzzingHost(RuleBasedStateMachine):
         """Send a message about an exec that has finished or does not exist yet."""
         self._talk.make_ready()
         id_ = self._talk.model.last_id + step
-        if 0 < id_ <= LARGEST and not (self._running and self._running.id == id_):
+        if 0 < id_ <= LARGEST and id_ not in self._running:
             self._talk.say(replace(message, id=id_), held)
 
-    # The following rules draw a command to start if none runs. Whether one still runs depends on
-    # time, which is no part of an example.
+    # Each rule below is about a running command. The rule draws a request, and starts the requested
+    # command if too few commands run.
 
     @rule(
         request=_requests,
@@ -159,7 +176,7 @@ class FuzzingHost(RuleBasedStateMachine):
             self._pay_all(running)
         self._talk.settle()
         for number, size in enumerate(sizes):
-            if not running or running is not self._running:
+            if not running or running.id not in self._running:
                 return
             room = codec.ExecStdin.MAX_BODY if beyond else max(0, running.credit)
             data = commands.NUMBERS[number:][: min(size, room)]
@@ -231,7 +248,7 @@ class FuzzingHost(RuleBasedStateMachine):
             self._talk.say(codec.ExecKill(running.id))
         self._talk.say(codec.ExecSignal(running.id, SIGCONT))
         self._talk.settle()
-        agree(self._running is None, "a command that goes on", self._running)
+        agree(running.id not in self._running, "a command that goes on", running)
         self.status()
 
     @rule()

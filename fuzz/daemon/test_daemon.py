@@ -9,8 +9,7 @@ from signal import SIGCONT, SIGSTOP
 
 import pytest
 from hypothesis import Phase
-from tests.support.daemon import DaemonProcess, build_sanitized
-from tests.support.made_once import made_once
+from tests.support.daemon import DaemonProcess, sanitized_daemon
 from tests.support.polling import PAUSE, PollDeadline, eventually
 from tests.support.processes import children, state
 
@@ -19,14 +18,14 @@ from microvm.wire import codec
 from ..report import corpus
 from ..search import Record, Search
 from .commands import LASTING
-from .conversation import DaemonConversation
+from .conversation import DaemonConversation, request_of
 from .explore import explore, replay
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonConversation]:
     """Return a conversation with a daemon that was built with sanitizers."""
-    binary = made_once(tmp_path_factory, "sanitized", build_sanitized) / "sandboxd"
+    binary = sanitized_daemon(tmp_path_factory)
     with closing(DaemonConversation(lambda: DaemonProcess(binary))) as conversation:
         yield conversation
 
@@ -53,8 +52,7 @@ def test_stopped_command_may_survive_sigterm(
     process: DaemonConversation,
 ) -> None:
     process.begin()
-    argv, null = LASTING[0].argv, codec.StdinKind.NULL
-    process.say(codec.ExecRequest(1, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0))
+    process.say(request_of(1, LASTING[0].argv))
     process.say(codec.ExecSignal(1, SIGSTOP))
     process.sync()
     daemon = process.target
@@ -65,7 +63,7 @@ def test_stopped_command_may_survive_sigterm(
     process.settle()
     process.say(codec.ExecSignal(1, SIGCONT))
     process.settle()
-    assert process.model.running is None
+    assert not process.model.running
     process.finish()
 
 

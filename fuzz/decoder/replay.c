@@ -19,7 +19,7 @@ size_t again(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_
 	     const union sandboxd_body *body);
 
 static struct session session;
-static uint32_t frames_left; /* number of frames after which the running command ends */
+static uint32_t frames_left[SANDBOXD_MAX_COMMANDS]; /* for each command: frames until its end */
 
 static void put(struct log *log, uint64_t value, unsigned size)
 {
@@ -47,20 +47,29 @@ static void put_event(struct log *log, const struct frame *frame,
 	log->size += size;
 }
 
-/* Updates the session after an accepted frame, as the rest of the daemon would. Unlike the daemon,
- * this program also reads frames after a shutdown. A hello is answered at once. No command runs: an
- * exec_request gets credit for id % 8 * 16 bytes of input, and its command ends after id % 5 more
- * frames. So the result depends only on the frames, and not on how the bytes are split. */
-static void carry_out(const struct frame *frame)
+/* Updates the session after an accepted frame, in place of the rest of the daemon. Unlike the
+ * daemon, this program answers a hello at once, and also reads frames after a shutdown. It starts
+ * no process, but only pretends that commands run: the command of an exec_request gets credit for
+ * id % 8 * 16 bytes of input, and ends after id % 100 more frames. So the result depends only on
+ * the frames, and not on how reads split the bytes. */
+static void carry_out(const struct frame *frame, uint32_t slot)
 {
 	if (frame->header.type == SANDBOXD_TYPE_HELLO) {
-		frames_left = 0;
+		memset(frames_left, 0, sizeof frames_left);
 		session_sent(&session, SANDBOXD_TYPE_READY, SANDBOXD_SESSION_CONDITION_OWN_NONCE);
 	}
 	if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST) {
-		frames_left = 1 + frame->header.id % 5;
-		session_allow(&session, frame->header.id % 8 * 16);
+		frames_left[slot] = 1 + frame->header.id % 100;
+		session_allow(&session, slot, frame->header.id % 8 * 16);
 	}
+}
+
+/* Counts down the numbers in `frames_left`, and ends each command whose number becomes 0. */
+static void end_commands(void)
+{
+	for (uint32_t slot = 0; slot < SANDBOXD_MAX_COMMANDS; slot++)
+		if (frames_left[slot] > 0 && --frames_left[slot] == 0)
+			session_end(&session, slot);
 }
 
 static void take(struct log *log)
@@ -68,14 +77,14 @@ static void take(struct log *log)
 	static struct frame frame;
 	struct sandboxd_error refusal = { 0 };
 	enum session_event event;
+	uint32_t slot = 0;
 
-	while ((event = session_next(&session, &frame, &refusal)) != SESSION_MORE) {
+	while ((event = session_next(&session, &frame, &slot, &refusal)) != SESSION_MORE) {
 		assert((event == SESSION_REFUSAL) == (refusal.code != 0));
 		put_event(log, &frame, &refusal);
 		if (event == SESSION_FRAME)
-			carry_out(&frame);
-		if (frames_left > 0 && --frames_left == 0)
-			session_end(&session);
+			carry_out(&frame, slot);
+		end_commands();
 	}
 	assert(session.in.start <= session.in.end && session.in.end < STREAM_SIZE);
 }
@@ -111,7 +120,7 @@ size_t replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_
 	size_t at = 0;
 
 	log->size = 0;
-	frames_left = 0;
+	memset(frames_left, 0, sizeof frames_left);
 	session_init(&session);
 	ASAN_POISON_MEMORY_REGION(session.in.data, STREAM_SIZE);
 	for (size_t i = 0; i < count; at = cuts[i++])

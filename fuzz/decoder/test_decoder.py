@@ -21,7 +21,7 @@ def test_less_than_the_corpus_leaves_lines_unreached() -> None:
 
 
 @pytest.mark.rung
-@pytest.mark.parametrize("seconds", [5.0, pytest.param(300.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [2.0, pytest.param(300.0, marks=pytest.mark.long)])
 def test_random_bytes(
     tmp_path: Path, seconds: float, search: Search, record_property: Record
 ) -> None:

@@ -17,12 +17,14 @@ import subprocess
 import time
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from subprocess import PIPE
 from typing import TypeAlias
 
 from tests.support.mutations import change
+from tests.support.side_copy import fits
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
@@ -166,6 +168,21 @@ def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
     return bytes(guest.log) + end
 
 
+@dataclass(slots=True)
+class _Running:
+    """A command that the session counts as running, although no process runs.
+
+    :ivar beside: True if the command's request has the flag `beside`, so that others may run at the
+        same time.
+    :ivar credit: Number of bytes of input that the host may still send.
+    :ivar frames: Number of frames until the command ends.
+    """
+
+    beside: bool
+    credit: int
+    frames_left: int
+
+
 class _Guest:
     """The expected log of guest/session.c, according to the generated tables of the protocol."""
 
@@ -173,7 +190,8 @@ class _Guest:
         self.log = bytearray()
         self.seen = self.refused = 0
         self._state = SessionState.NEW
-        self._last_id = self._current = self._credit = self._frames_left = 0
+        self._last_id = 0
+        self._running: dict[int, _Running] = {}
 
     def take(self, event: Event, version: int) -> None:
         outcome, id_ = event.outcome, event.id
@@ -192,19 +210,18 @@ class _Guest:
             self.log += outcome.encode(version)
             if isinstance(outcome, codec.Hello):
                 self._state = SESSION_GUEST[self._state][codec.Ready]["own_nonce"]
-                self._frames_left = 0
             elif isinstance(outcome, codec.ExecRequest):
-                self._frames_left = 1 + id_ % 5
-                self._credit += id_ % 8 * 16
-        self._frames_left -= self._frames_left > 0
-        if not self._frames_left:
-            self._current = self._credit = 0
+                credit, frames = id_ % 8 * 16, 1 + id_ % 100  # as in fuzz/decoder/replay.c
+                self._running[id_] = _Running(outcome.beside, credit, frames)
+        for running in self._running.values():
+            running.frames_left -= 1
+        self._running = {i: each for i, each in self._running.items() if each.frames_left}
 
     def _consider(self, message: codec.Message, id_: int) -> int | None:
         """Return the error with which a message is refused, 0, or None if it is ignored."""
         kind = type(message)
         following = SESSION_HOST[self._state].get(kind, {})
-        step = following.get("") or (None if self._current else following.get("free"))
+        step = following.get("") or (None if self._running else following.get("free"))
         if not step and kind in SESSION_HOST_IGNORED[self._state]:
             return None
         if id_:
@@ -213,12 +230,13 @@ class _Guest:
             return ErrorCode.BUSY
         self._state = step
         if isinstance(message, codec.Hello):
-            self._last_id = self._current = self._credit = 0
+            self._last_id = 0
+            self._running = {}
         return 0
 
     def _consider_command(self, message: codec.Message, id_: int) -> int | None:
         kind = type(message)
-        state = CommandState.RUNNING if id_ == self._current else CommandState.ENDED
+        state = CommandState.RUNNING if id_ in self._running else CommandState.ENDED
         if id_ > self._last_id:
             state = CommandState.NEW
         allowed = "host" in SESSION_IDS[self._state]
@@ -229,13 +247,13 @@ class _Guest:
         match message:
             case codec.ExecRequest():
                 self._last_id = id_
-                if self._current:
+                beside = {id_: each.beside for id_, each in self._running.items()}
+                if not fits(message, beside):
                     return ErrorCode.BUSY
-                self._current = id_
             case codec.ExecStdin(data=data):
-                if len(data) > self._credit:
+                if len(data) > self._running[id_].credit:
                     return ErrorCode.OVER_CREDIT
-                self._credit -= len(data)
+                self._running[id_].credit -= len(data)
         return 0
 
 

@@ -11,9 +11,11 @@ from tests.support.machine import RunningGuest
 import microvm_image
 
 from ..daemon.conversation import DaemonConversation
-from ..daemon.explore import explore, replay
+from ..daemon.explore import BATCH, explore, replay
 from ..report import corpus
 from ..search import Record, Search
+
+QUICK = 4  # number of examples in `make test`, which runs a whole batch without a machine
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,14 @@ def test_corpus(machine: DaemonConversation) -> None:
 
 
 @pytest.mark.rung
-@pytest.mark.parametrize("batches", [1, pytest.param(70, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("batches", "size"), [(1, QUICK), pytest.param(70, BATCH, marks=pytest.mark.long)]
+)
 def test_random_host(
-    machine: DaemonConversation, batches: int, search: Search, record_property: Record
+    machine: DaemonConversation, batches: int, size: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):
-        explore(machine, seed)
+        explore(machine, seed, size=size)
     assert machine.targets == 1
     record_property("examples", machine.examples)
     record_property("frames", machine.frames)

@@ -39,6 +39,13 @@ class Serve(Act):
 
 
 @dataclass(frozen=True, slots=True)
+class Together(Act):
+    """The guest serves several requests of the host at once, each with an act in `serves`."""
+
+    serves: tuple[Serve, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hear(Act):
     """The guest waits until the host has sent a message of the kind `kind`."""
 
@@ -98,11 +105,15 @@ class HostCall:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script: the acts of a guest, and the calls of the host meanwhile.
+    """A script: the acts of the guest, and the calls that the host makes at the same time.
 
-    :ivar cuts: Sizes of the pieces that the guest writes, repeated; empty for pieces of any size.
+    :ivar cuts: Sizes of the pieces in which the guest writes; after the last size, the first one
+        follows. Empty if the sizes do not matter.
+    :ivar commands: Maximum number of commands that the host runs at once. If it is above 1, the
+        host makes all calls at the same time.
     """
 
     acts: tuple[Act, ...]
     calls: tuple[HostCall, ...]
     cuts: tuple[int, ...] = ()
+    commands: int = 1

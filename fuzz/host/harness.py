@@ -40,22 +40,25 @@ from microvm.wire.session import Session
 
 from ..report import Disagreement, agree
 from ..search import interrupted
-from .acts import HostCall, Script
+from .acts import HostCall, Pause, Script
 from .checks import READY_TIMEOUT, check, input_of
 from .known_scripts import written
-from .recorder import CallResult, Recorder
+from .recorder import CALL, CallResult, Recorder
 from .recording_channel import RecordingChannel
 from .scripted_guest import ScriptedGuest
 
 REAL_TIMEOUT = 30.0
 """Maximum number of seconds on the real clock for one script; more means an endless loop."""
 
-FOREVER = 10_000.0  # number of seconds on the virtual clock after which all deadlines are over
+FOREVER = 10_000.0
+"""Number of seconds on the virtual clock after which all deadlines are over. The pauses of the
+guest are added, because a command may run as long as the guest answers pings.
+"""
 
 
 def play(script: Script) -> Recorder:
     """Play a script against the host, and check the results."""
-    recorder = Recorder()
+    recorder = Recorder(script.commands)
     before = set(open_files())
     endless = interrupted(REAL_TIMEOUT, Disagreement("the host is in an endless loop"))
     try:
@@ -84,6 +87,7 @@ async def _live(script: Script, recorder: Recorder) -> None:
     ours, theirs = pair()
     our_console, their_console = pair()
     console = Console()
+    paused = sum(act.seconds for act in script.acts if isinstance(act, Pause))
 
     def reset() -> None:
         panic = console.panic()
@@ -94,14 +98,19 @@ async def _live(script: Script, recorder: Recorder) -> None:
         guest: Guest = Guest(
             console_tail=console.tail,
             session=partial(Session, clock=lambda: 0, entropy=Random(0).randbytes),
-            channel=partial(RecordingChannel, recorder, lambda: guest._command),
+            channel=partial(
+                RecordingChannel,
+                recorder,
+                lambda: [running.command for running in guest._running.values()],
+            ),
         )
+        guest.commands = script.commands
         await guest.connect(ours)
         scripted = ScriptedGuest(theirs, their_console, script, recorder.losses, reset)
         following = asyncio.create_task(console.follow(our_console))
         playing = asyncio.create_task(scripted.perform())
         try:
-            async with asyncio.timeout(FOREVER):
+            async with asyncio.timeout(FOREVER + paused):
                 await _use(guest, script, recorder)
         except TimeoutError:
             recorder.expect(False, "a call does not end")
@@ -117,18 +126,26 @@ async def _live(script: Script, recorder: Recorder) -> None:
 
 
 async def _use(guest: Guest, script: Script, recorder: Recorder) -> None:
-    for call in (HostCall("ready", timeout=READY_TIMEOUT), *script.calls):
-        its = CallResult(call, _now())
-        recorder.calls.append(its)
-        known = len(recorder.commands)
-        await _call(guest, call, its)
-        its.ended = min(its.ended, _now())
-        its.command = next(iter(recorder.commands[known:]), None)
-        if call.kind == "ready" and its.value is not None:
-            break
+    if await _call(guest, HostCall("ready", timeout=READY_TIMEOUT), recorder) is not None:
+        return
+    if script.commands > 1:
+        await asyncio.gather(*[_call(guest, call, recorder) for call in script.calls])
+        return
+    for call in script.calls:
+        await _call(guest, call, recorder)
 
 
-async def _call(guest: Guest, call: HostCall, its: CallResult) -> None:
+async def _call(guest: Guest, call: HostCall, recorder: Recorder) -> object:
+    """Make one of the script's calls to the host. Record its result or error, and return it."""
+    its = CallResult(call, _now())
+    recorder.calls.append(its)
+    CALL.set(its)
+    await _make_call(guest, call, its)
+    its.ended = min(its.ended, _now())
+    return its.value
+
+
+async def _make_call(guest: Guest, call: HostCall, its: CallResult) -> None:
     try:
         match call.kind:
             case "run":

@@ -6,6 +6,7 @@ It shares only the classes of messages and the timeouts with the host. It decode
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,9 +73,15 @@ class CallResult:
     left: float | None = None
 
 
+CALL: ContextVar[CallResult] = ContextVar("CALL")
+"""The result of the script's call that the current asyncio task makes."""
+
+
 class Recorder:
     """The recorder of one conversation and its results.
 
+    :ivar permitted: Maximum number of commands that the host runs at once.
+    :ivar version: Version of the protocol that both sides use.
     :ivar error: Error for which the host gave up the guest; None if it did not.
     :ivar breach: First violation of the protocol by the guest, after which the host must give up.
     :ivar pings: Times of the pings that are not answered yet, by their tokens.
@@ -83,10 +90,13 @@ class Recorder:
     :ivar left_at: Time at which the host gave up the guest; None if it did not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, permitted: int) -> None:
+        """Begin the recording of a host that may run up to `permitted` commands at once."""
+        self.permitted = permitted
         self.calls: list[CallResult] = []
         self.error: MachineError | None = None
         self.greeted = False
+        self.version = codec.VERSION
         self.breach: Exception | None = None
         self.faults: list[Disagreement] = []
         self.commands: list[RecordedCommand] = []
@@ -110,10 +120,9 @@ class Recorder:
         if not right:
             self.faults.append(Disagreement(what, detail))
 
-    @property
-    def _running(self) -> RecordedCommand:
-        """The last command. Every message about a command that is in order is about this one."""
-        return self.commands[-1]
+    def _running(self) -> list[RecordedCommand]:
+        """Return the commands that have not ended."""
+        return [command for command in self.commands if not command.ending]
 
     def sent(self, data: bytes, now: float) -> None:
         """Record a frame that the host sends."""
@@ -131,25 +140,36 @@ class Recorder:
             case codec.Ping(token=token):
                 self.pings[token] = now
             case codec.ExecRequest(id=id_):
-                over = all(command.ending for command in self.commands)
-                in_turn = over and id_ == len(self.commands) + 1
+                running = self._running()
+                can_start = not running or (message.beside and len(running) < self.permitted)
+                in_turn = can_start and id_ == len(self.commands) + 1
                 agree(in_turn, "the host asks for a command out of turn", message)
                 credit = {1: message.stdout_credit, 2: message.stderr_credit}
                 fed = message.stdin_from is codec.StdinKind.HOST or message.rows > 0
-                self.commands.append(RecordedCommand(now, credit, fed))
-            case codec.ExecCredit(stream=stream, amount=amount):
-                command = self._running
+                command = CALL.get().command = RecordedCommand(now, credit, fed)
+                self.commands.append(command)
+                self._check_credit(max(credit.values()), message)
+            case codec.ExecCredit(id=id_, stream=stream, amount=amount):
+                command = self.commands[id_ - 1]
                 command.credit[stream] += amount
-                taken = command.credit[stream] <= WINDOW
-                agree(taken, "the host gives credit for what it has not taken", message)
-            case codec.ExecKill():
-                self._running.kills.append(now)
-            case codec.ExecStdin(data=data):
-                command = self._running
+                self._check_credit(command.credit[stream], message)
+            case codec.ExecKill(id=id_):
+                self.commands[id_ - 1].kills.append(now)
+            case codec.ExecStdin(id=id_, data=data):
+                command = self.commands[id_ - 1]
                 asked = (command.takes_input or not data) and not command.fed_end
                 agree(asked, "the host feeds what was not asked for", message)
                 command.fed += data
                 command.fed_end = not data
+
+    def _check_credit(self, credit: int, message: codec.Message) -> None:
+        """Check that a message of the host has not given a command too much credit.
+
+        When the host gives credit to a command while N commands run, the credit for each stream of
+        this command may be at most `WINDOW` / N bytes, or `WINDOW` / 4 if N is larger than 4.
+        """
+        taken = credit <= WINDOW // min(len(self._running()), 4)
+        agree(taken, "the host gives credit for what it has not taken", message)
 
     def advance(self, now: float) -> codec.Message | None:
         """Return the guest's next message to the host; None if there is none, or after a breach."""
@@ -179,6 +199,7 @@ class Recorder:
             raise VersionMismatch((codec.VERSION, codec.DIGEST), (version, digest))
         if version < codec.VERSION:
             self._schema = schema().at(version)
+            self.version = version
         self.greeted = True
 
     def _check(self, message: codec.Message, now: float) -> None:
@@ -193,23 +214,24 @@ class Recorder:
                 self.statuses.append(message)
             case codec.Goodbye():
                 self.losses.append(now + TIMEOUTS.loss_grace)
-            case codec.ExecOutput(stream=stream, data=data):
-                command = self._running
+            case codec.ExecOutput(id=id_, stream=stream, data=data):
+                command = self.commands[id_ - 1]
                 agree(len(data) > 0, "output without bytes", message)
                 command.credit[stream] -= len(data)
                 command.outputs.append((now, stream, bytes(data)))
-            case codec.ExecStdinCredit(amount=amount):
-                agree(self._running.takes_input and amount > 0, "credit for no input", message)
-            case codec.ExecStdinClosed():
-                command = self._running
+            case codec.ExecStdinCredit(id=id_, amount=amount):
+                fed = self.commands[id_ - 1].takes_input
+                agree(fed and amount > 0, "credit for no input", message)
+            case codec.ExecStdinClosed(id=id_):
+                command = self.commands[id_ - 1]
                 agree(command.takes_input, "the end of what is not fed", message)
                 command.takes_input = False
-            case codec.ExecResponse(ending=end, status=status):
+            case codec.ExecResponse(id=id_, ending=end, status=status):
                 # Scripts limit the memory of no command.
                 agree(end is not codec.Ending.OUT_OF_MEMORY, "out of memory without a limit")
                 signalled = end is codec.Ending.SIGNALLED
                 known = not signalled or 1 <= status <= LAST_SIGNAL
                 agree(known, "the end by an unknown signal", message)
-                self._running.ending = now, message
-            case codec.ExecFailed():
-                self._running.ending = now, message
+                self.commands[id_ - 1].ending = now, message
+            case codec.ExecFailed(id=id_):
+                self.commands[id_ - 1].ending = now, message

@@ -23,7 +23,7 @@ class RecordingChannel(Channel):
     def __init__(
         self,
         recorder: Recorder,
-        command: Callable[[], Command | None],
+        commands: Callable[[], list[Command]],
         session: Session,
         on_event: Callable[[codec.Message], None],
         *others: Any,
@@ -36,7 +36,7 @@ class RecordingChannel(Channel):
 
         super().__init__(session, note, *others)
         self._recorder = recorder
-        self._command = command
+        self._commands = commands
 
     def write(self, *parts: bytes | memoryview) -> None:
         """Record the bytes that the host sends, while the port is open."""
@@ -76,6 +76,9 @@ class RecordingChannel(Channel):
         unsent, partial = self._transport.get_write_buffer_size(), self._session._decoder._partial
         self._recorder.expect(unsent <= MAX_UNSENT, "too much waits to be sent", unsent)
         self._recorder.expect(len(partial) <= MAX_PARTIAL, "too much of a frame is held")
-        if command := self._command():
-            held = max(len(command.stdout), len(command.stderr))
+        commands = self._commands()
+        for held in (
+            sum(len(command.stdout) for command in commands),
+            sum(len(command.stderr) for command in commands),
+        ):
             self._recorder.expect(held <= 2 * WINDOW, "too much output is held", held)

@@ -57,6 +57,8 @@ class ScriptedGuest(Peer):
         self._loop = asyncio.get_running_loop()
         self._token = 0
         self._heard: asyncio.Queue[codec.Message] = asyncio.Queue()
+        # Messages of the host that the guest has not handled yet, by the id of their command.
+        self._of_command: dict[int, asyncio.Queue[codec.Message]] = {}
         self._sizes = itertools.islice(itertools.cycle(script.cuts), _APART)
         # An answer must not come in the middle of a frame that is written in pieces.
         self._lock = asyncio.Lock()
@@ -83,6 +85,11 @@ class ScriptedGuest(Peer):
                 await self.say(*[self._true(act)] * act.times)
             case acts.Serve():
                 await self._serve(act)
+            case acts.Together(serves=serves):
+                services = map(self._serve, serves)
+                for error in await asyncio.gather(*services, return_exceptions=True):
+                    if error is not None:
+                        raise error
             case acts.Hear(kind=kind):
                 await self._hear(kind)
             case acts.Pause(seconds=seconds):
@@ -112,31 +119,34 @@ class ScriptedGuest(Peer):
 
     async def _serve(self, act: acts.Serve) -> None:
         if isinstance(request := await self._hear("ExecRequest"), codec.ExecRequest):
-            signal = await self._work(act, request.stdin_from is codec.StdinKind.HOST)
+            signal = await self._work(act, request)
             ending = Ending.SIGNALLED if signal else Ending.EXITED
-            await self.exit(signal or act.status, ending)
+            await self.say(codec.ExecResponse(request.id, ending, signal or act.status))
 
-    async def _work(self, act: acts.Serve, takes_input: bool) -> int:
+    async def _work(self, act: acts.Serve, request: codec.ExecRequest) -> int:
         """Send and receive as a command does. Return the signal that ends it early, or 0."""
-        if takes_input:
-            await self.say(codec.ExecStdinCredit(self.id, INPUT_WINDOW))
+        id_, heard = request.id, self._of_command[request.id]
+        credit = self.credit_of(id_)
+        if takes_input := request.stdin_from is codec.StdinKind.HOST:
+            await self.say(codec.ExecStdinCredit(id_, INPUT_WINDOW))
         left = {Stream.STDOUT: act.stdout, Stream.STDERR: act.stderr}
         while True:
             for stream, size in left.items():
-                while size := min(left[stream], act.size, self.credit[stream], PIECE):
-                    self.credit[stream] -= size
+                while size := min(left[stream], act.size, credit[stream], PIECE):
+                    credit[stream] -= size
                     data = bytes([33 + left[stream] % 90]) * size
                     left[stream] -= size
-                    await self.say(codec.ExecOutput(self.id, stream, data))
+                    await self.say(codec.ExecOutput(id_, stream, data))
             done = not takes_input and not any(left.values())
             timeout = 0.001 if done else HEAR_TIMEOUT  # a signal may still arrive
-            match await self._hear("ExecCredit", "ExecStdin", *_DEATHS, timeout=timeout):
+            kinds = ("ExecCredit", "ExecStdin", *_DEATHS)
+            match await self._hear(*kinds, timeout=timeout, among=heard):
                 case None:
                     return 0 if done else SIGKILL
                 case codec.ExecStdin(data=fed):
                     takes_input = bool(fed)
                     if fed:
-                        await self.say(codec.ExecStdinCredit(self.id, len(fed)))
+                        await self.say(codec.ExecStdinCredit(id_, len(fed)))
                 case message if (name := type(message).__name__) in _DEATHS:
                     return _DEATHS[name]
 
@@ -154,11 +164,20 @@ class ScriptedGuest(Peer):
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 
-    async def _hear(self, *kinds: str, timeout: float = HEAR_TIMEOUT) -> codec.Message | None:
-        """Return the next message of one of these kinds; None if none arrives in time."""
+    async def _hear(
+        self,
+        *kinds: str,
+        timeout: float = HEAR_TIMEOUT,
+        among: asyncio.Queue[codec.Message] | None = None,
+    ) -> codec.Message | None:
+        """Return the next message of one of these kinds; None if none arrives in time.
+
+        :param among: Queue of messages to search; by default, the queue of all messages of the
+            host.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while type(message := await self._heard.get()).__name__ not in kinds:
+                while type(message := await (among or self._heard).get()).__name__ not in kinds:
                     pass
                 return message
         return None
@@ -167,6 +186,8 @@ class ScriptedGuest(Peer):
         with suppress(EOFError, ConnectionError):
             while True:
                 message = await self.hear()
+                if id_ := getattr(message, "id", 0):
+                    self._of_command.setdefault(id_, asyncio.Queue()).put_nowait(message)
                 self._heard.put_nowait(message)
                 match message:
                     case codec.Ping(token=token):

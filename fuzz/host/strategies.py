@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 from tests.support.mutations import mutated
@@ -27,6 +28,7 @@ from .acts import (
     Script,
     Serve,
     StopReading,
+    Together,
 )
 from .known_scripts import ASKED, ENDINGS, FAILED, GREETING, MALFORMED, PONG, READY
 
@@ -130,21 +132,52 @@ _early = st.lists(_says(any_.ready()) | _any_act, min_size=1, max_size=2)
 _cuts = st.just(()) | st.lists(st.integers(1, 30), min_size=1, max_size=4).map(tuple)
 
 
-def _service(draw: st.DrawFn, calls: tuple[HostCall, ...]) -> list[Act]:
+def _service(draw: st.DrawFn, calls: tuple[HostCall, ...]) -> list[Serve]:
     return [draw(_serves) for call in calls if call.kind not in QUESTIONS]
+
+
+@st.composite
+def _of_any_command(draw: st.DrawFn) -> Say:
+    """Draw a message about a command, which the simulated guest sends.
+
+    In most cases, the message has the id of one of three commands. In the other cases, no command
+    has the id of the message.
+    """
+    act = draw(_of_command | st.builds(Say, _outputs, times=st.integers(1, 40)))
+    id_ = draw(weighted((6, st.integers(1, 3)), (1, _sampled([0, 4, LARGEST]))))
+    changed: Any = {"id": id_}
+    assert not isinstance(act.message, bytes)
+    return replace(act, message=replace(act.message, **changed), true=()) if id_ else act
 
 
 @st.composite
 def honest(draw: st.DrawFn) -> Script:
     """Draw a script of a guest that obeys the protocol, for any calls of the host."""
-    calls = draw(_calls)
+    calls, commands = draw(_calls), draw(_sampled([1, 3]))
+    served = _service(draw, calls)
+    acts = served if commands == 1 else [Together(tuple(served))]
     # The guest answers until the host disconnects.
-    return Script((*GREETING, *_service(draw, calls), Pause(5000.0)), calls, draw(_cuts))
+    return Script((*GREETING, *acts, Pause(5000.0)), calls, draw(_cuts), commands)
+
+
+@st.composite
+def beside(draw: st.DrawFn) -> Script:
+    """Draw a script of several commands at once, in a guest that may send wrong messages."""
+    calls = draw(_calls)
+    served = _service(draw, calls)
+    honest_ones = draw(st.integers(0, len(served)))
+    acts = weighted((6, _of_any_command()), (1, _any_act))
+    all_acts: list[Act] = [Hear("ExecRequest")] * (len(served) - honest_ones)
+    all_acts += draw(st.lists(acts, max_size=6))
+    all_acts += [Together(tuple(served[:honest_ones])), *draw(st.lists(acts, max_size=2))]
+    return Script((*GREETING, *all_acts), calls, draw(_cuts), commands=3)
 
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
     """Draw a script of a guest that breaks the protocol, dies, or does nothing."""
+    if draw(st.integers(0, 3)) == 0:
+        return draw(beside())
     calls = draw(_calls)
     all_acts: list[Act] = []
     for greeting in GREETING:

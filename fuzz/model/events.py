@@ -22,8 +22,9 @@ class ModelEvent:
         refuses. The port closes, opens or loses.
     :ivar message: Name of the message. `filler` and `half` are bytes that are no message.
     :ivar id: Id of a conversation, 1 for the first one of the run; 0 for none.
-    :ivar contents: Number of the condition that the contents of the message satisfy; 0 if none. A
-        `hello` and a `ready` have their nonce here.
+    :ivar contents: Number of the condition that the contents of the message satisfy; 0 if they
+        satisfy none. For `hello` and `ready`, this is the nonce instead. For an `exec_request` with
+        the flag `beside`, it is 1.
     :ivar amount: Number that changes the counters.
     """
 

@@ -68,6 +68,8 @@ class Messages:
         amounts = dict.fromkeys(("stdout_credit", "stderr_credit", "amount", "data"), event.amount)
         sent = SentVector("", event.message, event.id, held, amounts, None)
         message = message_of(sent, *self._command(event.id))
+        if isinstance(message, codec.ExecRequest):
+            return replace(message, beside=bool(event.contents))
         if isinstance(message, codec.Hello | codec.Ready):
             return replace(message, nonce=event.contents)
         return message

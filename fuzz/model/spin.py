@@ -26,7 +26,6 @@ TRACES = "traces.pml"
 _DEPTHS = (60, 120, 250, 500, 1000, 1_000_000)
 """Maximum depths of the searches for a short counterexample to a property in temporal logic."""
 
-_TRACE_OPTIONS = ("-DPART=TRACES", "-DCHANNEL=30")
 _TRACE_LIMITS = ("-m400000", "-w18")
 """The depth and the size of the hash table of a search for recorded conversations. It has few
 states, and most of its time would be the initialization of larger tables."""
@@ -39,7 +38,8 @@ _MEGABYTES = 2000
 class Check:
     """A search of all states of a model, or of one part of it.
 
-    :ivar part: The part of the model of sandboxd: PORT, REQUESTS or COMMANDS; otherwise empty.
+    :ivar part: The part of the model of sandboxd that the check searches: PORT, REQUESTS, COMMANDS,
+        BESIDE or TURNS; empty for other models.
     :ivar words: The properties in words.
     :ivar claim: Name of the property in temporal logic; empty for the assertions.
     :ivar channel: Maximum number of messages in each channel.
@@ -70,6 +70,11 @@ ASSERTIONS = (
     "no deadlock"
 )
 
+RULES = (
+    "no command runs that may not run beside another, no kill of one command ends another, no "
+    "processes are kept while a command runs"
+)
+
 CHECKS = (
     Check("port", "PORT", ASSERTIONS, channel=3),
     Check("requests", "REQUESTS", ASSERTIONS),
@@ -80,6 +85,10 @@ CHECKS = (
     Check("kill", "COMMANDS", "a killed command is answered without credit", "kill"),
     Check("terminate", "COMMANDS", "a terminated command exits without credit", "terminate"),
     Check("responses", "COMMANDS", "each request is answered", "request"),
+    Check("beside", "BESIDE", f"{ASSERTIONS}, {RULES}"),
+    Check("turns", "TURNS", f"{ASSERTIONS}, no output waits for two frames of another command"),
+    Check("replies", "BESIDE", "each request is answered", "request"),
+    Check("kill one", "TURNS", "a killed command is answered beside another one", "kill_one"),
     Check("transfer", "", ASSERTIONS, channel=4, schema="files"),
     Check("outcome", "", "each request is answered", "outcome", channel=4, schema="files"),
 )
@@ -132,7 +141,8 @@ class Spin:
 
     def check(self, check: Check) -> SearchResult:
         """Search all states."""
-        self._build(check.options, "-O1", *([] if check.claim else ["-DSAFETY"]))
+        # Optimizing takes longer than it saves, except in the larger programs with a claim.
+        self._build(check.options, *(["-O1"] if check.claim else ["-O0", "-DSAFETY"]))
         return self._search(check, _DEPTHS[-1])
 
     def find(self, check: Check) -> SearchResult:
@@ -149,13 +159,18 @@ class Spin:
         command = ["spin", f"-n{seed}", f"-u{steps}", "-DSIMULATION", f"-DPART={part}"]
         yield from events(self._schema, self._run(*command, self._name))
 
-    def follow(self, traces: str) -> list[int]:
+    def follow(self, traces: str, ids: int) -> list[int]:
         """Search for runs of the model with recorded conversations.
 
         :param traces: Conversations in the format that traces.pml reads.
+        :param ids: Number of command ids that the model has.
         :return: For each conversation, how many of its first events a run of the model can contain.
         """
-        self._build(_TRACE_OPTIONS, "-O0", "-DSAFETY", "-DVECTORSZ=4096")
+        # The more commands run, the more messages can be sent and not yet read. A channel of Spin
+        # holds at most 255 messages.
+        channel = min(255, 30 + ids)
+        options = ("-DPART=TRACES", f"-DCHANNEL={channel}", f"-DIDS={ids}")
+        self._build(options, "-O0", "-DSAFETY", "-DVECTORSZ=16384")
         (self._folder / "traces").write_text(traces)
         said = self._run("./pan", *_TRACE_LIMITS)
         if "Search not completed" in said:

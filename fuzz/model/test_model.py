@@ -21,11 +21,11 @@ from .spin import CHECKS, Check, SearchResult, Spin
 
 QUICK = (
     "the tables lack an error that crosses a shutdown",
-    "the response of a command leads to a wrong state",
-    "a late kill is not ignored",
     "the daemon answers a ping twice",
-    "the daemon forgets credit",
+    "the daemon ignores credit for standard error",
     "a kill waits for credit",
+    "a command starts although one without `beside` runs",
+    "the daemon forgets whose turn it is when a command ends",
     "late messages of a tree are not ignored",
 )
 """The faults that `make test` seeds; `make test-long` seeds all."""
@@ -76,20 +76,26 @@ def test_quick_faults_exist() -> None:
     assert {fault.name for fault in faults()} >= set(QUICK)
 
 
-@pytest.mark.parametrize("part", ["PORT", "REQUESTS", "COMMANDS"])
+@pytest.mark.parametrize("fault", faults(), ids=lambda fault: fault.name)
+def test_seeded_fault_applies(fault: Fault) -> None:
+    source = fault.check.source.with_name(fault.file)
+    assert source.read_text().count(fault.old) == 1
+
+
+@pytest.mark.parametrize("part", ["PORT", "REQUESTS", "COMMANDS", "BESIDE", "TURNS"])
 def test_random_run_is_accepted_by_the_follower(part: str, schema: Schema, tmp_path: Path) -> None:
     spin = Spin(schema, tmp_path)
-    runs = [[*spin.simulate(part, seed, 1000)] for seed in range(10)]
+    runs = [[*spin.simulate(part, seed, 5000)] for seed in range(10)]
     for run in runs:
         for side in schema.ends:
             assert [*rejected(schema, side, run)] == []
     happened = {(event.verb, event.message) for run in runs for event in run}
-    assert len(happened) > 15
+    assert len(happened) > 12
 
 
 def test_follower_rejects_a_run_with_a_message_too_many(schema: Schema, tmp_path: Path) -> None:
     spin, pong = Spin(schema, tmp_path), ModelEvent("host", "receives", "pong")
-    runs = ([*spin.simulate("REQUESTS", seed, 1000)] for seed in range(10))
+    runs = ([*spin.simulate("REQUESTS", seed, 5000)] for seed in range(10))
     run = next(run for run in runs if pong in run)
     at = run.index(pong)
     assert [*rejected(schema, "host", [*run[:at], run[at], *run[at:]])] != []

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.support.daemon import GUEST, build_sanitized
+from tests.support.daemon import GUEST, build_sanitized, sanitized_daemon
 
 from ..mutants import mutants
 from ..report import ROOT
+from . import replay as replaying
 from .events import ModelEvent
 from .replay import main, replay
 from .spin import SearchResult
@@ -35,21 +36,29 @@ TWO_ANSWERS = SearchResult(
 )
 
 
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the real daemon."""
+    return sanitized_daemon(tmp_path_factory)
+
+
 @pytest.mark.parametrize("is_broken", [False, True])
 def test_only_a_broken_daemon_behaves_as_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_broken: bool
+    daemon: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_broken: bool
 ) -> None:
-    shutil.copytree(GUEST, tmp_path / "guest")
     if is_broken:
+        shutil.copytree(GUEST, tmp_path / "guest")
         (bug,) = (each for each in mutants() if each.name == "a ping is answered twice")
         bug.seed(tmp_path)
-    assert replay(TWO_ANSWERS, build_sanitized(tmp_path, tmp_path / "guest")) is is_broken
+        daemon = build_sanitized(tmp_path, tmp_path / "guest")
+    assert replay(TWO_ANSWERS, daemon) is is_broken
     said = capsys.readouterr().out
     assert said.count(", which differs") == (not is_broken)
     assert said.endswith("The session behaves as the counterexample.\n")
 
 
-def test_documented_replay_is_printed() -> None:
+def test_documented_replay_is_printed(daemon: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replaying, "build_sanitized", lambda _: daemon)
     text = (ROOT / "docs/model.md").read_text()
     pattern = r"fuzz\.model\.replay '(.*)'\n\n((?:    .*\n|\n)+)"
     [(fault, expected)] = re.findall(pattern, text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import Daemon, build_sanitized, request
+from tests.support.daemon import Daemon, request, sanitized_daemon
 from tests.support.recording import Recording, recordings
 
 from microvm.wire import codec
@@ -26,7 +26,7 @@ from .traces import TraceModel
 @pytest.fixture(scope="module")
 def of_daemon(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """A conversation with the real daemon, which uses all of the credit that it gets."""
-    binary = build_sanitized(tmp_path_factory.mktemp("sanitized"))
+    binary = sanitized_daemon(tmp_path_factory)
     with recordings() as found, closing(Daemon(binary)) as daemon:
         daemon.hello()
         daemon.send(codec.Ping(1))
@@ -40,6 +40,31 @@ def of_daemon(tmp_path_factory: pytest.TempPathFactory) -> Recording:
         daemon.receive_until(codec.ExecOutput)
         daemon.send(codec.ExecStdin(1, b""))
         daemon.receive_until(codec.ExecResponse)
+        daemon.send(codec.Shutdown())
+        daemon.receive_until(codec.Goodbye)
+    (recording,) = found
+    return recording
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Record a conversation in which the real daemon runs two commands, and refuses a third one."""
+    binary = sanitized_daemon(tmp_path_factory)
+    with recordings() as found, closing(Daemon(binary)) as daemon:
+        daemon.hello()
+        for id_ in (1, 2):
+            fed = replace(request(id_, b"cat"), beside=True, stdin_from=codec.StdinKind.HOST)
+            daemon.send(replace(fed, stdout_credit=3))
+            daemon.receive_until(codec.ExecStdinCredit)
+        daemon.send(request(3, b"true"))
+        daemon.receive_until(codec.Error)
+        for id_ in (2, 1):
+            daemon.send(codec.ExecStdin(id_, b"abc"))
+            daemon.receive_until(codec.ExecOutput)
+        for id_ in (1, 2):
+            daemon.send(codec.ExecKill(id_))
+            daemon.receive_until(codec.ExecResponse)
+        daemon.send(codec.Keep())
         daemon.send(codec.Shutdown())
         daemon.receive_until(codec.Goodbye)
     (recording,) = found
@@ -73,7 +98,7 @@ def test_one_wrong_recording_of_thousands_is_rejected(trace_model: TraceModel) -
 
 def test_failure_of_the_search_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        Spin(schema(), tmp_path).follow("no number of traces")
+        Spin(schema(), tmp_path).follow("no number of traces", 3)
 
 
 @pytest.mark.parametrize("name", ["ready", "pong", "exec_output", "exec_response", "goodbye"])
@@ -149,3 +174,100 @@ def test_fault_is_rejected(fault: str, of_daemon: Recording, trace_model: TraceM
     recording = of_both(messages)
     (rejected,) = trace_model.search([recording]).rejected
     assert f", the host {reason}" in rejected.splitlines()[0]
+
+
+def test_commands_at_once_are_runs(of_two: Recording, trace_model: TraceModel) -> None:
+    result = trace_model.search([of_two])
+    assert not result.rejected
+    assert result.events > len(of_two.messages)
+
+
+def test_id_of_an_earlier_session_is_unknown(trace_model: TraceModel) -> None:
+    def session(nonce: int, *ids: int) -> Iterator[SentMessage]:
+        yield SentMessage("host", "hello", 0, {"nonce": nonce})
+        yield SentMessage("guest", "ready", 0, {"nonce": nonce})
+        for id_ in ids:
+            yield SentMessage("host", "exec_request", id_, {"stdout_credit": 0, "stderr_credit": 0})
+            yield SentMessage("guest", "exec_failed", id_, {})
+
+    # The last command runs. In the model, it has the id that command 9 had before.
+    later = [*session(2, *range(1, 9))][:-1]
+    unknown = [
+        SentMessage("host", "exec_kill", 9, {}),
+        SentMessage("guest", "error", 9, {"code": codec.ErrorCode.UNKNOWN_ID}),
+    ]
+    both = of_both([*session(1, 9), *later, *unknown])
+    assert "the host sends exec_kill of id 9" in trace_model.search([both]).rejected[0]
+    played = replace(both, real=frozenset({"guest"}))
+    assert not trace_model.search([played]).rejected
+
+
+ANSWER_AND_KILL_OF_SECOND = {("exec_response", 2), ("exec_kill", 2)}
+Many = Callable[[list[SentMessage]], list[SentMessage]]
+CHANGES_OF_TWO: dict[str, tuple[Many, str]] = {
+    "a second command while one without `beside` runs": (
+        lambda all_: changed(all_, "exec_request", 1, {"beside": False}),
+        "receives exec_stdin_credit of id 2",
+    ),
+    "a second command without `beside`": (
+        lambda all_: changed(all_, "exec_request", 2, {"beside": False}),
+        "receives exec_stdin_credit of id 2",
+    ),
+    "a refusal of a command that may run": (
+        lambda all_: changed(all_, "exec_request", 3, {"beside": True}),
+        "receives error of id 3",
+    ),
+    "output from the credit of another command": (
+        lambda all_: [
+            each._replace(id=1) if (each.name, each.id) == ("exec_output", 2) else each
+            for each in all_
+        ],
+        "receives exec_output of id 1",
+    ),
+    "the response of another command": (
+        lambda all_: [
+            each._replace(id=3 - each.id) if each.name == "exec_response" else each for each in all_
+        ],
+        "sends exec_kill of id 2",
+    ),
+    "a keep while a command runs": (
+        lambda all_: [
+            each for each in all_ if (each.name, each.id) not in ANSWER_AND_KILL_OF_SECOND
+        ],
+        "sends keep of id 0",
+    ),
+}
+
+
+def changed(
+    messages: list[SentMessage], name: str, id_: int, fields: dict[str, object]
+) -> list[SentMessage]:
+    return [
+        each._replace(fields={**each.fields, **fields})
+        if (each.name, each.id) == (name, id_)
+        else each
+        for each in messages
+    ]
+
+
+@pytest.mark.parametrize("fault", CHANGES_OF_TWO)
+def test_fault_of_two_commands_is_rejected(
+    fault: str, of_two: Recording, trace_model: TraceModel
+) -> None:
+    change, reason = CHANGES_OF_TWO[fault]
+    (rejected,) = trace_model.search([of_both(change(of_two.messages))]).rejected
+    assert f", the host {reason}" in rejected.splitlines()[0]
+
+
+@pytest.mark.parametrize("number", [codec.MAX_COMMANDS, codec.MAX_COMMANDS + 1])
+def test_number_of_commands_at_once_is_limited(number: int, trace_model: TraceModel) -> None:
+    credit = {"stdout_credit": 0, "stderr_credit": 0, "beside": True}
+    ids = range(1, number + 1)
+    messages = [
+        SentMessage("host", "hello", 0, {"nonce": 1}),
+        SentMessage("guest", "ready", 0, {"nonce": 1}),
+        *(SentMessage("host", "exec_request", id_, credit) for id_ in ids),
+        *(SentMessage("guest", "exec_stdin_closed", id_, {}) for id_ in ids),
+    ]
+    rejected = trace_model.search([of_both(messages)]).rejected
+    assert len(rejected) == (number > codec.MAX_COMMANDS)

@@ -22,20 +22,32 @@ _MOST_CREDIT = 1 << 30
 _NONCES = 255
 """Number of nonces that this model tells apart."""
 
-_BATCH = 100_000
-"""Number of events after which a search begins with the next recordings, to need less memory."""
+_IDS = (8, 128)
+"""Numbers of ids that a model can have: 8, or 128 for a recording that needs more.
+
+A model with 128 ids uses much more memory. A recording needs twice as many ids as commands run at
+once, because a finished command keeps its id until every message about it has arrived.
+"""
+
+_BATCH = 800_000
+"""Maximum size of one search of Spin, which limits its memory.
+
+The size of a recording is its number of events, times the number of ids of its model. Recordings
+are added to a search until their sizes exceed this maximum. The other recordings are added to the
+next search.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
     """A message that the host has sent or received, as the model knows it.
 
-    :ivar numbers: The numbers by which the model knows the message: type, id, condition that its
-        contents satisfy, amount, and nonce.
+    :ivar numbers: The numbers that describe the message in the model: type, id in the recording,
+        id in the model, condition that its contents satisfy, amount, and nonce.
     :ivar message: The recorded message.
     """
 
-    numbers: tuple[int, int, int, int, int]
+    numbers: tuple[int, int, int, int, int, int]
     message: SentMessage
 
     @property
@@ -55,10 +67,14 @@ class TraceEvent:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A part of a recording that begins with a `hello`."""
+    """A part of a recording that begins with a `hello`.
+
+    :ivar ids: Number of ids that the model needs for the whole recording.
+    """
 
     recording: Recording
     events: Sequence[TraceEvent]
+    ids: int
 
     def after(self, at: int) -> Iterator[Trace]:
         """Yield the trace from the first `hello` with a new nonce at this index or later, if any.
@@ -77,7 +93,7 @@ class Trace:
             if is_answered or (new and each.message.sender == "host"):
                 events.append(each)
         if events:
-            yield Trace(self.recording, events)
+            yield Trace(self.recording, events, self.ids)
 
     def lines(self, ends: Sequence[str]) -> Iterator[str]:
         """Yield the lines by which protocol/traces.pml reads the trace."""
@@ -93,7 +109,12 @@ class Trace:
 
 
 class _Abstraction:
-    """The numbers that the model uses for the types, ids, nonces and amounts of a recording."""
+    """Translates recorded messages into the numbers by which the model describes messages.
+
+    A message has numbers for its type, its id, its nonce and its amount of credit.
+
+    :ivar ids: Number of ids that the model needs for the recording.
+    """
 
     def __init__(self, schema: Schema, recording: Recording) -> None:
         ids = sorted({0, *(each.id for each in recording.messages)})
@@ -102,12 +123,15 @@ class _Abstraction:
         conditions = (each.name for talk in schema.conversations for each in talk.conditions)
         self._conditions = {name: at for at, name in enumerate(dict.fromkeys(conditions), 1)}
         self._nonces: dict[object, int] = {}
+        self.ids = _ids(recording.messages)
+        self._slots = _Slots(self.ids)
         self._added: dict[tuple[int, str], int] = {}
 
     def events(self, message: SentMessage) -> Iterator[TraceEvent]:
         """Yield the event of a message, or two if it grants different credit to two streams."""
         name, fields = message.name, message.fields
         condition = _condition(message)
+        self._slots.follow(message)
         if name == "hello":
             self._added.clear()
             self._nonces.setdefault(fields["nonce"], 1 + len(self._nonces) % _NONCES)
@@ -116,7 +140,7 @@ class _Abstraction:
                 self._add(message.id, stream, fields[f"{stream}_credit"])
                 for stream in ("stdout", "stderr")
             )
-            yield self._event(message, name, "", min(stdout, stderr))
+            yield self._event(message, name, condition, min(stdout, stderr))
             if stdout != stderr:
                 larger = "stdout" if stdout > stderr else "stderr"
                 yield self._event(message, "exec_credit", larger, abs(stdout - stderr))
@@ -129,10 +153,13 @@ class _Abstraction:
 
     def _event(self, message: SentMessage, name: str, condition: str, amount: object) -> TraceEvent:
         assert isinstance(amount, int)
+        # An `error` about a malformed frame contains the id of that frame, but is not about a
+        # command.
+        id_ = 0 if condition == "malformed" else message.id
         numbers = (
             self._types[name] if name else FILLER,
-            # An `error` about a malformed frame repeats its id, but is about no command.
-            self._ids[0 if condition == "malformed" else message.id],
+            self._ids[id_],
+            self._slots.of(message.sender, id_),
             self._conditions.get(condition, 0),
             amount,
             self._nonces.get(message.fields.get("nonce"), 0),
@@ -150,8 +177,64 @@ class _Abstraction:
         return after - before
 
 
+class _Slots:
+    """A table that translates the command ids of a recording into ids of the model.
+
+    The model has fewer ids than a recording, so a new command gets the id of one that has ended.
+    Commands that run at the same time have different ids.
+
+    :ivar most: The largest number of commands that have run at the same time so far.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.most = 0
+        self._of: dict[int, int] = {}
+        self._requested = set[int]()
+        self._open = set[int]()
+        self._number = number
+        self._last = 0
+
+    def of(self, sender: str, id_: int) -> int:
+        """Return the model's id for the id in a message; 0 if no request had the id of the message.
+
+        A message of the host can only be about a request after the host's last `hello`. A message
+        of the guest can also be about a request of an earlier session, until the guest has answered
+        the last `hello`.
+        """
+        if sender == "host" and id_ not in self._requested:
+            return 0
+        return self._of.get(id_, 0)
+
+    def follow(self, message: SentMessage) -> None:
+        """Choose the model's id for a new request, or free the id of a command that has ended."""
+        if message.name == "hello":
+            self._open.clear()
+            self._requested.clear()
+        elif message.name == "exec_request":
+            later = (1 + (self._last + n) % self._number for n in range(self._number))
+            self._last = next((slot for slot in later if slot not in self._open), 1)
+            self._of[message.id] = self._last
+            self._requested.add(message.id)
+            self._open.add(self._last)
+            self.most = max(self.most, len(self._open))
+        elif message.name in ("exec_response", "exec_failed") or _condition(message) == "busy":
+            self._open.discard(self._of.get(message.id, 0))
+
+
+def _ids(messages: Iterable[SentMessage]) -> int:
+    """Return the number of ids, from `_IDS`, that the model needs for these messages."""
+    slots = _Slots(_IDS[-1])
+    for message in messages:
+        slots.follow(message)
+    return next((ids for ids in _IDS if 2 * slots.most <= ids), _IDS[-1])
+
+
 def _condition(message: SentMessage) -> str:
-    """Return the name of the condition that the contents of a message satisfy, if any."""
+    """Return the name of the condition that the contents of a message satisfy; empty if none.
+
+    The schema has no condition for a request with the flag `beside`. The model needs one, so it
+    uses the condition `own_nonce`, whose number is 1, and which no request has otherwise.
+    """
     code, stream = message.fields.get("code"), message.fields.get("stream")
     if isinstance(stream, int):
         return codec.Stream(stream).name.lower()
@@ -159,15 +242,17 @@ def _condition(message: SentMessage) -> str:
         return "malformed"
     if code == codec.ErrorCode.BUSY:
         return "busy"
+    if message.fields.get("beside"):
+        return "own_nonce"
     return "free" if message.name == "keep" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceResult:
-    """The result of the search for recordings in the model.
+    """Tells which recorded messages the model allows.
 
-    :ivar events: Number of events that are in runs of the model.
-    :ivar rejected: Reasons why recordings are no runs of the model.
+    :ivar events: Number of events, sent messages, that runs of the model contain.
+    :ivar rejected: Descriptions of recorded messages that the model does not allow.
     """
 
     events: int
@@ -175,12 +260,18 @@ class TraceResult:
 
 
 class TraceModel:
-    """The model of recorded conversations, and the program that Spin and gcc make from it."""
+    """The model of recorded conversations, which Spin and gcc compile into a program."""
 
     def __init__(self, schema: Schema, folder: Path) -> None:
-        """Write the model into the folder. The first search compiles it."""
+        """Write one model for each number of command ids that is supported.
+
+        The first search with a model compiles it.
+        """
         self._schema = schema
-        self._spin = Spin(schema, folder)
+        self._spins = dict[int, Spin]()
+        for ids in _IDS:
+            (folder / str(ids)).mkdir()
+            self._spins[ids] = Spin(schema, folder / str(ids))
 
     def search(self, recordings: Iterable[Recording]) -> TraceResult:
         """Search for runs of the model with the messages of the recordings.
@@ -191,9 +282,11 @@ class TraceModel:
         traces = [each for recording in recordings for each in self._traces(recording)]
         events, rejected = 0, list[str]()
         while traces:
-            totals = accumulate(len(each.events) for each in traces)
-            size = next((n for n, total in enumerate(totals, 1) if total > _BATCH), len(traces))
-            batch, traces = traces[:size], traces[size:]
+            same = [each for each in traces if each.ids == traces[0].ids]
+            totals = accumulate(len(each.events) * each.ids for each in same)
+            size = next((n for n, total in enumerate(totals, 1) if total > _BATCH), len(same))
+            batch = same[:size]
+            traces = [*same[size:], *(each for each in traces if each.ids != traces[0].ids)]
             for trace, at in zip(batch, self._found(batch), strict=True):
                 events += at
                 if at == len(trace.events):
@@ -207,7 +300,7 @@ class TraceModel:
     def _traces(self, recording: Recording) -> Iterator[Trace]:
         known = _Abstraction(self._schema, recording)
         events = [each for message in recording.messages for each in known.events(message)]
-        trace = Trace(recording, events)
+        trace = Trace(recording, events, known.ids)
         if recording.is_first:
             yield trace
         else:
@@ -216,7 +309,8 @@ class TraceModel:
     def _found(self, traces: Sequence[Trace]) -> list[int]:
         """Return, for each trace, how many of its events a run of the model can contain."""
         lines = (line for trace in traces for line in trace.lines(self._schema.ends))
-        return self._spin.follow("\n".join([str(len(traces)), *lines, ""]))
+        ids = traces[0].ids
+        return self._spins[ids].follow("\n".join([str(len(traces)), *lines, ""]), ids)
 
 
 def _reason(trace: Trace, at: int) -> str:

@@ -1,5 +1,5 @@
-/* Encodes each message of the guest, if it is valid, and decodes it again as a host. The encoder writes
- * no bytes beyond the given room.
+/* Proves that the encoder of each message of the guest writes no bytes beyond the given room, and
+ * that the host can decode these bytes.
  *
  * Functions: sandboxd_encode_ready sandboxd_encode_pong sandboxd_encode_status
  *	sandboxd_encode_goodbye sandboxd_encode_error sandboxd_encode_exec_response
@@ -9,9 +9,10 @@
  *	sandboxd_check_exec_response sandboxd_check_exec_failed sandboxd_check_exec_stdin_credit
  *	sandboxd_check_exec_stdin_closed sandboxd_check_exec_output sandboxd_put
  *	sandboxd_put_header sandboxd_put_bytes
- * Bound: every message in the first version, exec_response in any, every id, every room up to the
- *	length of the longest frame; exec_output with data in place, up to 65536 bytes
- * Unwind: 28
+ * Bound: the proof covers every message in the first version of the protocol, exec_response in
+ *	every version, every id, and every room up to the length of the longest frame; the data of
+ *	exec_output, which are not copied, have up to 65536 bytes
+ * Unwind: 29
  * Wraps: conversion */
 #include "proof.h"
 

@@ -1,10 +1,13 @@
-/* Sends the output of a command: within the credit, and completely if the command has exited.
+/* Proves that exec.c sends a command's output within the credit, and sends all of it if the command
+ * has exited.
  *
  * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_timeout_ms exec_clear
  *	exec_kill exec_resize pump read_stream wanted is_empty has_output_left is_unpaid is_silent
- * Bound: every state of a command and its two streams, every credit, every answer of the kernel
+ *	kill_all enlarge
+ * Bound: the proof covers every state of a command and its two streams, every credit, and
+ *	every answer of the kernel
  * Assumes: the clock never decreases, and is below 2^63 ns; the encoder behaves as encoding.c proves
- * Idle: fcntl input_close cgroup_kill cgroup_renew resize
+ * Idle: fcntl input_close input_poll cgroup_kill cgroup_renew ioctl
  * Unwind: 3 */
 #include "proof.h"
 
@@ -24,7 +27,7 @@ static size_t encode(uint8_t *out, size_t room, const struct sandboxd_exec_outpu
 
 static struct exec exec;
 static struct port port;
-static struct pollfd polled[EXEC_STREAMS];
+static struct pollfd polled[EXEC_POLLED];
 static uint64_t now;
 
 ssize_t read(int fd, void *into, size_t size)
@@ -53,7 +56,7 @@ void drain_add(int fd) { PROVE(fd >= 0); }
 static bool valid(void)
 {
 	return exec.pid >= 0 && (exec.group > 0 || (!exec.id && !exec.pid)) &&
-	       exec.silent_ns <= now + SILENCE_NS;
+	       exec.silent_ns <= now + SILENCE_NS && exec.slot < SANDBOXD_MAX_COMMANDS;
 }
 
 static void begin(void)
@@ -88,6 +91,22 @@ void prove_end(void)
 	PROVE(valid());
 	for (int i = 0; i < EXEC_STREAMS; i++)
 		PROVE(exec.streams[i].last && (exec.terminal || exec.streams[i].left <= INT_MAX));
+}
+
+/* Proves that exec_reaped changes nothing if the reaped process is not that of the command. */
+void prove_end_of_another(void)
+{
+	begin();
+	const struct exec before = exec;
+	pid_t pid = nondet_int();
+
+	ASSUME(pid > 0 && pid != exec.pid);
+	exec_reaped(&exec, pid, nondet_int(), now);
+	PROVE(exec.id == before.id && exec.pid == before.pid && exec.status == before.status);
+	PROVE(exec.input.fd == before.input.fd && exec.silent_ns == before.silent_ns);
+	for (int i = 0; i < EXEC_STREAMS; i++)
+		PROVE(exec.streams[i].last == before.streams[i].last &&
+		      exec.streams[i].left == before.streams[i].left);
 }
 
 void prove_clear(void)
@@ -132,9 +151,10 @@ void prove_output(void)
 	const struct exec before = exec;
 	size_t queued = port.end;
 
-	exec_pump(&exec, &port, 1, now, polled);
+	bool sent = exec_pump(&exec, &port, 1, now, polled);
 	PROVE(valid());
 	PROVE(port.end <= PORT_LARGE_SIZE || port.end == queued);
+	PROVE(sent == (port.end != queued) && (!sent || (exec.id && queued == 0)));
 	PROVE(queued == 0 || port.end > 0);
 	for (int i = 0; i < EXEC_STREAMS; i++) {
 		const struct exec_stream *old = &before.streams[i], *new = &exec.streams[i];
@@ -147,8 +167,8 @@ void prove_output(void)
 		WITNESS(paid == CHUNK);
 		WITNESS(paid > 0 && old->last && new->left == 1);
 	}
-	struct pollfd fds[EXEC_STREAMS];
-	exec_poll(&exec, nondet_bool(), fds);
+	struct pollfd fds[EXEC_POLLED];
+	exec_poll(&exec, nondet_bool(), nondet_bool(), fds);
 	exec_done(&exec, &port, now);
 	int timeout = exec_timeout_ms(&exec, now);
 	PROVE(timeout >= -1 && timeout <= 101);

@@ -1,8 +1,8 @@
-/* Decodes a header of any twelve bytes.
+/* Proves that any twelve bytes are either decoded as a valid header of a frame, or refused.
  *
  * Functions: sandboxd_decode_header sandboxd_find_rule sandboxd_get sandboxd_fail
- * Bound: every header, version and sender
- * Unwind: 28 */
+ * Bound: the proof covers every header, every version of the protocol, and both senders
+ * Unwind: 29 */
 #include "proof.h"
 
 void prove(void)

@@ -1,15 +1,21 @@
-/* Runs the poll loop: checks the room in the stream, the polled descriptors, and the time to wait.
+/* Proves that the daemon's poll loop never reads more than its stream has room for, polls the
+ * correct descriptors, and waits for the correct time.
  *
- * Functions: loop read_port miss_host port_events poll_timeout_ms read_signals finish
- * Bound: every state; one turn of the loop, and two at the end
- * Assumes: a stream of 64 KiB instead of 6 MiB; exec_timeout_ms returns at most 101, as exec.c
- *	proves; the clock never decreases, and is below 2^62 ns
- * Idle: input_poll serve_input serve_waits serve_wants_input serve_wants_stdin serve_wants_output
- *	serve_children serve_stdin serve_output drain_fd drain_run exec_kill kill port_flush
- * Unwind: 3 */
+ * Functions: loop read_port miss_host port_events poll_timeout_ms read_signals finish serve_sooner
+ * Bound: the proof covers every state, and one turn of the loop; two turns when the daemon
+ *	exits
+ * Assumes: the stream has 64 KiB instead of 6 MiB; the daemon has 2 slots instead of 64;
+ *	serve_timeout_ms returns at most 101, as serve.c proves; the clock never decreases, and is
+ *	below 2^62 ns
+ * Idle: serve_input serve_waits serve_wants_input serve_children serve_stdin serve_output
+ *	serve_polled serve_kill drain_fd drain_run port_flush
+ * Unwind: 3
+ * Wraps: conversion */
 #include "proof.h"
 
 #define SANDBOXD_MAX_BODY_FROM_HOST 65536
+#undef SANDBOXD_MAX_COMMANDS
+#define SANDBOXD_MAX_COMMANDS 2
 
 #define sandboxd_encode_goodbye(out, room, ...) nondet_frame(out, room, SANDBOXD_GOODBYE_MAX_BODY)
 
@@ -45,18 +51,18 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
 	}
 	PROVE(timeout >= -1 && timeout <= 101);
 	ASSUME(turn++ == 0);
-	fds[PORT].revents = nondet_short();
-	fds[SIGNALS].revents = 0;
-	PROVE(count == POLLED);
+	PROVE(fds == server.polled && count >= SERVE_COMMANDS && count <= SERVE_POLLED);
+	fds[SERVE_PORT].revents = nondet_short();
+	fds[SERVE_SIGNALS].revents = 0;
 	return nondet_int();
 }
 
-void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
+unsigned serve_poll(struct server *server)
 {
-	PROVE(__CPROVER_w_ok(fds, EXEC_STREAMS * sizeof *fds));
+	return SERVE_COMMANDS + (unsigned)nondet_upto(SANDBOXD_MAX_COMMANDS) * EXEC_POLLED;
 }
 
-int exec_timeout_ms(const struct exec *exec, uint64_t now_ns)
+int serve_timeout_ms(const struct server *server)
 {
 	int ms = nondet_int();
 

@@ -1,12 +1,15 @@
-/* Decodes the body of an exec_request.
+/* Proves that the body of an exec_request is either refused, or decoded so that each string and
+ * list lies in the body.
  *
  * Functions: sandboxd_decode_exec_request sandboxd_no_list sandboxd_known_stdin_kind
- * Bound: every body up to 65 bytes, with strings of up to 3 bytes and lists of up to 2, every version
+ *	sandboxd_take_bool
+ * Bound: the proof covers every body of up to 67 bytes, with strings of up to 3 bytes and
+ *	lists of up to 2 elements, in every version of the protocol
  * Unwind: 9 sandboxd_take_list.0:3 sandboxd_no_nul.0:4
  * Beyond: more turns of a loop are not examined, because cursor.c and list.c prove each turn */
 #include "proof.h"
 
-enum { SIZE = 65 };
+enum { SIZE = 67 };
 
 static bool inside(struct sandboxd_slice slice, const uint8_t *body, size_t size)
 {
@@ -30,7 +33,7 @@ void prove(void)
 	if (!sandboxd_decode_exec_request(body, size, version, &request, &fault)) {
 		PROVE(fault.fault >= SANDBOXD_FAULT_TRUNCATED);
 		PROVE(fault.offset <= SANDBOXD_HEADER_SIZE + size);
-		PROVE(fault.field <= 14);
+		PROVE(fault.field <= 16);
 		return;
 	}
 	/* Each string must follow its length, because the daemon moves it by one byte to the front. */
@@ -45,6 +48,8 @@ void prove(void)
 	} else {
 		PROVE(request.more_argv.count == 0 && request.more_env.count == 0);
 	}
+	PROVE((!request.beside && !request.joined) || version >= 4);
+	WITNESS(request.beside && request.joined);
 	WITNESS(request.argv.count == 2 && request.user.size == 3);
 	WITNESS(request.more_argv.count == 1 && request.more_env.count == 2);
 }

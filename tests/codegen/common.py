@@ -21,12 +21,13 @@ FOLDER = Path(__file__).with_name("schemas")
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
 FILES = ROOT / "protocol/files.toml"
 STREAMS = ROOT / "protocol/streams.toml"
+INTERPRETER = ROOT / "protocol/interpreter.toml"
 EVERYTHING = FOLDER / "everything.toml"
 TYPES = FOLDER / "types.toml"
 GROWN = FOLDER / "grown.toml"
 LETTERS = FOLDER / "letters.toml"
 SHORT_PREFIX = FOLDER / "short_prefix.toml"
-SCHEMAS = [*sorted(FOLDER.glob("*.toml")), SANDBOXD, FILES, STREAMS]
+SCHEMAS = [*sorted(FOLDER.glob("*.toml")), SANDBOXD, FILES, STREAMS, INTERPRETER]
 CODES = {fault.name: fault.number for fault in FAULTS}
 
 MYPY = "mypy --strict --warn-unreachable --config-file= --cache-dir=/dev/null".split()

@@ -34,6 +34,7 @@ from .common import (
     CODES,
     EVERYTHING,
     FILES,
+    INTERPRETER,
     ROOT,
     SANDBOXD,
     SHORT_PREFIX,
@@ -87,6 +88,7 @@ COMMITTED = {
     SANDBOXD: (ROOT / "host/microvm/wire/codec.py", vectors.COMMITTED),
     FILES: (ROOT / "host/microvm/wire/files.py", vectors.FILES),
     STREAMS: (ROOT / "host/microvm/wire/streams.py", vectors.STREAMS),
+    INTERPRETER: (ROOT / "host/microvm/wire/interpreter.py", vectors.INTERPRETER),
 }
 """The Python codecs and the vectors of our own protocols."""
 

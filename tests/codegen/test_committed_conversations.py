@@ -11,9 +11,14 @@ from microvm_proto.follower import Follower
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import FILES, SANDBOXD, STREAMS
+from .common import FILES, INTERPRETER, SANDBOXD, STREAMS
 
-KNOWN = {SANDBOXD: vectors.COMMITTED, FILES: vectors.FILES, STREAMS: vectors.STREAMS}
+KNOWN = {
+    SANDBOXD: vectors.COMMITTED,
+    FILES: vectors.FILES,
+    STREAMS: vectors.STREAMS,
+    INTERPRETER: vectors.INTERPRETER,
+}
 COMMITTED = [
     pytest.param(read_schema(path), each, id=f"{path.stem}, {each.name}")
     for path, file in KNOWN.items()

@@ -19,7 +19,7 @@ from microvm_proto.schema import Schema
 from microvm_proto.states import Conversation, ConversationState
 from microvm_proto.types import camel
 
-from .common import EVERYTHING, FILES, LETTERS, SANDBOXD, STREAMS, Load
+from .common import EVERYTHING, FILES, INTERPRETER, LETTERS, SANDBOXD, STREAMS, Load
 from .test_conversations import EXAMPLE, schema_of
 
 
@@ -27,7 +27,7 @@ def made(schema: Schema) -> list[ConversationVector]:
     return vectors.conversations(*emitted("vectors", schema, "vectors.json").values())
 
 
-@pytest.fixture(params=[SANDBOXD, FILES, STREAMS, LETTERS, "example"], ids=str)
+@pytest.fixture(params=[SANDBOXD, FILES, STREAMS, INTERPRETER, LETTERS, "example"], ids=str)
 def schema(request: pytest.FixtureRequest) -> Schema:
     """A schema with conversations."""
     is_file = isinstance(request.param, Path)

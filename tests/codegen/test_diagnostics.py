@@ -193,8 +193,8 @@ def test_a_seed_describes_each_struct_once(read: Read, monkeypatch: pytest.Monke
         described += 1
         return shape(kind)
 
-    shape = digest._shape
-    monkeypatch.setattr(digest, "_shape", count)
+    shape = digest.shape
+    monkeypatch.setattr(digest, "shape", count)
     read(chain(11, 2))
     assert described < 5 * 4094
 

@@ -115,7 +115,7 @@ def expected(state: str | None) -> MessageOrder:
     return MessageOrder.IN_ORDER if state else MessageOrder.IGNORED
 
 
-many = pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
+many = pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
 
 
 def drawn(strategy: st.SearchStrategy[list[Any]], count: int) -> list[list[Any]]:

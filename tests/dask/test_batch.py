@@ -25,7 +25,7 @@ import microvm.dask.sync
 from microvm import ExecTimeout, GuestDied, Job, MicroVMError, NotRun, Outcome, Pool, UsageError
 from microvm.dask import cluster, worker
 from microvm.images import Image
-from microvm.jobs import pool as pools
+from microvm.jobs import lease as leases
 from microvm.start import retry
 from microvm.start.warmup import Run, warm_up
 
@@ -129,14 +129,14 @@ def _killing(client: Client, *kills: bool) -> Iterator[None]:
                 os.kill(run.__self__.pid, signal.SIGKILL)  # type: ignore[attr-defined]
             await warm_up(run)
 
-        setattr(pools, "warm_up", warm_up_killed)  # noqa: B010 - mypy does not know the attribute
+        setattr(leases, "warm_up", warm_up_killed)  # noqa: B010 - mypy does not know the attribute
         retry.LONGEST_PAUSE = 0.1
 
     client.run(begin)
     try:
         yield
     finally:
-        client.run(setattr, pools, "warm_up", warm_up)
+        client.run(setattr, leases, "warm_up", warm_up)
         client.run(setattr, retry, "LONGEST_PAUSE", retry.LONGEST_PAUSE)
 
 

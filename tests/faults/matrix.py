@@ -41,7 +41,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """A fault in one state, and the expected result."""
 
     row: Row
@@ -143,8 +143,8 @@ MATRIX = (
 )
 
 
-def cells() -> Iterator[Cell]:
+def cells() -> Iterator[MatrixCell]:
     """Return the cells of the matrix in order."""
     for row in MATRIX:
         for state in row.states.split():
-            yield Cell(row, state)
+            yield MatrixCell(row, state)

@@ -10,7 +10,7 @@ import pytest
 
 from .check import nothing_left, uses_its_template
 from .fault import FAULTS
-from .matrix import NO_CLONES, Cell, cells
+from .matrix import NO_CLONES, MatrixCell, cells
 from .state import FaultScene
 
 CHEAP = {
@@ -29,7 +29,7 @@ CHEAP = {
 """The cells that `make test` runs. The other tests are long."""
 
 
-def _marked(cell: Cell) -> object:
+def _marked(cell: MatrixCell) -> object:
     marks = [pytest.mark.deadline(2 * cell.row.within + 60)]
     if str(cell) not in CHEAP:
         marks.append(pytest.mark.long)
@@ -38,7 +38,7 @@ def _marked(cell: Cell) -> object:
 
 @pytest.mark.parametrize("cell", [_marked(cell) for cell in cells()])
 async def test_fault_has_the_expected_result(
-    cell: Cell,
+    cell: MatrixCell,
     scene: FaultScene,
     templates: Path,
     temporary: Path,
@@ -67,7 +67,7 @@ async def test_fault_has_the_expected_result(
     await uses_its_template(scene)
 
 
-async def _happens(cell: Cell, scene: FaultScene) -> tuple[str, str]:
+async def _happens(cell: MatrixCell, scene: FaultScene) -> tuple[str, str]:
     """Cause the fault, and return the message and the hint that its user receives."""
     fault = FAULTS[cell.row.fault]
     if cell.row.error is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.support.daemon import Daemon, build_sanitized
+from tests.support.carry import Carry, Run, decoded, encoded
+from tests.support.daemon import Daemon, sanitized_daemon
 from tests.support.fifo import Fifo
 from tests.support.judged import judge, trace_model
 from tests.support.made_once import made_once
 
 from microvm import arches, cache
 from microvm.progress import NullReporter
+from microvm.wire import files
 from microvm_image import programs
 
 __all__ = ("judge", "trace_model")
@@ -48,7 +51,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The daemon, compiled with ASan and UBSan."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    return made_once(tmp_path_factory, "sanitized", build_sanitized) / "sandboxd"
+    return sanitized_daemon(tmp_path_factory)
 
 
 @pytest.fixture(params=["shipped", "sanitized"])
@@ -95,3 +98,28 @@ def answer(tmp_path: Path) -> Iterator[Fifo]:
     made = Fifo(tmp_path / "answer")
     yield made
     made.close()
+
+
+@pytest.fixture
+def run(binary: Path) -> Run:
+    """A function that runs carry with bytes as its input, for each build in turn."""
+
+    def run(sent: bytes, digest: int = files.DIGEST) -> subprocess.CompletedProcess[bytes]:
+        command = [str(binary.with_name("carry")), f"{digest:016x}"]
+        done = subprocess.run(command, input=sent, capture_output=True, check=False, timeout=60)
+        assert done.stderr == b""
+        return done
+
+    return run
+
+
+@pytest.fixture
+def carry(run: Run) -> Carry:
+    """A function that sends messages to carry, which must succeed, and returns the answers."""
+
+    def exchange(*messages: files.Message) -> list[files.Message]:
+        done = run(encoded(*messages))
+        assert done.returncode == 0
+        return decoded(done.stdout)
+
+    return exchange

@@ -8,21 +8,16 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.polling import eventually
-from tests.support.processes import state
+from tests.support.carry import DONE, Carry, Run, decoded, encoded, failure, request
 
 from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
-
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
-Carry = Callable[..., list[files.Message]]
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
 
@@ -30,12 +25,6 @@ FILE = stat.S_IFREG | 0o640
 FOLDER = stat.S_IFDIR | 0o750
 LINK = stat.S_IFLNK | 0o777
 SECOND = 1_000_000_000
-
-
-def request(action: Action, path: Path | str, **fields: Any) -> files.Request:
-    given: dict[str, Any] = {"mode_rule": ModeRule.PREFER, "replace": 0}
-    given |= dict.fromkeys(("name", "cwd", "user", "owner"), b"") | fields
-    return files.Request(action=action, path=os.fsencode(path), **given)
 
 
 def entry(mode: int, name: bytes = b"", target: bytes = b"", mtime: int = SECOND) -> files.Entry:
@@ -50,59 +39,14 @@ def content(data: bytes, name: bytes = b"", mode: int = FILE) -> list[files.Mess
     return [entry(mode, name), files.Data(data=data), files.Whole()]
 
 
-def encoded(*messages: files.Message) -> bytes:
-    return b"".join(message.encode() for message in messages)
-
-
 def opened(folder: Path, mode: int = 0o001) -> None:
     """Give all users the permission to enter a folder, or other permissions for it."""
     for each in (folder, *folder.parents):
         each.chmod(each.stat().st_mode | mode)
 
 
-@pytest.fixture
-def run(binary: Path) -> Run:
-    """A function that runs carry with bytes as its input, for each build in turn."""
-
-    def run(sent: bytes, digest: int = files.DIGEST) -> subprocess.CompletedProcess[bytes]:
-        command = [str(binary.with_name("carry")), f"{digest:016x}"]
-        done = subprocess.run(command, input=sent, capture_output=True, check=False, timeout=60)
-        assert done.stderr == b""
-        return done
-
-    return run
-
-
-@pytest.fixture
-def carry(run: Run) -> Carry:
-    """A function that sends messages to carry, which must succeed, and returns the answers."""
-
-    def exchange(*messages: files.Message) -> list[files.Message]:
-        done = run(encoded(*messages))
-        assert done.returncode == 0
-        return decoded(done.stdout)
-
-    return exchange
-
-
-def decoded(stream: bytes) -> list[files.Message]:
-    decoder = files.Decoder("guest")
-    decoder.receive_data(stream)
-    return list(iter(decoder.next_message, None))
-
-
-def failure(answers: list[files.Message]) -> tuple[int, str]:
-    last = answers[-1]
-    assert isinstance(last, files.Failure), last
-    assert last.subject is files.Subject.PATH
-    return last.error_number, os.fsdecode(last.path)
-
-
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-DONE = [files.Done()]
 
 
 def test_file_is_written_with_its_mode_and_time(carry: Carry, tmp_path: Path) -> None:
@@ -333,44 +277,15 @@ def test_file_of_proc_with_size_0_is_read_completely(carry: Carry, tmp_path: Pat
     assert b"carry" in bytes(answers[1].data)
 
 
-def test_terminal_is_read_without_waiting_for_more(carry: Carry) -> None:
-    terminal, device = os.openpty()
-    try:
-        first, *rest = carry(request(Action.READ, os.ttyname(device)))
-    finally:
-        os.close(terminal)
-        os.close(device)
-    assert isinstance(first, files.Entry)
-    assert rest == [files.Whole(), *DONE]
-
-
-def test_tree_of_a_special_file_is_refused(carry: Carry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", [Action.READ, Action.GET])
+def test_special_file_is_sent_without_content(carry: Carry, tmp_path: Path, action: Action) -> None:
     """Carry does not wait for such a file, either."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    first, *rest = carry(request(Action.GET, fifo))
-    assert isinstance(first, files.Entry)
-    assert (stat.S_ISFIFO(first.mode), rest) == (True, DONE)
-
-
-@pytest.mark.parametrize("early", [True, False])
-def test_reading_a_fifo_waits_for_its_writers(binary: Path, tmp_path: Path, early: bool) -> None:
-    fifo, asked = tmp_path / "fifo", tmp_path / "asked"
-    os.mkfifo(fifo)
-    asked.write_bytes(request(Action.READ, fifo).encode())
-    writer = os.open(fifo, os.O_RDWR) if early else None
-    command = [str(binary.with_name("carry")), f"{files.DIGEST:016x}"]
-    with (
-        asked.open("rb") as stdin,
-        subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE) as running,
-    ):
-        eventually(lambda: state(running.pid) in "SZ")
-        with os.fdopen(writer or os.open(fifo, os.O_WRONLY), "wb") as file:
-            file.write(b"content")
-        assert running.stdout
-        _, *data, whole, done = decoded(running.stdout.read())
-    assert [bytes(m.data) for m in data if isinstance(m, files.Data)] == [b"content"]
-    assert (whole, done) == (files.Whole(), files.Done())
+    for path, kind in ((fifo, stat.S_IFIFO), ("/dev/zero", stat.S_IFCHR)):
+        first, *rest = carry(request(action, path))
+        assert isinstance(first, files.Entry)
+        assert (stat.S_IFMT(first.mode), rest) == (kind, DONE)
 
 
 def test_special_files_of_a_folder_are_not_sent(carry: Carry, tmp_path: Path) -> None:
@@ -410,7 +325,19 @@ def test_list_and_stat_return_the_entries_of_a_folder(carry: Carry, tmp_path: Pa
     assert itself.mtime == (tmp_path / "link").lstat().st_mtime_ns
 
 
-@pytest.mark.parametrize("action", [Action.STAT, Action.LIST, Action.GET, Action.READ])
+def test_list_of_targets_follows_links(carry: Carry, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    *entries, _ = carry(request(Action.LIST_TARGETS, tmp_path))
+    kinds = {e.name: stat.S_IFMT(e.mode) for e in entries if isinstance(e, files.Entry)}
+    assert kinds == {b"folder": stat.S_IFDIR, b"link": stat.S_IFDIR, b"dangling": stat.S_IFLNK}
+
+
+@pytest.mark.parametrize(
+    "action",
+    [Action.STAT, Action.LIST, Action.GET, Action.READ, Action.REMOVE, Action.RENAME],
+)
 def test_error_of_a_missing_file_has_its_path(carry: Carry, tmp_path: Path, action: Action) -> None:
     none = tmp_path / "none"
     assert failure(carry(request(action, none))) == (errno.ENOENT, str(none))

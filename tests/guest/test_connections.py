@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from tests.support.daemon import DaemonProcess
+from tests.support.polling import comes_true
 from tests.support.relay import AT_ONCE
 
-from microvm.errors import Busy, GuestDied, StreamError
-from microvm.guest import relay, stream_transport
+from microvm.errors import Busy, GuestDied, StreamError, UsageError
+from microvm.guest import clients, relay, stream_transport
 from microvm.guest.connections import Connections
 from microvm.guest.guest import Guest
 from microvm.guest.program import program_options
+from microvm.guest.reverse import ReverseTarget
+from microvm.wire import streams
 from microvm.wire.stream_session import WINDOW
 
 Serve = Callable[[StreamReader, StreamWriter], Awaitable[None]]
 
 SIZE = 8 << 20  # more bytes than the buffers of all programs hold
+MOST_UNREAD = WINDOW + (1 << 18)  # bytes that the host may store of an unread stream
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ async def serving() -> AsyncIterator[Callable[[Serve], Awaitable[int]]]:
     yield start
     for server in servers:
         server.close()
-    await asyncio.sleep(0.01)
+    await until_alone()
 
 
 Serving = Callable[[Serve], Awaitable[int]]
@@ -196,15 +201,16 @@ async def test_paused_reader_delays_only_its_server(
 
     reader, writer = await connections.open(await serving(flood), 20)
     other, ping = await connections.open(await serving(echo), 20)
+
+    def unread() -> int:
+        return len(getattr(reader, "_buffer")) + len(getattr(writer.transport, "_unread"))  # noqa: B009
+
+    await comes_true(lambda: unread() >= WINDOW)
     for _ in range(50):
         ping.write(b"ping")
         assert await other.readexactly(4) == b"ping"
-        await asyncio.sleep(0.002)
-    before = sent
-    await asyncio.sleep(0.1)
-    assert sent == before < SIZE
-    transport = writer.transport
-    assert len(getattr(transport, "_unread")) <= WINDOW  # noqa: B009 - a private attribute
+    assert sent < SIZE
+    assert unread() <= MOST_UNREAD
     assert len(await reader.read()) == SIZE
     await asyncio.gather(close(writer), close(ping))
 
@@ -286,7 +292,9 @@ async def test_closed_stream_ends_though_the_server_reads_nothing(
 
     _, writer = await connections.open(await serving(read_nothing), 20)
     writer.write(bytes(SIZE))
-    await asyncio.wait_for(close(writer), 20)
+    with pytest.raises(StreamError, match="Connection timed out") as caught:
+        await asyncio.wait_for(close(writer), 20)
+    assert caught.value.errno == errno.ETIMEDOUT
     assert await free(guest)
     closed.set()
     await until_alone()
@@ -338,12 +346,181 @@ async def test_forwarded_port_leads_to_the_server(
     writer.close()
 
 
+async def test_clients_beyond_the_limit_are_reset(
+    connections: Connections, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five clients connect. Two of them exceed the limit, so their connections are reset."""
+    monkeypatch.setattr(clients, "MOST_CLIENTS", 3)
+    async with await connections.forward(0, await serving(echo), "127.0.0.1", 20) as forward:
+        ends = [await asyncio.open_connection(*forward.address) for _ in range(5)]
+        for _, writer in ends:
+            writer.write(b"x")
+        answers = await asyncio.gather(
+            *(reader.readexactly(1) for reader, _ in ends), return_exceptions=True
+        )
+        assert answers.count(b"x") == 3
+        assert sum(isinstance(each, ConnectionError) for each in answers) == 2
+        for _, writer in ends:
+            writer.transport.abort()
+
+
 async def test_forward_to_a_closed_port_resets_the_client(connections: Connections) -> None:
     async with await connections.forward(0, "/none", "127.0.0.1", 20) as forward:
         reader, writer = await asyncio.open_connection(*forward.address)
         with pytest.raises(ConnectionResetError):
             await reader.readexactly(1)
         writer.close()
+
+
+@pytest.fixture(params=["tcp", "unix", "function"])
+async def target(
+    request: pytest.FixtureRequest, serving: Serving, tmp_path: Path
+) -> AsyncIterator[ReverseTarget]:
+    """Yield a target that sends all bytes back: a server, a Unix socket or a function."""
+    if request.param == "tcp":
+        yield "127.0.0.1", await serving(echo)
+    elif request.param == "function":
+        yield echo
+    else:
+        async with await asyncio.start_unix_server(echo_and_close, tmp_path / "socket"):
+            yield tmp_path / "socket"
+
+
+async def echo_and_close(reader: StreamReader, writer: StreamWriter) -> None:
+    await echo(reader, writer)
+    writer.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_clients_in_the_guest_reach_the_target(
+    guest: Guest, connections: Connections, target: ReverseTarget, address: str
+) -> None:
+    """The daemon under test is a process of this host, so the test itself can be the client."""
+    async with await connections.reverse(0, target, 20) as reverse:
+        ends = [await asyncio.open_connection(address, reverse.port) for _ in range(3)]
+        for number, (_, writer) in enumerate(ends):
+            writer.write(b"%d" % number * SIZE)
+            writer.write_eof()
+        for number, (reader, writer) in enumerate(ends):
+            assert await reader.read() == b"%d" % number * SIZE
+            await close(writer)
+        reader, writer = await asyncio.open_connection(address, reverse.port)
+        writer.write(b"x")
+        assert await reader.read(1) == b"x"
+    with pytest.raises(ConnectionResetError):
+        await reader.readexactly(1)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(address, reverse.port)
+    writer.close()
+    assert await free(guest)
+
+
+async def test_many_clients_at_once_reach_the_target(connections: Connections) -> None:
+    async with await connections.reverse(0, echo, 20) as reverse:
+
+        async def talk(number: int) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", reverse.port)
+            data = b"%d " % number * 5000
+            writer.write(data)
+            writer.write_eof()
+            assert await reader.read() == data
+            await close(writer)
+
+        await asyncio.gather(*map(talk, range(200)))
+
+
+async def test_full_port_leaves_room_for_others(connections: Connections, serving: Serving) -> None:
+    """Clients in the guest fill one port, and the host can still connect to a server."""
+    served = asyncio.Semaphore(0)
+
+    async def stay(reader: StreamReader, _: StreamWriter) -> None:
+        served.release()
+        await reader.read()
+
+    async with await connections.reverse(0, stay, 20) as reverse:
+        ends = [
+            await asyncio.open_connection("127.0.0.1", reverse.port)
+            for _ in range(streams.MAX_STREAMS)
+        ]
+        for _ in range(clients.MOST_CLIENTS):
+            await served.acquire()
+        reader, writer = await connections.open(await serving(echo), 20)
+        writer.write(b"x")
+        assert await reader.read(1) == b"x"
+        await close(writer)
+        for _, client in ends:
+            client.transport.abort()
+
+
+async def test_client_is_reset_if_the_target_cannot_be_reached(
+    guest: Guest, connections: Connections
+) -> None:
+    async with await connections.reverse(0, "/nowhere/socket", 20) as reverse:
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", reverse.port)
+            with pytest.raises(ConnectionResetError):
+                await reader.readexactly(1)
+            writer.close()
+    assert await free(guest)
+
+
+async def test_client_is_reset_if_the_function_fails(connections: Connections) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def fail(_: StreamReader, writer: StreamWriter) -> None:
+        writer.write(b"unsent")
+        raise ValueError("broken")
+
+    async with await connections.reverse(0, fail, 20) as reverse:
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", reverse.port)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+    if sys.version_info >= (3, 12):
+        assert [str(each["exception"]) for each in told] == ["broken"] * 3
+
+
+async def test_port_of_the_guest_that_is_in_use(
+    guest: Guest, connections: Connections, serving: Serving
+) -> None:
+    port = await serving(echo)
+    with pytest.raises(StreamError, match=f"cannot listen on port {port}: Address") as caught:
+        await connections.reverse(port, echo, 20)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert await free(guest)
+
+
+async def test_port_survives_the_program(guest: Guest, connections: Connections) -> None:
+    """If `relay` is killed, it is started again, and the port leads to the target again."""
+    async with await connections.reverse(0, echo, 20) as reverse:
+        reader, writer = await asyncio.open_connection("127.0.0.1", reverse.port)
+        assert connections._relay is not None
+        connections._relay._process.kill()
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+
+        async def connect() -> tuple[StreamReader, StreamWriter]:
+            while True:
+                with suppress(ConnectionRefusedError):
+                    return await asyncio.open_connection("127.0.0.1", reverse.port)
+                await asyncio.sleep(0.01)
+
+        reader, writer = await asyncio.wait_for(connect(), 20)
+        writer.write(b"again")
+        assert await reader.readexactly(5) == b"again"
+        await close(writer)
+    assert await free(guest)
+
+
+@pytest.mark.parametrize(
+    "target", ["localhost:80", "", ("127.0.0.1", 0), ("", 80), ("x", 65536), ("x", "80"), 80, None]
+)
+async def test_invalid_target_is_a_usage_error(connections: Connections, target: Any) -> None:
+    with pytest.raises(UsageError, match=r"cannot connect to .* on the host"):
+        await connections.reverse(0, target, 20)
 
 
 async def test_socket_of_the_host_is_connected(connections: Connections, serving: Serving) -> None:

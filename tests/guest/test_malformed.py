@@ -25,7 +25,7 @@ def text(value: bytes) -> bytes:
 def exec_body(**parts: bytes) -> bytes:
     """Return the body of a valid request for a command, with some of its parts replaced."""
     lists = {"argv": bytes(4), "env": bytes(4)}
-    rest = bytes(4 + 1 + 2 + 2 + 4 + 8 + 4 + 4)
+    rest = bytes(4 + 1 + 2 + 2 + 4 + 8 + 4 + 4 + 1)
     known = {"command": text(b"true"), "cwd": text(b""), **lists, "credit": bytes(8), "rest": rest}
     assert parts.keys() <= known.keys()
     return b"".join((known | parts).values())
@@ -62,7 +62,9 @@ SOURCE_2 = text(b"") + b"\2" + bytes(16)
 NUL_USER = text(b"root\0") + bytes(17)
 MORE_ENV = bytes(4 + 17 + 4) + items(262145)
 NUL_MORE = bytes(4 + 17) + items(1, b"b\0") + bytes(4)
-TOO_MUCH = bytes(4 + 17 + 8) + b"xyz"
+BESIDE_2 = bytes(4 + 17 + 8) + b"\2"
+JOINED_2 = bytes(4 + 17 + 8 + 1) + b"\2"
+TOO_MUCH = bytes(4 + 17 + 8 + 1 + 1) + b"xyz"
 
 CASES = [
     Case("a type that nobody has", frame(b"", 999), Fault.UNKNOWN_TYPE, 4),
@@ -75,7 +77,7 @@ CASES = [
     Case("no id where one is", frame(exec_body(), EXEC), Fault.BAD_ID, 8),
     Case("a long body", frame(bytes(9), PING), Fault.BODY_TOO_LONG, 0),
     Case("the longest body", struct.pack("<IHHI", 2**32 - 1, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
-    Case("one too long", struct.pack("<IHHI", 6299830, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
+    Case("one too long", struct.pack("<IHHI", 6299832, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
     Case("a short integer", frame(bytes(7), PING), Fault.TRUNCATED, 12, 1),
     Case("an empty body", frame(b"", PING), Fault.TRUNCATED, 12, 1),
     Case("no length", frame(bytes(8), RESUME), Fault.TRUNCATED, 20, 2),
@@ -95,6 +97,12 @@ CASES = [
     Case("the end of input", frame(b"", 25, id_=1), Fault.BAD_DIRECTION, 4),
     Case("a long user", exec_frame(rest=text(b"u" * 129) + bytes(17)), Fault.TOO_LONG, 40, 7),
     Case("a third source", exec_frame(rest=SOURCE_2), Fault.UNKNOWN_VALUE, 44, 8),
+    Case(
+        "beside, but neither true nor false", exec_frame(rest=BESIDE_2), Fault.UNKNOWN_VALUE, 69, 15
+    ),
+    Case(
+        "joined, but neither true nor false", exec_frame(rest=JOINED_2), Fault.UNKNOWN_VALUE, 70, 16
+    ),
     Case("a NUL in the user", exec_frame(rest=NUL_USER), Fault.EMBEDDED_NUL, 48, 7),
     Case("a long command", exec_frame(command=text(b"x" * 4097)), Fault.TOO_LONG, 12, 1),
     Case("a long argument", exec_frame(argv=items(1, b"x" * 131072)), Fault.TOO_LONG, 28, 3),
@@ -112,7 +120,7 @@ CASES = [
     Case("a NUL in an argument", exec_frame(argv=NUL_ITEMS), Fault.EMBEDDED_NUL, 38, 3),
     Case("a NUL in a variable", exec_frame(env=items(1, b"A=\0")), Fault.EMBEDDED_NUL, 38, 4),
     Case("more behind a short field", frame(bytes(12) + b"x", RESUME), Fault.TRAILING_BYTES, 24),
-    Case("more behind the limits", exec_frame(rest=TOO_MUCH), Fault.TRAILING_BYTES, 69),
+    Case("more behind the limits", exec_frame(rest=TOO_MUCH), Fault.TRAILING_BYTES, 71),
 ]
 
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))

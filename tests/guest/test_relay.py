@@ -18,15 +18,31 @@ from tests.support.relay import (
     AT_ONCE,
     TIMEOUT,
     WINDOW,
+    Pairs,
     RelayProcess,
     accept,
+    client,
     listening,
     port_of,
     receive_all,
 )
 
 from microvm.wire import streams
-from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Refused, Reset
+from microvm.wire.streams import (
+    Accept,
+    Accepted,
+    Connect,
+    Connected,
+    Credit,
+    Data,
+    Eof,
+    Listen,
+    Listening,
+    NotAccepted,
+    NotListening,
+    Refused,
+    Reset,
+)
 from microvm_proto.drawing import Sent
 
 LOST = 1 << 20  # more bytes than the sockets of a connection hold
@@ -57,9 +73,15 @@ def server() -> Iterator[socket.socket]:
         yield server
 
 
-def test_data_and_ends_pass_in_both_directions(relay: RelayProcess, server: socket.socket) -> None:
-    id_ = relay.open(port_of(server))
-    with accept(server) as peer:
+@pytest.fixture(params=[None, socket.AF_INET, socket.AF_INET6], ids=["server", "ipv4", "ipv6"])
+def pair(request: pytest.FixtureRequest, relay: RelayProcess, server: socket.socket) -> Pairs:
+    """Return a function that opens streams, to a server or from clients over IPv4 or IPv6."""
+    return Pairs(relay, server, request.param)
+
+
+def test_data_and_ends_pass_in_both_directions(relay: RelayProcess, pair: Pairs) -> None:
+    id_, peer = pair()
+    with peer:
         relay.send(Data(id_, b"question"), Eof(id_))
         assert receive_all(peer) == b"question"
         peer.sendall(b"answer")
@@ -69,9 +91,9 @@ def test_data_and_ends_pass_in_both_directions(relay: RelayProcess, server: sock
     assert relay.messages == []
 
 
-def test_half_closed_connection_still_sends(relay: RelayProcess, server: socket.socket) -> None:
-    id_ = relay.open(port_of(server))
-    with accept(server) as peer:
+def test_half_closed_connection_still_sends(relay: RelayProcess, pair: Pairs) -> None:
+    id_, peer = pair()
+    with peer:
         peer.shutdown(socket.SHUT_WR)
         relay.next(Eof, id_)
         relay.send(Data(id_, b"late"), Credit(id_, 1), Eof(id_))
@@ -111,10 +133,10 @@ def test_unix_socket_with_a_full_queue_is_tried_again(relay: RelayProcess, tmp_p
             assert relay.data(id_, 1) == b"x"
 
 
-def test_connection_that_was_reset_is_reported(relay: RelayProcess, server: socket.socket) -> None:
-    id_, other = (relay.open(port_of(server)) for _ in range(2))
-    for _ in range(2):
-        with accept(server) as peer:
+def test_connection_that_was_reset_is_reported(relay: RelayProcess, pair: Pairs) -> None:
+    (id_, one), (other, two) = pair(), pair()
+    for peer in (one, two):
+        with peer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
     relay.next(Reset, id_)
     relay.next(Reset, other)
@@ -122,21 +144,25 @@ def test_connection_that_was_reset_is_reported(relay: RelayProcess, server: sock
     assert relay.exit() == (0, "")
 
 
-def test_reset_of_the_host_reaches_the_server(relay: RelayProcess, server: socket.socket) -> None:
-    id_ = relay.open(port_of(server))
-    with accept(server) as peer:
+def test_reset_of_the_host_reaches_the_peer(relay: RelayProcess, pair: Pairs) -> None:
+    id_, peer = pair()
+    with peer:
         relay.send(Reset(id_))
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
+    assert relay.exit() == (0, "")
+
+
+def test_connection_can_be_reset_before_it_is_made(
+    relay: RelayProcess, server: socket.socket
+) -> None:
     relay.send(Reset(relay.connect(port_of(server))))
     assert relay.exit() == (0, "")
 
 
-def test_server_that_exits_while_data_wait_resets(
-    relay: RelayProcess, server: socket.socket
-) -> None:
-    id_ = relay.open(port_of(server))
-    with accept(server):
+def test_peer_that_exits_while_data_wait_resets(relay: RelayProcess, pair: Pairs) -> None:
+    id_, peer = pair()
+    with peer:
         fill(relay, id_)
     while not any(isinstance(each, Reset) for each in relay.messages):
         assert relay.read()
@@ -166,12 +192,10 @@ def flood(peer: socket.socket) -> None:
             peer.send(bytes(LOST))
 
 
-def test_stream_that_is_not_read_delays_no_other(
-    relay: RelayProcess, server: socket.socket
-) -> None:
-    """The server of one stream reads nothing, and the host gives no credit to another one."""
-    stuck, unread, third = (relay.open(port_of(server), credit) for credit in (9, 10, LOST))
-    with accept(server) as reads_nothing, accept(server) as floods, accept(server) as peer:
+def test_stream_that_is_not_read_delays_no_other(relay: RelayProcess, pair: Pairs) -> None:
+    """Two streams stall: the peer of one reads nothing, and the host gives the other no credit."""
+    (stuck, reads_nothing), (unread, floods), (third, peer) = pair(9), pair(10), pair(LOST)
+    with reads_nothing, floods, peer:
         sent = fill(relay, stuck)
         flood(floods)
         assert relay.data(unread, 10) == bytes(10)
@@ -186,9 +210,11 @@ def test_stream_that_is_not_read_delays_no_other(
         assert len(receive_all(reads_nothing)) == sent
 
 
-def test_data_are_sent_after_the_last_message(relay: RelayProcess, server: socket.socket) -> None:
-    id_ = relay.open(port_of(server))
-    with accept(server) as peer:
+def test_data_are_sent_after_the_last_message(
+    relay: RelayProcess, pair: Pairs, server: socket.socket
+) -> None:
+    id_, peer = pair()
+    with peer:
         sent = fill(relay, id_)
         peer.shutdown(socket.SHUT_WR)
         relay.next(Eof, id_)
@@ -202,10 +228,10 @@ def test_data_are_sent_after_the_last_message(relay: RelayProcess, server: socke
     assert relay.exit() == (0, "")
 
 
-def test_many_connections_one_after_another(relay: RelayProcess, server: socket.socket) -> None:
+def test_many_connections_one_after_another(relay: RelayProcess, pair: Pairs) -> None:
     for number in range(1000):
-        id_ = relay.open(port_of(server))
-        with accept(server) as peer:
+        id_, peer = pair()
+        with peer:
             relay.send(Data(id_, b"%d" % number), Eof(id_))
             assert receive_all(peer) == b"%d" % number
         relay.next(Eof, id_)
@@ -228,6 +254,16 @@ def test_as_many_connections_as_allowed_at_once(relay: RelayProcess, server: soc
     assert relay.exit() == (0, "")
 
 
+def test_too_few_descriptors_refuse_a_client(start: Callable[..., RelayProcess]) -> None:
+    relay = start(files=6)
+    listener, port = relay.listen()
+    with client(port), client(port):
+        relay.next(Accepted, relay.accept(listener))
+        refused = relay.next(NotAccepted, relay.accept(listener))
+        assert refused.error_number == errno.EMFILE
+    assert relay.exit() == (0, "")
+
+
 def test_too_few_descriptors_refuse_a_connection(
     start: Callable[..., RelayProcess], server: socket.socket
 ) -> None:
@@ -239,11 +275,119 @@ def test_too_few_descriptors_refuse_a_connection(
     assert relay.exit() == (0, "")
 
 
+def is_quiet(relay: RelayProcess) -> bool:
+    return not relay.read(0.2) and not relay.messages
+
+
+def test_client_waits_until_the_host_accepts_it(relay: RelayProcess) -> None:
+    listener, port = relay.listen()
+    with client(port) as first, client(port, socket.AF_INET6) as second:
+        assert is_quiet(relay)
+        first.sendall(b"1")
+        second.sendall(b"2")
+        for _ in range(2):
+            id_ = relay.accept(listener)
+            relay.next(Accepted, id_)
+            got = relay.data(id_, 1)
+            relay.send(Data(id_, got * 2))
+        assert (first.recv(2), second.recv(2)) == (b"11", b"22")
+        assert is_quiet(relay)
+    assert relay.exit() == (0, "")
+
+
+def test_accept_can_be_cancelled(relay: RelayProcess) -> None:
+    listener, port = relay.listen()
+    relay.send(Reset(relay.accept(listener)))
+    with client(port):
+        assert is_quiet(relay)
+        relay.next(Accepted, relay.accept(listener))
+    assert relay.exit() == (0, "")
+
+
+def test_closed_listener_refuses_clients_but_keeps_their_streams(relay: RelayProcess) -> None:
+    listener, port = relay.listen()
+    id_ = relay.accept(listener)
+    with client(port) as peer:
+        relay.next(Accepted, id_)
+        waiting = relay.accept(listener)
+        relay.send(Reset(listener))
+        assert relay.next(NotAccepted, waiting).error_number == errno.EINVAL
+        with pytest.raises(ConnectionRefusedError):
+            client(port)
+        relay.send(Data(id_, b"open"))
+        assert peer.recv(4) == b"open"
+        assert relay.listen(port)[1] == port
+    assert relay.exit() == (0, "")
+
+
+def test_accept_is_refused_unless_a_listener_is_free(relay: RelayProcess) -> None:
+    listener, _ = relay.listen()
+    waiting = relay.accept(listener)
+    for wrong in (listener, waiting, 12345):
+        assert relay.next(NotAccepted, relay.accept(wrong)).error_number == errno.EINVAL
+    assert relay.exit() == (0, "")
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_port_that_is_in_use_is_refused(relay: RelayProcess, family: int) -> None:
+    with listening(family) as server:
+        relay.send(Listen(1, port_of(server)))
+        assert relay.next(NotListening, 1).error_number == errno.EADDRINUSE
+        if family == socket.AF_INET6:  # relay has closed its socket for the other address again
+            with pytest.raises(ConnectionRefusedError):
+                client(port_of(server))
+    assert relay.exit() == (0, "")
+
+
+def test_as_many_listeners_as_allowed(relay: RelayProcess) -> None:
+    opened = [relay.listen() for _ in range(streams.MAX_LISTENERS)]
+    assert len({port for _, port in opened}) == streams.MAX_LISTENERS
+    relay.send(Listen(100, 0))
+    assert relay.next(NotListening, 100).error_number == errno.EMFILE
+    relay.send(Reset(opened[3][0]), Listen(101, 0), Accept(102, 1, 101))
+    with client(relay.next(Listening, 101).port):
+        relay.next(Accepted, 102)
+    assert relay.exit() == (0, "")
+
+
+def test_clients_beyond_the_limit_wait(relay: RelayProcess) -> None:
+    """The maximum number of clients is connected. Two others wait until a stream is closed."""
+    listener, port = relay.listen()
+    with ExitStack() as stack:
+
+        def clients(first: int, end: int) -> list[socket.socket]:
+            peers = [stack.enter_context(client(port)) for _ in range(first, end)]
+            for number, peer in enumerate(peers, first):
+                peer.sendall(b"%03d" % number)
+            return peers
+
+        def accepted(id_: int) -> int:
+            relay.next(Accepted, id_)
+            relay.send(Data(id_, relay.data(id_, 3)))
+            return id_
+
+        peers = clients(0, streams.MAX_STREAMS)
+        ids = [accepted(relay.accept(listener)) for _ in peers]
+        peers += clients(len(peers), len(peers) + 2)
+        waiting = relay.accept(listener)
+        refused = relay.next(Refused, relay.connect(port))
+        assert refused.error_number == errno.EMFILE
+        assert is_quiet(relay)
+        relay.send(Reset(ids[0]))
+        accepted(waiting)
+        relay.send(Reset(ids[1]))
+        accepted(relay.accept(listener))
+        for number, peer in enumerate(peers[2:], 2):
+            assert peer.recv(3) == b"%03d" % number
+    assert relay.exit() == (0, "")
+
+
 OUT_OF_ORDER = "relay: a message is out of order\n"
 MALFORMED = "relay: a frame is malformed\n"
 TRUNCATED = "relay: the input ends within a frame\n"
 EXCEEDED = "relay: data exceed the credit\n"
 CONNECT = Connect(7, 1, 1, b"/none")
+LISTEN = Listen(8, 0)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +396,9 @@ CONNECT = Connect(7, 1, 1, b"/none")
         ([Data(1, b"x")], OUT_OF_ORDER),
         ([CONNECT, CONNECT], OUT_OF_ORDER),
         ([CONNECT, Connect(6, 1, 1, b"")], OUT_OF_ORDER),
+        ([LISTEN, LISTEN], OUT_OF_ORDER),
+        ([LISTEN, Accept(9, 1, 8), Data(9, b"x")], OUT_OF_ORDER),
+        ([LISTEN, CONNECT], OUT_OF_ORDER),
         ([b"\xff" * 12], MALFORMED),
         ([Connected(1, 1)], MALFORMED),
         ([CONNECT.encode()[:-1] + b"\0"], MALFORMED),
@@ -266,9 +413,9 @@ def test_invalid_input_ends_the_program(
     assert relay.exit() == (1, reason)
 
 
-def test_data_beyond_the_credit_end_the_program(relay: RelayProcess, server: socket.socket) -> None:
-    id_ = relay.open(port_of(server))
-    with accept(server):
+def test_data_beyond_the_credit_end_the_program(relay: RelayProcess, pair: Pairs) -> None:
+    id_, peer = pair()
+    with peer:
         fill(relay, id_)
         relay.send(Data(id_, b"x"))
     assert relay.exit() == (1, EXCEEDED)
@@ -279,7 +426,8 @@ DRAWN = Conversations(
     {
         Connect: lambda _: SERVERS.flatmap(
             lambda server: any_.connect(port=st.just(server[0]), path=st.just(server[1]))
-        )
+        ),
+        Listen: lambda _: any_.listen(port=st.just(0)),
     }
 )
 
@@ -318,16 +466,19 @@ def test_other_version_of_the_protocol_is_refused(start: Callable[..., RelayProc
     assert start(digest=streams.DIGEST ^ 1).exit() == (2, "")
 
 
-def test_idle_program_uses_no_processor_time(relay: RelayProcess, server: socket.socket) -> None:
+def test_idle_program_uses_no_processor_time(relay: RelayProcess, pair: Pairs) -> None:
     """The program does not poll again and again because a connection is hung up or reset."""
-    ids = [relay.open(port_of(server), credit) for credit in (0, 5, 5)]
-    with accept(server) as first, accept(server) as second, accept(server) as third:
+    pairs = [pair(credit) for credit in (0, 5, 5)]
+    ids = [id_ for id_, _ in pairs]
+    with ExitStack() as peers:
+        first, second, third = (peers.enter_context(peer) for _, peer in pairs)
         first.sendall(b"unread")
         second.sendall(b"unread")
         third.shutdown(socket.SHUT_WR)
         relay.data(ids[1], 5)
         relay.next(Eof, ids[2])
         first.close()
+        peers.enter_context(client(relay.listen()[1]))
         stat = Path(f"/proc/{relay.process.pid}/stat")
 
         def ticks() -> int:

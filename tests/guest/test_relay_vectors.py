@@ -10,12 +10,25 @@ from pathlib import Path
 
 import pytest
 from tests.support import vectors
-from tests.support.relay import AT_ONCE, RelayProcess, accept, listening, port_of
+from tests.support.relay import AT_ONCE, RelayProcess, accept, client, listening, port_of
 from tests.support.stream_messages import message_of
 from tests.support.vectors import ConversationVector
 
 from microvm.wire import streams
-from microvm.wire.streams import Connect, Connected, Data, Eof, Refused, Reset
+from microvm.wire.streams import (
+    Accept,
+    Accepted,
+    Connect,
+    Connected,
+    Data,
+    Eof,
+    Listen,
+    Listening,
+    NotAccepted,
+    NotListening,
+    Refused,
+    Reset,
+)
 
 KNOWN = vectors.conversations(vectors.STREAMS.read_text())
 
@@ -47,23 +60,32 @@ class Replay:
 
     def __init__(self, relay: RelayProcess, conversation: ConversationVector, slow: Path) -> None:
         self.relay, self.slow = relay, slow
+        self.listener, self.port = relay.listen()
         self.answers = {sent.name for sent in conversation.messages if sent.sender == "guest"}
         self.stack = ExitStack()
         self.server = self.stack.enter_context(listening())
 
     def say(self, message: streams.Message) -> None:
-        """Send a message of the host. A `connect` names a server that causes the next answer."""
-        if isinstance(message, Connect):
-            path = b"/none" if "refused" in self.answers else bytes(self.slow)
-            port = port_of(self.server) if "connected" in self.answers else 0
-            message = replace(message, credit=10, port=port, path=b"" if port else path)
-        self.relay.send(message)
+        """Send a message of the host. Adapt a request so that it gets the vector's answer."""
+        refuses = not self.answers.isdisjoint({"refused", "not_listening", "not_accepted"})
+        match message:
+            case Connect():
+                path = b"/none" if refuses else bytes(self.slow)
+                port = port_of(self.server) if "connected" in self.answers else 0
+                message = replace(message, credit=10, port=port, path=b"" if port else path)
+            case Listen() if refuses:
+                message = replace(message, port=port_of(self.server))
+            case Accept():
+                message = replace(message, credit=10, listener=0 if refuses else self.listener)
+        self.relay.send(self._shifted(message))
 
     def hear(self, message: streams.Message) -> None:
-        """Let the server cause a message of the guest, and wait for it."""
+        """Let the server or client do what makes the guest send this message, and wait for it."""
         match message:
             case Connected():
                 self.peer = self.stack.enter_context(accept(self.server))
+            case Accepted():
+                self.peer = self.stack.enter_context(client(self.port))
             case Data(data=data):
                 self.peer.sendall(data)
             case Eof():
@@ -72,8 +94,12 @@ class Replay:
                 self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
                 self.peer.close()
             case _:
-                assert isinstance(message, Refused)
-        self.relay.next(type(message), message.id)
+                assert isinstance(message, Refused | Listening | NotListening | NotAccepted)
+        self.relay.next(type(message), self._shifted(message).id)
+
+    def _shifted(self, message: streams.Message) -> streams.Message:
+        """Return the message with a higher id, because the listener already has the first id."""
+        return replace(message, id=self.listener + message.id)
 
 
 def test_every_mistake_of_the_host_ends_the_program(shipped: Path, slow: Path) -> None:

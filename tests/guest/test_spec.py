@@ -87,7 +87,7 @@ class TestAHostileGuest:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             host = SpecHost(ours, deadline=2.0)
-            host.state = "idle"
+            host.begin()
             host.start(b"true", window=0)
             theirs.send(answers, socket.MSG_DONTWAIT)  # at least the first frame
             with pytest.raises(Broken) as caught:
@@ -107,14 +107,14 @@ class TestAHostileGuest:
             list(iter(session.next_event, None))
 
     @pytest.mark.parametrize(
-        ("version", "digest"), [(3, 1), (2, spec_client.DIGEST), (0, spec_client.DIGEST + 1)]
+        ("version", "digest"), [(4, 1), (3, spec_client.DIGEST), (0, spec_client.DIGEST + 1)]
     )
     def test_another_digest_is_shown(self, version: int, digest: int) -> None:
         with pytest.raises(Broken, match=f"version {version} of {digest:#x}"):
             greeted(version, digest)
 
     def test_newer_guest_is_accepted(self) -> None:
-        assert greeted(4, 1)["version"] == 4
+        assert greeted(5, 1)["version"] == 5
 
 
 def hear_out(host: SpecHost) -> None:

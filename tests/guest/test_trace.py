@@ -38,10 +38,17 @@ def follow(*messages: codec.Message | bytes) -> DaemonTrace:
 
 
 _HOST = (
-    codec.Ping | codec.Keep | codec.Shutdown | codec.ExecRequest | codec.ExecKill | codec.ExecStdin
+    codec.Ping
+    | codec.Keep
+    | codec.Shutdown
+    | codec.ExecRequest
+    | codec.ExecKill
+    | codec.ExecStdin
+    | codec.ExecCredit
 )
 PING, PONG = codec.Ping(1), codec.Pong(1)
 OUTPUT = codec.ExecOutput(1, codec.Stream.STDOUT, b"x")
+MORE = codec.ExecCredit(1, codec.Stream.STDOUT, 1)
 BUSY = refused(ErrorCode.BUSY)
 SECOND, OVER = request(2, b"true"), replace(ENDED, id=2)
 CREDIT, INPUT = codec.ExecStdinCredit(1, 5), codec.ExecStdin(1, b"12345")
@@ -51,6 +58,8 @@ CORRECT: dict[str, Sequence[codec.Message | bytes]] = {
     "a kill may arrive too late": [RUN, codec.ExecKill(1), ENDED, PING, PONG],
     "a keep may arrive in time or not": [RUN, codec.Keep(), BUSY, ENDED, codec.Keep(), PING, PONG],
     "a keep behind the end": [RUN, codec.Keep(), ENDED, PING, PONG],
+    "credit for output": [replace(RUN, stdout_credit=1), OUTPUT, MORE, OUTPUT, ENDED, MORE],
+    "credit that may arrive late": [replace(RUN, stdout_credit=1), MORE, OUTPUT, ENDED, PING, PONG],
     "input and its credit": [RUN, CREDIT, INPUT, CREDIT, INPUT, ENDED, INPUT, PING, PONG],
     "a malformed frame": [RUN, BROKEN, OUTPUT, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), ENDED],
     "a search": [BROKEN, PING, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), hello(7), READY],
@@ -77,6 +86,7 @@ WRONG: dict[str, Sequence[codec.Message | bytes]] = {
     "refusal of another id": [codec.ExecKill(2), refused(ErrorCode.UNKNOWN_ID, 3)],
     "forgotten answer": [PING, RUN, ENDED],
     "output beyond its credit": [replace(RUN, stdout_credit=1), OUTPUT, OUTPUT],
+    "output beyond more credit": [replace(RUN, stdout_credit=1), MORE, OUTPUT, OUTPUT, OUTPUT],
     "fault of a frame that is not malformed": [PING, refused(Fault.UNKNOWN_TYPE)],
     "refusal of an old id": [SECOND, OVER, codec.ExecKill(1), refused(ErrorCode.STALE_ID, 1)],
     "answer while it searches": [BROKEN, PING, refused(Fault.UNKNOWN_TYPE, 0xFFFFFFFF), PONG],
@@ -105,6 +115,13 @@ def test_wrong_messages_are_rejected(name: str, trace_model: TraceModel) -> None
     with recordings() as recorded, pytest.raises(OutOfOrder):
         follow(*WRONG[name])
     assert bool(trace_model.search(recorded).rejected) is (name not in BEYOND)
+
+
+def test_credit_before_a_flood_leaves_few_possible_states() -> None:
+    most = (1 << 32) - 1  # any credit beyond it is lost
+    credit = [codec.ExecCredit(1, stream, most) for stream in codec.Stream]
+    trace = follow(RUN, OUTPUT, *credit, PING, *[OUTPUT] * 500)
+    assert len(trace.states) <= len([*credit, PING]) + 1
 
 
 SILENT: dict[str, Sequence[codec.Message | bytes]] = {

@@ -166,4 +166,4 @@ def test_carry_takes_every_valid_request_and_content(binary: Path, tmp_path: Pat
 
 def test_most_messages_of_the_host_are_tested() -> None:
     assert len(REFUSED) == 10
-    assert len(ANSWERED) == 14
+    assert len(ANSWERED) == 15

@@ -22,6 +22,12 @@ from microvm.wire.files import Action
 from microvm.wire.transfer import TRANSFER_GUEST, TRANSFER_HOST
 from microvm_proto.drawing import Sent
 
+CONDITIONS = {
+    Action.LIST_TARGETS: "list",
+    Action.MAKE_FOLDER: "change",
+    Action.REMOVE: "change",
+    Action.RENAME: "change",
+}
 TABLES = {"host": TRANSFER_HOST, "guest": TRANSFER_GUEST}
 MODES = st.sampled_from([stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777])
 
@@ -30,7 +36,7 @@ def holds(condition: str, message: files.Message, sent: Sequence[Sent]) -> bool:
     """Return True if a condition of the schema holds for a message after others."""
     match message:
         case files.Request(action=action):
-            return condition == action.name.lower()
+            return condition == CONDITIONS.get(action, action.name.lower())
         case files.Entry():
             return condition == content_of(message, sent)
         case files.Whole():
@@ -44,9 +50,10 @@ def content_of(entry: files.Entry, sent: Sequence[Sent]) -> str:
     """Return the kind of content that follows an entry; empty if none."""
     action = next((each.message.action for each in sent if hasattr(each.message, "action")), None)
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder"}
-    if action in (Action.GET, Action.PUT):
-        return kinds.get(stat.S_IFMT(entry.mode), "")
-    return "file" if action is Action.READ else ""
+    kind = kinds.get(stat.S_IFMT(entry.mode), "")
+    if action in (Action.GET, Action.PUT) or (action is Action.READ and kind == "file"):
+        return kind
+    return ""
 
 
 def requests(actions: st.SearchStrategy[Action]) -> st.SearchStrategy[files.Message]:

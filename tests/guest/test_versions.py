@@ -20,7 +20,7 @@ from tests.support.options import exec_options
 
 from microvm.errors import ProtocolError, UsageError
 from microvm.guest import request
-from microvm.wire import codec, session
+from microvm.wire import codec, command_conversation, session
 from microvm.wire.session import Session
 from microvm_proto.resolve import read_schema
 
@@ -125,6 +125,12 @@ def older_codec(older: Older) -> Iterator[ModuleType]:
     yield from load("older_codec", older.folder)
 
 
+def use(codec: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the sessions of this test use another codec."""
+    for module in (session, command_conversation):
+        monkeypatch.setattr(module, "codec", codec)
+
+
 def hear(daemon: Daemon, host: Session) -> Any:
     """Return the next result of a session."""
     while (event := host.next_event()) is None:
@@ -132,11 +138,16 @@ def hear(daemon: Daemon, host: Session) -> Any:
     return event
 
 
+def script(host: Session) -> bytes:
+    """Return the message with which a session requests to run the script."""
+    return host.exec_request(request.request_of(["sh", "-c", SCRIPT], exec_options())[0])[1]
+
+
 def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
     """Run the script in a session. Return the result of the command, and all messages."""
     daemon.send(host.hello())
     hear(daemon, host)
-    daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], exec_options())[0]))
+    daemon.send(script(host))
     return finish(daemon, host)
 
 
@@ -177,7 +188,7 @@ def test_an_older_host_is_served_by_a_newer_guest(newer: Path) -> None:
 def test_a_newer_host_is_served_by_an_older_guest(
     sanitized: Path, newer_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "codec", newer_codec)
+    use(newer_codec, monkeypatch)
     monkeypatch.setattr(request, "codec", newer_codec)
     with closing(Daemon(sanitized)) as daemon:
         result, heard = run(daemon, Session())
@@ -188,7 +199,7 @@ def test_a_newer_host_is_served_by_an_older_guest(
 def test_two_newer_sides_speak_the_newer_version(
     newer: Path, newer_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "codec", newer_codec)
+    use(newer_codec, monkeypatch)
     monkeypatch.setattr(request, "codec", newer_codec)
     with closing(Daemon(newer / "sandboxd")) as daemon:
         host = Session()
@@ -202,16 +213,17 @@ def test_host_of_the_previous_release_is_served(
     sanitized: Path, older_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert codec.DIGESTS[older_codec.VERSION] == older_codec.DIGEST
-    monkeypatch.setattr(session, "codec", older_codec)
+    use(older_codec, monkeypatch)
+    monkeypatch.setattr(older_codec.ExecRequest, "beside", False, raising=False)
     with closing(Daemon(sanitized)) as daemon:
         host = Session()
         daemon.send(host.hello())
         host.receive_data(daemon.stream.recv(1 << 18))
         assert isinstance(host.next_event(), older_codec.Ready)
-        daemon.send(host.exec_request(request_by(older_codec, b"sh", b"-c", SCRIPT.encode())))
+        daemon.send(host.exec_request(request_by(older_codec, b"sh", b"-c", SCRIPT.encode()))[1])
         check(finish(daemon, host)[0])
         # It receives only messages of its version.
-        daemon.send(host.exec_request(request_by(older_codec, b"nonexistent")))
+        daemon.send(host.exec_request(request_by(older_codec, b"nonexistent"))[1])
         failed = hear(daemon, host)
         assert failed == older_codec.ExecFailed(2, older_codec.Stage.LOOKUP, 2)
         daemon.send(codec.Keep().encode(), host.ping(3))
@@ -232,5 +244,7 @@ def test_guest_of_the_previous_release_can_be_used(older: Older) -> None:
             long = request.request_of(["sh", *["x" * 65536] * 16], exec_options())[0]
             with pytest.raises(UsageError, match="more_argv"):
                 host.exec_request(long)
-        daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], exec_options())[0]))
+        daemon.send(
+            host.exec_request(request.request_of(["sh", "-c", SCRIPT], exec_options())[0])[1]
+        )
         check(finish(daemon, host)[0])

@@ -8,7 +8,7 @@ import pytest
 
 from microvm import options
 from microvm.guest import request
-from microvm.wire import session
+from microvm.wire import command_conversation, session
 from microvm.wire.state import COMMAND_MAXIMA
 from microvm_proto.resolve import read_schema
 from microvm_proto.types import ByteList, Bytes, Integer, Type
@@ -42,7 +42,7 @@ def test_a_clone_gets_all_the_entropy_that_a_message_takes() -> None:
         ("exec_request", "stdout_credit", session.WINDOW),
         ("exec_request", "stderr_credit", session.WINDOW),
         ("exec_credit", "amount", session.WINDOW),
-        ("exec_stdin_credit", "amount", session._MAX_STDIN_CREDIT),
+        ("exec_stdin_credit", "amount", command_conversation._MAX_STDIN_CREDIT),
     ],
 )
 def test_the_most_credit_fits_into_its_field(message: str, field: str, most: int) -> None:

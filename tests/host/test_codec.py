@@ -59,8 +59,10 @@ def request(
     user: bytes = block(b""),
     rest: bytes = bytes(1 + 2 + 2 + 4 + 8),
     more: bytes = bytes(4 + 4),
+    beside: bytes = b"\1",
+    joined: bytes = b"\1",
 ) -> bytes:
-    return command + cwd + argv + env + credit + user + rest + more
+    return command + cwd + argv + env + credit + user + rest + more + beside + joined
 
 
 def decode(sender: str, *pieces: bytes) -> Iterator[Message]:
@@ -98,6 +100,8 @@ VALID_FROM_HOST: dict[str, tuple[Message, bytes]] = {
             2**63,
             more_argv=(b"x",),
             more_env=(b"D=", b""),
+            beside=True,
+            joined=True,
         ),
         frame(
             16,
@@ -111,13 +115,14 @@ VALID_FROM_HOST: dict[str, tuple[Message, bytes]] = {
             + bytes(7)
             + b"\x80"
             + blocks(b"x")
-            + blocks(b"D=", b""),
+            + blocks(b"D=", b"")
+            + b"\1\1",
             about=5,
         ),
     ),
     "exec_request, empty": (
         codec.ExecRequest(2**32 - 1, b"", b"", (), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0),
-        frame(16, bytes(45 + 8), about=2**32 - 1),
+        frame(16, bytes(45 + 10), about=2**32 - 1),
     ),
     "exec_signal": (codec.ExecSignal(1, 15), frame(20, b"\x0f", about=1)),
     "exec_kill": (codec.ExecKill(1), frame(21, about=1)),
@@ -200,8 +205,17 @@ LONG, LAST = 131071, 131047
 # number of the field.
 INVALID_REQUESTS: dict[Fault, dict[str, tuple[bytes, int, int]]] = {
     Fault.TRUNCATED: {
-        "request without a user": (request(user=b"", rest=b"", more=b""), 32, 7),
-        "request cut in its last field": (request(rest=bytes(16), more=b""), 32 + 4 + 9, 12),
+        "request without a user": (
+            request(user=b"", rest=b"", more=b"", beside=b"", joined=b""),
+            32,
+            7,
+        ),
+        "request cut in a number": (
+            request(rest=bytes(16), more=b"", beside=b"", joined=b""),
+            32 + 4 + 9,
+            12,
+        ),
+        "request without its last field": (request(joined=b""), 32 + 4 + 17 + 9, 16),
         "item cut": (block(b"") * 2 + b"\2\0\0\0" + block(b"a") + b"\2\0\0\0b", 8 + 4 + 5 + 4, 3),
         "item missing": (block(b"") * 2 + b"\2\0\0\0" + block(b"a"), 8 + 4 + 5, 3),
     },
@@ -220,7 +234,11 @@ INVALID_REQUESTS: dict[Fault, dict[str, tuple[bytes, int, int]]] = {
         "NUL in the command": (request(command=block(b"l\0s\0")), 4 + 1, 1),
         "NUL in an argument": (request(argv=blocks(b"a", b"\0")), 6 + 4 + 4 + 5 + 4, 3),
     },
-    Fault.UNKNOWN_VALUE: {"third kind of stdin": (request(rest=b"\2" + bytes(16)), 32 + 4, 8)},
+    Fault.UNKNOWN_VALUE: {
+        "third kind of stdin": (request(rest=b"\2" + bytes(16)), 32 + 4, 8),
+        "neither alone nor beside others": (request(beside=b"\2"), 32 + 4 + 17 + 8, 15),
+        "neither joined nor apart": (request(joined=b"\2"), 32 + 4 + 17 + 9, 16),
+    },
     Fault.TOO_MANY: {
         "too many items": (request(env=blocks(*[b""] * 16385)), 6 + 4 + 10, 4),
         "4 billion items": (request(argv=b"\xff\xff\xff\xff", env=b"", credit=b""), 6 + 4, 3),

@@ -154,6 +154,12 @@ def _qemu(script: str) -> Callable[[DoctorScene], None]:
     return lambda scene: scene.programs(**{name: script})
 
 
+def _denied_qemu(scene: DoctorScene) -> None:
+    scene.programs(f"qemu-system-{os.uname().machine}")
+    scene.folder.chmod(0o700)
+    scene.as_user()
+
+
 def _make_alone(scene: DoctorScene) -> None:
     scene.programs("make")
     scene.patch.setattr("microvm.system.compiler.find_spec", lambda _: None)
@@ -212,6 +218,7 @@ CAUSES: dict[HostFault, Callable[[DoctorScene], None]] = {
     host.WRONG_PRESET: _wrong_file,
     host.NO_RUNTIME: _runtime_folder_of_another,
     qemu.NO_QEMU: DoctorScene.programs,
+    qemu.DENIED_QEMU: _denied_qemu,
     qemu.NO_VERSION: _qemu("exit 1"),
     qemu.OLD_QEMU: _qemu("echo QEMU emulator version 7.1.50 '(Debian)'"),
     qemu.NO_COMPILER: _make_alone,

@@ -22,8 +22,8 @@ from tests.support.processes import open_files
 from tests.support.small_disk import small_disk
 
 from microvm.errors import ExecTimeout, FileError, FileNotFound, ImageError, NotAFolder, UsageError
+from microvm.guest import changes, staging
 from microvm.guest import files as guest_files
-from microvm.guest import staging
 from microvm.guest.download import Received
 from microvm.guest.exchange import MESSAGES_PER_TURN
 from microvm.guest.guest import Guest
@@ -379,6 +379,29 @@ async def test_invalid_name_in_a_list_is_refused(carry: Carry, name: bytes) -> N
     assert caught.value.errno == errno.EBADMSG
 
 
+async def test_reading_a_special_file_is_refused(carry: Carry) -> None:
+    sent = [entry(stat.S_IFIFO | 0o600), DONE]
+    with pytest.raises(FileError, match=r"^/from: it is not a regular file$") as caught:
+        await carry.answer(sent, guest_files.read_file, "/from")
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES])
+async def test_only_some_errors_mean_that_a_file_does_not_exist(carry: Carry, code: int) -> None:
+    failure = files.Failure(subject=files.Subject.PATH, error_number=code, path=b"/from")
+    asked = carry.answer([failure], guest_files.exists, "/from")
+    if code == errno.EACCES:
+        with pytest.raises(PermissionError):
+            await asked
+    else:
+        assert not await asked
+
+
+async def test_answer_with_a_tree_to_a_change_is_refused(carry: Carry) -> None:
+    with pytest.raises(FileError, match="an answer that does not fit the request"):
+        await carry.answer([entry(FILE), DONE], changes.rename, "/from", "/to")
+
+
 async def test_repeated_name_is_listed_once(carry: Carry) -> None:
     """A file that is replaced while its folder is read may be sent twice without bad intent."""
     sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
@@ -543,6 +566,11 @@ async def test_errors_show_empty_names(carry: Carry) -> None:
         ("stat", "follow_symlink", "follow_symlinks"),
         ("list", "max_file", "max_files"),
         ("read_file", "encodign", "encoding"),
+        ("make_dir", "parnets", "parents"),
+        ("remove", "recursvie", "recursive"),
+        ("rename", "uesr", "user"),
+        ("exists", "usr", "user"),
+        ("realpath", "timout", "timeout"),
         ("write_file", "mdoe", "mode"),
         ("put", "timout", "timeout"),
         ("get", "usr", "user"),
@@ -555,7 +583,8 @@ async def test_unknown_option_of_a_file_method_is_refused(
 ) -> None:
     vm = FileMethods()
     vm._guest = lambda: carry.guest  # type: ignore[method-assign]
-    arguments = ["/a"] * (1 if method in {"stat", "list", "read_file"} else 2)
+    two = {"write_file", "put", "get", "put_archive", "get_archive", "rename"}
+    arguments = ["/a"] * (2 if method in two else 1)
     said = rf"^{method}\(\) has no option '{wrong}'; did you mean '{right}'\?$"
     with pytest.raises(TypeError, match=said):
         await getattr(vm, method)(*arguments, **{wrong: 1})

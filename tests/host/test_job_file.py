@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.support.commands import parsed_jobs
 
-from microvm.cli.verbs.map import read_lines
 from microvm.errors import ExecTimeout, FileError, GuestDied, StartError, UsageError
 from microvm.guest.process import CompletedProcess
+from microvm.guest.stdio import read_lines
 from microvm.jobs.file import LineJob, report
 from microvm.jobs.job import Outcome
 

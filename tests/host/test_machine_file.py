@@ -25,8 +25,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs/images.md"
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write the file, beside a folder `wheels`."""
-    (tmp_path / "wheels").mkdir()
+    """Write the file, beside a folder `wheels` and a folder `files`."""
+    for name in ("wheels", "files"):
+        (tmp_path / name).mkdir()
 
     def write(text: str) -> Path:
         path = tmp_path / "machine.toml"
@@ -91,7 +92,7 @@ def test_the_document_shows_one_that_can_be_read(write: Write) -> None:
     [example] = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     recipe = read(write(example))
     assert {type(step) for step in recipe.steps} == {AddStep, RunStep}
-    names = "source packages warm env workdir user".split()
+    names = "source packages pip warm env workdir user".split()
     assert all(getattr(recipe, name) for name in names)
 
 

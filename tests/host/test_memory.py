@@ -17,22 +17,23 @@ from microvm.guest.guest import Guest
 from microvm.guest.run import run
 from microvm.wire import codec
 from microvm.wire.codec import Stream
-from microvm.wire.session import WINDOW
+from microvm.wire.session import _STALE_LIMIT, WINDOW
 
 MIB = 1 << 20
 PIECES = 64 * MIB // PIECE
+STALE_PIECES = _STALE_LIMIT // PIECE
 OUTPUT = codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE)).encode()
 
 
 async def of_an_earlier_session(guest: Guest, peer: Peer) -> None:
-    for _ in range(PIECES * 15 // 32):
+    for _ in range(STALE_PIECES * 15 // 16):
         await peer.say(OUTPUT)
     await ready(guest, peer)
 
 
 async def without_an_answer(guest: Guest, peer: Peer) -> None:
     with suppress(ConnectionError):
-        for _ in range(PIECES):
+        for _ in range(STALE_PIECES * 2):
             await peer.say(OUTPUT)
     with pytest.raises(ProtocolError, match="does not answer"):
         await guest.ready(60)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import PIPE, STDOUT
 from typing import Any, Literal, cast
 
 import click
@@ -22,7 +22,7 @@ from microvm.cli.verbs.bench import bench
 from microvm.cli.verbs.map import map as map_
 from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
-from microvm.guest.request import HostLimits, request_of
+from microvm.guest.request import HostLimits, arguments_of, request_of
 from microvm.jobs import file as jobfile
 from microvm.jobs.file import _KEYS, LineJob, _json_types
 from microvm.option import Option, options_of
@@ -32,10 +32,12 @@ from microvm.wire import codec
 # A value other than the default for each option of a command.
 GIVEN: ExecOptions = {
     "command": "sh",
+    "shell": True,
     "env": {"A": "b=c", "D": ""},
     "cwd": "/tmp",
     "user": 1000,
     "stdin": PIPE,
+    "stderr": STDOUT,
     "tty": (50, 132),
     "timeout": "2m",
     "grace": "500ms",
@@ -49,15 +51,17 @@ EVERYWHERE = [*options_of(RunOptions).values(), *options_of(MachineOptions).valu
 
 def test_every_option_reaches_the_guest_or_binds_the_host() -> None:
     assert GIVEN.keys() == options_of(ExecOptions).keys()
-    before = request_of(["true"], exec_options())
     for name, value in GIVEN.items():
         needed = options_of(ExecOptions)[name].needs
         base = {needed: GIVEN[needed]} if needed else {}  # type: ignore[literal-required]
-        without = request_of(["true"], exec_options(**cast(ExecOptions, base))) if base else before
-        assert (
-            request_of(["true"], exec_options(**cast(ExecOptions, {**base, name: value})))
-            != without
-        ), name
+        assert sent({**base, name: value}) != sent(base), name
+
+
+def sent(given: dict[str, Any]) -> object:
+    """Return the request for the command `true` with these options, and the host's limits."""
+    checked = exec_options(**cast(ExecOptions, given))
+    argv = arguments_of("true" if given.get("shell") else ["true"], checked)
+    return request_of(argv, checked)
 
 
 def test_request_contains_the_given_options() -> None:
@@ -76,6 +80,7 @@ def test_request_contains_the_given_options() -> None:
             columns=132,
             max_processes=3,
             max_memory=64 << 20,
+            joined=True,
         ),
         HostLimits(timeout=120, grace=0.5, max_output=1024),
     )
@@ -110,6 +115,7 @@ def test_verb_has_its_options(command: click.Command, verb: str, kinds: tuple[ty
             "run": {
                 *("entrypoint", "save", "copy", "collect", "max_collect"),
                 *("standard_input", "rm", "name", "as_json", "json_file"),
+                *("publish", "reverse"),
             },
             "map": {"jobs", "ordered", "scheduler", "registry"},
             "bench": {"boots", "execs", "clones", "baseline", "json_file", "plot_file"},

@@ -14,6 +14,7 @@ import pytest
 from microvm.errors import BootError, GuestDied, ImageError, NotRun, QemuExit, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import Timeouts
+from microvm.jobs import lease as leases
 from microvm.jobs import pool as pools
 from microvm.jobs.job import Job
 from microvm.jobs.pool import Pool
@@ -131,7 +132,8 @@ async def use(pool: Pool) -> None:
 
 
 def test_options_of_a_pool_are_those_of_a_machine() -> None:
-    assert set(options_of(PoolOptions)) == set(options_of(MachineOptions)) - {"console"}
+    only_of_machines = {"commands", "console", "wait"}
+    assert set(options_of(PoolOptions)) == set(options_of(MachineOptions)) - only_of_machines
 
 
 async def test_pool_is_filled_within_its_bounds(machine: type[PoolMachine]) -> None:
@@ -264,7 +266,7 @@ async def test_a_row_of_failures_has_a_bound_in_time(
 async def test_idle_loss_is_replaced(
     machine: type[PoolMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "TIMEOUTS", Timeouts(ping_interval=0.01))
+    monkeypatch.setattr(leases, "TIMEOUTS", Timeouts(ping_interval=0.01))
 
     async with Pool(3) as pool:
         await settle()

@@ -142,7 +142,8 @@ async def test_dropped_process_is_killed(
     with pytest.raises(Busy):  # the process still exists
         guest.exec(["true"])
     await peer.exit(9, Ending.SIGNALLED)
-    await guest.wait_idle()
+    async with guest.idle():
+        pass
     assert guest.exec(["true"]).returncode is None
 
 
@@ -202,7 +203,8 @@ async def _next(peer: Peer) -> None:
 
 async def test_process_in_use_is_not_awaited(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sleep", "60"]))
-    await guest.wait_idle()
+    async with guest.idle():
+        pass
     with pytest.raises(Busy):
         await run(guest, ["true"])
     assert process.returncode is None

@@ -4,66 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import signal
-from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 
 import pytest
-from tests.support.daemon import PLENTY
+from tests.support.hostile_relay import HostileRelay
 from tests.support.peer import Peer
 from tests.support.polling import comes_true
 
 from microvm.errors import GuestDied, ImageError, StartError, StreamError, UsageError
-from microvm.guest.connections import Connections
 from microvm.guest.guest import Guest
 from microvm.wire import codec, streams
-from microvm.wire.codec import Ending, ExecCredit, ExecStdin, Ping, Stream
+from microvm.wire.codec import ExecStdin, Stream
 from microvm.wire.stream_session import WINDOW
 from microvm.wire.streams import Connected, Credit, Data, Eof, Refused, Reset
-
-
-class HostileRelay:
-    """A guest whose program `relay` sends the messages that a test chooses.
-
-    :ivar answered: Event that is set when the program has answered the first request.
-    """
-
-    def __init__(self, guest: Guest, peer: Peer) -> None:
-        self.peer = peer
-        self.connections = Connections(lambda: guest, object())
-        self.answered = asyncio.Event()
-
-    async def open(self, *messages: streams.Message) -> tuple[StreamReader, StreamWriter]:
-        """Open the first stream; the program answers with these messages."""
-        opening = asyncio.create_task(self.connections.open(80, 20))
-        await self.peer.expect(codec.ExecRequest)
-        await self.peer.say(codec.ExecStdinCredit(self.peer.id, PLENTY))
-        await self.peer.expect(ExecStdin)
-        await self.write(*messages)
-        self.answered.set()
-        return await opening
-
-    async def write(self, *messages: streams.Message) -> None:
-        await self.peer.write(Stream.STDOUT, b"".join(each.encode() for each in messages))
-
-    async def end(self, status: int = 0) -> None:
-        """Wait until the host closes the program's input or kills it, and let it exit."""
-        await self.answered.wait()
-        while True:
-            message = await self.peer.hear()
-            if isinstance(message, ExecStdin) and not message.data:
-                await self.peer.exit(status)
-                return
-            if isinstance(message, codec.ExecKill):
-                await self.peer.exit(signal.SIGKILL, Ending.SIGNALLED)
-                return
-            assert isinstance(message, ExecStdin | ExecCredit | Ping), message
-
-    async def ended(self) -> None:
-        """Wait until the host knows that the program has exited."""
-        assert self.connections._relay is not None
-        await self.connections._relay.ended.wait()
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -184,7 +137,7 @@ async def test_tiny_messages_use_little_memory(
     before = memory()
     for _ in range(20):
         await relay.write(*[Data(1, b"x"), Data(1, b"")] * 500)
-    await asyncio.sleep(0.2)
+    await comes_true(lambda: len(getattr(transport, "_unread")) == 10000)  # noqa: B009
     assert memory() - before < 1 << 20
     ended = asyncio.create_task(relay.end())
     transport.abort()

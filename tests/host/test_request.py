@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
 
 import pytest
@@ -60,6 +60,8 @@ async def test_options_replace_defaults_and_single_variables() -> None:
         ({"stdin": None}, {"stdin_from": NULL}),
         ({"stdin": DEVNULL}, {"stdin_from": NULL}),
         ({"stdin": PIPE}, {"stdin_from": HOST}),
+        ({"stderr": PIPE}, {"joined": False}),
+        ({"stderr": STDOUT}, {"joined": True}),
         ({"tty": True}, {"rows": 24, "columns": 80}),
         ({"tty": False}, {"rows": 0, "columns": 0}),
         ({"tty": (1, 2)}, {"rows": 1, "columns": 2}),
@@ -78,6 +80,13 @@ async def test_options_become_fields(guest: Guest, peer: Peer, options: Any, fie
     assert (process.stdin is not None) == has_input
 
 
+async def test_a_shell_runs_a_command_line(guest: Guest, peer: Peer) -> None:
+    process = guest.exec("echo $A", shell=True)
+    request = await peer.expect(codec.ExecRequest)
+    assert (request.command, request.argv) == (b"/bin/sh", (b"/bin/sh", b"-c", b"echo $A"))
+    assert process.args == ["/bin/sh", "-c", "echo $A"]
+
+
 async def test_a_terminal_is_resized(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sh"], tty=True))
     process.resize(50, 60)
@@ -90,7 +99,8 @@ async def test_a_terminal_is_resized(guest: Guest, peer: Peer) -> None:
     ("argv", "options", "says"),
     [
         ("echo hello", {}, "a list of arguments"),
-        (b"ls", {}, "a list of arguments"),
+        (b"ls", {}, "a list of arguments.*set shell=True"),
+        *((argv, {"shell": True}, "argv must be a str") for argv in (["ls"], b"ls")),
         (["echo", 5], {}, "neither str, bytes nor a path"),
         (["a", None], {}, "neither str, bytes nor a path"),
         (["true"], {"env": {"A": None}}, "the value of .A., of type NoneType, is not text"),
@@ -103,6 +113,7 @@ async def test_a_terminal_is_resized(guest: Guest, peer: Peer) -> None:
         (["true"], {"timeout": 0}, "timeout: 0 is not a positive duration"),
         (["true"], {"tty": (1, 2, 3)}, "tty"),
         (["true"], {"tty": "yes"}, "tty"),
+        (["true"], {"stderr": DEVNULL}, "stderr: it must be subprocess.PIPE, STDOUT or None"),
         (["true"], {"tty": (-1, 80)}, "tty: -1 is not"),
         (["true"], {"tty": (1, 1 << 16)}, "tty: 65536 is not"),
         (["true"], {"tty": (True, 80)}, "tty: True is not"),
@@ -111,6 +122,8 @@ async def test_a_terminal_is_resized(guest: Guest, peer: Peer) -> None:
         (["true"], {"encoding": "hex"}, "encoding: 'hex' is not a text encoding"),
         (["true"], {"errors": 5}, "errors: "),
         (["true"], {"errors": "no"}, "errors: unknown error handler name 'no'"),
+        (["true"], {"text": True, "newline": "\n"}, 'newline: it must be "" or None'),
+        (["true"], {"newline": ""}, "newline has no effect without text mode"),
         (["true"], {"grace": 1}, "timeout"),
         (["true"], {"input": b"x", "stdin": PIPE}, "stdin"),
     ],
@@ -135,7 +148,7 @@ async def test_option_maxima_are_those_of_the_protocol(guest: Guest, peer: Peer)
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("timout", r"did you mean 'timeout'\?$"), ("shell", "its options are command,")],
+    [("timout", r"did you mean 'timeout'\?$"), ("gpu", "its options are command,")],
 )
 async def test_an_unknown_keyword_is_refused(guest: Guest, name: str, hint: str) -> None:
     with pytest.raises(TypeError, match=rf"^run\(\) has no option '{name}'; {hint}"):

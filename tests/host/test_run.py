@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from errno import EACCES, ENOENT
 from signal import SIGKILL
 from subprocess import CalledProcessError
 from typing import Any
@@ -62,6 +63,55 @@ async def test_failed_start_reports_step_and_reason(
         await answered(run(guest, ["ls"], cwd="/x"), script())
     assert caught.value.errno == errno
     assert caught.value.stage == (stage.name.lower() if isinstance(stage, Stage) else "stage 99")
+
+
+@pytest.mark.parametrize(
+    ("stage", "errno", "status", "says"),
+    [
+        (Stage.LOOKUP, ENOENT, 127, "é: not found in the guest's PATH\n"),
+        (Stage.EXEC, ENOENT, 127, "é: No such file or directory in the guest\n"),
+        (Stage.INTERPRETER, ENOENT, 127, "é: the file exists, but its interpreter /x does not\n"),
+        (Stage.EXEC, EACCES, 126, "é: Permission denied\n"),
+    ],
+)
+@pytest.mark.parametrize("encoding", [None, "utf-16", "ascii"])
+async def test_failed_start_can_be_a_result(
+    guest: Guest, peer: Peer, stage: Stage, errno: int, status: int, says: str, encoding: str | None
+) -> None:
+    missing = b"/x" if stage is Stage.INTERPRETER else b""
+
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecFailed(peer.id, stage, errno, missing=missing))
+
+    running = run(guest, ["é"], check_start=False, text=True, encoding=encoding)
+    result = await answered(running, script())
+    said = says.replace("é", r"\xe9") if encoding == "ascii" else says
+    assert (result.returncode, result.stdout, result.stderr) == (status, "", said)
+
+
+@pytest.mark.parametrize("stage", [Stage.CHDIR, Stage.USER, Stage.FORK, Stage.LIMIT])
+async def test_other_failures_of_a_start_are_errors(guest: Guest, peer: Peer, stage: Stage) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecFailed(peer.id, stage, ENOENT))
+
+    with pytest.raises(StartError):
+        await answered(run(guest, ["ls"], check_start=False), script())
+
+
+async def test_failed_start_is_written_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.say(codec.ExecFailed(peer.id, Stage.LOOKUP, ENOENT))
+
+        running = run(guest, ["x"], check_start=False, check=True, capture_output=False)
+        with pytest.raises(CalledProcessError) as caught:
+            await answered(running, script())
+        assert (caught.value.returncode, caught.value.stderr) == (127, None)
+    assert capfd.readouterr() == ("", "x: not found in the guest's PATH\n")
 
 
 async def test_a_cancelled_run_kills_and_leaves_the_guest_ready(guest: Guest, peer: Peer) -> None:
@@ -130,6 +180,8 @@ async def test_text_is_decoded_and_encoded(guest: Guest, peer: Peer) -> None:
         ({"errors": "replace"}, "\ufffd\n"),
         ({"text": True, "errors": "surrogateescape"}, "\udce9\n"),
         ({"text": True, "encoding": "latin-1"}, "é\n"),
+        ({"encoding": "latin-1", "newline": ""}, "é\r\n"),
+        ({"encoding": "latin-1", "newline": None}, "é\n"),
     ],
     ids=str,
 )
@@ -186,6 +238,24 @@ async def test_closed_reader_ends_the_command(capfd: pytest.CaptureFixture[str])
             os.close(writer)
         assert guest.error is None
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("limit", "stdout", "stderr"), [(6, "out\u00e9", "err"), (4, "out\ufffd", "err"), (0, "", "")]
+)
+async def test_output_beyond_the_limit_is_discarded(
+    guest: Guest, peer: Peer, limit: int, stdout: str, stderr: str
+) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        for piece in (b"ou", "t\u00e9".encode()):
+            await peer.write(Stream.STDOUT, piece)
+        await peer.write(Stream.STDERR, b"err")
+        await peer.exit(3)
+
+    result = await answered(run(guest, ["x"], text=True, capture_limit=limit), script())
+    assert (result.returncode, result.stdout, result.stderr) == (3, stdout, stderr)
+    assert result.truncated == (limit < 5)
 
 
 async def test_cut_text_does_not_hide_the_error(guest: Guest, peer: Peer) -> None:

@@ -15,8 +15,23 @@ from tests.support.stream_messages import message_of
 
 from microvm.errors import ProtocolError, UsageError
 from microvm.wire import streams
-from microvm.wire.stream_session import WINDOW, StreamSession, check_server
-from microvm.wire.streams import Connect, Connected, Credit, Data, Eof, Reset
+from microvm.wire.stream_session import (
+    WINDOW,
+    StreamSession,
+    check_guest_port,
+    check_server,
+)
+from microvm.wire.streams import (
+    Accept,
+    Accepted,
+    Connect,
+    Connected,
+    Credit,
+    Data,
+    Eof,
+    Listen,
+    Reset,
+)
 from microvm_proto.drawing import Sent
 
 KNOWN = {each.name: each for each in vectors.conversations(vectors.STREAMS.read_text())}
@@ -27,6 +42,8 @@ IMPOSSIBLE = (
     "by host of an id with another id",  # a session chooses the ids itself
     "by host with another id",
     "closed: connect by host",
+    "closed: listen by host",
+    "closed: accept by host",
 )
 """Endings of the names of conversations that a session cannot have."""
 
@@ -43,6 +60,10 @@ class DrivenStreams:
         match message:
             case Connect(port=port):
                 return session.connect(port)[0] == id_
+            case Listen(port=port):
+                return session.listen(port)[0] == id_
+            case Accept(listener=listener):
+                return session.accept(listener)[0] == id_
             case Data(data=data) if len(data) > session.credit(id_) or not session.credit(id_):
                 return False
             case Data(data=data):
@@ -86,9 +107,11 @@ def test_most_vectors_are_possible() -> None:
 DRAWN = Conversations(
     {
         Connect: lambda _: any_.connect(credit=st.just(WINDOW), path=st.just(b"")),
+        Accept: lambda _: any_.accept(credit=st.just(WINDOW)),
         Credit: lambda _: any_.credit(amount=st.sampled_from([WINDOW // 2, WINDOW])),
         Data: lambda _: any_.data(data=st.binary(min_size=1, max_size=100)),
         Connected: lambda _: any_.connected(credit=st.integers(1, 300)),
+        Accepted: lambda _: any_.accepted(credit=st.integers(1, 300)),
     }
 )
 
@@ -118,7 +141,9 @@ def test_session_refuses_the_first_message_out_of_order(sent: list[Sent]) -> Non
     if last.sender == "guest":
         with pytest.raises(ProtocolError):
             driven.hear(last.message)
-    elif not isinstance(last.message, Connect):  # a session chooses the ids itself
+    elif not isinstance(
+        last.message, Connect | Listen | Accept
+    ):  # the session chooses these ids itself, so none can be wrong
         assert not driven.say(last.message)
 
 
@@ -145,6 +170,13 @@ def test_credit_of_the_guest_has_a_maximum() -> None:
 def test_invalid_server_is_a_usage_error(server: Any) -> None:
     with pytest.raises(UsageError, match="the guest cannot connect to"):
         check_server(server)
+
+
+@pytest.mark.parametrize("port", [65536, -1, 2.5, None, "80"])
+def test_invalid_port_of_a_guest_is_a_usage_error(port: Any) -> None:
+    check_guest_port(0)
+    with pytest.raises(UsageError, match="the guest cannot listen on port"):
+        check_guest_port(port)
 
 
 def test_frame_that_is_malformed_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ USES = """
 from collections.abc import Iterable
 from typing import Any, assert_type
 
-from microvm import CompletedProcess, Forks, Job, Machine, MicroVM, Outcome, Pool, Snapshot, sync
+from microvm import CompletedProcess, Forks, Interpreter, Job, Machine, MicroVM, Outcome, Pool
+from microvm import Snapshot, sync
 
 
 async def uses(vm: MicroVM, pool: Pool, some: bool) -> None:
@@ -53,14 +55,21 @@ def uses_without_async(vm: sync.MicroVM, some: bool) -> None:
 async def of_either(vm: Machine) -> None:
     assert_type(await vm.run(["cat"], text=True), CompletedProcess[str])
     assert_type(await vm.checkpoint("it"), Snapshot)
-    assert_type(await vm.fork(), Forks)
+    assert_type(await vm.fork(), Forks[MicroVM])
     assert_type(vm.pid, int | None)
     await vm.stop()
 
 
+async def forks(python: Interpreter, blocking: sync.Interpreter) -> None:
+    assert_type(await python.fork(), Interpreter)
+    assert_type(await python.fork(2), Forks[Interpreter])
+    assert_type(blocking.fork(), sync.Interpreter)
+    assert_type(blocking.fork(2), sync.Forks[sync.Interpreter])
+
+
 def of_either_without_async(vm: sync.Machine) -> None:
     assert_type(vm.run(["cat"], text=True), CompletedProcess[str])
-    assert_type(vm.fork(), sync.Forks)
+    assert_type(vm.fork(), sync.Forks[sync.MicroVM])
     vm.write_file("/tmp/it", b"")
 
 
@@ -91,6 +100,8 @@ def test_a_strict_checker_knows_text_from_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM])
-def test_repr_of_a_machine_names_its_image(kind: type[MicroVM] | type[sync.MicroVM]) -> None:
-    machine = kind("some-image", accel="tcg")
-    assert repr(machine) == "<MicroVM of some-image: new, tcg>"
+def test_repr_of_a_machine_has_its_id_and_image(kind: type[MicroVM] | type[sync.MicroVM]) -> None:
+    machine, other = kind("some-image", accel="tcg"), kind("some-image", accel="tcg")
+    assert repr(machine) == f"<MicroVM {machine.id} of some-image: new, tcg>"
+    assert re.fullmatch("[0-9a-f]{12}", machine.id)
+    assert machine.id != other.id

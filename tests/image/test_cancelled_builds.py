@@ -115,7 +115,7 @@ def build() -> subprocess.Popen[str]:
 async def test_cancelled_start_ends_the_build_of_its_image(
     slow: Lifeline, leftovers: Leftovers
 ) -> None:
-    assert readymade.is_missing("python")
+    assert readymade.needs_build("python")
     machine = asyncio.create_task(MicroVM("python").start())
     await asyncio.to_thread(slow.wait_for_start)
     assert not machine.done()

@@ -160,7 +160,7 @@ def test_a_ready_made_image_is_built_to_be_a_source(
     with oci.registry(tmp_path) as address:
         reference = f"docker://{address}/base:1"
         oci.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", reference)
-        made = ReadyMade(reference, (), ("there",), ("true",))
+        made = ReadyMade((reference,), (), ("there",), ("true",))
         monkeypatch.setitem(readymade.IMAGES, "ready", made)
         Path("machine.toml").write_text('from = "ready"\n')
         result = build("app", *(("-f", "machine.toml") if as_file else ("--from", "ready")))

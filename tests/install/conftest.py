@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,22 @@ from tests.install.built import UserHost
 
 
 @pytest.fixture(scope="session")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared() -> Iterator[Path]:
+    """A folder that all users may enter.
+
+    It is not in pytest's folder, because each new run of pytest removes the permission to enter
+    that folder for other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="microvm-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def dist(shared: Path) -> Path:
     """The folder of the built files and of their dependencies for this Python."""
-    folder = tmp_path_factory.mktemp("dist")
-    folder.chmod(0o755)
+    folder = shared / "dist"
+    folder.mkdir()
     built.build_all(folder)
     built.download(folder, sys.executable)
     return folder

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,8 @@ PYTHONS = [sys.executable, "python3.11"]
 
 
 @pytest.fixture(scope="module")
-def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("image")
-    folder.chmod(0o755)
-    path = folder / "python.image"
+def python_image(shared: Path) -> Path:
+    path = shared / "python.image"
     microvm = [sys.executable, "-m", "microvm"]
     subprocess.run([*microvm, "run", "--image", "python", "--", "true"], check=True)
     subprocess.run([*microvm, "image", "export", "--output", path, "python"], check=True)
@@ -34,7 +33,7 @@ def test_the_first_hour(
     is_user: bool,
     dist: Path,
     python_image: Path,
-    tmp_path: Path,
+    shared: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if shutil.which(python) is None:
@@ -46,7 +45,7 @@ def test_the_first_hour(
     also = ("pytest", "uvloop")
     built.download(dist, python, *also)
     in_root = Path(python).is_relative_to("/root")
-    host = built.host(tmp_path, is_user=is_user, reads_all=in_root)
+    host = built.host(Path(tempfile.mkdtemp(dir=shared)), is_user=is_user, reads_all=in_root)
     (host.home / "python.image").symlink_to(python_image)
     host.install(dist, python, built.WHAT, *also)
     version = host.run(["python", "--version"]).stdout.strip()

@@ -14,8 +14,8 @@ HEAD = "| part | file | what it is |\n|---|---|---|\n"
 
 #: The parts in the order of the diagram, from the top.
 PARTS = """
-    package cli testing dask bench sync supervisor jobs builder machine start images qemu guest
-    wire ground daemon proto
+    package cli testing frameworks dask bench sync supervisor jobs interpreter builder machine start
+    images qemu guest wire ground daemon proto
 """.split()
 
 #: The folders of C programs, and the parts that they belong to.

@@ -23,8 +23,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 #: Generated files, whose text comes from a schema or from the generator, and schemas for tests.
 GENERATED = re.compile(
-    r"/codec\.py$|wire/(?:files|state|streams|stream_state|transfer)\.py$"
-    r"|(?:protocol|files|streams)\.h$|(?:SPEC|FILES|STREAMS)\.md$|/golden/|^tests/.*\.toml$"
+    r"/codec\.py$|wire/(?:files|interpreter|interpreter_state|state|streams|stream_state|transfer)\.py$"
+    r"|(?:protocol|files|streams)\.h$|(?:SPEC|FILES|STREAMS|INTERPRETER)\.md$|/golden/|^tests/.*\.toml$"
 )
 
 #: The blocks of code in a document: fenced or indented.

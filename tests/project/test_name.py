@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Foreign distributions that users are told to install.
 OTHERS = set("pip pipx pytest pytest-asyncio pytest-xdist hypothesis hatchling uv ziglang".split())
-OTHERS.add("requests")  # installed in a guest
+OTHERS |= {"fastapi", "psycopg", "requests", "six", "uvicorn"}
 
 # Up to the end of the code or text around it.
 PROGRAM = r"(?:pip3?|pipx|uvx?|uv tool|uv pip)"
@@ -27,7 +27,9 @@ VERB = r"(?:install|download|wheel|run|inject|add|upgrade)"
 INSTALL = re.compile(rf"\b{PROGRAM} {VERB} ([^`\"\n#;]+)")
 NAME = re.compile(r"'?([A-Za-z][\w.-]*)(?:\[[\w,]+\])?(?:[<>=~]=?[\w.{}]+)?'?[,.)]?")
 KINDS = (".py", ".md", ".yml", ".sh", ".toml", "Makefile")
-WITH_VALUE = set("--wheel-dir --find-links --dest -d --constraint -c --python-version".split())
+WITH_VALUE = set(
+    "--wheel-dir --find-links --dest -d --constraint -c --python-version --group".split()
+)
 
 
 def named(text: str) -> Iterator[str]:

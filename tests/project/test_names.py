@@ -13,13 +13,15 @@ LONGEST = 60
 """Maximum number of characters in the name of a test."""
 
 REPEATED = (
-    "host/microvm/wire/codec.py",  # generated, as are the next two: all contain the same classes
+    "host/microvm/wire/codec.py",  # generated, as are the next three: all contain the same classes
     "host/microvm/wire/files.py",
     "host/microvm/wire/streams.py",
+    "host/microvm/wire/interpreter.py",
     "host/microvm/sync/",  # each class has the name of the asynchronous class that it mirrors
     "host/microvm/testing/recorded.py",  # its MicroVM takes the place of the usual one in tests
-    "fuzz/transfers.py",  # is generated, as is the next, with the classes of `fuzz/messages.py`
+    "fuzz/transfers.py",  # is generated, as the next two, with the classes of `fuzz/messages.py`
     "fuzz/streams.py",
+    "fuzz/interpreter.py",
     "tests/support/document/",  # implements the specification again, with the terms of the schema
     "tests/host/test_error_json.py",  # an error of another module, with a name that we use, too
 )

@@ -33,7 +33,7 @@ NEEDS = {
     "test": TEST,
     "test-host": TEST,
     "test-install": {*TEST, *MUSL, "buildah", "netavark"},
-    "test-long": {*TEST, *ARM, "buildah", "netavark", "libcap-dev"},
+    "test-long": {*TEST, *ARM, "buildah", "netavark", "libcap-dev", "chromium", "patch"},
     "test-systems": {*MUSL, *KERNEL, "mmdebstrap", "ubuntu-keyring"},
     "counts": RUN | COUNTS,
     "terminal": RUN | IMAGE,

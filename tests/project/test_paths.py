@@ -15,7 +15,7 @@ PAGES = sorted(
 )
 
 #: Names that look like files or modules of this project, but are others, such as files of users.
-FOREIGN = {"csv_backend.py", "microvm.sandboxd.0"}
+FOREIGN = {"csv_backend.py", "microvm.sandboxd.0", "image/png"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 

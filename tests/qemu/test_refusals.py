@@ -3,30 +3,80 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from tests.qemu.conftest import Configure, start
+from tests.support.captured import captured
+from tests.support.ordinary import acting_as_user, as_user, only_root
 
 from microvm.errors import ImageError, QemuError, UsageError
 from microvm.qemu import confinement, qmp
 from microvm.qemu import process as qemu_module
-from microvm.qemu.launch import find_qemu
+from microvm.qemu.launch import find_qemu, launch, os_errors
 
 pytestmark = pytest.mark.usefixtures("_leakless")
 
 
-def test_an_unreadable_folder_of_path_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = find_qemu("x86_64")
-    too_long = "/" + 300 * "x"  # like a folder that we may not enter, as root always may
-    monkeypatch.setenv("PATH", f"{too_long}::{os.environ['PATH']}")
-    assert find_qemu("x86_64") == found
-    monkeypatch.setenv("PATH", "")
+@pytest.fixture
+def denied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A link to QEMU in a folder in PATH that other users may not search."""
+    with tempfile.TemporaryDirectory(prefix="microvm-test-") as folder:
+        link = Path(folder, "qemu-system-x86_64")
+        link.symlink_to(find_qemu("x86_64"))
+        monkeypatch.setenv("PATH", f"{folder}::/dev/null:/nonexistent:{os.environ['PATH']}")
+        yield link
+
+
+@only_root
+def test_folder_of_path_that_may_not_be_searched_is_skipped(denied: Path) -> None:
+    qemu = denied.readlink()
+    assert find_qemu("x86_64") == denied
+    with acting_as_user():
+        assert find_qemu("x86_64") == qemu
+
+
+@only_root
+def test_error_names_the_program_that_may_not_be_executed(
+    denied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(denied.parent))
+    expected = re.escape(f"cannot execute {denied}: Permission denied")
+    with acting_as_user(), pytest.raises(QemuError, match=expected):
+        find_qemu("x86_64")
+    denied.unlink()
+    denied.touch(mode=0o644)
+    with pytest.raises(QemuError, match=expected):
+        find_qemu("x86_64")
+
+
+@only_root
+def test_capability_to_search_all_folders_is_used(denied: Path) -> None:
+    code = "from microvm.qemu.launch import find_qemu; print(find_qemu('x86_64'))"
+    found = captured(as_user(sys.executable, "-c", code), check=True)
+    assert found.stdout == f"{denied}\n"
+
+
+def test_qemu_that_no_folder_of_path_has_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "::/dev/null:/nonexistent")
     with pytest.raises(QemuError, match="is not installed"):
         find_qemu("x86_64")
+
+
+def test_missing_launcher_is_not_reported_as_a_missing_qemu(configure: Configure) -> None:
+    expected = "cannot start QEMU: /nonexistent/launcher: No such file or directory"
+    with (
+        patch("microvm.qemu.launcher.find", return_value=Path("/nonexistent/launcher")),
+        pytest.raises(QemuError, match=expected),
+        os_errors(),
+    ):
+        launch(configure())
 
 
 async def test_invalid_kernel_is_refused(configure: Configure, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ use Id::*;
 use Kind::*;
 use Sender::*;
 
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The digest of each version, from the first on.
-pub const DIGESTS: [u64; 3] = [0xbaf4a9af3981caf5, 0x928513142a578a32, 0x10b62806af5993c0];
+pub const DIGESTS: [u64; 4] =
+    [0xbaf4a9af3981caf5, 0x928513142a578a32, 0x10b62806af5993c0, 0x2957adf01e17c144];
 pub const MAGIC: u64 = 0xa6d766f7263696d;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,6 +109,7 @@ const GREETING: &[Field] =
 const STREAM: &[(u64, u32)] = &[(1, 1), (2, 1)];
 const ENDING: &[(u64, u32)] = &[(0, 1), (1, 1), (2, 2)];
 const STDIN_KIND: &[(u64, u32)] = &[(0, 1), (1, 1)];
+const BOOL: &[(u64, u32)] = &[(0, 1), (1, 1)];
 
 const fn message(
     number: u16,
@@ -180,6 +182,8 @@ pub static MESSAGES: &[Message] = &[
             u64("max_memory"),
             since(2, strings("more_argv", 262144, 2097152)),
             since(2, strings("more_env", 262144, 2097152)),
+            since(4, closed("beside", BOOL)),
+            since(4, closed("joined", BOOL)),
         ],
     ),
     message(

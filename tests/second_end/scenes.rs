@@ -20,6 +20,7 @@ pub const SCENES: &[(&str, Scene)] = &[
     ("credit", credit),
     ("signals", signals),
     ("refusals", refusals),
+    ("beside", beside),
     ("malformed", malformed),
     ("recovery", recovery),
     ("shutdown", shutdown),
@@ -31,7 +32,7 @@ fn handshake(mut client: Client) {
     for _ in 0..2 {
         client.say_hello(VERSION);
         let ready = client.expect("ready", 0);
-        assert_eq!((ready.int("version"), ready.int("digest")), (VERSION.into(), DIGESTS[2]));
+        assert_eq!((ready.int("version"), ready.int("digest")), (VERSION.into(), DIGESTS[3]));
     }
     client.send("ping", 0, &[("token", 5.into())]);
     assert_eq!(client.expect("pong", 0).int("token"), 5);
@@ -124,6 +125,30 @@ fn refusals(mut client: Client) {
     assert_eq!((end.ending, end.status), (SIGNALLED, SIGKILL));
 }
 
+/// Two commands run at once. A third one, whose request lacks the flag `beside`, is refused.
+fn beside(mut client: Client) {
+    let (busy, exec_request, keep) = (64, 16, 11);
+    let beside = ("beside", Value::Int(1));
+    client.greet(VERSION);
+    client.shell(1, "cat; exit 3", &[beside.clone(), STDIN_FROM_HOST]);
+    assert!(client.expect("exec_stdin_credit", 1).int("amount") <= 1 << 20);
+    client.shell(2, "echo second; exec sleep 600", &[beside.clone()]);
+    assert_eq!(client.expect("exec_output", 2).bytes("data"), b"second\n");
+    client.shell(3, "", &[]);
+    client.expect_error(3, busy, exec_request, 0, 0);
+    client.send("exec_kill", 2, &[]);
+    let end = client.end(2);
+    assert_eq!((end.ending, end.status), (SIGNALLED, SIGKILL));
+    client.send("keep", 0, &[]);
+    client.expect_error(0, busy, keep, 0, 0);
+    client.shell(4, "exit 4", &[beside]);
+    assert_eq!(client.end(4).status, 4);
+    client.send("exec_stdin", 1, &[("data", "first".into())]);
+    client.send("exec_stdin", 1, &[]);
+    let end = client.end(1);
+    assert_eq!((end.stdout, end.status), (b"first".to_vec(), 3));
+}
+
 fn malformed(mut client: Client) {
     client.greet(VERSION);
     client.shell(1, "echo started; exec sleep 600", &[]);
@@ -138,7 +163,7 @@ fn malformed(mut client: Client) {
 
 /// A host follows another that stopped in the middle of a frame.
 fn recovery(mut client: Client) {
-    let longest_frame = 6299841;
+    let longest_frame = 6299843;
     client.greet(VERSION);
     client.write(&[0, 0, 96, 0, 16, 0, 0, 0, 1, 0, 0, 0, 255]);
     client.write(&vec![255; longest_frame]);

@@ -8,6 +8,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from microvm.qemu import launcher
 from microvm_image import default
 
 from . import report
+from .endurance import endure
 from .events import EVENTS
 from .soak import Soak
 
@@ -48,18 +50,30 @@ def of_its_own() -> Iterator[tuple[Path, Path]]:
 
 
 @click.command()
-@click.option("--seconds", type=float, default=1200, show_default=True, help="How long it goes on.")
-@click.option("--seed", type=int, help="What it is drawn from; by default another each time.")
-@click.option("--interval", type=float, default=2, show_default=True, help="Seconds to a sample.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw a picture: .svg or .png.")
-@click.option("--starts", type=int, default=0, help="Only so many clones, however long it takes.")
-@click.option("--kills-qemu", type=int, default=0, help="Only so many QEMUs killed.")
-@click.option("--kills-controller", type=int, default=0, help="Only so many controllers killed.")
+@click.option(
+    "--seconds", type=float, default=1200, show_default=True, help="Duration of a random run."
+)
+@click.option("--seed", type=int, help="Seed of the random order; a random one by default.")
+@click.option(
+    "--interval", type=float, default=2, show_default=True, help="Seconds between samples."
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Write a plot to this .svg or .png file."
+)
+@click.option(
+    "--commands", type=int, default=0, help="Run only this number of commands, 16 at a time."
+)
+@click.option("--starts", type=int, default=0, help="Start only this number of clones.")
+@click.option("--kills-qemu", type=int, default=0, help="Kill only this number of QEMUs.")
+@click.option(
+    "--kills-controller", type=int, default=0, help="Kill only this number of controllers."
+)
 def main(
     seconds: float,
     seed: int | None,
     interval: float,
     plot: Path | None,
+    commands: int,
     starts: int,
     kills_qemu: int,
     kills_controller: int,
@@ -69,6 +83,8 @@ def main(
     Every few seconds, while no event runs, it samples the resources of the host, and of a guest
     that runs all the time. A trend is the slope of Theil and Sen over all but the first quarter.
     """
+    if commands:
+        sys.exit(_endure(commands))
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     click.echo(f"seed {seed}")
     counts = {"clone": starts, "QEMU killed": kills_qemu, "controller killed": kills_controller}
@@ -90,6 +106,16 @@ def main(
     if plot:
         report.draw(soak, plot)
     sys.exit(not soak.is_good)
+
+
+def _endure(commands: int) -> int:
+    """Run this number of commands in one machine, print all faults, and return the exit status."""
+    begun = time.monotonic()
+    with of_its_own() as folders:
+        wrong = asyncio.run(endure(default(), *folders, commands))
+    seconds = time.monotonic() - begun
+    click.echo("\n".join([*wrong, f"{commands} commands in {seconds:.0f} s, {len(wrong)} faults"]))
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,6 @@ class World:
     :ivar folder: folder for files; each event leaves it as it was.
     :ivar witness: machine that runs all the time.
     :ivar snapshot: snapshot of a prepared machine.
-    :ivar turn: lock for commands in the witness.
     """
 
     image: Image
@@ -58,7 +57,6 @@ class World:
     folder: Path
     witness: MicroVM
     snapshot: Snapshot | None = None
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def machine(self, **options: Any) -> MicroVM:
         return MicroVM(self.image, **{**quiet(), **options})
@@ -146,16 +144,18 @@ async def sends(world: World) -> None:
 
 async def files(world: World) -> None:
     data = world.chance.randbytes(world.chance.randrange(1 << 20))
-    sent, got = world.folder / "sent", world.folder / "got"
+    number = world.chance.randrange(1 << 30)
+    sent, got = world.folder / f"sent-{number}", world.folder / f"got-{number}"
+    copy = f"/tmp/soak-{number}"
     sent.write_bytes(data)
     try:
-        await world.witness.put(sent, "/tmp/soak")
-        await world.witness.get("/tmp/soak", got)
+        await world.witness.put(sent, copy)
+        await world.witness.get(copy, got)
         assert got.read_bytes() == data
     finally:
         sent.unlink()
         got.unlink(missing_ok=True)
-        await world.witness.run(["rm", "-f", "/tmp/soak"])
+        await world.witness.run(["rm", "-f", copy])
 
 
 async def too_long(world: World) -> None:

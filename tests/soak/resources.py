@@ -19,6 +19,7 @@ from microvm.qemu import cgroup
 from .trend import Bound
 
 KIB, MIB = 1 << 10, 1 << 20
+_READ = "cat /proc/meminfo; ls -d /proc/[0-9]* /sys/fs/cgroup/*/"
 NONE = Bound(0.9)
 """No growth at all, for resources that are counted."""
 
@@ -50,6 +51,7 @@ RESOURCES = (
     Resource("QEMU's descriptors", "", NONE),
     Resource("guest's memory in use", "MiB", Bound(3.0, 0.001)),
     Resource("guest's processes", "", NONE),
+    Resource("guest's cgroups", "", NONE),
     Resource("daemon's descriptors", "", NONE),
     Resource("daemon's memory", "KiB", Bound(16.0)),
     Resource("daemon's zombies", "", NONE),
@@ -91,7 +93,7 @@ def _groups() -> Iterator[Path]:
 async def guest(vm: MicroVM) -> dict[str, float]:
     """Return the resources of a machine on the host and in the guest."""
     status = await vm.status()
-    read = await vm.run(["sh", "-c", "cat /proc/meminfo; ls /proc"], text=True, check=True)
+    read = await vm.run(["sh", "-c", _READ], text=True, check=True)
     lines = read.stdout.splitlines()
     sizes = {name: size for name, colon, size in (line.partition(":") for line in lines) if colon}
     total, free = (int(sizes[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
@@ -100,7 +102,8 @@ async def guest(vm: MicroVM) -> dict[str, float]:
         "QEMU's memory": memory(pid) / KIB,
         "QEMU's descriptors": len(open_files(pid)),
         "guest's memory in use": (total - free) / KIB,
-        "guest's processes": sum(line.isdigit() for line in lines),
+        "guest's processes": sum(line.startswith("/proc/") for line in lines),
+        "guest's cgroups": sum(line.startswith("/sys/") for line in lines),
         "daemon's descriptors": status.descriptors,
         "daemon's memory": status.memory / KIB,
         "daemon's zombies": status.zombies,

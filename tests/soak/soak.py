@@ -21,7 +21,7 @@ from microvm import MicroVM
 from microvm.images import Image
 
 from . import resources
-from .events import COMMANDS, EVENTS, MUST_FAIL, SoakEvent, World, quiet
+from .events import EVENTS, MUST_FAIL, SoakEvent, World, quiet
 from .resources import RESOURCES, Resource
 from .trend import growth
 
@@ -128,7 +128,9 @@ class Soak:
     async def _soak(self) -> None:
         chance = random.Random(self.seed)
         async with AsyncExitStack() as stack:
-            witness = await stack.enter_async_context(MicroVM(self.image, **quiet()))
+            witness = await stack.enter_async_context(
+                MicroVM(self.image, commands=_WIDTH, **quiet())
+            )
             world = World(self.image, chance, self.temporary, witness)
             async with MicroVM(self.image, **quiet()) as prepared:
                 await prepared.run(["sh", "-c", "sleep 1000000 >/dev/null 2>&1 &"], check=True)
@@ -167,11 +169,7 @@ class Soak:
     async def _happen(self, event: SoakEvent, world: World) -> None:
         try:
             async with asyncio.timeout(TIMEOUT):
-                if event in COMMANDS:
-                    async with world.turn:
-                        await event.happens(world)
-                else:
-                    await event.happens(world)
+                await event.happens(world)
             outcome = "done"
             if event.name in MUST_FAIL:
                 self._fail(event, "it should have failed")

@@ -13,6 +13,7 @@ from microvm.images import Image
 
 from . import report
 from .__main__ import of_its_own
+from .endurance import endure
 from .events import COMMANDS, FAULTS, STARTS, SoakEvent, World
 from .soak import Soak
 from .trend import growth, slope
@@ -55,6 +56,7 @@ async def test_leak_is_found(image: Image, folders: tuple[Path, Path], tmp_path:
         "controller's descriptors",
         "temporary files",
         "guest's processes",
+        "guest's cgroups",
     }
     failed = "\n".join(soak.failures)
     assert "dies, after 30 others" in failed
@@ -78,6 +80,12 @@ async def test_short_soak_finds_no_leak(image: Image, folders: tuple[Path, Path]
     await soak.run()
     assert soak.failures == []
     assert soak.done == len(plan)
+
+
+@pytest.mark.long
+@pytest.mark.deadline(900.0)
+async def test_commands_at_once_leave_nothing(image: Image, folders: tuple[Path, Path]) -> None:
+    assert await endure(image, *folders, count=2000) == []
 
 
 def test_the_slope_is_of_most_pairs() -> None:

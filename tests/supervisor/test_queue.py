@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from microvm.constants import MAX_COMMANDS
 from microvm.errors import Busy
 from microvm.supervisor import clock
 from microvm.supervisor.queue import CommandQueue
@@ -23,7 +27,7 @@ async def test_a_busy_machine_tells_its_use() -> None:
         with pytest.raises(Busy, match="machine one is busy: make all"):
             async with turns.turn("second", wait=False):
                 pass
-    assert turns.runs == ""
+    assert turns.runs == []
 
 
 async def test_waiting_requests_run_in_order() -> None:
@@ -32,7 +36,7 @@ async def test_waiting_requests_run_in_order() -> None:
 
     async def take(name: str) -> None:
         async with turns.turn(name, wait=True):
-            had.append(turns.runs)
+            had.extend(turns.runs)
             await asyncio.sleep(0)
 
     async with turns.turn("first", wait=False):
@@ -44,7 +48,22 @@ async def test_waiting_requests_run_in_order() -> None:
             pass
     await asyncio.gather(*tasks)
     assert had == ["a", "b", "c"]
-    assert turns.runs == ""
+    assert turns.runs == []
+
+
+async def test_connections_are_a_use_without_a_slot() -> None:
+    turns = CommandQueue("one")
+    with turns.connected(), turns.connected():
+        async with turns.turn("command", wait=False):
+            assert turns.runs == ["connections to its ports", "command"]
+            with pytest.raises(Busy):
+                async with turns.turn("second", wait=False):
+                    pass
+        with pytest.raises(Busy, match="machine one is busy: connections to its ports"):
+            async with turns.turn("checkpoint", wait=False, alone=True):
+                pass
+    async with turns.turn("checkpoint", wait=False, alone=True):
+        pass
 
 
 @pytest.mark.parametrize("when", ["before", "at"])
@@ -67,19 +86,140 @@ async def test_the_turn_of_a_cancelled_request_is_passed_on(when: str) -> None:
     gone.cancel()
     await had.wait()
     await after
-    assert turns.runs == ""
+    assert turns.runs == []
     assert turns.length == 0
 
 
-async def _take(turns: CommandQueue) -> None:
-    async with turns.turn("a", wait=True):
+async def _take(
+    turns: CommandQueue, name: str = "a", *, wait: bool = True, alone: bool = False
+) -> None:
+    async with turns.turn(name, wait=wait, alone=alone):
         pass
 
 
-async def test_a_machine_without_requests_is_unused() -> None:
-    turns = CommandQueue("one")
+async def test_each_command_takes_one_slot() -> None:
+    turns = CommandQueue("one", 2)
     async with turns.turn("first", wait=False):
-        idle = asyncio.create_task(turns.wait_unused(0.001))
+        async with turns.turn("second", wait=False) as second:
+            second.number = 7
+            assert turns.runs == ["first", "7: second"]
+            with pytest.raises(Busy, match="machine one is busy: first; 7: second ") as refused:
+                async with turns.turn("third", wait=False):
+                    pass
+            third = asyncio.create_task(_take(turns, "third"))
+            await _settle()
+            assert turns.length == 1
+        await third
+        assert turns.runs == ["first"]
+    assert "`microvm kill one ID` ends it; --wait, " in refused.value.hint
+    assert "`microvm start --commands N` permits more than 2 at once" in refused.value.hint
+
+
+async def test_error_of_a_full_machine_is_short() -> None:
+    turns = CommandQueue("one", MAX_COMMANDS)
+    async with AsyncExitStack() as running:
+        for number in range(MAX_COMMANDS):
+            await running.enter_async_context(turns.turn(f"command {number}", wait=False))
+        with pytest.raises(Busy) as refused:
+            await _take(turns, "late", wait=False)
+    assert refused.value.message == (
+        "machine one is busy: command 0; command 1; command 2; 61 more"
+    )
+    assert refused.value.hint == "--wait, or wait=True, waits for its turn"
+
+
+async def test_a_checkpoint_takes_all_slots() -> None:
+    turns = CommandQueue("one", 3)
+    begun = asyncio.Event()
+    end = asyncio.Event()
+
+    async def checkpoint() -> None:
+        async with turns.turn("a checkpoint", wait=True, alone=True):
+            begun.set()
+            await end.wait()
+
+    async with turns.turn("first", wait=False):
+        with pytest.raises(Busy, match="is busy: first") as refused:
+            await _take(turns, "a checkpoint", wait=False, alone=True)
+        assert "--commands" not in refused.value.hint
+        waiting = asyncio.create_task(checkpoint())
+        await _settle()
+        with pytest.raises(Busy, match="is busy: first; 1 waiting "):  # it must wait, too
+            await _take(turns, "late", wait=False)
+        later = [asyncio.create_task(_take(turns, name)) for name in "ab"]
+        await _settle()
+        assert turns.length == 3
+        assert not begun.is_set()
+    await begun.wait()
+    assert (turns.runs, turns.length) == (["a checkpoint"], 2)
+    with pytest.raises(Busy, match="is busy: a checkpoint ") as refused:
+        await _take(turns, "late", wait=False)
+    assert "--commands" not in refused.value.hint
+    end.set()
+    await asyncio.gather(waiting, *later)
+    assert (turns.runs, turns.length) == ([], 0)
+
+
+async def test_requests_behind_a_cancelled_checkpoint_begin() -> None:
+    turns = CommandQueue("one", 2)
+    async with turns.turn("first", wait=False):
+        checkpoint = asyncio.create_task(_take(turns, "a checkpoint", alone=True))
+        await _settle()
+        second = asyncio.create_task(_take(turns, "second"))
+        await _settle()
+        assert turns.length == 2
+        checkpoint.cancel()
+        await second
+        assert (turns.runs, turns.length) == (["first"], 0)
+
+
+@given(
+    slots=st.integers(1, 3),
+    steps=st.lists(st.tuples(st.sampled_from(["begin", "alone", "leave"]), st.integers(0, 9))),
+)
+def test_no_request_overtakes_or_starves(slots: int, steps: list[tuple[str, int]]) -> None:
+    """The step `leave` ends a request that uses the guest, or cancels one that waits."""
+
+    async def run() -> None:
+        turns = CommandQueue("one", slots)
+        asked: list[tuple[asyncio.Task[None], asyncio.Event, str]] = []
+
+        async def take(end: asyncio.Event, name: str) -> None:
+            async with turns.turn(name, wait=True, alone=name.startswith("alone")):
+                await end.wait()
+
+        for number, (step, which) in enumerate([*steps, *[("leave", 0)] * len(steps)]):
+            if step != "leave":
+                end, name = asyncio.Event(), f"{step} {number}"
+                asked.append((asyncio.create_task(take(end, name)), end, name))
+            elif asked:
+                task, end, name = asked.pop(which % len(asked))
+                end.set() if name in turns.runs else task.cancel()
+            await _settle()
+            _check(turns, [name for _, _, name in asked])
+        assert not turns.uses
+
+    asyncio.run(run())
+
+
+def _check(turns: CommandQueue, asked: list[str]) -> None:
+    """Check which requests use the guest. `asked` is a list of all, in the order of arrival."""
+    runs = turns.runs
+    assert runs == asked[: len(runs)]
+    assert turns.length == len(asked) - len(runs)
+    assert len(runs) <= turns.slots
+    assert len(runs) == 1 or not any(name.startswith("alone") for name in runs)
+    if waiting := asked[len(runs) :]:
+        alone = [name.startswith("alone") for name in (*runs, waiting[0])]
+        assert len(runs) == turns.slots or any(alone)
+        assert runs
+
+
+async def test_a_machine_without_requests_is_unused() -> None:
+    turns = CommandQueue("one", 2)
+    async with turns.turn("first", wait=False):
+        async with turns.turn("second", wait=False):
+            idle = asyncio.create_task(turns.wait_unused(0.001))
         await asyncio.sleep(0.01)
         assert not idle.done()
     await idle

@@ -1,16 +1,19 @@
-"""Tests of a start that fails before the supervisor runs."""
+"""Tests of a start that fails before the supervisor runs, and of the number of commands."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.polling import eventually
 from tests.support.processes import children, state
 
-from microvm.errors import MicroVMError
+from microvm import MicroVM
+from microvm.errors import MicroVMError, UsageError
+from microvm.supervisor.__main__ import _room
 from microvm.supervisor.client.start import Start
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 
@@ -46,6 +49,41 @@ def test_a_supervisor_without_an_order_leaves_nothing(folder: Path) -> None:
     with pytest.raises(ZeroDivisionError), Start("one"):
         raise ZeroDivisionError
     assert [each.name for each in folder.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error"),
+    [
+        ("a/b", {}, "'a/b' cannot be the name of a machine"),
+        ("one", {"memory": "none"}, "memory"),
+        ("one", {"max_age": "soon"}, "soon"),
+        ("one", {"idle_timout": 5}, "did you mean 'idle_timeout'"),
+    ],
+)
+async def test_wrong_arguments_of_start_named_start_nothing(
+    folder: Path, name: str, options: dict[str, Any], error: str
+) -> None:
+    with pytest.raises((UsageError, TypeError), match=error):
+        await MicroVM.start_named(name, **options)
+    assert not folder.exists()  # noqa: ASYNC240 - nothing else runs in the loop
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has_ports", "commands", "slots"),
+    [
+        (1, False, 1, 1),
+        (1, True, 2, 1),
+        (2, False, 3, 2),
+        (2, True, 3, 2),
+        (63, True, 64, 63),
+        (64, False, 64, 64),
+        (64, True, 64, 63),
+    ],
+)
+def test_ports_are_one_command_more(
+    wanted: int, has_ports: bool, commands: int, slots: int
+) -> None:
+    assert _room(wanted, has_ports=has_ports) == (commands, slots)
 
 
 def test_a_supervisor_is_no_child_of_its_starter(folder: Path) -> None:

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from microvm.wire import codec
 
+from .made_once import made_once
 from .polling import PAUSE, PollDeadline, eventually
 from .processes import ObservedProcess, children, state
 from .trace import DaemonTrace
@@ -219,12 +222,16 @@ class Daemon(DaemonProcess):
         limits: tuple[int, int] = (0, 0),
         more_argv: Sequence[bytes] = (),
         more_env: Sequence[bytes] = (),
+        beside: bool = False,
+        joined: bool = False,
     ) -> int:
         """Send the request for a command, and return its id.
 
         :param fed: True if we send the standard input.
         :param size: lines and columns of the terminal.
         :param limits: limits of processes and memory.
+        :param beside: True if other commands may run at the same time.
+        :param joined: True if standard error is the pipe of standard output.
         """
         self._id += 1
         command = argv[0] if command is None else command
@@ -232,7 +239,7 @@ class Daemon(DaemonProcess):
         kind = codec.StdinKind.HOST if fed else codec.StdinKind.NULL
         given = (command, cwd, argv, tuple(env), credit, err, user, kind, *size, *limits)
         more: dict[str, Any] = {"more_argv": tuple(more_argv), "more_env": tuple(more_env)}
-        self.send(codec.ExecRequest(self._id, *given, **more))
+        self.send(codec.ExecRequest(self._id, *given, **more, beside=beside, joined=joined))
         return self._id
 
     def sh(self, script: str, **options: Any) -> int:
@@ -241,21 +248,28 @@ class Daemon(DaemonProcess):
 
     def finish(self, id_: int) -> Result:
         """Collect the output of a command until it ends."""
-        output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
+        return self.finish_all(id_)[0]
+
+    def finish_all(self, *ids: int) -> list[Result]:
+        """Collect the output of these commands until all have ended. No other command may run."""
+        output = {(id_, stream): b"" for id_ in ids for stream in codec.Stream}
+        ends: dict[int, codec.ExecResponse | codec.ExecFailed] = {}
         others: list[codec.Message] = []
-        while True:
+        while len(ends) < len(ids):
             message = self.receive()
             match message:
                 case codec.ExecOutput():
-                    assert message.id == id_
+                    assert message.id not in ends
                     assert len(message.data) > 0
-                    output[message.stream].append(bytes(message.data))
+                    output[message.id, message.stream] += message.data
                 case codec.ExecResponse() | codec.ExecFailed():
-                    assert message.id == id_
-                    out, err = (b"".join(output[stream]) for stream in codec.Stream)
-                    return Result(out, err, message, others)
+                    assert message.id in ids
+                    assert message.id not in ends
+                    ends[message.id] = message
                 case _:
                     others.append(message)
+        out, err = codec.Stream
+        return [Result(output[id_, out], output[id_, err], ends[id_], others) for id_ in ids]
 
     def run(self, *argv: bytes, **options: Any) -> Result:
         return self.finish(self.start(*argv, **options))
@@ -360,11 +374,14 @@ class Daemon(DaemonProcess):
         assert not words, report
 
 
-def request(id_: int, *argv: bytes, more_env: tuple[bytes, ...] = ()) -> codec.ExecRequest:
+def request(
+    id_: int, *argv: bytes, more_env: tuple[bytes, ...] = (), beside: bool = False
+) -> codec.ExecRequest:
     """Return the request for a command that has much credit, no input, and no limits."""
     null = codec.StdinKind.NULL
     streams = (PLENTY, PLENTY, b"", null)
-    return codec.ExecRequest(id_, argv[0], b"", argv, (), *streams, 0, 0, 0, 0, more_env=more_env)
+    head = (id_, argv[0], b"", argv, (), *streams, 0, 0, 0, 0)
+    return codec.ExecRequest(*head, more_env=more_env, beside=beside)
 
 
 def hello(nonce: int) -> bytes:
@@ -372,12 +389,26 @@ def hello(nonce: int) -> bytes:
     return codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
 
 
-def build_sanitized(folder: Path, guest: Path = GUEST) -> Path:
-    """Compile the daemon and its companion programs with ASan and UBSan into a folder.
+def build_sanitized(folder: Path, guest: Path = GUEST, target: str = "sanitized-sandboxd") -> Path:
+    """Compile the daemon with ASan and UBSan into a folder.
 
     :param guest: folder of the sources.
+    :param target: target of the makefile; `sanitized` for the companion programs of the daemon,
+        too.
     """
     path = folder / "sandboxd"
-    command = ["make", "-s", "-C", str(guest), "sanitized", f"OUT={folder}", "CC=gcc"]
+    command = ["make", "-s", "-C", str(guest), target, f"OUT={folder}", "CC=gcc"]
     subprocess.run(command, check=True, timeout=120)
     return path
+
+
+def sanitized_daemon(factory: pytest.TempPathFactory) -> Path:
+    """Return the daemon with ASan and UBSan, which the processes of a test run compile once.
+
+    Its companion programs are beside it.
+    """
+
+    def build(folder: Path) -> None:
+        build_sanitized(folder, target="sanitized")
+
+    return made_once(factory, "sanitized", build) / "sandboxd"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from microvm.errors import Busy, MachineError, UsageError
 from microvm.wire import codec
-from microvm.wire.session import Session
+from microvm.wire.session import WINDOW, Session
 
 
 class DrivenSession:
@@ -14,6 +14,7 @@ class DrivenSession:
         """Create a new session."""
         self._nonce = 0
         self.session = Session(clock=lambda: 0, entropy=self._random)
+        self.session.commands = codec.MAX_COMMANDS
 
     def _random(self, size: int) -> bytes:
         return self._nonce.to_bytes(size, "little")
@@ -50,17 +51,23 @@ class DrivenSession:
             case codec.Shutdown():
                 return session.shutdown()
             case codec.ExecRequest():
-                return session.exec_request(message)
+                return session.exec_request(message)[1]
+        conversation = session.running.get(getattr(message, "id", 0))
+        if conversation is None:
+            return b""
+        match message:
             case codec.ExecSignal(signal=signal):
-                return session.exec_signal(signal)
+                return conversation.signal(signal)
             case codec.ExecKill():
-                return session.exec_kill()
+                return conversation.kill()
             case codec.ExecTerminate():
-                return session.exec_terminate()
+                return conversation.terminate()
             case codec.ExecResize(rows=rows, columns=columns):
-                return session.exec_resize(rows, columns)
+                return conversation.resize(rows, columns)
             case codec.ExecStdin(data=data):
-                return session.exec_stdin(data)
-            case codec.ExecCredit(stream=stream, amount=amount):
-                return session.consumed(stream, amount)
+                return conversation.stdin(data)
+            case codec.ExecCredit(stream=stream):
+                # The session chooses the amount of credit itself. After a whole window was read, it
+                # always sends credit.
+                return conversation.consumed(stream, WINDOW)
         raise TypeError(message)

@@ -22,9 +22,6 @@ PIECE = 65536
 SOON = 0.05
 """Maximum number of seconds until an immediate event."""
 
-NO_GRACE = Timeouts(loss_grace=0.0)
-"""The default time-outs, for a machine without an owner who knows how it ended."""
-
 SHORT_TIMEOUT = 0.5
 """Number of seconds until a time-out, in tests that wait for the time-out."""
 
@@ -36,16 +33,35 @@ SHORT_TIMEOUTS = Timeouts(
 TIMEOUT = 30.0
 """Maximum number of seconds until an event, even on a busy host."""
 
+NO_GRACE = Timeouts(ping_interval=TIMEOUT, loss_grace=0.0)
+"""The time-outs of most tests, for a machine without an owner who knows how it ended.
+
+The first ping comes late, so that no test receives it on a busy host.
+"""
+
 
 class Peer:
-    """The guest side of the port, which sends what the test wants."""
+    """A simulated guest at the other end of the port, which sends the messages of a test.
+
+    :ivar id: Id of the command that the methods of this object are about: the last requested
+        command, unless the test sets another id.
+    """
 
     def __init__(self, port: socket.socket) -> None:
         self.port = port
         self._decoder = codec.Decoder("host")
         self.nonce = 0
         self.id = 0
-        self.credit: dict[Stream, int] = {}
+        self._credits: dict[int, dict[Stream, int]] = {}
+
+    @property
+    def credit(self) -> dict[Stream, int]:
+        """Credit of the command: number of bytes that may be sent on each of its streams."""
+        return self.credit_of(self.id)
+
+    def credit_of(self, id_: int) -> dict[Stream, int]:
+        """Return the credit of a command: how many bytes may be sent on each of its streams."""
+        return self._credits.get(id_, {})
 
     async def hear(self) -> codec.Message:
         """Return the next message of the host; raise EOFError if the host has closed the port."""
@@ -58,9 +74,10 @@ class Peer:
             case codec.Hello(nonce=nonce):
                 self.nonce = nonce
             case codec.ExecRequest(id=id_, stdout_credit=out, stderr_credit=err):
-                self.id, self.credit = id_, {Stream.STDOUT: out, Stream.STDERR: err}
-            case codec.ExecCredit(stream=stream, amount=amount):
-                self.credit[stream] += amount
+                self.id = id_
+                self._credits[id_] = {Stream.STDOUT: out, Stream.STDERR: err}
+            case codec.ExecCredit(id=id_, stream=stream, amount=amount):
+                self._credits[id_][stream] += amount
         return message
 
     async def expect(self, kind: type[M]) -> M:

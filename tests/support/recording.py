@@ -12,11 +12,11 @@ from microvm_proto.conversation_rules import SentMessage
 
 from .side_copy import name_of
 
-_FIELDS = ("nonce", "code", "stream", "data", "amount", "stdout_credit", "stderr_credit")
+_FIELDS = ("nonce", "code", "stream", "data", "amount", "stdout_credit", "stderr_credit", "beside")
 """The fields that the model knows."""
 
-_MOST = 30_000
-"""Maximum number of recorded messages of a conversation."""
+_MOST = 15_000
+"""Maximum number of recorded messages of a conversation. The search takes 0.1 MB for each."""
 
 _lists: list[list[Recording]] = []
 """The lists of the active calls of `recordings`."""

@@ -87,6 +87,18 @@ class RelayProcess:
         assert self.next(streams.Connected, id_).credit == WINDOW
         return id_
 
+    def listen(self, port: int = 0) -> tuple[int, int]:
+        """Open a listener, and return its id and its port."""
+        self._last += 1
+        self.send(streams.Listen(self._last, port))
+        return self._last, self.next(streams.Listening, self._last).port
+
+    def accept(self, listener: int, credit: int = 1 << 20) -> int:
+        """Send an `accept`, and return the id of the stream."""
+        self._last += 1
+        self.send(streams.Accept(self._last, credit, listener))
+        return self._last
+
     def data(self, id_: int, size: int) -> bytes:
         """Return the next bytes of a stream, which may be in several messages."""
         data = b""
@@ -114,6 +126,33 @@ class RelayProcess:
             pass
 
 
+class Pairs:
+    """Opens streams of `relay`, either to a server or from clients."""
+
+    def __init__(
+        self, relay: RelayProcess, server: socket.socket, family: socket.AddressFamily | None
+    ) -> None:
+        """Begin with no stream.
+
+        :param server: Server to which streams lead if `family` is None.
+        :param family: Address family of clients that connect to a listener of `relay`; None to use
+            the server.
+        """
+        self._relay, self._server, self._family = relay, server, family
+        if family is not None:
+            self._listener, self._port = relay.listen()
+
+    def __call__(self, credit: int = 1 << 20) -> tuple[int, socket.socket]:
+        """Open a stream. Return its id, and its peer's socket."""
+        if self._family is None:
+            id_ = self._relay.open(port_of(self._server), credit)
+            return id_, accept(self._server)
+        id_ = self._relay.accept(self._listener, credit)
+        peer = client(self._port, self._family)
+        assert self._relay.next(streams.Accepted, id_).credit == WINDOW
+        return id_, peer
+
+
 @contextmanager
 def listening(family: int = socket.AF_INET, backlog: int = 300) -> Iterator[socket.socket]:
     """Yield a socket that listens at a free port of a loopback address."""
@@ -133,6 +172,12 @@ def accept(server: socket.socket) -> socket.socket:
     connection, _ = server.accept()
     connection.settimeout(TIMEOUT)
     return connection
+
+
+def client(port: int, family: int = socket.AF_INET) -> socket.socket:
+    """Return a socket that is connected to a port. It may still wait in the listener's queue."""
+    address = "127.0.0.1" if family == socket.AF_INET else "::1"
+    return socket.create_connection((address, port), TIMEOUT)
 
 
 def receive_all(connection: socket.socket) -> bytes:

@@ -32,6 +32,12 @@ def name_of(number: int) -> str:
     return next(each.name for each in schema().messages if each.number == number)
 
 
+def fits(request: codec.ExecRequest, running: dict[int, bool]) -> bool:
+    """Return True if the new command may start beside the running commands."""
+    can = request.beside and all(running.values()) and len(running) < codec.MAX_COMMANDS
+    return not running or can
+
+
 def _holds(condition: str, message: SentMessage) -> bool:
     holds = message.fields[_CONDITIONS]
     assert isinstance(holds, set)
@@ -51,19 +57,21 @@ class SideCopy:
         self.last_id = 0
         self.owed: tuple[int, bool] | None = None
         self._nonce: object = None
-        self._running = 0
+        self._beside: dict[int, bool] = {}  # of each request that was not refused as busy
         self._follower = Follower(schema(), _holds, side=side)
 
     def __copy__(self) -> Self:
         other = object.__new__(type(self))
         other.__dict__ |= self.__dict__
+        other._beside = {**self._beside}
         other._follower = copy(self._follower)
         return other
 
     @property
     def key(self) -> object:
         """Value that is equal for two copies if they judge all later messages alike."""
-        return self.last_id, self.owed, self._nonce, self._running, self._follower.snapshot
+        beside = tuple(self._running().items())
+        return self.last_id, self.owed, self._nonce, beside, self._follower.snapshot
 
     @property
     def unanswered(self) -> bool:
@@ -79,7 +87,8 @@ class SideCopy:
 
     def follow(self, sender: str, message: codec.Message) -> Judgement:
         """Judge a message of the side `sender`, and change to the states that can follow it."""
-        is_free = not _ACTIVE & self._follower.states_of(self._running)
+        running = self._running()
+        is_free = not running
         fields = {name: getattr(message, name) for name in _FIELDS if hasattr(message, name)}
         fields[_CONDITIONS] = self._conditions(message, is_free=is_free)
         sent = SentMessage(sender, name_of(message.TYPE), getattr(message, "id", 0), fields)
@@ -89,7 +98,7 @@ class SideCopy:
         else:
             judgement = self._follower.follow(sent)
         if sender == "host":
-            is_busy = isinstance(message, codec.ExecRequest) and not is_free
+            is_busy = isinstance(message, codec.ExecRequest) and not fits(message, running)
             if is_busy or judgement.verdict is MessageOrder.OUT_OF_ORDER:
                 self.owed = sent.id, False
         elif isinstance(message, codec.Error):
@@ -98,11 +107,16 @@ class SideCopy:
             return judgement
         match message:
             case codec.Hello(nonce=nonce):
-                self._nonce, self.last_id, self._running = nonce, 0, 0
-            case codec.ExecRequest(id=id_):
+                self._nonce, self.last_id, self._beside = nonce, 0, {}
+            case codec.ExecRequest(id=id_, beside=beside):
                 self.last_id = id_
-                self._running = id_ if is_free else self._running
+                self._beside = running if is_busy else {**running, id_: beside}
         return judgement
+
+    def _running(self) -> dict[int, bool]:
+        """Return the flag `beside` of each running command, by the id of the command."""
+        states_of = self._follower.states_of
+        return {id_: beside for id_, beside in self._beside.items() if _ACTIVE & states_of(id_)}
 
     @property
     def _may_host_send_ids(self) -> bool:

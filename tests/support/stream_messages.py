@@ -6,6 +6,9 @@ from microvm.wire import streams
 
 from .vectors import SentVector
 
+LISTENER = 1000
+"""The id of the listener that each `accept` message names."""
+
 
 def message_of(sent: SentVector) -> streams.Message:
     """Return a message with the fields of a vector."""
@@ -21,6 +24,18 @@ def message_of(sent: SentVector) -> streams.Message:
             return streams.Data(sent.id, bytes(fields.get("data", 1)))
         case "credit":
             return streams.Credit(sent.id, fields.get("amount", 1))
+        case "listen":
+            return streams.Listen(sent.id, 0)
+        case "listening":
+            return streams.Listening(sent.id, 80)
+        case "not_listening":
+            return streams.NotListening(sent.id, 98)
+        case "accepted":
+            return streams.Accepted(sent.id, fields.get("credit", 1))
+        case "not_accepted":
+            return streams.NotAccepted(sent.id, 24)
+        case "accept":
+            return streams.Accept(sent.id, fields.get("credit", 1), LISTENER)
         case "eof":
             return streams.Eof(sent.id)
     assert sent.name == "reset"

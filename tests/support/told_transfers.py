@@ -10,6 +10,7 @@ from microvm.wire.files import Action, ModeRule, Subject
 
 from .vectors import FILES, ConversationVector, SentVector, conversations
 
+_ACTIONS = {"put": Action.PUT, "list": Action.LIST, "change": Action.MAKE_FOLDER}
 _MODES = {"file": S_IFREG | 0o644, "folder": S_IFDIR | 0o755, "": S_IFLNK | 0o777}
 
 
@@ -49,7 +50,7 @@ def messages_of(
     :param user: User in the requests.
     """
     action = _action(conversation)
-    request = files.Request(action, ModeRule.PREFER, 0, path, b"", b"", user, b"")
+    request = files.Request(action, ModeRule.PREFER, 0, 0, 0, path, b"", b"", b"", user, b"")
     given: dict[str, files.Message] = {
         "request": request,
         "data": files.Data(b"x"),
@@ -66,9 +67,8 @@ def messages_of(
 
 
 def _action(conversation: ConversationVector) -> Action:
-    conditions = conversation.messages[0].conditions
-    if conditions:
-        return Action.PUT if "put" in conditions else Action.LIST
+    for condition in _ACTIONS.keys() & conversation.messages[0].conditions:
+        return _ACTIONS[condition]
     has_content = any(
         each.name == "entry" and each.state and each.conditions for each in conversation.messages
     )

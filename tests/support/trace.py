@@ -66,14 +66,17 @@ class _State(SideCopy):
 
 
 class DaemonTrace:
-    """The messages between a host and a daemon, of which the daemon's must be in order."""
+    """The messages between a host and a daemon, of which the daemon's must be in order.
+
+    :ivar states: Possible states of the daemon.
+    """
 
     def __init__(self) -> None:
         """Begin with a daemon that has received nothing."""
         self._recording = Recording(frozenset({"guest"}), is_first=True)
         self._reader = FrameReader()
         self._frames: list[Event] = []
-        self._states = [_State()]
+        self.states = [_State()]
 
     def sent(self, data: bytes) -> None:
         """Record bytes that the host has sent."""
@@ -91,9 +94,9 @@ class DaemonTrace:
         possible: dict[object, _State] = {}
         reasons = dict[str, None]()
         seen = set[object]()
-        states = [*self._states]
+        states = [*self.states]
         while states:
-            state = self._after_input(states.pop())
+            state = self._after_credit(states.pop())
             if state.key in seen:
                 continue
             seen.add(state.key)
@@ -108,7 +111,7 @@ class DaemonTrace:
         if not possible:
             before = [each.outcome for each in self._frames[-3:]]
             raise OutOfOrder(f"{message} is out of order: {'; '.join(reasons)}; after {before}")
-        self._states = [*possible.values()]
+        self.states = [*possible.values()]
         self._forget()
 
     def fell_silent(self) -> None:
@@ -116,7 +119,7 @@ class DaemonTrace:
 
         :raises OutOfOrder: The daemon has to answer a frame, whatever it had handled before.
         """
-        for each in self._states:
+        for each in self.states:
             state: _State | None = each
             while state and state.handled < len(self._frames):
                 state = state.after(self._frames[state.handled])
@@ -127,15 +130,17 @@ class DaemonTrace:
             f"silence is out of order, because a frame is not answered; after {before}"
         )
 
-    def _after_input(self, state: _State) -> _State:
-        """Return the state after the daemon has handled all input that comes next.
+    def _after_credit(self, state: _State) -> _State:
+        """Return the state after the daemon has handled all input and credit that come next.
 
-        Input within its credit only makes room for more credit, whatever the daemon sends before or
-        after. So it is enough to follow the daemon that handles it first.
+        These frames only let the daemon send more credit or more output, and the daemon may send
+        less than it could. So it is enough to follow the daemon that handles them first. Otherwise
+        each output that precedes a credit would leave one more possible state.
         """
         while state.handled < len(self._frames):
             frame = self._frames[state.handled]
-            later = state.after(frame) if isinstance(frame.outcome, codec.ExecStdin) else None
+            is_skipped = isinstance(frame.outcome, codec.ExecStdin | codec.ExecCredit)
+            later = state.after(frame) if is_skipped else None
             if later is None or later.owed:
                 break
             state = later
@@ -143,7 +148,7 @@ class DaemonTrace:
 
     def _forget(self) -> None:
         """Forget the frames that the daemon certainly has handled."""
-        handled = min(each.handled for each in self._states)
+        handled = min(each.handled for each in self.states)
         del self._frames[:handled]
-        for each in self._states:
+        for each in self.states:
             each.handled -= handled

@@ -12,6 +12,7 @@ _PROTOCOL = Path(__file__).parents[2] / "protocol"
 COMMITTED = _PROTOCOL / "vectors.json"
 FILES = _PROTOCOL / "files.vectors.json"
 STREAMS = _PROTOCOL / "streams.vectors.json"
+INTERPRETER = _PROTOCOL / "interpreter.vectors.json"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tests.spec_client import SpecHost
 from tests.support.changed_image import changed_image
 from tests.support.judged import expect_runs, judge, trace_model
 from tests.support.machine import RunningGuest
+from tests.support.python_image import python_image
 from tests.support.recording import recordings
 from tests.support.traced_channel import traced_channels
 
@@ -68,6 +69,12 @@ def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
         pytest.skip(str(error))
     path = small.build(report=LineReporter())
     return build(kernel=path, output=tmp_path_factory.mktemp("image") / "small")
+
+
+@pytest.fixture(scope="session")
+def with_python(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """An image with the host's own Python."""
+    return python_image(tmp_path_factory.mktemp("python"))
 
 
 @pytest.fixture
@@ -225,10 +232,17 @@ def proportional(pid: int) -> int:
 async def processes(vm: CommandMethods, words: str) -> list[str]:
     """Return the pids of the guest's processes whose user or command line contains this text.
 
-    It uses `ps`, because some images lack pgrep.
+    The result lacks processes with a pending SIGKILL. Such a process executes no more code, but
+    `ps` lists it until the scheduler lets it exit. The function uses `ps`, because some images lack
+    pgrep.
     """
-    listed = await vm.run(["ps", "-o", "pid,user,args"], text=True, check=True)
-    return [line.split()[0] for line in listed.stdout.splitlines() if words in line]
+    # Find processes with a pending SIGKILL: bit 8 of the masks in /proc/PID/status (see proc(5)).
+    killed = "grep -l 'Pnd:.*[13579bdf]..$' /proc/[0-9]*/status 2>/dev/null"
+    script = f"{killed}; exec ps -o pid,user,args"
+    listed = (await vm.run(["sh", "-c", script], text=True, check=True)).stdout.splitlines()
+    dying = {line.split("/")[2] for line in listed if line.startswith("/proc/")}
+    pids = [line.split()[0] for line in listed if words in line and not line.startswith("/proc/")]
+    return [pid for pid in pids if pid not in dying]
 
 
 async def kill(vm: MicroVM, words: str) -> None:
@@ -251,3 +265,36 @@ def microvm() -> Command:
         return subprocess.run(command, check=False, **settings)  # type: ignore[call-overload,no-any-return]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def _runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the tests of a module a runtime folder of their own, for named machines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        yield
+
+
+Begin = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Return a function that starts `microvm exec` with a script, and ends it after the test.
+
+    The function waits for the first line of the output, which must be `says`, if that is given.
+    """
+    begun = []
+
+    def start(name: str, script: str, *options: str, says: bytes = b"") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "microvm", "exec", *options, name, "--", "sh", "-c"]
+        child = subprocess.Popen([*command, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        begun.append(child)
+        assert child.stdout
+        assert not says or child.stdout.readline() == says
+        return child
+
+    yield start
+    for child in begun:
+        child.kill()
+        child.communicate()

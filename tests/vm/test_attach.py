@@ -64,14 +64,6 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def _runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A folder for the named machines of this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def name(_runtime: None, microvm: Command) -> Iterator[str]:
     """The name of a running machine that the tests share. Each test leaves it as it was."""
     started = microvm("start", "shared", "--accel=tcg")
@@ -252,6 +244,7 @@ async def test_detaching_keeps_the_machine_and_ends_own_commands(
 ) -> None:
     async with MicroVM.attach(name) as attached:
         assert repr(attached).startswith("<AttachedVM shared of alpine")
+        assert attached.id == "shared"
         assert attached.pid is not None
         process = await attached.exec(["sleep", "603"])
     assert process.returncode == -signal.SIGKILL

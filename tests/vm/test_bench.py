@@ -25,7 +25,7 @@ from tests.support.polling import eventually
 from tests.support.processes import exists
 from tests.vm.conftest import Command
 
-from microvm.bench import boot, export, figures, plot
+from microvm.bench import boot, export, figures, plot, several
 from microvm.bench.baseline import Baseline
 from microvm.bench.library import Library
 from microvm.bench.markdown import to_markdown
@@ -298,3 +298,13 @@ def test_baseline_exits_when_its_controller_is_killed(image: Image) -> None:
         assert exists(pid)
         controller.send_signal(signal.SIGKILL)
     eventually(lambda: not exists(pid))
+
+
+async def test_rows_of_several_commands_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_ROUNDS", 1), ("_STREAM_RUNS", 1), ("_FLOOD_SECONDS", 0.2)):
+        monkeypatch.setattr(several, name, value)
+    rows = await several.measure()
+    assert all(value > 0 and ratio > 0 for _, value, ratio in rows)
+    text = DOCUMENT.read_text()
+    for title, *_ in rows:
+        assert f"\n| {title} | " in text

@@ -1,9 +1,11 @@
-"""Tests of connections to servers in a real guest."""
+"""Tests of connections to servers and clients in a real guest."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import socket
+from asyncio import StreamReader, StreamWriter
 
 import pytest
 
@@ -39,6 +41,58 @@ async def test_streams_and_commands_take_turns(vm: MicroVM) -> None:
         writer.close()
         await writer.wait_closed()
     await vm.run(["pkill", "nc"], check=True)
+
+
+async def echo(reader: StreamReader, writer: StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_clients_in_the_guest_reach_only_the_target(image: Image) -> None:
+    """The clients run as an ordinary user, use both loopback addresses, and are 200 at a time."""
+
+    async def said(script: str, user: str = "nobody") -> str:
+        result = await vm.run(["sh", "-c", script], user=user, text=True)
+        return result.stdout
+
+    async with MicroVM(image, commands=2) as vm, await vm.reverse(PORT, echo):
+        assert await said(f"echo four | nc 127.0.0.1 {PORT}; echo six | nc ::1 {PORT}") == (
+            "four\nsix\n"
+        )
+        many = f"for i in $(seq 200); do (echo $i | nc 127.0.0.1 {PORT}) & done; wait"
+        assert sorted(map(int, (await said(many)).split())) == list(range(1, 201))
+        assert await said("netstat -ltn | grep -c :") == "2\n"
+        forwarded = f"nc -lk -p {PORT + 1} -e nc 127.0.0.1 {PORT} >/dev/null 2>&1 &"
+        await said(forwarded)
+        async with asyncio.timeout(20):
+            while True:  # until `nc` listens
+                try:
+                    reader, writer = await vm.connect(PORT + 1)
+                    break
+                except StreamError:
+                    await asyncio.sleep(0.05)
+        writer.write(b"both directions")
+        writer.write_eof()
+        assert await reader.read() == b"both directions"
+        writer.close()
+        await writer.wait_closed()
+        # root kills `relay`; the client tries again until `relay` has been started again
+        again = (
+            f"pkill relay; until echo again | nc 127.0.0.1 {PORT} 2>/dev/null; do sleep 0.1; done"
+        )
+        assert await said(again, "root") == "again\n"
+
+
+def test_function_of_a_sync_machine_gets_a_socket(image: Image) -> None:
+    def answer(client: socket.socket) -> None:
+        client.settimeout(60)
+        client.sendall(client.recv(100).upper())
+
+    with sync.MicroVM(image, commands=2) as vm, vm.reverse(0, answer) as reverse:
+        command = f"echo hello | nc 127.0.0.1 {reverse.port}"
+        assert vm.run(["sh", "-c", command], text=True).stdout == "HELLO\n"
 
 
 def test_sync_machine_returns_a_connected_socket(image: Image) -> None:

@@ -56,14 +56,6 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def _runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A folder for the named machines of this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def name(_runtime: None, microvm: Command) -> Iterator[str]:
     """The name of a running machine that the tests share."""
     started = microvm("start", "shared", "--accel=tcg")
@@ -300,6 +292,16 @@ def test_a_detached_command_can_be_followed_and_killed(name: str, microvm: Comma
     assert missing.stderr.startswith(b"microvm: machine shared has no detached command 99 (")
 
 
+def test_ids_are_completed(name: str, microvm: Command) -> None:
+    numbers = [begin(microvm, name, "--", "true") for _ in range(2)]
+    for verb in ("attach", "kill", "logs", "wait"):
+        line = f"  microvm {verb} {name} "
+        offered = microvm(env={**os.environ, "MICROVM_COMPLETE": line}).stdout.decode()
+        assert f"plain\t{numbers[0]}\ttrue\nplain\t{numbers[1]}\ttrue\n" in offered
+    line = f"  microvm logs nothing {numbers[0]}"
+    assert microvm(env={**os.environ, "MICROVM_COMPLETE": line}).stdout == b""
+
+
 @pytest.mark.parametrize("given", ["TERM", "sigterm", "15"])
 def test_signals_have_names_and_numbers(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, int, int]] = []
@@ -313,13 +315,13 @@ def test_signals_have_names_and_numbers(given: str, monkeypatch: pytest.MonkeyPa
 
 def test_a_viewer_that_stops_reading_ends_alone(name: str, microvm: Command) -> None:
     number = begin(microvm, name, "--", "yes")
-    for verb, status in ((("attach",), 128 + signal.SIGPIPE), (("logs", "--follow"), 0)):
+    for verb in ("attach",), ("logs",), ("logs", "--follow"):
         command = [sys.executable, "-m", "microvm", *verb, name, number]
         with subprocess.Popen(command, stdout=PIPE, stderr=PIPE) as viewer:
             assert viewer.stdout is not None
             assert viewer.stdout.readline()
             viewer.stdout.close()
-            assert viewer.wait() == status
+            assert viewer.wait() == 128 + signal.SIGPIPE
     assert known(microvm)[-1] == {"id": int(number), "command": "yes", "returncode": None}
     assert microvm("kill", name[:3], number).returncode == 125  # needs the whole name
     assert microvm("kill", name, number).returncode == 0

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "pip install ": "it is installed, or this would not be from a wheel",
     "pip uninstall ": "it is needed yet",
     "pip download --dest wheels 'microvm-proto": "tests/install does it with the built files",
+    "pip wheel --no-deps": "no package of this name exists: tests/image/test_pip_download.py",
     "microvm kernel build": "it takes minutes: tests/image/test_kernel.py",
     "microvm bench": "it takes minutes: tests/vm/test_bench.py",
     "python -m microvm.bench": "of what that has measured",
@@ -35,6 +36,8 @@ ELSEWHERE = {
     "microvm-proto import mavlink": "it takes MAVLink's own files: tests/codegen/test_mavlink.py",
     "microvm-proto gen common.toml": "of what that has written",
     "python grade.py": "of a thousand programs: tests/vm/test_examples.py",
+    "microvm run --image web": "it serves until Ctrl-C: tests/vm/test_examples.py",
+    "microvm run --image python -R": "it takes an index: tests/vm/test_examples.py",
     "tail ": "a file that grows has no end: tests/codegen/test_source.py",
 }
 
@@ -61,6 +64,8 @@ STATUS = {
 #: Files and commands that the reader of a document is assumed to have.
 SCENES: dict[str, tuple[dict[str, str], list[str]]] = {
     "README.md": ({"app.py": "print(1)\n", "docs/a.md": "# A\n"}, []),
+    # The cache may hold a ready-made image of an older version, whose pip refuses to install.
+    "docs/clean-machine.md": ({}, ["microvm image rm python || true"]),
     "docs/files.md": (
         {"data/in.txt": "b\na\n", "job.sh": "mkdir result; sort data/in.txt >result/out.txt\n"},
         ["mkdir src", "microvm start web", "microvm exec web -- mkdir -p /srv/result /var/log"],
@@ -76,6 +81,8 @@ SCENES: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "docs/pytest.md": ({}, ["microvm run --save filled -- true"]),
     "docs/scale.md": ({"JOBS": "echo 1\n"}, []),
+    # The cache may hold a ready-made image of an older version of microvm, without reverse ports.
+    "examples/packages/README.md": ({}, ["microvm image rm python || true"]),
 }
 
 COMMANDS = re.compile(
@@ -129,7 +136,9 @@ def steps(document: Path) -> Iterator[DocumentStep]:
         elif language == "python" and "def test_" in text:
             tests += 1
             yield DocumentStep("file", text, f"test_{tests}.py")
-        elif language == "python" and re.search(r"asyncio\.run\(|^with MicroVM", text, re.M):
+        elif language == "python" and re.search(
+            r"asyncio\.run\(|^with (MicroVM|Interpreter)\(", text, re.M
+        ):
             yield DocumentStep("python", text)
         elif language in ("", "sh", "console") and "[OPTIONS]" not in text:
             for command, printed in commands(text):
@@ -157,7 +166,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "venv", with_pip=True)
     python, constraints = folder / "venv/bin/python", ROOT / "constraints.txt"
     pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints]
-    others = ["hatchling", "hypothesis", "pytest", "pytest-asyncio", "pytest-xdist"]
+    others = ["hatchling", "hypothesis", "psycopg[binary]"]
+    others += ["pytest", "pytest-asyncio", "pytest-xdist"]
     subprocess.run([*pip, f"{wheel}[vm,dask]", *others], check=True)
     return folder / "venv/bin"
 

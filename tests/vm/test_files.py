@@ -244,8 +244,9 @@ async def test_errors_are_oserrors_with_the_path_in_the_guest(vm: MicroVM, folde
         await vm.write_file("/etc/passwd", "x", user="nobody")
     with pytest.raises(FileError, match="no such user: bob"):
         await vm.write_file(f"{folder}/file", "x", user="bob")
+    await vm.run(["truncate", "-s", "2M", f"{folder}/large"], check=True)
     with pytest.raises(FileError, match="max_size") as large:
-        await vm.read_file("/dev/zero", max_size="1M")
+        await vm.read_file(f"{folder}/large", max_size="1M")
     assert large.value.errno == errno.EFBIG
     assert await vm.read_file(f"{folder}/file") == b"x"
 
@@ -372,9 +373,10 @@ async def test_transfer_counts_as_a_command_and_has_a_deadline(vm: MicroVM, fold
     async with await vm.exec(["sleep", "100"]):
         with pytest.raises(Busy):
             await vm.write_file(f"{folder}/file", "x")
-    with pytest.raises(ExecTimeout, match=r"the transfer of /dev/zero: timed out after 0\.5 s"):
-        await vm.read_file("/dev/zero", max_size="1T", timeout="500ms")
-    reading = asyncio.create_task(vm.read_file("/dev/zero", max_size="1T"))
+    await vm.run(["truncate", "-s", "1000G", "/tmp/hole"], check=True)
+    with pytest.raises(ExecTimeout, match=r"the transfer of /tmp/hole: timed out after 0\.5 s"):
+        await vm.read_file("/tmp/hole", max_size="1T", timeout="500ms")
+    reading = asyncio.create_task(vm.read_file("/tmp/hole", max_size="1T"))
     await asyncio.sleep(0)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -382,12 +384,94 @@ async def test_transfer_counts_as_a_command_and_has_a_deadline(vm: MicroVM, fold
     assert (await vm.run(["echo", "usable"])).stdout == b"usable\n"
 
 
-async def test_fifos_are_written_and_read_in_place(vm: MicroVM, folder: str) -> None:
-    await vm.run(["mkdir", "-p", folder], check=True)
-    script = "mkfifo in out; { read question < in; echo the answer to $question > out; } &"
+async def test_fifo_is_written_in_place_but_not_read(
+    vm: MicroVM, folder: str, tmp_path: Path
+) -> None:
+    await vm.make_dir(folder)
+    script = "mkfifo in; cat < in > out &"
     await vm.run(["sh", "-c", script], cwd=folder, check=True)
     await vm.write_file(f"{folder}/in", "question\n")
-    assert await vm.read_file(f"{folder}/out") == b"the answer to question\n"
+    await vm.run(["sh", "-c", "until [ -s out ]; do sleep 0.01; done"], cwd=folder, check=True)
+    assert await vm.read_file(f"{folder}/out") == b"question\n"
+    for path in (f"{folder}/in", "/dev/zero"):
+        with pytest.raises(FileError, match="it is not a regular file"):
+            await vm.read_file(path, timeout=60)
+        with pytest.raises(FileError, match="it is neither a file, a folder nor a link"):
+            await vm.get(path, tmp_path / "copy", timeout=60)
+
+
+async def test_excluded_files_are_not_copied(vm: MicroVM, folder: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("README", "src/a.py", "src/build/b", "src/.git/x/y", "src/a.pyc", "build/c/d"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    (tree / "link.pyc").symlink_to("README")
+    kept = {"README", "src", "src/a.py", "src/build", "src/build/b", "build"}
+    patterns = [".git/", "*.pyc", "build/*"]
+
+    await vm.put(tree, folder, exclude=patterns)
+    await vm.get(folder, tmp_path / "first")
+    assert contents(tmp_path / "first").keys() == kept
+    await vm.put(tree, f"{folder}/all")
+    received = await vm.get(f"{folder}/all", tmp_path / "second", exclude=patterns)
+    assert contents(tmp_path / "second") == contents(tmp_path / "first")
+    assert received.files == len(kept) + 1
+    archive = io.BytesIO()
+    await vm.get_archive(f"{folder}/all", archive, exclude=patterns)
+    with tarfile.open(fileobj=io.BytesIO(archive.getvalue())) as members:
+        assert {*members.getnames()} == {"all", *(f"all/{name}" for name in kept)}
+    with pytest.raises(UsageError, match=r"exclude has to be a list of patterns"):
+        await vm.put(tree, folder, exclude="*.pyc")
+
+
+async def test_files_are_changed_and_found(vm: MicroVM, folder: str) -> None:
+    await vm.make_dir(folder)
+    await vm.make_dir(f"{folder}/a/b", owner="nobody")
+    assert (await vm.stat(f"{folder}/a")).uid == 65534
+    with pytest.raises(FileExistsError):
+        await vm.make_dir(f"{folder}/a", exist_ok=False)
+    with pytest.raises(FileNotFoundError):
+        await vm.make_dir(f"{folder}/c/d", parents=False)
+    await vm.run(["ln", "-s", "b", "link"], cwd=f"{folder}/a", check=True)
+    assert await vm.realpath(f"{folder}/a/link/new") == f"{folder}/a/b/new"
+    assert [file.is_symlink for file in await vm.list(f"{folder}/a")] == [False, True]
+    found = await vm.list(f"{folder}/a", follow_symlinks=True)
+    assert [(file.name, file.is_folder) for file in found] == [("b", True), ("link", True)]
+    await vm.rename(f"{folder}/a", f"{folder}/renamed")
+    assert not await vm.exists(f"{folder}/a/link")
+    assert await vm.exists(f"{folder}/renamed/link")
+    with pytest.raises(PermissionError):
+        await vm.remove(f"{folder}/renamed", recursive=True, user="nobody")
+    assert await vm.exists(f"{folder}/renamed/b")
+    with pytest.raises(IsADirectoryError):
+        await vm.remove(f"{folder}/renamed")
+    await vm.remove(f"{folder}/renamed", recursive=True)
+    with pytest.raises(FileNotFoundError):
+        await vm.remove(f"{folder}/renamed")
+    await vm.remove(f"{folder}/renamed", missing_ok=True)
+
+
+async def test_mount_points_are_not_removed(vm: MicroVM, folder: str) -> None:
+    await vm.make_dir(f"{folder}/mounted")
+    await vm.run(["mount", "-t", "tmpfs", "tmpfs", f"{folder}/mounted"], check=True)
+    await vm.write_file(f"{folder}/mounted/file", "kept")
+    await vm.write_file(f"{folder}/other", "removed")
+    for path in (folder, f"{folder}/mounted"):
+        with pytest.raises(FileError) as caught:
+            await vm.remove(path, recursive=True)
+        assert (caught.value.errno, caught.value.filename) == (errno.EBUSY, f"{folder}/mounted")
+    assert [file.name for file in await vm.list(folder)] == ["mounted"]
+    assert await vm.read_file(f"{folder}/mounted/file") == b"kept"
+    await vm.run(["umount", f"{folder}/mounted"], check=True)
+
+
+async def test_put_waits_for_the_writer_of_a_fifo(vm: MicroVM, folder: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(ExecTimeout):
+        await vm.put(fifo, folder, timeout=0.2)
+    await asyncio.gather(vm.put(fifo, folder), asyncio.to_thread(fifo.write_text, "data"))
+    assert await vm.read_file(folder) == b"data"
 
 
 def test_sync_api_copies_files_too(image: Image, tree: Path, tmp_path: Path) -> None:
@@ -400,6 +484,11 @@ def test_sync_api_copies_files_too(image: Image, tree: Path, tmp_path: Path) -> 
             vm.write_file("/srv/large", file)
         assert vm.stat("/srv/large").size == (tree / "inner/large").stat().st_size
         assert vm.read_file("/srv/tree/script", encoding="utf-8").startswith("#!")
+        vm.make_dir("/srv/new/inner")
+        vm.rename("/srv/new/inner", "/srv/moved")
+        assert (vm.exists("/srv/moved"), vm.realpath("/srv/./moved")) == (True, "/srv/moved")
+        vm.remove("/srv/new", recursive=True)
+        assert [file.name for file in vm.list("/srv")] == ["large", "moved", "tree"]
 
 
 @pytest.fixture

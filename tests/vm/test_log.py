@@ -49,8 +49,6 @@ def test_the_story_of_a_start(microvm: Command, image: Image) -> None:
         ("start", rf"image {image.name}, 256 MiB, CPUs: 1, (TCG|KVM)"),
         ("start", rf"cloning template {image.name}-\w+"),
         ("start", r"cloned under \w+, QEMU is process \d+, ready \d+ ms after its start"),
-        ("guest", "sh started"),
-        ("guest", "sh exited with status 3"),
         ("start", "the machine is gone"),
     )
     for (area, text), (wanted, pattern) in zip(lines(result.stderr), story, strict=True):
@@ -75,7 +73,8 @@ def test_more_tells_how(microvm: Command, image: Image) -> None:
     qmp = [text for area, text in told if area == "qemu" and text.startswith("QMP of process ")]
     assert '<- {"QMP": ' in qmp[0]
     assert '-> {"execute":"qmp_capabilities"' in "".join(qmp)
-    assert ("guest", "sh -c 'cat; exit 3'; environment: TOKEN; as root in its home") in told
+    began = "sh started: sh -c 'cat; exit 3'; environment: TOKEN; as root in its home"
+    assert [text for area, text in told if area == "guest"] == [began, "sh exited with status 3"]
     for secret in (b"of-the-user", b"what is read"):
         assert secret not in result.stderr
     assert b"frame 1, at 0" not in result.stderr
@@ -105,9 +104,9 @@ def test_log_with_vvv_has_the_frames(microvm: Command) -> None:
 
 
 def test_the_environment_asks_for_areas(microvm: Command) -> None:
-    result = microvm("run", "--", "true", env={**os.environ, "MICROVM_LOG": "guest=info"})
+    result = microvm("run", "--", "true", env={**os.environ, "MICROVM_LOG": "guest=debug"})
     assert lines(result.stderr) == [
-        ("guest", "true started"),
+        ("guest", "true started: true; environment: the default; as root in its home"),
         ("guest", "true exited with status 0"),
     ]
 
@@ -116,8 +115,7 @@ def test_many_machines_tell_of_themselves(microvm: Command) -> None:
     result = microvm("map", "-v", "-j", "1", "-", input=b"true\nfalse\n")
     texts = [text for _, text in lines(result.stderr)]
     assert texts.count("the machine is gone") == 2
-    assert "sh exited with status 0" in texts
-    assert "sh exited with status 1" in texts
+    assert not any("exited with status" in text for text in texts)
 
 
 def test_lines_stand_above_a_bar_that_moves(tmp_path: Path) -> None:
@@ -127,7 +125,7 @@ def test_lines_stand_above_a_bar_that_moves(tmp_path: Path) -> None:
     child.expect(pexpect.EOF)
     child.close()
     before, *lines = (child.before or b"").split(b"microvm: ")
-    assert len(lines) > 5
+    assert len(lines) > 3
     for text in (before, *lines[:-1]):
         assert text.endswith((b"\n", b"\x1b[2K"))
 

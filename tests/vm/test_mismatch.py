@@ -11,16 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from microvm import MicroVM
 from microvm.errors import BUILD_AGAIN
+from microvm.images import Image, readymade
+from microvm.images.readymade import ReadyMade
+from microvm.progress import NullReporter
 from microvm.wire import codec
-from microvm_image import programs
+from microvm_image import image_removal, programs
 from microvm_image.build import build
 
 THEIRS = "0123456789abcdef"
 
 
-def other(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Build an image whose programs have another digest of the schema in this header."""
+def use_other(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let images be built with programs that have another digest of the schema in this header."""
     guest = tmp_path / "guest"
     shutil.copytree(programs.sources(), guest)
     text, count = re.subn(
@@ -29,6 +33,11 @@ def other(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     assert count == 1
     (guest / header).write_text(text)
     monkeypatch.setattr(programs, "sources", lambda: guest)
+
+
+def other(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Build such an image, and return its path."""
+    use_other(header, tmp_path, monkeypatch)
     return str(build(output=tmp_path / "image").path)
 
 
@@ -65,3 +74,19 @@ def test_image_of_another_file_protocol_runs_commands_only(
     result = microvm("map", "--cold", "--image", image, "-", given=job)
     done = json.loads(result.stdout)
     assert (done["status"], done["stdout"], done["error"]) == (125, "ran\n", says)
+
+
+async def test_ready_made_image_of_another_schema_is_renewed(
+    with_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ReadyMade((str(with_python.path),), (), ("python3",), ("true",))
+    monkeypatch.setitem(readymade.IMAGES, "renewed", made)
+    with pytest.MonkeyPatch.context() as patch:
+        use_other("protocol.h", tmp_path, patch)
+        assert readymade.find("renewed", NullReporter()).manifest.schema == THEIRS
+    monkeypatch.setitem(readymade.IMAGES, "renewed", made._replace(sources=()))
+    said: list[str] = []
+    async with MicroVM("renewed", cold=True, notify=said.append) as vm:
+        assert (await vm.run(["python3", "-c", "print(1)"])).stdout == b"1\n"
+    assert said == ["image renewed: renewed, because microvm has changed"]
+    image_removal.remove("renewed")

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.support.ctrl_c import check_ctrl_c_ends_a_shell_loop, interrupt_again
 from tests.support.examples import EXAMPLES, check
 from tests.support.polling import eventually
 from tests.support.processes import ObservedProcess, is_alive, open_files
-from tests.vm.conftest import Command, Misbehave
+from tests.vm.conftest import Begin, Command, Misbehave
 
 from microvm import __version__
 from microvm.errors import GuestUnresponsive, UsageError
@@ -57,26 +58,10 @@ def machine(microvm: Command, folder: Path) -> Iterator[str]:
     assert list((folder / "microvm").iterdir()) == []
 
 
-Begin = Callable[..., "subprocess.Popen[bytes]"]
-
-
 @pytest.fixture
-def begin(machine: str) -> Iterator[Begin]:
-    """Start `microvm exec` with a script, wait for a first line if given, and end it afterwards."""
-    begun = []
-
-    def start(script: str, *options: str, says: bytes = b"") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "microvm", "exec", *options, machine, "--", "sh", "-c"]
-        child = subprocess.Popen([*command, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        begun.append(child)
-        assert child.stdout
-        assert not says or child.stdout.readline() == says
-        return child
-
-    yield start
-    for child in begun:
-        child.kill()
-        child.communicate()
+def begin(machine: str, begin: Begin) -> Begin:
+    """Return the function of the fixture `begin`, for the machine that the tests share."""
+    return partial(begin, machine)
 
 
 def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
@@ -303,6 +288,17 @@ def test_ctrl_c_ends_a_client_that_waits_for_the_machine(microvm: Command, begin
     assert child.returncode == -signal.SIGINT
     assert facts(microvm)["waiting"] == 0
     first.kill()
+
+
+def test_command_that_wants_a_network_is_explained(microvm: Command, machine: str) -> None:
+    command = "exec", machine, "--", "wget", "http://example.org/"
+    done = microvm(*command)
+    says = b"wget: bad address 'example.org'\n"
+    hint = b"microvm: a machine has no network: copy files into it with `microvm cp`, "
+    assert (done.returncode, done.stderr.startswith(says + hint)) == (1, True)
+    assert done.stderr.count(b"\n") == 2
+    in_shell = microvm("exec", machine, "--", "sh", "-c", "wget http://example.org/ || true")
+    assert (in_shell.returncode, in_shell.stderr) == (0, says)
 
 
 def test_program_that_only_the_host_has_is_explained(microvm: Command, machine: str) -> None:

@@ -5,102 +5,42 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from signal import SIGINT
-from typing import Any
+from pathlib import Path
 
 import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
-from jupyter_core.utils import ensure_event_loop
+from tests.support.jupyter_kernel import DEADLINE, JupyterKernel, Shown, running
 from tests.support.polling import eventually
 from tests.support.processes import children, exists
 
-DEADLINE = 120.0
+from microvm import Image
+from microvm.start import snapshots
+from microvm.sync import MicroVM
+
 INTERRUPTED = ["KeyboardInterrupt"]
 
 
-@dataclass
-class Shown:
-    """The output of a cell: its streams in order, its value, and the lines of its error."""
-
-    streams: list[tuple[str, str]] = field(default_factory=list)
-    value: str = ""
-    error: list[str] = field(default_factory=list)
-    help: str = ""
-
-    def __getattr__(self, name: str) -> str:
-        return "".join(text for stream, text in self.streams if stream == name)
-
-
-class JupyterKernel:
-    """A Jupyter kernel that runs one cell at a time."""
-
-    def __init__(
-        self, manager: KernelManager, client: BlockingKernelClient, env: dict[str, str]
-    ) -> None:
-        self._manager = manager
-        self._client = client
-        self.env = env
-        self.pid = int(self.run("import os; os.getpid()").value)
-
-    def run(self, code: str, *, interrupt_at: str = "", again: bool = False) -> Shown:
-        """Run a cell. Interrupt it after it has written a text, and once more a little later."""
-        shown = Shown()
-
-        def take(message: dict[str, Any]) -> None:
-            content = message["content"]
-            match message["msg_type"]:
-                case "stream":
-                    before = shown.stdout
-                    shown.streams.append((content["name"], content["text"]))
-                    if interrupt_at and interrupt_at not in before and interrupt_at in shown.stdout:
-                        self._manager.interrupt_kernel()
-                        if again:
-                            threading.Timer(0.3, os.kill, (self.pid, SIGINT)).start()
-                case "execute_result":
-                    shown.value = content["data"]["text/plain"]
-                case "error":
-                    shown.error = content["traceback"]
-
-        reply = self._client.execute_interactive(code, output_hook=take, timeout=DEADLINE)
-        for page in reply["content"].get("payload", []):
-            shown.help += page["data"]["text/plain"]
-        return shown
-
-    def machines(self) -> int:
-        """Return the number of QEMU processes of the kernel."""
-        return len(children(self.pid))
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment variables of a Jupyter kernel that uses a runtime folder of its own."""
+    folder = str(tmp_path_factory.mktemp("kernel"))
+    folders = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "XDG_RUNTIME_DIR")
+    return {**os.environ, **dict.fromkeys(folders, folder), "JUPYTER_PLATFORM_DIRS": "1"}
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterKernel]:
-    """A Jupyter kernel in a folder of its own. No machine of it may remain."""
-    folder = tmp_path_factory.mktemp("kernel")
-    folders = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "XDG_RUNTIME_DIR")
-    env = {**os.environ, **dict.fromkeys(folders, str(folder)), "JUPYTER_PLATFORM_DIRS": "1"}
+def kernel(environment: dict[str, str]) -> Iterator[JupyterKernel]:
+    """A Jupyter kernel. After its tests, no machine that it has started may run."""
+    folder = Path(environment["IPYTHONDIR"])
     manager = KernelManager(transport="ipc", connection_file=str(folder / "kernel.json"))
-    manager.start_kernel(env=env, cwd=str(folder))
-    client = manager.blocking_client()
-    try:
-        client.start_channels()
-        client.wait_for_ready(timeout=DEADLINE)
-        kernel = JupyterKernel(manager, client, env)
+    with running(manager, env=environment, cwd=str(folder)) as kernel:
         assert not kernel.run("%load_ext microvm").error
         yield kernel
         kernel.run("%%microvm\ntrue")
         left = children(kernel.pid)
         assert left
-        client.stop_channels()
-        manager.shutdown_kernel()
-        eventually(lambda: not any(map(exists, left)))
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
-        ensure_event_loop().close()  # the client created an event loop and does not close it
+    eventually(lambda: not any(map(exists, left)))
 
 
 def test_cells_run_in_sh_and_their_changes_stay(kernel: JupyterKernel) -> None:
@@ -158,7 +98,7 @@ def test_machines_are_listed_ended_and_started_again(kernel: JupyterKernel) -> N
         str(pid) for pid in children(kernel.pid)
     }
     assert kernel.run("%%microvm\ncat /root/new").stdout == "text"
-    assert kernel.run("%microvm").stdout.startswith("the default: <MicroVM of ")
+    assert kernel.run("%microvm").stdout.startswith("the default: <MicroVM ")
     assert kernel.run("%microvm --memory 300M restart") == Shown()
     shown = kernel.run(
         "%%microvm --memory 300M\nls /root; awk '/MemTotal/ { print $2 }' </proc/meminfo"
@@ -205,10 +145,12 @@ def test_awaited_command_of_a_cell_can_be_interrupted(kernel: JupyterKernel) -> 
 
 
 @pytest.mark.long
-def test_cell_can_run_in_a_named_machine(kernel: JupyterKernel) -> None:
+def test_cell_can_run_in_a_named_machine(
+    kernel: JupyterKernel, environment: dict[str, str]
+) -> None:
     def microvm(*arguments: str) -> None:
         command = [sys.executable, "-m", "microvm", *arguments]
-        subprocess.run(command, env=kernel.env, timeout=DEADLINE, check=True)
+        subprocess.run(command, env=environment, timeout=DEADLINE, check=True)
 
     microvm("start", "web")
     try:
@@ -226,19 +168,102 @@ def test_cell_can_run_in_a_named_machine(kernel: JupyterKernel) -> None:
     assert "MicroVMError: " in kernel.run("%%microvm --name web\n:").error[0]
 
 
-@pytest.mark.long
-def test_cell_is_python_code_in_an_image_with_python(kernel: JupyterKernel) -> None:
-    """Its output appears at once, and Ctrl-C interrupts Python."""
-    cell = "import time\nfor word in ('begun', 'more'):\n    print(word)\n    time.sleep(60)"
-    shown = kernel.run(f"%%microvm --image python\n{cell}", interrupt_at="begun\n")
+@pytest.fixture(scope="module")
+def magic(with_python: Image) -> str:
+    """The beginning of the line of a cell that Python runs."""
+    return f"%%microvm --image {with_python.path}"
+
+
+def test_python_keeps_variables_and_shows_values(kernel: JupyterKernel, magic: str) -> None:
+    assert kernel.run(f"{magic}\nx = 20").displays == []
+    assert kernel.run(f"{magic}\nx += 1\nx").displays == [{"text/plain": "21"}]
+    shown = kernel.run(f"{magic} --out o\nimport os, sys; os.write(1, b'\\xc3'); print('\\xe4')")
+    assert (shown.stdout, shown.error) == ("", [])
+    assert kernel.run("o").value == "'\ufffdä\\n'"
+    assert not kernel.run(f"{magic} --machine python\nx").error
+    value = kernel.run("python.set('y', 2); python.get('x') + python.get('y')").value
+    assert (value, kernel.run("python.vm.run(['true']).returncode").value) == ("23", "0")
+    assert kernel.run(f"{magic} python3\nprint('x' in globals())").stdout == "False\n"
+    assert "write `python3`" in kernel.run(f"{magic} -e A=b\nx").stderr
+    assert kernel.run(f"{magic} --rm\n'x' in globals()").displays == [{"text/plain": "False"}]
+
+
+def test_error_of_python_is_its_traceback_and_a_line(kernel: JupyterKernel, magic: str) -> None:
+    shown = kernel.run(f"{magic}\nprint('before')\n1 / 0")
+    assert (shown.stdout, shown.error) == (
+        "before\n",
+        ["InterpreterError: ZeroDivisionError: division by zero"],
+    )
+    assert shown.stderr.startswith("Traceback (most recent call last):\n")
+    assert "    1 / 0\n" in shown.stderr
+    assert kernel.run("_exit_code").value == "1"
+    assert kernel.run(f"{magic} --no-raise-error\nexit(3)").error == []
+    assert kernel.run("_exit_code").value == "3"
+    assert kernel.run(f"{magic}\nexit()").error == []
+
+
+def test_only_safe_displays_are_shown(kernel: JupyterKernel, magic: str) -> None:
+    kernel.run(
+        f"{magic}\nclass Shown:\n"
+        "    def __init__(self, **data): self.data = data\n"
+        "    def __repr__(self): return 'text'\n"
+        "    def _repr_mimebundle_(self, include, exclude): return self.data\n"
+        "types = ('image/png', 'text/html', 'application/javascript')\n"
+        "picture = Shown(**dict.fromkeys(types, b'\\x00<script>'))\n"
+        "drawing = Shown(**{'image/svg+xml': '<svg onload=evil()>', 'text/html': '<script>'})\n"
+    )
+    safe = {"image/png": "ADxzY3JpcHQ+", "text/plain": "text"}
+    assert kernel.run(f"{magic}\ndisplay(picture)\npicture").displays == [safe, safe]
+    [drawn] = kernel.run(f"{magic}\ndrawing").displays
+    assert drawn.pop("text/plain") == "text"
+    html = '<img src="data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9ZXZpbCgpPg==">'
+    assert drawn == {"text/html": html}
+    [trusted] = kernel.run(f"{magic} --trust-html\npicture").displays
+    assert trusted["text/html"] == trusted["application/javascript"] == "\x00<script>"
+
+
+def test_interruption_of_python_keeps_its_variables(kernel: JupyterKernel, magic: str) -> None:
+    cell = "kept = 1\nimport time\nprint('begun')\ntime.sleep(60)"
+    shown = kernel.run(f"{magic}\n{cell}", interrupt_at="begun")
     assert (shown.stdout, shown.error) == ("begun\n", INTERRUPTED)
     assert shown.stderr.endswith("KeyboardInterrupt\n")
-    shown = kernel.run("%%microvm --image python\n1 / 0")
-    assert shown.stderr.endswith("ZeroDivisionError: division by zero\n")
-    failed = "CalledProcessError: Command 'python3' returned non-zero exit status 1."
-    assert shown.error == [failed]
-    assert kernel.run("%%microvm --image python sh\necho $0").stdout == "sh\n"
-    kernel.run("%microvm --image python stop")
+    shown = kernel.run(f"{magic} --timeout 100ms\ntime.sleep(60)")
+    assert shown.error == ["ExecTimeout: the cell: timed out after 0.1 s"]
+    # os.system ignores SIGINT while its command runs, and so does the command here.
+    cell = """import os; os.system('trap "" INT; echo begun; sleep 60; true'); kept"""
+    shown = kernel.run(f"{magic}\n{cell}", interrupt_at="begun", again=True)
+    assert shown.error == INTERRUPTED
+    assert kernel.run(f"{magic}\nkept").displays == [{"text/plain": "1"}]
+
+
+def test_next_cell_after_dead_python_has_a_new_one(kernel: JupyterKernel, magic: str) -> None:
+    shown = kernel.run(f"{magic}\nx = 1\nimport os; os._exit(3)")
+    assert shown.error == ["InterpreterDied: the interpreter exited with status 3"]
+    assert "the next cell starts a new one" in shown.stderr
+    assert kernel.run(f"{magic}\n'x' in globals()").displays == [{"text/plain": "False"}]
+    line = magic.removeprefix("%")
+    assert kernel.run(f"{magic}\nx = 1").error == []
+    assert kernel.run(f"{line} --memory 300M restart").error == []
+    assert kernel.run(f"{magic}\n'x' in globals()").displays == [{"text/plain": "False"}]
+    assert kernel.run(f"{line} stop").error == []
+
+
+def test_python_of_a_snapshot_continues_or_is_started(
+    kernel: JupyterKernel, magic: str, with_python: Image
+) -> None:
+    assert not kernel.run(f"{magic} --machine python\nx = 5").error
+    assert not kernel.run("python.checkpoint('notebook-python')").error
+    with MicroVM(with_python) as vm:
+        vm.checkpoint("notebook-plain")
+    try:
+        cell = "%%microvm --from notebook-python\nx"
+        assert kernel.run(cell).displays == [{"text/plain": "5"}]
+        cell = "%%microvm --from notebook-plain\nprint('x' in globals())"
+        assert kernel.run(cell).stdout == "False\n"
+    finally:
+        kernel.run("%microvm stop")
+        for name in ("notebook-python", "notebook-plain"):
+            snapshots.STORE.remove(name)
 
 
 def test_unloading_ends_the_machines(kernel: JupyterKernel) -> None:

@@ -19,20 +19,25 @@ from tests.support.processes import children, exists
 
 from microvm import ConfinementError, GuestDied, MicroVM, NotRun, Pool
 from microvm.images import Image
-from microvm.jobs import pool as pools
+from microvm.jobs import lease as leases
 from microvm.qemu import launch
 from microvm.qemu.confinement import launcher_options
 from microvm.start import retry, starter
 from microvm.start.warmup import Run, warm_up
 
 
+@pytest.fixture(scope="module")
+def others(vm: MicroVM) -> list[int]:
+    """Child processes from before the pool started, such as the machines of other tests."""
+    return children(os.getpid())
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def pool(image: Image, vm: MicroVM) -> AsyncIterator[Pool]:
+async def pool(image: Image, others: list[int]) -> AsyncIterator[Pool]:
     """A pool of two machines, none of which may remain afterwards."""
-    before = children(os.getpid())
     async with Pool(2, image=image) as pool:
         yield pool
-    assert children(os.getpid()) == before
+    assert children(os.getpid()) == others
 
 
 async def _full(pool: Pool) -> None:
@@ -45,9 +50,9 @@ async def test_machines_run_the_warmup_commands_first(pool: Pool, image: Image) 
     assert pids[0] > pids[1]
 
 
-async def test_machine_killed_while_idle_is_not_handed_out(pool: Pool, vm: MicroVM) -> None:
+async def test_machine_killed_while_idle_is_not_handed_out(pool: Pool, others: list[int]) -> None:
     await _full(pool)
-    idle = {pid for pid in children(os.getpid()) if pid != vm.pid}
+    idle = set(children(os.getpid())) - set(others)
     assert len(idle) == 2
     for pid in idle:
         os.kill(pid, signal.SIGKILL)
@@ -79,7 +84,7 @@ def _killing(monkeypatch: pytest.MonkeyPatch, kills: Iterator[bool]) -> None:
             os.kill(run.__self__.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         await warm_up(run)
 
-    monkeypatch.setattr(pools, "warm_up", warm_up_killed)
+    monkeypatch.setattr(leases, "warm_up", warm_up_killed)
 
 
 async def test_machines_killed_as_they_start_do_not_end_a_batch(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from tests.support.wheels import use_index, wheel
 
 from microvm import MicroVM
+from microvm.errors import ImageError
 from microvm.images import Image, readymade
 from microvm.options import MachineOptions
 from microvm_image.build import build
-from microvm_image.recipe import AddStep, Recipe, RunStep, shell
+from microvm_image.recipe import Recipe
 from microvm_image.step_runner import StepRunner
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
@@ -45,27 +49,68 @@ async def test_test_suite_of_python_passes_in_a_guest(with_tests: Image, module:
     assert done.stdout.rstrip().endswith("Result: SUCCESS"), done.stdout + done.stderr
 
 
-async def test_test_suite_of_numpy_passes_in_a_guest(tmp_path: Path) -> None:
-    platforms = ("manylinux2014_x86_64", "manylinux_2_27_x86_64", "manylinux_2_28_x86_64", "any")
-    command = [sys.executable, "-m", "pip", "download", "--quiet"]
-    command += ["--dest", str(tmp_path / "wheels")]
-    command += ["--python-version", "3.13", "--only-binary", ":all:"]
-    command += [word for each in platforms for word in ("--platform", each)]
-    subprocess.run([*command, "numpy", "pytest", "hypothesis"], check=True)  # noqa: ASYNC221
-    pip = "pip install --break-system-packages --no-index --find-links /wheels"
-    made = build(
-        Recipe(
-            source=readymade.DEBIAN,
-            packages=PACKAGES,
-            steps=(
-                AddStep(Path("wheels"), "/wheels"),
-                RunStep(shell(f"{pip} numpy pytest hypothesis")),
-            ),
-            folder=tmp_path,
-        ),
-        run=StepRunner(**SIZE),
-    )
-    async with MicroVM(made, **SIZE) as vm:
+@pytest.fixture(scope="module")
+def with_packages() -> Image:
+    """An image of Debian with packages from the index that the host's pip uses."""
+    pip = ("numpy", "pytest", "hypothesis", "more-itertools", "attrs", "cloudpickle")
+    recipe = Recipe(source=readymade.DEBIAN, packages=PACKAGES, pip=pip)
+    return build(recipe, run=StepRunner(**SIZE))
+
+
+async def test_test_suite_of_numpy_passes_in_a_guest(with_packages: Image) -> None:
+    async with MicroVM(with_packages, **SIZE) as vm:
         done = await vm.run(["python3", "-c", NUMPY], text=True)
     print(done.stdout[-2000:])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def unpacked_tests(name: str, folder: Path) -> Path:
+    """Download the source archive of a package, which contains its tests, and return their path."""
+    command = (sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary=:all:", name)
+    subprocess.run(command, check=True, cwd=folder)
+    (archive,) = folder.iterdir()
+    shutil.unpack_archive(archive, folder / "unpacked", filter="data")
+    (found,) = (folder / "unpacked").glob("*/tests")
+    return found
+
+
+@pytest.mark.parametrize("name", ["more-itertools", "attrs"])
+async def test_test_suite_of_a_package_passes_in_a_guest(
+    with_packages: Image, tmp_path: Path, name: str
+) -> None:
+    command = ("python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", "/srv/tests")
+    async with MicroVM(with_packages, **SIZE) as vm:
+        await vm.put(unpacked_tests(name, tmp_path), "/srv/tests")
+        done = await vm.run(command, text=True, cwd="/srv")
+    print(done.stdout[-2000:])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def link(path: str) -> zipfile.ZipInfo:
+    made = zipfile.ZipInfo(path)
+    made.external_attr = 0o120777 << 16
+    return made
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"../../../../../../srv/out": b""}, "outside the target directory"),
+        ({"/srv/out": b""}, "outside the target directory"),
+        ({link("up/link"): "/srv", "up/link/out": b""}, "Not a directory"),
+        ({"up.bin": bytes(300 << 20)}, "the changes are larger than the limit"),
+    ],
+    ids=["parent", "absolute", "link", "bomb"],
+)
+def test_hostile_wheel_is_refused_in_the_guest(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str | zipfile.ZipInfo, str | bytes],
+    reason: str,
+) -> None:
+    wheel(tmp_path, "up", files=files)
+    use_index(monkeypatch, tmp_path)
+    recipe = Recipe(source=readymade.DEBIAN, packages=PACKAGES, pip=("up",))
+    with pytest.raises(ImageError, match="install 1 Python package: ") as caught:
+        build(recipe, run=StepRunner(limit=64 << 20, disk="1G"))
+    assert reason in caught.value.detail

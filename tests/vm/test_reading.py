@@ -20,14 +20,12 @@ from microvm.wire.session import WINDOW
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory, microvm: Command) -> Iterator[str]:
+def named(_runtime: None, microvm: Command) -> Iterator[str]:
     """The name of a running machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        started = microvm("start", "talk")
-        assert started.returncode == 0, started.stderr
-        yield "talk"
-        microvm("stop", "--all")
+    started = microvm("start", "talk")
+    assert started.returncode == 0, started.stderr
+    yield "talk"
+    microvm("stop", "--all")
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["own", "attached"])

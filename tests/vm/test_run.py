@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -92,6 +93,46 @@ def test_failed_start_or_signal_is_reported(
     result = microvm("run", *arguments)
     assert (result.returncode, result.stdout) == (status, b"")
     assert result.stderr.decode() == (says and f"microvm: {says}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["wget", "http://example.org/"], b"wget: bad address 'example.org'\n"),
+        (["ping", "-c", "1", "192.0.2.1"], b"ping: sendto: Network unreachable\n"),
+    ],
+)
+def test_command_without_its_network_fails_soon_and_is_explained(
+    microvm: Command, command: list[str], says: bytes
+) -> None:
+    # without a network, a resolver that waits for an answer waits 5 seconds
+    done = microvm("run", "--", "timeout", "4", *command)
+    assert (done.returncode, done.stderr.startswith(says)) == (1, True)
+    [line] = done.stderr.removeprefix(says).splitlines()
+    assert line.startswith(b"microvm: a machine has no network: copy files into it with --copy, ")
+    assert microvm("run", "-q", "--", *command).stderr == says
+    told = microvm("run", "--json", "--", *command)
+    assert json.loads(told.stdout)["stderr"].encode() == says
+    assert told.stderr == line + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        (
+            ["tail", "/dev/zero"],
+            137,
+            "M of memory, and the machine has 96M: give it more with --me",
+        ),
+        (["dd", "if=/dev/zero", "of=/root/x", "bs=1M"], 1, "give it more with --disk"),
+    ],
+)
+def test_command_that_fills_its_machine_is_explained(
+    microvm: Command, command: list[str], status: int, says: str
+) -> None:
+    done = microvm("run", "--memory", "96M", "--", *command)
+    assert done.returncode == status
+    assert says in done.stderr.decode().splitlines()[-1]
 
 
 def test_command_has_the_given_environment_and_folder(microvm: Command) -> None:

@@ -4,59 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from tests.support.processes import children
+from tests.support.example_server import requested, serving
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/server"
 REQUESTS, AT_A_TIME = 100, 8
-DEADLINE = 600.0
 
 
 @pytest.fixture
 def server() -> Iterator[int]:
-    """The port of a running server. No machine of it may remain."""
-    options = ["--loop", "uvloop", "--port", "0", "--no-access-log"]
-    with subprocess.Popen(
-        [sys.executable, "-B", "-W", "error", "-m", "uvicorn", "app:app", *options],
-        cwd=EXAMPLE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stderr
-            said = ""
-            while not (port := re.search(r"running on http://127\.0\.0\.1:(\d+)", said)):
-                line = process.stderr.readline()
-                assert line, said
-                said += line
-            yield int(port[1])
-            left = children(process.pid)
-            process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=DEADLINE)
-            assert "Application shutdown complete" in said
-            assert left
-            assert not any(Path(f"/proc/{pid}").exists() for pid in left)
-        finally:
-            process.kill()
+    """The port of a running server."""
+    with serving(EXAMPLE, "--loop", "uvloop", "--no-access-log") as port:
+        yield port
 
 
 def post(port: int, script: str) -> tuple[int, dict[str, object]]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
-    try:
-        connection.request("POST", "/run", script.encode())
-        response = connection.getresponse()
+    with requested(port, "POST", "/run", script.encode()) as response:
         return response.status, json.loads(response.read())
-    finally:
-        connection.close()
 
 
 @pytest.mark.long

@@ -348,4 +348,5 @@ def test_sync_api_takes_snapshots_too(image: Image) -> None:
         with vm.fork(2) as forks:
             assert [fork.run(["cat", "/root/file"]).stdout for fork in forks] == [b"kept\n"] * 2
             assert {fork._original.confinement for fork in forks} == {"off"}
+            assert len({vm.id, *(fork.id for fork in forks)}) == 3
         assert all(fork.pid is None for fork in forks)

@@ -78,11 +78,12 @@ def test_results_resemble_those_of_subprocess(machine: MicroVM) -> None:
 def test_machine_reports_its_state(image: Image) -> None:
     with MicroVM(image, accel="tcg") as machine:
         said = repr(machine)
-        assert said == f"<MicroVM of {image.name}: running, tcg, QEMU is process {machine.pid}>"
+        name = f"{machine.id} of {image.name}"
+        assert said == f"<MicroVM {name}: running, tcg, QEMU is process {machine.pid}>"
         with pytest.raises(GuestDied):
             machine.run(["reboot", "-f"])
         assert ": dead, tcg" in repr(machine)
-    assert repr(machine) == f"<MicroVM of {image.name}: stopped, tcg>"
+    assert repr(machine) == f"<MicroVM {name}: stopped, tcg>"
 
 
 def test_process_can_be_written_and_read_while_it_runs(machine: MicroVM) -> None:

@@ -1,0 +1,168 @@
+"""Tests of several commands at once in a machine of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+import pytest_asyncio
+from tests.support.polling import DEADLINE, comes_true
+from tests.vm.conftest import processes
+
+from microvm import Busy, ExecTimeout, MicroVM, Process, UsageError, sync
+from microvm.constants import MAX_COMMANDS
+from microvm.images import Image
+from microvm.wire.session import WINDOW
+
+MIB = 1 << 20
+ENDLESS = ["sh", "-c", "echo; exec sleep 600"]
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def sixteen(image: Image) -> AsyncIterator[MicroVM]:
+    """A machine that runs up to 16 commands at once."""
+    async with MicroVM(image, commands=16) as vm:
+        yield vm
+
+
+@pytest.fixture(scope="module")
+def eight(image: Image) -> Iterator[sync.MicroVM]:
+    """A machine of `microvm.sync` that runs up to 8 commands at once."""
+    with sync.MicroVM(image, commands=8) as vm:
+        yield vm
+
+
+async def running(vm: MicroVM) -> Process:
+    """Start a command that runs until it is killed."""
+    process = await vm.exec(ENDLESS)
+    await process.stdout.readline()
+    return process
+
+
+async def test_tasks_run_commands_at_once(sixteen: MicroVM) -> None:
+    async def meet(number: int) -> bytes:
+        # Each command waits until all 16 have started, so they must run at once.
+        await sixteen.run(["mkdir", "-p", f"/tmp/meeting/{number}"], check=True)
+        wait = "while [ $(ls /tmp/meeting | wc -l) -lt 16 ]; do sleep 0.05; done; cat; echo $0"
+        done = await sixteen.run(["sh", "-c", wait, str(number)], input=bytes(70_000), timeout=60)
+        assert done.stdout[:70_000] == bytes(70_000)
+        return done.stdout[70_000:]
+
+    results = await asyncio.gather(*[meet(number) for number in range(16)])
+    assert results == [b"%d\n" % number for number in range(16)]
+
+
+def test_threads_run_commands_at_once(eight: sync.MicroVM) -> None:
+    def loop(number: int) -> list[str]:
+        return [
+            eight.run(["echo", f"{number} {turn}"], text=True, check=True).stdout
+            for turn in range(10)
+        ]
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(loop, range(8)))
+    assert results == [[f"{number} {turn}\n" for turn in range(10)] for number in range(8)]
+    assert eight.commands == 8
+
+
+async def test_the_command_beyond_the_number_is_busy(sixteen: MicroVM) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(16):
+            await stack.enter_async_context(await sixteen.exec(["sleep", "600"]))
+        with pytest.raises(Busy, match=r"runs 16 commands, the most .*commands=N"):
+            await sixteen.run(["true"])
+        with pytest.raises(Busy):
+            await sixteen.checkpoint()
+        await sixteen.ping()
+    assert (await sixteen.run(["true"])).returncode == 0
+
+
+@pytest.mark.parametrize("wrong", [0, -1, MAX_COMMANDS + 1, 1.5, "many", True])
+def test_the_number_is_checked(wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"^commands: "):
+        MicroVM(commands=wrong)  # type: ignore[arg-type]
+
+
+async def test_a_cancelled_or_dropped_command_harms_no_other(sixteen: MicroVM) -> None:
+    async with await running(sixteen) as kept:
+        cancelled = asyncio.create_task(sixteen.run(["sleep", "300.61"]))
+        await until(sixteen, "300.61", exists=True)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        dropped = await sixteen.exec(["sleep", "300.62"])
+        del dropped
+        with pytest.raises(ExecTimeout):
+            await sixteen.run(["sleep", "300.63"], timeout=0.1)
+        for name in ("300.61", "300.62", "300.63"):
+            await until(sixteen, name, exists=False)
+        assert kept.returncode is None
+        assert await processes(sixteen, "sleep 600")
+
+
+async def until(vm: MicroVM, name: str, *, exists: bool) -> None:
+    """Wait until a process exists in the guest, or no longer exists."""
+    async with asyncio.timeout(DEADLINE):
+        while bool(await processes(vm, f"sleep {name}")) is not exists:
+            pass
+
+
+async def test_files_beside_a_running_command(image: Image, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_bytes(bytes(3 * MIB))
+    async with MicroVM(image, commands=2) as vm, await running(vm) as process:
+        await vm.write_file("/tmp/written", b"text")
+        assert await vm.read_file("/tmp/written") == b"text"
+        await vm.put(tmp_path / "folder", "/tmp/put")
+        await vm.get("/tmp/put/file", tmp_path / "got")
+        assert (tmp_path / "got").read_bytes() == bytes(3 * MIB)
+        assert [status.name for status in await vm.list("/tmp/put")] == ["file"]
+        copying = asyncio.create_task(vm.read_file("/proc/kmsg", timeout=30))
+        with pytest.raises(Busy, match=r"runs 2 commands \("):
+            await asyncio.gather(*[vm.stat("/tmp/written") for _ in range(2)])
+        copying.cancel()
+        await asyncio.wait([copying])
+        assert process.returncode is None
+
+
+async def test_a_command_whose_output_nobody_reads_stops_no_other(sixteen: MicroVM) -> None:
+    flood = ["sh", "-c", "yes & yes >&2"]
+    async with await sixteen.exec(flood) as unread, await sixteen.exec(["yes"]):
+        outputs = unread._command.stdout, unread._command.stderr
+        await comes_true(lambda: [*map(len, outputs)] == [WINDOW, WINDOW])
+        done = await sixteen.run(["sh", "-c", "dd if=/dev/zero bs=64k count=64; cat"], input=b"end")
+        assert done.stdout == bytes(4 * MIB) + b"end"
+        assert unread.returncode is None
+        assert await unread.stdout.readexactly(4) == b"y\ny\n"
+
+
+async def test_input_of_a_command_that_does_not_read_stops_no_other(sixteen: MicroVM) -> None:
+    async with await sixteen.exec(["sleep", "600"], stdin=PIPE) as sleeping:
+        assert sleeping.stdin
+        sleeping.stdin.write(bytes(8 * MIB))
+        data = bytes(range(256)) * 4096
+        results = await asyncio.gather(*[sixteen.run(["cat"], input=data) for _ in range(4)])
+        assert all(result.stdout == data for result in results)
+
+
+async def test_forks_run_as_many_commands(sixteen: MicroVM) -> None:
+    async with await sixteen.fork(1) as forks:
+        (fork,) = forks
+        assert fork.commands == 16
+        async with await running(fork), await running(fork):
+            assert (await fork.run(["echo", "third"])).stdout == b"third\n"
+
+
+async def test_one_template_serves_every_number(image: Image) -> None:
+    async with MicroVM(image):
+        pass
+    async with MicroVM(image, commands=MAX_COMMANDS) as vm:
+        assert vm.cloned
+        began = time.monotonic()
+        await asyncio.gather(*[vm.run(["sleep", "1"]) for _ in range(MAX_COMMANDS)])
+        assert time.monotonic() - began < MAX_COMMANDS / 2

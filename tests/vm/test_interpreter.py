@@ -1,0 +1,444 @@
+"""Tests of interpreters in real machines, with the host's own Python in the guest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.support.small_disk import small_disk
+
+from microvm import (
+    Busy,
+    CacheError,
+    Image,
+    Interpreter,
+    InterpreterDied,
+    InterpreterError,
+    MachineError,
+    MicroVM,
+    Pool,
+    SnapshotError,
+    StartError,
+    UsageError,
+)
+from microvm.interpreter import launch, preparation
+from microvm.interpreter.program import program
+from microvm.machine.snapshot import Snapshot
+from microvm.qemu import launcher
+from microvm.start import snapshots, template
+
+pytestmark = pytest.mark.deadline(120)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def python(with_python: Image) -> AsyncIterator[Interpreter]:
+    """A running interpreter that the tests share. Each test leaves it alive."""
+    async with Interpreter(image=with_python, imports=["json"]) as python:
+        yield python
+
+
+async def test_state_is_kept_between_cells(python: Interpreter) -> None:
+    assert (await python.run("x = 20\nprint('set')")).stdout == "set\n"
+    cell = await python.run("import sys; print(x, file=sys.stderr); x + 1")
+    assert (cell.result, cell.stderr, cell.ok) == ("21", "20\n", True)
+    assert (await python.run("json.dumps([x])")).result == "'[20]'"
+
+
+async def test_output_streams_in_order_also_from_children(python: Interpreter) -> None:
+    code = """
+import os, subprocess, threading
+print(1)
+thread = threading.Thread(target=print, args=(2,)); thread.start(); thread.join()
+subprocess.run(["sh", "-c", "echo 3"])
+os.write(1, b"4\\n")
+"""
+    arrived: list[str] = []
+    cell = await python.run(code, on_stdout=arrived.append)
+    assert cell.stdout == "1\n2\n3\n4\n" == "".join(arrived)
+
+
+async def test_output_arrives_while_the_cell_runs(python: Interpreter) -> None:
+    def on_stdout(text: str) -> None:
+        seen.set_result(text)
+
+    seen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    cell = asyncio.create_task(
+        python.run("import time; print('begun', flush=True); time.sleep(1000)", on_stdout=on_stdout)
+    )
+    assert await seen == "begun\n"
+    await python.interrupt()
+    assert (await cell).error is not None
+
+
+async def test_time_out_keeps_the_state(python: Interpreter) -> None:
+    await python.run("kept = 1")
+    cell = await python.run("while True: pass", timeout=0.3)
+    assert cell.error is not None
+    assert (cell.error.type, cell.timed_out, cell.killed) == ("KeyboardInterrupt", True, False)
+    assert (await python.run("kept")).result == "1"
+
+
+async def test_started_processes_are_killed_after_the_grace_period(python: Interpreter) -> None:
+    code = """
+import subprocess
+kept = 2
+child = subprocess.Popen(["sh", "-c", "trap '' INT; while :; do sleep 0.1; done"])
+while True:
+    try:
+        child.wait()
+        break
+    except KeyboardInterrupt:
+        pass
+child.returncode
+"""
+    cell = await python.run(code, timeout=1, grace=0.5)
+    assert (cell.result, cell.timed_out, cell.killed) == ("-9", True, True)
+    assert (await python.run("kept")).result == "2"
+
+
+async def test_traceback_shows_the_lines_of_the_cell(python: Interpreter) -> None:
+    cell = await python.run("def f():\n    return 1 / 0\nf()")
+    assert cell.error is not None
+    assert str(cell.error) == "ZeroDivisionError: division by zero"
+    assert "    return 1 / 0\n" in cell.error.traceback
+
+
+async def test_first_cell_of_the_user_is_cell_1(with_python: Image) -> None:
+    async with Interpreter(image=with_python, imports=["json"]) as python:
+        first, second = await python.run("1 / 0"), await python.run("1 / 0")
+    assert first.error is not None
+    assert second.error is not None
+    assert '"<cell 1>"' in first.error.traceback
+    assert '"<cell 2>"' in second.error.traceback
+
+
+async def test_top_level_await(python: Interpreter) -> None:
+    assert (await python.run("import asyncio; await asyncio.sleep(0, 'slept')")).result == "'slept'"
+
+
+async def test_input_is_answered_or_refused(python: Interpreter) -> None:
+    cell = await python.run("input('name? ')", on_input=lambda prompt, _: prompt.upper())
+    assert cell.result == "'NAME? '"
+    cell = await python.run("input()")
+    assert cell.error is not None
+    assert cell.error.type == "EOFError"
+
+
+async def test_variables_are_exchanged(python: Interpreter) -> None:
+    value = {"é": [1, 2.5, None, True, "x" * 200_000]}
+    await python.set("given", value)
+    assert await python.get("given") == value
+    with pytest.raises(InterpreterError, match="NameError"):
+        await python.get("missing")
+    with pytest.raises(InterpreterError, match="TypeError"):
+        await python.get("json")
+
+
+async def test_displays_of_objects(python: Interpreter) -> None:
+    code = """
+class Picture:
+    def _repr_png_(self): return b"\\x89PNG" + bytes(100_000)
+    def _repr_html_(self): return "<b>x</b>"
+Picture()
+"""
+    [display] = (await python.run(code)).displays
+    assert display.png == b"\x89PNG" + bytes(100_000)
+    assert (display.html, display.is_result) == ("<b>x</b>", True)
+
+
+async def test_files_can_be_used_while_a_cell_runs(python: Interpreter) -> None:
+    code = """
+import os, time
+while not os.path.exists("/tmp/go"): time.sleep(0.01)
+open("/tmp/go").read()
+"""
+    cell = asyncio.create_task(python.run(code, timeout=60))
+    await python.vm.write_file("/tmp/go.new", "gone")
+    await python.vm.run(["mv", "/tmp/go.new", "/tmp/go"], check=True)
+    assert (await cell).result == "'gone'"
+
+
+async def test_output_between_cells_belongs_to_the_next_cell(python: Interpreter) -> None:
+    code = """
+import threading, time
+def count():
+    for number in range(20): time.sleep(0.02); print(number)
+thread = threading.Thread(target=count); thread.start()
+"""
+    first = await python.run(code)
+    await python.set("late", 1)
+    await asyncio.sleep(1)
+    assert await python.get("late") == 1
+    rest = await python.run("thread.join()")
+    assert (first.stdout + rest.stdout).split() == [str(number) for number in range(20)]
+
+
+async def test_flood_of_output_is_bounded(python: Interpreter) -> None:
+    code = "import os\nfor _ in range(400): os.write(1, bytes(1 << 16))"
+    cell = await python.run(code, max_output="1M", timeout=100)
+    assert len(cell.stdout) == 1 << 20
+    assert cell.dropped == (400 << 16) - (1 << 20)
+    assert cell.ok
+
+
+async def test_death_is_a_typed_error_and_restart_begins_anew(with_python: Image) -> None:
+    async with Interpreter(image=with_python, imports=["json"]) as python:
+        await python.run("x = 1")
+        with pytest.raises(InterpreterDied, match="exited with status 3") as caught:
+            await python.run("import os; os.write(1, b'out'); os._exit(3)")
+        assert (caught.value.cause, caught.value.status) == ("exited", 3)
+        assert caught.value.stdout == "out"
+        with pytest.raises(InterpreterDied):
+            await python.run("1")
+        await python.restart()
+        cell = await python.run("json, x")
+        assert cell.error is not None
+        assert cell.error.type == "NameError"
+
+
+async def test_restart_works_after_the_machine_has_failed(with_python: Image) -> None:
+    async with Interpreter(image=with_python, imports=["json"]) as python:
+        assert python.vm.pid is not None
+        os.kill(python.vm.pid, signal.SIGKILL)
+        with pytest.raises(MachineError):
+            await python.run("1")
+        await python.restart()
+        assert (await python.run("1")).result == "1"
+
+
+async def test_restart_ends_the_running_cell(with_python: Image) -> None:
+    async with Interpreter(image=with_python, imports=["json"]) as python:
+        running = asyncio.create_task(python.run("while True: pass"))
+        await asyncio.sleep(0.5)
+        await python.restart()
+        with pytest.raises(InterpreterDied, match="was stopped"):
+            await running
+        assert (await python.run("1")).result == "1"
+
+
+async def test_cell_that_ignores_interrupts_is_killed(with_python: Image) -> None:
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    async with Interpreter(image=with_python, imports=["json"]) as python:
+        with pytest.raises(InterpreterDied) as caught:
+            await python.run(code, timeout=0.5, grace=0.2)
+        assert caught.value.cause == "killed"
+
+
+@pytest.mark.parametrize("delay", [0, 0.01, 0.05, 0.1, 0.2])
+async def test_cancelled_fork_leaves_the_interpreter_alive(
+    python: Interpreter, delay: float
+) -> None:
+    await python.run("kept = 1")
+    fork = asyncio.create_task(python.fork())
+    await asyncio.sleep(delay)
+    fork.cancel()
+    await asyncio.wait([fork])
+    if not fork.cancelled():
+        await fork.result().close()
+    assert (await python.run("kept")).result == "1"
+
+
+async def test_forks_have_the_state_but_no_twins(python: Interpreter) -> None:
+    draw = "import random, time, os; [random.random(), os.urandom(4).hex(), abs(time.time())]"
+    await python.run("shared = [1]; import random; random.seed(1)")
+    async with await python.fork() as one, await python.fork() as other:
+        drawn = [await each.run(draw) for each in (one, other)]
+        assert drawn[0].result != drawn[1].result
+        now = [float((await each.run("time.time()")).result or 0) for each in (one, other)]
+        assert all(abs(each - time.time()) < 5 for each in now)
+        await one.run("shared.append(2)")
+        assert [await each.get("shared") for each in (python, one, other)] == [[1], [1, 2], [1]]
+
+
+async def test_several_forks_start_from_one_snapshot(
+    python: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Snapshot] = []
+    take = MicroVM.checkpoint
+
+    async def checkpoint(vm: MicroVM, name: str | None) -> Snapshot:
+        taken.append(await take(vm, name))
+        return taken[-1]
+
+    monkeypatch.setattr(MicroVM, "checkpoint", checkpoint)
+    await python.run("shared = [1]")
+    async with await python.fork(3) as forks:
+        for number, fork in enumerate(forks):
+            await fork.run(f"shared.append({number})")
+        await forks[0].close()
+        await forks[1].restart()
+        assert [await each.get("shared") for each in forks[1:]] == [[1], [1, 2]]
+    [snapshot] = taken
+    with pytest.raises(UsageError, match="the snapshot is closed"):
+        await MicroVM(snapshot).start()
+    with pytest.raises(UsageError):
+        await python.fork(0)
+    assert await python.get("shared") == [1]
+
+
+async def test_saved_interpreter_continues(
+    python: Interpreter, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(lambda: snapshots.STORE.remove("test-interpreter"))
+    await python.run("saved = 'yes'")
+    await python.checkpoint("test-interpreter")
+    async with Interpreter("test-interpreter") as later:
+        assert await later.get("saved") == "yes"
+        assert later.vm.commands == 16
+        await later.restart()
+        assert await later.get("saved") == "yes"
+
+
+async def test_dead_interpreter_is_not_saved(with_python: Image) -> None:
+    async with Interpreter(image=with_python, imports=["json"]) as python:
+        await python.run("import os, threading; threading.Timer(0.3, os._exit, [3]).start()")
+        await asyncio.sleep(1)
+        with pytest.raises(InterpreterDied, match="exited with status 3"):
+            await python.checkpoint("test-dead")
+        with pytest.raises(InterpreterDied, match="exited with status 3"):
+            await python.fork()
+    assert snapshots.STORE.manifest("test-dead") is None
+
+
+async def test_snapshot_without_an_interpreter_is_refused(image: Image) -> None:
+    async with MicroVM(image) as vm:
+        snapshot = await vm.checkpoint()
+    with pytest.raises(InterpreterDied, match="does not answer"):
+        await Interpreter(snapshot).start()
+
+
+async def test_snapshot_of_another_version_is_an_error(
+    with_python: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, count = re.subn(r"^DIGEST = \w+$", "DIGEST = 1", program(), flags=re.MULTILINE)
+    assert count == 1
+    monkeypatch.setattr(launch, "program", lambda: other)
+    async with MicroVM(with_python) as vm:
+        await launch.start(vm)
+        snapshot = await vm.checkpoint()
+    with pytest.raises(SnapshotError, match="another version of microvm has saved it") as caught:
+        await Interpreter(snapshot).start()
+    assert "save a new snapshot" in caught.value.hint
+
+
+async def test_image_without_python_is_an_error(image: Image) -> None:
+    with pytest.raises(StartError, match="python3: not found"):
+        await Interpreter(image=image).start()
+
+
+async def test_module_that_cannot_be_imported_is_an_error(with_python: Image) -> None:
+    with pytest.raises(InterpreterError, match="cannot import absent: ModuleNotFoundError"):
+        await Interpreter(image=with_python, imports=["absent"]).start()
+
+
+async def test_later_interpreters_are_clones_of_a_template(
+    with_python: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices: list[str] = []
+    async with Interpreter(image=with_python, imports=["json"], notify=notices.append):
+        ...
+    names = {each for each in template.STORE.names() if f"{with_python.name}-python-" in each}
+    assert names
+    monkeypatch.delattr(preparation.Preparation, "_take")
+    async with Interpreter(image=with_python, imports=["json"], notify=notices.append) as python:
+        assert (await python.run("json.loads('1')")).result == "1"
+    assert notices == []
+
+
+async def test_damaged_template_is_made_again(with_python: Image) -> None:
+    notices: list[str] = []
+    smaller = partial(Interpreter, image=with_python, memory="384M", notify=notices.append)
+    async with smaller():
+        notices.clear()
+    for each in template.STORE.installed():
+        is_prepared = "-python-" in each.name
+        if is_prepared and each.manifest and each.manifest.origin.memory == 384:
+            state = template.STORE.path(each.name) / "state"
+            state.chmod(0o600)
+            state.write_bytes(b"damaged")
+    async with smaller() as python:
+        assert (await python.run("1")).result == "1"
+    assert len(notices) == 2
+    assert "making it again" in notices[0]
+
+
+async def test_template_that_cannot_be_stored_is_a_notice(
+    with_python: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise CacheError("the disk is full")
+
+    monkeypatch.setattr(Snapshot, "_keep_as_template", full)
+    notices: list[str] = []
+    async with Interpreter(image=with_python, memory="320M", notify=notices.append) as python:
+        assert (await python.run("1")).result == "1"
+    assert "; later starts are faster" in notices[0]
+    assert "the disk is full" in notices[1]
+    assert len(notices) == 2
+
+
+async def test_full_disk_is_one_notice(
+    with_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices: list[str] = []
+    program = launcher.find()
+    with small_disk(tmp_path / "cache", "4m") as cache:
+        monkeypatch.setenv("MICROVM_CACHE", str(cache))
+        (cache / "programs").mkdir()
+        shutil.copy2(program, cache / "programs")
+        interpreter = Interpreter(image=with_python, accel="tcg", notify=notices.append)
+        async with interpreter as python:
+            assert (await python.run("1")).result == "1"
+    [notice] = notices
+    assert "no template can be saved: disk full" in notice
+
+
+async def test_interpreters_in_one_machine_have_users_and_limits(with_python: Image) -> None:
+    whoami = "import os; (os.getuid(), x)"
+    async with MicroVM(with_python, commands=8) as vm:
+        async with Interpreter.within(vm) as root, Interpreter.within(vm, user=1000) as other:
+            await root.run("x = 'root'")
+            await other.run("x = 'other'")
+            assert (await root.run(whoami)).result == "(0, 'root')"
+            assert (await other.run(whoami)).result == "(1000, 'other')"
+            with pytest.raises(UsageError, match="cannot be saved, forked, or used"):
+                await other.fork()
+            assert (await vm.run(["find", "/tmp", "-type", "s"])).stdout == b""
+            assert (await other.run("x")).result == "'other'"
+        async with Interpreter.within(vm, max_memory="64M") as small:
+            with pytest.raises(InterpreterDied) as caught:
+                await small.run("bytearray(200 << 20)")
+            assert caught.value.cause == "memory"
+            await small.restart()
+            assert (await small.run("1")).result == "1"
+        assert (await vm.run(["true"])).returncode == 0
+
+
+async def test_pool_has_started_interpreters(with_python: Image) -> None:
+    prototype = Interpreter(image=with_python, imports=["json"])
+    async with Pool(2, interpreter=prototype) as pool:
+        async with pool.interpreter() as one, pool.interpreter() as other:
+            await one.run("x = 1")
+            await other.run("x = 2")
+            assert (await one.run("json.dumps(x)")).result == "'1'"
+        async with pool.interpreter() as third:
+            assert not (await third.run("x")).ok
+        with pytest.raises(UsageError, match="this is a pool of interpreters"):
+            async with pool.machine():
+                ...
+
+
+async def test_checkpoint_beside_a_command_is_busy(python: Interpreter) -> None:
+    async with await python.vm.exec(["sleep", "1000"]):
+        with pytest.raises(Busy):
+            await python.checkpoint()
+    assert (await python.run("1")).result == "1"

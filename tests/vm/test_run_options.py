@@ -1,0 +1,101 @@
+"""Tests of the options of `run` and `exec` whose effect depends on the programs of a real guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from subprocess import STDOUT
+
+import pytest
+from tests.vm.conftest import Command
+
+from microvm import ExecTimeout, Job, MicroVM, Pool, StartError, sync
+from microvm.images import Image
+
+
+@pytest.fixture(scope="module")
+def named(_runtime: None, microvm: Command) -> Iterator[sync.AttachedVM]:
+    """A named machine, which runs each command through its supervisor."""
+    assert microvm("start", "named", "--accel=tcg").returncode == 0
+    with sync.MicroVM.attach("named") as attached:
+        yield attached
+    microvm("stop", "named")
+
+
+LINE = 'printf %s "$A" | tr a-z A-Z; exit 3'
+
+
+async def test_a_shell_runs_the_text(vm: MicroVM) -> None:
+    result = await vm.run(LINE, shell=True, env={"A": "hello"})
+    assert (result.returncode, result.stdout) == (3, b"HELLO")
+    async with await vm.exec("echo $0", shell=True) as process:
+        assert await process.stdout.read() == b"/bin/sh\n"
+
+
+def test_a_shell_of_a_named_machine_runs_the_text(named: sync.AttachedVM) -> None:
+    result = named.run(LINE, shell=True, env={"A": "hello"})
+    assert (result.returncode, result.stdout) == (3, b"HELLO")
+    with named.exec("cat; echo $0", shell=True, detach=True) as process:
+        assert process.stdout.read() == b"/bin/sh\n"
+
+
+async def test_jobs_may_be_lines_of_a_shell(image: Image) -> None:
+    async with Pool(1, image) as pool:
+        outcomes = [
+            each async for each in pool.map([Job("echo $((6 * 7))", shell=True, text=True)])
+        ]
+    assert [each.result().stdout for each in outcomes] == ["42\n"]
+
+
+@pytest.mark.parametrize(("program", "status"), [("nosuch", 127), ("/no/such", 127), ("/etc", 126)])
+def test_a_program_that_cannot_start_has_a_status(
+    named: sync.AttachedVM, program: str, status: int
+) -> None:
+    result = named.run([program], check_start=False, text=True)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert result.stderr.startswith(f"{program}: ")
+    with pytest.raises(StartError, match="cannot enter its working directory"):
+        named.run([program], check_start=False, cwd="/no/such/folder")
+
+
+FLOOD = "yes | head -c 9m; echo end >&2; exit 3"
+
+
+async def test_a_flood_is_cut_and_the_command_continues(
+    vm: MicroVM, named: sync.AttachedVM
+) -> None:
+    for result in (
+        await vm.run(FLOOD, shell=True, capture_limit="1M"),
+        named.run(FLOOD, shell=True, capture_limit="1M"),
+    ):
+        assert (result.returncode, result.stderr, result.truncated) == (3, b"end\n", True)
+        assert (len(result.stdout), set(result.stdout)) == (1 << 20, set(b"y\n"))
+    with pytest.raises(ExecTimeout) as caught:
+        await vm.run(["yes"], capture_limit=3, timeout=0.5, text=True)
+    assert caught.value.stdout == "y\ny"
+
+
+# A program that writes to both streams in turn, without waiting.
+TURNS = "i=0; while [ $i -lt 300 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done"
+
+
+async def test_both_streams_arrive_in_order(vm: MicroVM, named: sync.AttachedVM) -> None:
+    expected = [f"{stream}{i}" for i in range(300) for stream in ("out", "err")]
+    for result in (
+        await vm.run(TURNS, shell=True, stderr=STDOUT, text=True),
+        named.run(TURNS, shell=True, stderr=STDOUT, text=True),
+    ):
+        assert (result.stdout.split(), result.stderr) == (expected, "")
+    async with await vm.exec(TURNS, shell=True, stderr=STDOUT, user="nobody") as process:
+        assert (await process.stdout.read()).decode().split() == expected
+        assert await process.stderr.read() == b""
+
+
+async def test_the_reason_of_a_failed_start_is_in_the_joined_output(vm: MicroVM) -> None:
+    result = await vm.run(["nosuch"], check_start=False, stderr=STDOUT, text=True)
+    assert result.stdout == "nosuch: not found in the guest's PATH\n"
+    assert (result.returncode, result.stderr) == (127, "")
+
+
+async def test_a_terminal_joins_its_streams_anyway(vm: MicroVM) -> None:
+    result = await vm.run("tty; echo error >&2", shell=True, tty=True, stderr=STDOUT, text=True)
+    assert (result.stdout, result.stderr) == ("/dev/pts/0\nerror\n", "")
