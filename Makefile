@@ -5,6 +5,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests of the frameworks' adapters need packages that bring plugins of pytest, so they run in another environment.
+FRAMEWORKS := $(VENV)/frameworks
 PYTHON ?= python3
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -32,12 +34,13 @@ TEST_NEEDS := $(KERNEL_NEEDS) $(IMAGE_NEEDS) $(FUZZ_NEEDS) $(COUNTS_NEEDS) tshar
 # rustup may put a `rustc` into PATH without a compiler, so run it to see whether it works.
 TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 
-# ARM_NEEDS compile and run programs for a Cortex-M, and take half a gigabyte. The long tests also run containers.
+# ARM_NEEDS are packages of half a gigabyte that compile and run programs for a Cortex-M processor. The long tests also run
+# containers and a browser.
 ARM_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
 	qemu-system-arm:qemu-system-arm
 # For containers; buildah runs without a network of its own, and looks for netavark all the same.
 CONTAINER_NEEDS := buildah:buildah /usr/lib/podman/netavark:netavark
-LONG_NEEDS := $(ARM_NEEDS) $(CONTAINER_NEEDS) /usr/include/sys/capability.h:libcap-dev
+LONG_NEEDS := $(ARM_NEEDS) $(CONTAINER_NEEDS) /usr/include/sys/capability.h:libcap-dev chromium:chromium patch:patch
 
 # The launcher in a guest pack runs on hosts with any C library, so it contains musl.
 MUSL_NEEDS := musl-gcc:musl-tools
@@ -45,6 +48,10 @@ MUSL_NEEDS := musl-gcc:musl-tools
 GUESTS ?= x86_64 aarch64
 CROSS_NEEDS := $(foreach guest,$(filter-out $(ARCH),x86_64 aarch64),\
 	$(guest)-linux-gnu-gcc:gcc-$(subst _,-,$(guest))-linux-gnu)
+
+# The extras of frameworks that have an adapter.
+ADAPTED := pydantic-ai,inspect,deepagents,openai-agents,smolagents,mini-swe-agent,mcp
+comma := ,
 
 # Seconds for all rungs together, or for those in FUZZ. CI and tests use less time, and fixed seeds.
 FUZZ_SECONDS ?= 300
@@ -55,7 +62,7 @@ SOAK_SECONDS ?= 1200
 C_FILES = $(shell find codegen examples fuzz guest host tests -name '*.[ch]')
 
 # The schemas from which committed files are generated.
-SCHEMAS := protocol/sandboxd.toml protocol/files.toml protocol/streams.toml examples/sensor/sensor.toml examples/serial/meter.toml
+SCHEMAS := protocol/sandboxd.toml protocol/files.toml protocol/streams.toml protocol/interpreter.toml examples/sensor/sensor.toml examples/serial/meter.toml
 
 # Each of these Pythons that is installed runs the tests that boot no guest, except the one that has run all tests.
 PYTHONS := python3.11 python3.13
@@ -67,7 +74,7 @@ BOOTING := tests/counts tests/dask tests/faults tests/soak tests/vm fuzz/guest
 # tests of programs in other languages (C, Lua, Promela, QEMU), tests that compare generated C with generated Python,
 # and tests of texts (documents, types, sources). They also run our generator, codec and image builder, but other
 # tests run these with each Python.
-ONCE := tests/confinement tests/launcher tests/project \
+ONCE := tests/confinement tests/interpreter tests/launcher tests/project \
 	fuzz/daemon fuzz/decoder fuzz/differential fuzz/model fuzz/mutants fuzz/proofs \
 	$(filter-out %/test_spec.py %/test_versions.py,$(wildcard tests/guest/test_*.py)) \
 	$(addprefix tests/codegen/test_,backends.py committed_conversations.py comparison.py conversations_in_c.py \
@@ -95,7 +102,7 @@ help:
 	@echo 'make lint       ruff, mypy, clang-format, the C compiler'"'"'s analyzer, whether generated files are'
 	@echo '                up to date, and whether the protocol is compatible with its released form'
 	@echo 'make format     format Python and C as `make lint` requires'
-	@echo 'make constraints  update constraints.txt, the list of pinned packages; needs Python 3.11'
+	@echo 'make constraints  update constraints.txt, the list of pinned packages'
 	@echo 'make gen        generate all generated files again'
 	@echo 'make gen-check  check whether the files that are generated from schemas are up to date'
 	@echo 'make counts     count instructions, system calls and modules again, and save the counts for the tests'
@@ -126,6 +133,7 @@ test: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
 	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL)
 	$(BIN)/python -m pytest -m 'alone and not long' $(ALONE)
+	$(FRAMEWORKS)/bin/python -m pytest -m 'not long' -n 3 tests/frameworks
 	@for python in $(PYTHONS); do \
 		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
 			$(MAKE) --no-print-directory test-host LEFT_OUT='$(ONCE)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
@@ -141,6 +149,7 @@ test-long: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(LONG_NEEDS))
 	$(PIP_INSTALL) --editable '.[mavlink]'
 	$(BIN)/python -m pytest
+	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
 
 # Build the small kernel first, because the guest packs of users contain it.
 test-install: $(VENV)/dev
@@ -148,13 +157,14 @@ test-install: $(VENV)/dev
 	$(BIN)/microvm kernel build --quiet
 	$(BIN)/python -m pytest tests/install
 
-lint: $(VENV)/dev
+lint: $(VENV)/dev $(FRAMEWORKS)/ready
 	@$(call require,$(C_NEEDS))
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m tests.project.prose
 	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/mypy
+	$(FRAMEWORKS)/bin/mypy --cache-dir $(FRAMEWORKS)/mypy $$(find host/microvm/frameworks host/microvm/cli/mcp tests/frameworks examples/evaluation -name '*.py')
 	@$(MAKE) --no-print-directory gen-check
 	$(BIN)/microvm-proto breaking
 	@$(MAKE) --no-print-directory -s workflows
@@ -169,12 +179,10 @@ format: $(VENV)/dev
 gen-check: $(VENV)/dev
 	$(foreach schema,$(SCHEMAS),$(BIN)/microvm-proto gen --check $(schema) &&) true
 
-# With the oldest Python, because all other versions can install the same packages.
-constraints:
-	python3.11 -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,docs,pack,dev]'
-	.venv-constraints/bin/pip freeze --exclude microvm-proto >constraints.txt
-	rm -rf .venv-constraints
+# For the oldest Python, because all other versions can install the same packages.
+constraints: $(VENV)/dev
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11.5 --no-annotate --no-header --output-file constraints.txt \
+		--extra $(subst $(comma), --extra ,vm,plot,dask,bench,mavlink,docs,pack,dev,$(ADAPTED)) --group frameworks pyproject.toml
 
 gen: $(VENV)/dev
 	$(foreach schema,$(SCHEMAS),$(BIN)/microvm-proto gen $(schema) &&) true
@@ -266,6 +274,12 @@ $(VENV)/vm: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/vm
 	$(PIP_INSTALL) --editable '.[vm,plot,dask,docs,dev]'
+	@touch $@
+
+# uv installs these 190 packages in a few seconds, and pip in minutes.
+$(FRAMEWORKS)/ready: $(VENV)/dev
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
+	$(BIN)/uv pip install --quiet --python $(FRAMEWORKS) --constraint constraints.txt --group frameworks --editable '.[vm,$(ADAPTED)]'
 	@touch $@
 
 # $(call require,need:package …) installs the packages of missing programs and headers.
