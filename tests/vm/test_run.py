@@ -117,20 +117,16 @@ def test_command_without_its_network_fails_soon_and_is_explained(
 
 
 @pytest.mark.parametrize(
-    ("command", "status", "says"),
+    ("memory", "command", "status", "says"),
     [
-        (
-            ["tail", "/dev/zero"],
-            137,
-            "M of memory, and the machine has 96M: give it more with --me",
-        ),
-        (["dd", "if=/dev/zero", "of=/root/x", "bs=1M"], 1, "give it more with --disk"),
+        ("96M", ["tail", "/dev/zero"], 137, "of memory, and the machine has 96M: give it more wi"),
+        ("192M", ["dd", "if=/dev/zero", "of=/root/x", "bs=1M"], 1, "give it more with --disk"),
     ],
 )
 def test_command_that_fills_its_machine_is_explained(
-    microvm: Command, command: list[str], status: int, says: str
+    microvm: Command, memory: str, command: list[str], status: int, says: str
 ) -> None:
-    done = microvm("run", "--memory", "96M", "--", *command)
+    done = microvm("run", "--memory", memory, "--", *command)
     assert done.returncode == status
     assert says in done.stderr.decode().splitlines()[-1]
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _TAIL_SIZE = 1 << 12
 
+_KERNEL_MEMORY = 64 << 20
+"""Maximum number of bytes that a guest's kernel and initramfs use: Debian's kernel needs most."""
+
 # Messages of programs that could not look up a name, or could not reach an address. They are those
 # of glibc, musl, curl and git, wget, busybox, apt, apk, pip, node, Go and Rust.
 _NO_NETWORK = re.compile(
@@ -88,8 +91,8 @@ class ErrorTail:
         """
         if returncode == 0:
             return ""
-        # When a small guest has no memory left, its kernel and its initramfs have taken up to half.
-        if returncode in _KILLED and peak is not None and peak * 2 >= memory:
+        # When a guest has no memory left, its files can use as much memory as its commands.
+        if returncode in _KILLED and peak is not None and peak * 2 >= memory - _KERNEL_MEMORY:
             return (
                 f"the command was killed when it used {format_size(peak)} of memory, and the "
                 f"machine has {format_size(memory)}: give it more with --memory"
