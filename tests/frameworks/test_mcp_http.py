@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,23 @@ async def post(server: HttpServer, message: object = INITIALIZE, **headers: str)
         return await http.post(server.url, json=message, headers=encoded)
 
 
+@asynccontextmanager
+async def raw_session(server: HttpServer) -> AsyncIterator[AsyncClient]:
+    """Open a session without the SDK's client, which would also listen and delete the session."""
+    async with AsyncClient(timeout=60, headers=HEADERS | ACCEPT) as http:
+        opened = await http.post(server.url, json=INITIALIZE)
+        http.headers["Mcp-Session-Id"] = opened.headers["Mcp-Session-Id"]
+        started = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        await http.post(server.url, json=started)
+        yield http
+
+
+def run_command(command_line: str) -> dict[str, object]:
+    """Return the message that calls the tool `run_command`."""
+    call = {"name": "run_command", "arguments": {"command": command_line}}
+    return {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
+
+
 @pytest.mark.deadline(120)
 async def test_sessions_have_machines_of_their_own() -> None:
     with over_http("--max-machines", "3") as server:
@@ -64,18 +83,12 @@ async def test_sessions_have_machines_of_their_own() -> None:
 @pytest.mark.deadline(120)
 async def test_unused_session_ends() -> None:
     with over_http("--idle-timeout", "2s") as server:
-        async with AsyncClient(timeout=60, headers=HEADERS | ACCEPT) as http:
-            opened = await http.post(server.url, json=INITIALIZE)
-            session = {"Mcp-Session-Id": opened.headers["Mcp-Session-Id"]}
-            started = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-            await http.post(server.url, json=started, headers=session)
-            call = {"name": "run_command", "arguments": {"command": "sleep 4; echo done"}}
-            message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
-            answer = await http.post(server.url, json=message, headers=session)
+        async with raw_session(server) as session:
+            answer = await session.post(server.url, json=run_command("sleep 4; echo done"))
             # a session is used while a request of it runs
             assert "done" in answer.text
             await comes_true(lambda: not qemus(server.process.pid))
-            late = await http.post(server.url, json={**message, "id": 3}, headers=session)
+            late = await session.post(server.url, json=run_command("true"))
             assert late.status_code == 404
 
 
@@ -104,14 +117,9 @@ async def test_requests_without_token_or_from_web_pages_are_refused() -> None:
 
 async def test_sigterm_ends_all_sessions() -> None:
     with over_http() as server:
-        async with AsyncClient(timeout=60, headers=HEADERS | ACCEPT) as http:
-            opened = await http.post(server.url, json=INITIALIZE)
-            session = {"Mcp-Session-Id": opened.headers["Mcp-Session-Id"]}
-            started = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-            await http.post(server.url, json=started, headers=session)
-            call = {"name": "run_command", "arguments": {"command": "sleep 1000"}}
-            message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
-            calling = asyncio.create_task(http.post(server.url, json=message, headers=session))
+        async with raw_session(server) as session:
+            message = run_command("sleep 1000")
+            calling = asyncio.create_task(session.post(server.url, json=message))
             await comes_true(lambda: qemus(server.process.pid))
             [qemu] = qemus(server.process.pid)
             server.process.terminate()
