@@ -24,6 +24,7 @@ from tests.vm.conftest import Begin, Command
 from microvm import AttachedVM, Busy, MicroVM, sync
 from microvm.constants import MAX_COMMANDS
 from microvm.supervisor.client import machines
+from microvm.supervisor.detached import FINISHED
 
 SLOTS = 4
 MIB = 1 << 20
@@ -216,6 +217,22 @@ def test_detached_commands_run_at_once(name: str, microvm: Command) -> None:
         assert microvm("kill", "-s", "TERM", name, number).returncode == 0
         assert microvm("wait", name, number).stdout == b"%d\n" % each
         assert microvm("attach", name, number).returncode == each
+
+
+async def test_the_result_of_a_lasting_command_is_kept(there: AttachedVM) -> None:
+    """A result is forgotten in the order of the exits: first those of the short commands."""
+    lasting = await there.exec(["sh", "-c", "read line; exit 7"], stdin=PIPE, detach=True)
+    short = [await there.exec(["true"], detach=True) for _ in range(SLOTS - 1)]
+    for _ in range(FINISHED - len(short)):
+        await short[-1].wait()
+        short.append(await there.exec(["true"], detach=True))
+    for each in short:
+        await each.wait()
+    assert await lasting.communicate(b"\n") == (b"", b"")
+    assert await (await there.process(lasting.id)).wait() == 7
+    kept = [each["id"] for each in known("several")["commands"]]
+    assert len(kept) == FINISHED
+    assert lasting.id in kept
 
 
 @pytest.mark.usefixtures("_runtime")

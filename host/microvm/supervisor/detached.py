@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,7 @@ class DetachedCommands:
         """Create an empty collection. Its commands use the guest in the order of `queue`."""
         self._queue = queue
         self._commands: dict[int, DetachedCommand] = {}
+        self._exited: list[int] = []  # numbers of the kept commands, in the order of their exits
         self._last = 0
 
     async def start(
@@ -160,13 +162,15 @@ class DetachedCommands:
             command = DetachedCommand(self._last, shown, args, options, process)
             use.number = command.number
             self._commands[command.number] = command
-            command.begin(running.pop_all(), self._forget_oldest)
+            command.begin(running.pop_all(), partial(self._forget_oldest, command.number))
         return command
 
-    def _forget_oldest(self) -> None:
-        finished = [number for number, each in self._commands.items() if each.has_exited]
-        for oldest in finished[: -max(FINISHED, self._queue.slots)]:
-            del self._commands[oldest]
+    def _forget_oldest(self, exited: int) -> None:
+        # Forget in the order of the exits, not of the starts. Otherwise the result of a command
+        # that ran longer than the others would be lost at its exit.
+        self._exited.append(exited)
+        if len(self._exited) > max(FINISHED, self._queue.slots):
+            del self._commands[self._exited.pop(0)]
 
     def find(self, number: object) -> DetachedCommand:
         """Return the command with an id.
