@@ -8,12 +8,14 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar, cast
+from unittest.mock import Mock
 
 import pytest
 
 from microvm.errors import BootError, GuestDied, ImageError, NotRun, QemuExit, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import Timeouts
+from microvm.interpreter.interpreter import Interpreter
 from microvm.jobs import lease as leases
 from microvm.jobs import pool as pools
 from microvm.jobs.job import Job
@@ -439,9 +441,22 @@ async def test_a_job_has_the_last_word_on_its_options() -> None:
         assert options == {"timeout": 3, "user": b"nobody"}
 
 
+async def test_users_get_the_error_if_no_machine_can_be_created(
+    machine: type[PoolMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Pool(2) as pool:
+        monkeypatch.setattr(machine, "_from_options", Mock(side_effect=BROKEN))
+        with pytest.raises(ImageError, match="broken"):
+            await asyncio.gather(*(use(pool) for _ in range(5)))
+        await settle()
+        assert pool._unclosed_warning() == ""  # nothing tries to start a machine for nobody
+
+
 def test_bad_options_are_refused_at_once() -> None:
     with pytest.raises(UsageError):
         Pool(0)
+    with pytest.raises(UsageError, match="used in a pool"):
+        Pool(1, interpreter=Interpreter.within(Mock()))
 
 
 async def test_any_exception_of_a_command_is_its_outcome() -> None:

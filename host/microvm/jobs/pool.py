@@ -93,6 +93,7 @@ class Pool:
             return
         if image is not None or checked.given - {"notify"}:
             raise UsageError("interpreter: it determines the image and the options of the pool")
+        interpreter._another()  # it is never started: this checks that the interpreter has copies
         self._set_up(size, checked, lambda: InterpreterLease(interpreter._another()))
 
     @classmethod
@@ -343,9 +344,11 @@ class Pool:
 
         One task for each machine of the pool runs this coroutine.
         """
-        lease, attempt = self._factory(), self._retries.begin()
+        lease: Lease | None = None
+        attempt = self._retries.begin()
         try:
             try:
+                lease = self._factory()
                 await lease.start()
             except Exception as error:
                 self._fail(attempt, error)
@@ -361,7 +364,8 @@ class Pool:
             else:
                 self._ready.remove(lease)
         finally:
-            await lease.stop()
+            if lease is not None:
+                await lease.stop()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
         """Handle `error`, which ended an attempt to start a machine: try again after a pause.
