@@ -9,7 +9,7 @@ import socket
 import struct
 
 from interpreter.codec import HEADER, MOST, size_of
-from interpreter.processes import is_descendant
+from interpreter.processes import may_descend
 from interpreter.tables import MAX_TEXT
 
 TYPE_CHECKING = False
@@ -93,14 +93,17 @@ class HostLink:
 
 
 def accepted_host(listener: socket.socket) -> HostLink | None:
-    """Accept a connection. Return None if no client waits, or a process of a cell is the client."""
+    """Accept a connection. Return None if no client waits, or a cell may have started the client.
+
+    A client of a cell can connect, leave its connection to a child process, and exit.
+    """
     try:
         connection, _ = listener.accept()
     except OSError:
         return None
     size = struct.calcsize("3i")
     peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    if is_descendant(struct.unpack("3i", peer)[0], os.getpid()):
+    if may_descend(struct.unpack("3i", peer)[0], os.getpid()):
         connection.close()
         return None
     return HostLink(connection)

@@ -97,12 +97,18 @@ def descendants(root: int, keep: int = 0, since: int = 0) -> list[Process]:
     return found
 
 
-def is_descendant(pid: int, root: int) -> bool:
-    """Return True if a process is a descendant of the process `root`."""
-    process = read_process(pid)
-    while process is not None and process.pid != root:
-        process = read_process(process.parent)
-    return process is not None
+def may_descend(pid: int, root: int) -> bool:
+    """Return False only if a process is certainly no descendant of the process `root`.
+
+    If the process or an ancestor has exited, its parent is unknown. A process outside of this
+    system's table of processes has the number 0, as has the parent of process 1.
+    """
+    while pid not in (0, root):
+        process = read_process(pid)
+        if process is None:
+            return True
+        pid = process.parent
+    return pid == root
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -145,6 +145,27 @@ def test_client_that_a_cell_has_started_is_refused(path: Path) -> None:
         assert talk.run("child.wait(60), child.stdout.read()").value == "(0, b\"b''\\n\")"
 
 
+def test_client_that_has_exited_is_refused(path: Path, tmp_path: Path) -> None:
+    received = tmp_path / "received"
+    code = f"""
+import os, socket
+if os.fork() == 0:
+    os.setsid()
+    s = socket.socket(socket.AF_UNIX)
+    s.connect({str(path)!r})
+    if os.fork() == 0:
+        open({str(received)!r}, "wb").write(s.recv(100) + b".")
+    os._exit(0)
+os.wait()[1]
+"""
+    with Talk(path) as talk:
+        assert talk.run(code).value == "0"
+    with Talk(path) as talk:
+        assert talk.run("1").value == "1"
+    wait_for(lambda: received.exists() and received.stat().st_size > 0)
+    assert received.read_bytes() == b"."
+
+
 def test_death_between_connections_is_told(path: Path) -> None:
     with Talk(path) as talk:
         pid = talk.run(
