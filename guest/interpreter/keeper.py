@@ -53,6 +53,7 @@ class Keeper:
     :ivar worker: Process id of the worker; 0 after its death.
     :ivar requests: Number of requests so far.
     :ivar since: Time at which the running request began, as `boot_ticks` returns it.
+    :ivar deaths_by_memory: The result of the function of this name when the request began.
     :ivar credit: Number of bytes that the host allows the guest to send.
     :ivar offset: Number of bytes of the incomplete text that the worker has sent.
     :ivar question: Number of the worker's question that waits for an answer; 0 without one.
@@ -233,6 +234,7 @@ class Keeper:
             if following != self.state:
                 self.requests += 1
                 self.since = boot_ticks()
+                self.deaths_by_memory = deaths_by_memory()
                 self.offset = 0
             self.question = 0
             self.state = following

@@ -186,13 +186,12 @@ def raise_priority() -> None:
 def deaths_by_memory() -> int:
     """Return how many processes the kernel has killed because memory was exhausted."""
     try:
-        with open("/proc/vmstat", "rb") as file:
-            for line in file:
-                if line.startswith(b"oom_kill "):
-                    return int(line.split()[1])
+        # Each request calls this function. Reading line by line would take twice as long.
+        with open("/proc/vmstat", "rb", 0) as file:
+            count = file.read().partition(b"\noom_kill ")[2].split(None, 1)
     except OSError:
-        pass
-    return 0
+        return 0
+    return int(count[0]) if count else 0
 
 
 def has_exited(pid: int) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from microvm.wire import interpreter as wire
 from microvm.wire.interpreter import Death
 
-from .talk import Talk, is_alive, wait_for
+from .talk import Talk, is_alive, running, wait_for
 
 
 def test_first_message_is_ready(talk: Talk) -> None:
@@ -177,6 +177,24 @@ def test_death_between_connections_is_told(path: Path) -> None:
     with Talk(path) as talk:
         assert talk.first == wire.Died(Death.EXITED, 5)
     wait_for(lambda: not path.exists())
+
+
+def test_memory_is_the_cause_only_in_the_cell_that_exhausts_it(
+    program: Path, python: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "vmstat"
+    table.write_text("nr_free_pages 1\noom_kill 5\ndrop_slab 0\n")
+    source = program.read_text()
+    assert "/proc/vmstat" in source
+    other = tmp_path / "interpreter.py"
+    other.write_text(source.replace("/proc/vmstat", str(table)))
+    exhaust = f"open({str(table)!r}, 'w').write('nr_free_pages 1\\noom_kill %d\\n')\n"
+    die = "import os; os.kill(os.getpid(), 9)"
+    with running(other, python, tmp_path) as path, Talk(path) as talk:
+        assert talk.run(exhaust % 6 + "1").value == "1"
+        assert talk.run(die).death == (Death.SIGNALLED, 9)
+    with running(other, python, tmp_path) as path, Talk(path) as talk:
+        assert talk.run(exhaust % 7 + die).death == (Death.OUT_OF_MEMORY, 9)
 
 
 def test_output_before_a_death_is_sent(path: Path) -> None:
