@@ -198,8 +198,9 @@ def test_reads_of_a_program_are_answered_with_bytes(monkeypatch: pytest.MonkeyPa
 
 def test_packages_are_split_at_commas_between_names() -> None:
     context = None
-    split = _split(context, context, "numpy, pandas>=2,<3 ,scipy[a,b]")  # type: ignore[arg-type]
-    assert split[:2] == ("numpy", "pandas>=2,<3")
+    given = "numpy, pandas>=2,<3 ,scipy[a, b]>1,dask[c,d]"
+    split = _split(context, context, given)  # type: ignore[arg-type]
+    assert split == ("numpy", "pandas>=2,<3", "scipy[a, b]>1", "dask[c,d]")
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 
 def _split(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
-    """Split a list of names at its commas, except those in `numpy>=2,<3`. A callback for click."""
+    """Split a list of packages or modules at the commas between them. A callback for click.
+
+    The commas in `numpy>=2,<3` and `scipy[a,b]` belong to one package.
+    """
     del context, parameter
-    return tuple(filter(None, map(str.strip, re.split(r",(?=\s*[\w.])", text))))
+    return tuple(filter(None, map(str.strip, re.split(r",(?=\s*[\w.])(?![^\[]*\])", text))))
 
 
 @click.command(cls=docker_hints.HintingCommand, context_settings={"allow_interspersed_args": False})
