@@ -152,10 +152,42 @@ async def test_background_command_continues_in_fork() -> None:
         assert "one\n[running" in await caller.call("read_output", process=process)
         assert "no such process" in await caller.fail("read_output", process=99999)
         folder = "/tmp/.microvm-background"
-        await caller.call("run_command", command=f"echo evil >{folder}/{process}/status")
+        await caller.call("run_command", command=f"ln -sfn evil {folder}/{process}/status")
         assert "been changed" in await caller.fail("read_output", process=process)
         await caller.call("run_command", command=f"rm -r {folder}; touch {folder}")
         assert "cannot start" in await caller.fail("start_background", command="true")
+
+
+async def test_killed_background_command_has_exited() -> None:
+    async with over_stdio() as caller:
+        for kill, state in (
+            ("kill -- -{}", "exit status 143"),
+            ("pkill -9 -f '[s]leep 1000'", "killed, with an unknown exit status"),
+        ):
+            started = await caller.call("start_background", command="sleep 1000; true")
+            process = int(started.split()[1])
+            assert "running" in await caller.call("read_output", process=process)
+            await caller.call("run_command", command=kill.format(process))
+            ended = await caller.call("read_output", process=process, wait=30)
+            assert ended == f"[{state}; later output is at position 0]"
+
+
+async def test_full_folder_does_not_hide_exit_status() -> None:
+    async with over_stdio() as caller:
+        await caller.call("run_command", command="mount -t tmpfs -o size=64k none /tmp")
+        fill = "cat /dev/zero >/tmp/full; exit 3"
+        process = int((await caller.call("start_background", command=fill)).split()[1])
+        ended = await caller.call("read_output", process=process, wait=30)
+        assert "[exit status 3; " in ended
+
+
+async def test_slow_machine_does_not_delay_end_of_wait() -> None:
+    async with over_stdio() as caller:
+        slow = "#!/bin/sh\nexec /bin/sleep 1000\n"
+        await caller.call("write_file", path="/usr/local/bin/sleep", content=slow)
+        await caller.call("run_command", command="chmod +x /usr/local/bin/sleep")
+        process = int((await caller.call("start_background", command="sleep 1")).split()[1])
+        assert "[running" in await caller.call("read_output", process=process, wait=2)
 
 
 async def test_ports_and_shared_folder(tmp_path: Path) -> None:

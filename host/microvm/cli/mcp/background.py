@@ -9,59 +9,65 @@ from dataclasses import dataclass
 from typing import Self
 
 _FOLDER = "/tmp/.microvm-background"  # noqa: S108 - a folder in the guest
+_MAX_STATUS = 255
 
-# Starts the command $1 in a session of its own, and prints its process id. The folder of the
-# command has the process id as its name. Both shells create it, because either may be first.
-_START = f"""
-setsid sh -c '
-  folder={_FOLDER}/$$
-  mkdir -p "$folder" && rm -f "$folder/status" && exec >"$folder/output" 2>&1 || exit
-  sh -c "$1"
-  echo $? >"$folder/status"
-' sh "$1" >/dev/null 2>&1 </dev/null &
-mkdir -p "{_FOLDER}/$!" && : >>"{_FOLDER}/$!/output" && echo $!
+# Prints the output of the script $1, which has the command $2 as its argument. The script runs in a
+# session of its own, so it continues when it has closed its standard output.
+_START = 'echo "$(setsid sh -c "$1" sh "$2" 2>/dev/null </dev/null &)"'
+
+# Starts the command $1 in a session of its own, and prints its process id. Then waits for its exit.
+# The command has another session than this script, so `kill -- -ID` does not end the script. The
+# exit status is the target of a link, because a link is created at once, also on a full disk.
+_RUN = f"""
+folder={_FOLDER}
+new=$folder/new-$$
+mkdir -p "$new" && ln -sfn $$ "$new/script" && : >"$new/output" || exit
+setsid sh -c "$1" >"$new/output" 2>&1 &
+rm -rf "$folder/$!" && mv "$new" "$folder/$!" && echo $!
+exec >/dev/null
+wait $!
+ln -s $? "$folder/$!/status"
 """
 
-# Waits at most $2 tenths of a second until the command $1 exits. Prints its exit status if it has
-# exited, the size of its output, and the output itself from position $3, at most $4 bytes.
+# Prints the state of the command $1, the size of its output, and the output itself from position
+# $2, at most $3 bytes. The state is `running`, the exit status, or `lost` if the script that waited
+# for the command was killed, too. Looks for the processes before the exit status, because it
+# exists once both have exited.
 _READ = f"""
 folder={_FOLDER}/$1
 [ -e "$folder/output" ] || exit 1
-waited=0
-while [ ! -s "$folder/status" ] && [ "$waited" -lt "$2" ]; do
-  sleep 0.1
-  waited=$((waited + 1))
-done
-cat "$folder/status" 2>/dev/null || echo running
+state=lost
+[ -e "/proc/$1" ] || [ -e "/proc/$(readlink "$folder/script")" ] && state=running
+readlink "$folder/status" || echo $state
 wc -c <"$folder/output"
-tail -c "+$(($3 + 1))" "$folder/output" | head -c "$4"
+tail -c "+$(($2 + 1))" "$folder/output" | head -c "$3"
 """
 
 
 def start(command: str) -> list[str]:
     """Return the command that starts another one in the background, and prints its process id."""
-    return ["sh", "-c", _START, "sh", command]
+    return ["sh", "-c", _START, "sh", _RUN, command]
 
 
-def read(process: int, position: int, wait: float, limit: int) -> list[str]:
+def read(process: int, position: int, limit: int) -> list[str]:
     """Return the command that prints an `OutputReport` of a background command.
 
     It fails if the machine has no such command.
-
-    :param wait: Maximum number of seconds to wait until the command exits.
     """
-    return ["sh", "-c", _READ, "sh", str(process), str(round(wait * 10)), str(position), str(limit)]
+    return ["sh", "-c", _READ, "sh", str(process), str(position), str(limit)]
 
 
 @dataclass(frozen=True, slots=True)
 class OutputReport:
     """The state of a background command, and a part of its output.
 
-    :ivar status: Exit status, or None if the command runs.
+    :ivar is_running: True if the command has not exited.
+    :ivar status: Exit status, or None if the command runs or its exit status is unknown.
     :ivar size: Number of bytes of the output so far.
     :ivar output: The requested part of the output.
     """
 
+    is_running: bool
     status: int | None
     size: int
     output: bytes
@@ -72,10 +78,17 @@ class OutputReport:
 
         :raises ValueError: If the guest has printed something else.
         """
-        status, size, output = printed.split(b"\n", 2)
-        return cls(None if status == b"running" else int(status), int(size), output)
+        state, size, output = printed.split(b"\n", 2)
+        status = None if state in (b"running", b"lost") else int(state)
+        if status is not None and not 0 <= status <= _MAX_STATUS:
+            raise ValueError(f"no exit status: {status}")
+        return cls(state == b"running", status, int(size), output)
 
     @property
     def state(self) -> str:
         """Text that says whether the command has exited."""
-        return "running" if self.status is None else f"exit status {self.status}"
+        if self.is_running:
+            return "running"
+        if self.status is None:
+            return "killed, with an unknown exit status"
+        return f"exit status {self.status}"

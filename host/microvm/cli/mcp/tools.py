@@ -7,6 +7,7 @@ and its parameters are the arguments of the tool.
 # Do not add `from __future__ import annotations`: pydantic reads the annotations in another module.
 
 import asyncio
+import time
 from stat import S_ISDIR, S_ISREG
 from subprocess import STDOUT
 from typing import Annotated, TypeAlias
@@ -25,6 +26,7 @@ from microvm.units import format_duration
 _HELPER_TIMEOUT = 30.0  # maximum number of seconds of the commands that serve a tool
 _MAX_FILE = 16 << 20  # maximum size of a file that `read_file` reads, in bytes
 _MAX_WAIT = 60  # maximum number of seconds for which `read_output` waits
+_MAX_PAUSE = 1.0  # maximum number of seconds after which a waiting `read_output` looks again
 
 Text: TypeAlias = Annotated[str, Field(max_length=MAX_ARGUMENT)]
 Path: TypeAlias = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=4096)]
@@ -107,17 +109,25 @@ class Tools:
         machine: Machine = MAIN,
         position: Annotated[int, Field(ge=0, description="Number of bytes to skip")] = 0,
         wait: Annotated[
-            float, Field(ge=0, le=_MAX_WAIT, description="Seconds to wait until it exits")
+            float,
+            Field(
+                ge=0,
+                le=_MAX_WAIT,
+                description="Maximum number of seconds to wait until the process exits",
+            ),
         ] = 0,
     ) -> str:
         """Read the output of a background command, and whether it has exited."""
-        command = background.read(process, position, wait, self._limits.max_result)
-        refusal = "The machine has no such process of start_background."
-        printed = await self._helper(machine, command, refusal, timeout=wait + _HELPER_TIMEOUT)
-        try:
-            report = background.OutputReport.parse(printed)
-        except ValueError:
-            raise Refusal("The files about the process in /tmp have been changed.") from None
+        deadline, pause = time.monotonic() + wait, 0.1
+        while True:
+            report = await self._read_output(machine, process, position)
+            left = deadline - time.monotonic()
+            if not report.is_running or left <= 0:
+                break
+            # Do not wait in the machine: a command would prevent forks, and a busy machine would
+            # wait for longer than `wait`.
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, _MAX_PAUSE)
         next_position = position + len(report.output)
         more = "more output" if next_position < report.size else "later output"
         note = f"{report.state}; {more} is at position {next_position}"
@@ -187,7 +197,7 @@ class Tools:
 
     async def forward_port(
         self,
-        port: Annotated[int, Field(ge=1, le=65535, description="TCP port of a server in it")],
+        port: Annotated[int, Field(ge=1, le=65535, description="TCP port on which a server listens in the machine")],
         machine: Machine = MAIN,
     ) -> str:
         """Let programs on the user's computer reach a server in a machine, and return its URL."""
@@ -221,6 +231,17 @@ class Tools:
         await self._session.stop(name)
         return f"{name} is removed."
 
+    async def _read_output(
+        self, machine: str, process: int, position: int
+    ) -> background.OutputReport:
+        command = background.read(process, position, self._limits.max_result)
+        refusal = "The machine has no such process of start_background."
+        printed = await self._helper(machine, command, refusal)
+        try:
+            return background.OutputReport.parse(printed)
+        except ValueError:
+            raise Refusal("The files about the process in /tmp have been changed.") from None
+
     def _seconds(self, timeout: float | None) -> float:
         """Return the time limit of a command, which is the server's limit by default."""
         most = self._limits.timeout
@@ -228,13 +249,11 @@ class Tools:
             raise Refusal(f"timeout: at most {most:g} seconds. Use start_background instead.")
         return timeout or most
 
-    async def _helper(
-        self, machine: str, command: list[str], refusal: str, timeout: float = _HELPER_TIMEOUT
-    ) -> bytes:
+    async def _helper(self, machine: str, command: list[str], refusal: str) -> bytes:
         """Run a command that serves a tool, and return its output; raise `refusal` if it fails."""
         most = self._limits.max_result + 1024
         async with self._session.using(machine) as used:
-            done = await used.vm.run(command, timeout=timeout, max_output=most)
+            done = await used.vm.run(command, timeout=_HELPER_TIMEOUT, max_output=most)
         if done.returncode:
             raise Refusal(refusal)
         return bytes(done.stdout)
