@@ -8,6 +8,8 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile
+from typing import IO
 
 from httpx2 import AsyncClient
 from mcp import StdioServerParameters
@@ -74,10 +76,12 @@ class HttpServer:
 
     :ivar url: URL of the server.
     :ivar process: Process of the server.
+    :ivar errors: File with the standard error of the server.
     """
 
     url: str
     process: subprocess.Popen[str]
+    errors: IO[bytes]
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Caller]:
@@ -94,9 +98,14 @@ def over_http(*options: str) -> Iterator[HttpServer]:
     """Context manager: start a server over HTTP, and end it by SIGTERM."""
     environment = {**os.environ, VARIABLE: TOKEN}
     line = command("--http", "0", *options)
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        TemporaryFile() as errors,
+        subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
-            yield HttpServer(process.stdout.readline().strip(), process)
+            yield HttpServer(process.stdout.readline().strip(), process, errors)
         finally:
             process.terminate()

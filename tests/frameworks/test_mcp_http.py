@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,12 +108,23 @@ async def test_requests_without_token_or_from_web_pages_are_refused() -> None:
             ({"Mcp-Protocol-Version": "2026-07-28"}, 200),
         ):
             assert (await post(server, **headers)).status_code == status, headers
-        other = HttpServer(server.url.replace("/mcp", "/other"), server.process)
+        other = replace(server, url=server.url.replace("/mcp", "/other"))
         assert (await post(other)).status_code == 404
         messages: tuple[object, ...] = ({}, [], {**INITIALIZE, "method": "tools/list"})
         for message in messages:
             assert (await post(server, message)).status_code == 400
         assert (await post(server, {"x": "x" * (9 << 20)})).status_code == 413
+
+
+async def test_request_cannot_write_to_terminal_of_server() -> None:
+    with over_http() as server:
+        evil = "\x9b31m\x1b[31m"
+        await post(server, Host=f"stranger{evil}", Authorization="")
+        await post(server, Host=f"client{evil}")
+        log = os.pread(server.errors.fileno(), 4096, 0).decode()
+        assert "stranger" not in log
+        assert "\\x1b[31m" in log
+        assert log.replace("\n", "").isprintable()
 
 
 async def test_sigterm_ends_all_sessions() -> None:

@@ -120,7 +120,7 @@ class Sessions:
 
 
 class _Guard:
-    """Admits only requests that name this server and contain the token."""
+    """Admits only requests that contain the token and name this server."""
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self._app = app
@@ -135,9 +135,11 @@ class _Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        refusal = await self._security.validate_request(request)
         given = request.headers.get("authorization", "").encode()
-        if refusal is None and not hmac.compare_digest(given, self._expected):
+        # Check the token first, so that no other program can make the SDK log its refusals.
+        if hmac.compare_digest(given, self._expected):
+            refusal = await self._security.validate_request(request)
+        else:
             refusal = Response("Wrong token", 401, {"WWW-Authenticate": "Bearer"})
         if refusal is None and request.url.path != PATH:
             refusal = Response("Not found", 404)

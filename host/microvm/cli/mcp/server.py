@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable
 from inspect import cleandoc
 from typing import Any, cast
@@ -23,6 +22,7 @@ from mcp_types import (
 from pydantic import TypeAdapter, ValidationError, validate_call
 
 from microvm._version import __version__
+from microvm.cli.mcp import safe_log
 from microvm.cli.mcp.limits import ServerLimits
 from microvm.cli.mcp.refusal import Refusal
 from microvm.cli.mcp.session import ClientSession
@@ -98,7 +98,7 @@ async def _call(function: Function, arguments: dict[str, Any]) -> CallToolResult
     except OSError as error:
         return _failed(f"Cannot read the host's file: {error.strerror}.")
     except Exception:
-        traceback.print_exc()
+        safe_log.print_traceback()
         return _failed("The server has a fault. Its standard error shows the details.")
     if isinstance(content, str):
         content = [TextContent(text=content)]

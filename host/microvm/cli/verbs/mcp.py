@@ -102,12 +102,13 @@ def mcp(
     machine["notify"] = standard_streams.notify
     try:
         from microvm.cli.mcp import http as over_http
-        from microvm.cli.mcp import stdio, token
+        from microvm.cli.mcp import safe_log, stdio, token
         from microvm.cli.mcp.limits import ServerLimits
     except ImportError as error:
         raise MicroVMError(
             f"`microvm mcp` needs the extra mcp: {error}", hint=how_to_install("mcp")
         ) from error
+    safe_log.escape_messages()
     limits = ServerLimits(
         images=tuple(dict.fromkeys(map(names.expand_image, (image, *allow_image)))),
         machine=machine,
