@@ -18,6 +18,7 @@ from tests.support.killing import qemus
 from tests.support.polling import comes_true
 from tests.support.processes import is_alive
 
+from microvm.cli.mcp.limits import MAX_ARGUMENT, MAX_MESSAGE
 from microvm.cli.mcp.token import VARIABLE
 
 ACCEPT = {"Accept": "application/json, text/event-stream"}
@@ -113,7 +114,7 @@ async def test_requests_without_token_or_from_web_pages_are_refused() -> None:
         messages: tuple[object, ...] = ({}, [], {**INITIALIZE, "method": "tools/list"})
         for message in messages:
             assert (await post(server, message)).status_code == 400
-        assert (await post(server, {"x": "x" * (9 << 20)})).status_code == 413
+        assert (await post(server, {"x": "x" * MAX_MESSAGE})).status_code == 413
 
 
 async def test_request_cannot_write_to_terminal_of_server() -> None:
@@ -125,6 +126,13 @@ async def test_request_cannot_write_to_terminal_of_server() -> None:
         assert "stranger" not in log
         assert "\\x1b[31m" in log
         assert log.replace("\n", "").isprintable()
+
+
+async def test_longest_argument_fits_into_a_request() -> None:
+    with over_http() as server:
+        async with server.client() as caller:
+            written = await caller.call("write_file", path="long", content="é" * MAX_ARGUMENT)
+            assert written == f"Wrote {2 * MAX_ARGUMENT} bytes."
 
 
 async def test_sigterm_ends_all_sessions() -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 from tests.frameworks.mcp_server import command, over_stdio, own_server
 from tests.support.killing import qemus
 
+from microvm.cli.mcp.limits import MAX_COMMAND_LINE
+from microvm_image import default
+
 
 async def test_server_without_permissions_lacks_their_tools() -> None:
     async with over_stdio("--max-snapshots", "0") as caller:
@@ -58,7 +61,7 @@ async def test_wrong_arguments_are_errors_of_the_tool() -> None:
             {"command": 1},
             {"command": "true", "timeout": -1},
             {"command": "true", "unknown": 1},
-            {"command": "x" * (5 << 20)},
+            {"command": "x" * (MAX_COMMAND_LINE + 1)},
         ):
             assert "Wrong arguments" in await caller.fail("run_command", **arguments)
         assert qemus(own_server()) == []
@@ -66,10 +69,20 @@ async def test_wrong_arguments_are_errors_of_the_tool() -> None:
         assert "at most 5 seconds" in too_long
         assert "does not allow" in await caller.fail("start_machine", image="python")
         assert "no machine" in await caller.fail("run_command", command="true", machine="other")
-        # larger than the guest accepts
-        assert "run_command" not in await caller.fail("run_command", command="x" * (3 << 20))
+        # more bytes than characters
+        longest = "é" * MAX_COMMAND_LINE
+        assert "at most 131071" in await caller.fail("run_command", command=longest)
         assert "NUL" in await caller.fail("run_command", command="a\0b")
         assert await caller.call("run_command", command="echo on") == "on\n[exit status 0]"
+
+
+async def test_image_can_have_a_long_name(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    image = folder / "image"
+    image.symlink_to(default().path)
+    async with over_stdio("--allow-image", str(image)) as caller:
+        await caller.call("start_machine", image=str(image))
 
 
 async def test_failed_machine_is_replaced() -> None:

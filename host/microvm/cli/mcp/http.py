@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from microvm.cli.mcp.allowance import Allowances
-from microvm.cli.mcp.limits import MAX_ARGUMENT, ServerLimits
+from microvm.cli.mcp.limits import MAX_MESSAGE, ServerLimits
 from microvm.cli.mcp.server import make_server
 from microvm.cli.mcp.session import ClientSession
 from microvm.concurrency.tasks import cancel, wait_ended
@@ -34,7 +34,6 @@ PATH = "/mcp"
 HOST = "127.0.0.1"
 """Address at which the server listens: only programs of this host can connect."""
 
-_MAX_BODY = 2 * MAX_ARGUMENT  # maximum size of a request, in bytes
 _MAX_SESSIONS = 64
 _MAX_SHUTDOWN = 2  # maximum number of seconds to wait for the last answers at the end
 
@@ -111,7 +110,8 @@ class Sessions:
             try:
                 async with transport.connect() as (read, write):
                     ready.set()
-                    with transport.idle_scope or anyio.CancelScope():
+                    assert transport.idle_scope is not None  # noqa: S101 - set by `connect`
+                    with transport.idle_scope:
                         await server.run(read, write, server.create_initialization_options())
             finally:
                 del self._transports[name]
@@ -170,7 +170,7 @@ async def serve(
 ) -> None:
     """Serve clients that connect to a listening socket, until this task is cancelled."""
     sessions = Sessions(limits, idle_timeout)
-    app = RequestBodyLimitMiddleware(sessions, _MAX_BODY)
+    app = RequestBodyLimitMiddleware(sessions, MAX_MESSAGE)
     config = uvicorn.Config(
         _Guard(app, token, listening.getsockname()[1]),
         lifespan="off",

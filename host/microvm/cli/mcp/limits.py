@@ -10,6 +10,15 @@ from microvm.options import MachineOptions
 MAX_ARGUMENT = 4 << 20
 """Maximum number of characters of an argument of a tool, such as the content of a file."""
 
+MAX_COMMAND_LINE = 128 * 1024 - 1
+"""Maximum number of bytes of a command line, which is one argument of a shell in the guest."""
+
+MAX_MESSAGE = 64 << 20
+"""Maximum number of bytes of a message of a client.
+
+A message can contain an argument of the maximum size, whose characters take up to 12 bytes in JSON.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:

@@ -10,13 +10,11 @@ from typing import Any, cast
 from mcp.server.stdio import stdio_server
 
 from microvm.cli.mcp.allowance import Allowances
-from microvm.cli.mcp.limits import ServerLimits
+from microvm.cli.mcp.limits import MAX_MESSAGE, ServerLimits
 from microvm.cli.mcp.server import make_server
 from microvm.cli.mcp.session import ClientSession
 from microvm.errors import UsageError
 from microvm.guest import stdio
-
-_MAX_LINE = 64 << 20  # maximum size of a message of the client, in bytes
 
 
 async def serve(limits: ServerLimits) -> None:
@@ -63,7 +61,7 @@ class _Input:
 
     async def __aiter__(self) -> AsyncIterator[str]:
         try:
-            async for line in stdio.read_lines(0, _MAX_LINE):
+            async for line in stdio.read_lines(0, MAX_MESSAGE):
                 yield line.decode(errors="replace")
         except UsageError as error:
             self.error = error

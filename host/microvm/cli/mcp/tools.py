@@ -17,7 +17,7 @@ from pydantic import Field
 
 from microvm.cli.mcp import background, texts
 from microvm.cli.mcp.excerpt import Excerpt
-from microvm.cli.mcp.limits import MAX_ARGUMENT
+from microvm.cli.mcp.limits import MAX_ARGUMENT, MAX_COMMAND_LINE
 from microvm.cli.mcp.refusal import Refusal
 from microvm.cli.mcp.session import MAIN, ClientSession
 from microvm.errors import ExecTimeout
@@ -29,7 +29,11 @@ _MAX_WAIT = 60  # maximum number of seconds for which `read_output` waits
 _MAX_PAUSE = 1.0  # maximum number of seconds after which a waiting `read_output` looks again
 
 Text: TypeAlias = Annotated[str, Field(max_length=MAX_ARGUMENT)]
+CommandLine: TypeAlias = Annotated[
+    str, Field(max_length=MAX_COMMAND_LINE, description="Command line for `sh -c`")
+]
 Path: TypeAlias = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=4096)]
+Image: TypeAlias = Annotated[str, Field(max_length=4096, description="Image of the machine")]
 Name: TypeAlias = Annotated[str, Field(max_length=64)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, description="Time limit in seconds")]
 Machine: TypeAlias = Annotated[
@@ -47,7 +51,7 @@ class Tools:
 
     async def run_command(
         self,
-        command: Annotated[Text, Field(description="Command line for `sh -c`")],
+        command: CommandLine,
         machine: Machine = MAIN,
         timeout: Seconds | None = None,
     ) -> str:
@@ -89,7 +93,7 @@ class Tools:
 
     async def start_background(
         self,
-        command: Annotated[Text, Field(description="Command line for `sh -c`")],
+        command: CommandLine,
         machine: Machine = MAIN,
     ) -> str:
         """Start a shell command in the background, and return its process id.
@@ -170,7 +174,7 @@ class Tools:
 
     async def start_machine(
         self,
-        image: Annotated[Name | None, Field(description="Image of the machine")] = None,
+        image: Image | None = None,
         snapshot: Annotated[Name | None, Field(description="Snapshot from checkpoint")] = None,
     ) -> str:
         """Start another machine, from an image or from a snapshot, and return its name."""
@@ -197,7 +201,10 @@ class Tools:
 
     async def forward_port(
         self,
-        port: Annotated[int, Field(ge=1, le=65535, description="TCP port on which a server listens in the machine")],
+        port: Annotated[
+            int,
+            Field(ge=1, le=65535, description="TCP port on which a server listens in the machine"),
+        ],
         machine: Machine = MAIN,
     ) -> str:
         """Let programs on the user's computer reach a server in a machine, and return its URL."""
