@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL
 
 from microvm.cli import names, signals, snapshot_parameters, standard_streams
 from microvm.cli.copies import Copies
@@ -26,8 +27,7 @@ _VERSION_SIZE = 1024
 
 _CHECKPOINT = "`Interpreter.checkpoint` saves snapshots that contain an interpreter"
 
-# The exit status of a process that the kernel killed because memory was exhausted.
-_OUT_OF_MEMORY = 137
+_KILLED = 128 + SIGKILL  # exit status if Python was killed, also because memory was exhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,12 @@ def _status_of(error: InterpreterDied, hint: str) -> int:
         case "exited":
             return error.status
         case "killed":
-            return 128 + error.status
+            return _KILLED
         case "signal":
             standard_streams.print_error(error.message)
             return 128 + error.status
         case "memory":
             standard_streams.print_error(error.message)
-            return _OUT_OF_MEMORY
+            return _KILLED
     error.hint = hint
     raise error
