@@ -246,6 +246,19 @@ async def test_interrupt_can_kill_without_waiting() -> None:
             await python.run("deaf()", on_stdout=interrupt, grace=3600)
 
 
+async def test_kill_without_an_interrupt_before_interrupts_too() -> None:
+    async def script(guest: FakeGuest) -> None:
+        await guest.cell("loop()")
+        await guest.write(b"begun")
+        await guest.hear(wire.Interrupt)
+        await guest.hear(wire.KillStarted)
+        guest.say(raised("KeyboardInterrupt"))
+
+    async with fake_interpreter(script) as python:
+        cell = await python.run("loop()", on_stdout=lambda _: python.interrupt(kill=True))
+    assert cell.killed
+
+
 async def test_cell_that_exits_has_an_exit_status() -> None:
     async def script(guest: FakeGuest) -> None:
         await guest.cell("exit(3)")
@@ -440,19 +453,26 @@ async def test_cell_can_be_interrupted_while_it_waits_for_input() -> None:
         assert cancelled.is_set()
 
 
-async def test_error_of_the_callback_for_input_is_raised() -> None:
+@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
+async def test_first_error_of_the_callback_for_input_is_raised(
+    error: type[BaseException],
+) -> None:
     async def fail(prompt: str, _secret: bool) -> str:
-        raise LookupError(prompt)
+        await asyncio.sleep(0)
+        raise error(prompt)
 
     async def script(guest: FakeGuest) -> None:
         await guest.cell("input()")
-        guest.say(wire.Ask(1, False, "?"))
-        assert not (await guest.hear(wire.Answer)).given
-        guest.say(raised("EOFError"))
+        guest.say(wire.Ask(1, False, "first"))
+        await guest.hear(wire.Interrupt)
+        guest.say(wire.Ask(2, False, "second"), raised("KeyboardInterrupt"))
+        await guest.cell("1")
+        guest.say(value("1"))
 
     async with fake_interpreter(script) as python:
-        with pytest.raises(LookupError):
+        with pytest.raises(error, match="first"):
             await python.run("input()", on_input=fail)
+        assert (await python.run("1")).result == "1"
 
 
 async def test_close_ends_the_running_cell() -> None:
@@ -504,9 +524,11 @@ async def test_death_is_a_typed_error(ending: Death, status: int, cause: str, te
         assert caught.value.cause == cause
         assert caught.value.status == (status if cause in {"exited", "signal"} else 0)
         assert caught.value.stdout == "last words"
-        with pytest.raises(InterpreterDied, match=text) as caught:
-            await python.run("1")
-        assert caught.value.stdout == ""
+        for request in (python.run("1"), python.get("x")):
+            with pytest.raises(InterpreterDied, match=text) as later:
+                await request
+            assert later.value.stdout == ""
+        assert caught.value.stdout == "last words"
 
 
 @pytest.mark.parametrize(
@@ -515,6 +537,8 @@ async def test_death_is_a_typed_error(ending: Death, status: int, cause: str, te
         (b"", "lost"),
         (b"\xff" * 20, "broken"),
         (wire.Done().encode(), "broken"),
+        (Died(Death.EXITED, 256).encode(), "broken"),
+        (Died(Death.SIGNALLED, 65).encode(), "broken"),
     ],
 )
 async def test_guest_that_breaks_the_protocol_is_dead(data: bytes, cause: str) -> None:

@@ -86,21 +86,16 @@ class CellRun:
     def unblock(self) -> bool:
         """Cancel the callback for which the cell waits, and call no further callbacks.
 
-        Return False if the cell waits for no callback.
+        Return False, and change nothing, if the cell waits for no callback.
         """
-        self._is_muted = True
         if self._callback is None:
             return False
+        self._is_muted = True
         self._callback.cancel()
         return True
 
     def finish(self, result: Result, escalation: Escalation) -> Cell:
-        """Return the `Cell`, after `handle` has got its result.
-
-        If the callback for questions has raised an exception, raise the exception again.
-        """
-        if self._question is not None and self._question.done():
-            self._question.result()
+        """Return the `Cell`, after `handle` has got its result."""
         value = self._connection.session.text.decode(errors="replace")
         failed = result.ending is not CellEnding.COMPLETED
         return Cell(
@@ -179,9 +174,11 @@ class CellRun:
     async def _answer_later(self, question: int, answer: Awaitable[str | None]) -> None:
         try:
             self._answer(question, await answer)
-        except Exception:
-            self._answer(question, None)
-            raise
+        except BaseException as error:
+            if is_cancelled():  # by `end`
+                raise
+            # An error of the callback, or a CancelledError that the callback has raised by itself.
+            self._connection.fail(error)
 
     def _answer(self, question: int, line: str | None) -> None:
         if not isinstance(line, str | None):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from microvm.errors import (
@@ -18,6 +20,7 @@ from microvm.interpreter.escalation import Escalation
 from microvm.machine.base import Machine
 from microvm.wire.interpreter import (
     DIGEST,
+    Ask,
     Death,
     Died,
     Done,
@@ -39,6 +42,9 @@ _READY_GRACE = 1.0
 _ANSWERS = (Ready, Result, Value, Done, Failed)
 """The messages that end a request."""
 
+# The largest status of each kind that Linux knows.
+_MAX_STATUS = {Death.EXITED: 255, Death.SIGNALLED: 64}
+
 Cause: TypeAlias = Literal["exited", "signal", "memory", "killed", "broken", "lost"]
 
 _DEATHS: dict[Death, tuple[Cause, str]] = {
@@ -57,10 +63,28 @@ class Handler(Protocol):
         """Handle a message that arrives before the answer of a request, or the answer."""
 
     def unblock(self) -> bool:
-        """End the wait of a running call of `handle`, and let no further call wait.
+        """Cancel the callback for which `handle` waits, and call no further callbacks.
 
-        Return False if no call waits.
+        Return False, and change nothing, if `handle` waits for no callback.
         """
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request that the guest executes.
+
+    :ivar failure: The error that ends the request and is raised after its answer, or None.
+    """
+
+    handler: Handler | None
+    escalation: Escalation
+    failure: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Begin to end the request, and keep the first error."""
+        if self.failure is None:
+            self.failure = error
+        self.escalation.begin()
 
 
 class InterpreterConnection:
@@ -69,7 +93,7 @@ class InterpreterConnection:
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._session = InterpreterSession()
-        self._escalation: Escalation | None = None
+        self._running: _Request | None = None
         self._error: InterpreterDied | None = None
 
     @classmethod
@@ -108,6 +132,8 @@ class InterpreterConnection:
     def stop(self) -> None:
         """End the running request, and all later ones, with an error."""
         self._fail(self._error or died("killed", "was stopped"))
+        if self._running is not None and self._running.handler is not None:
+            self._running.handler.unblock()
 
     @property
     def session(self) -> InterpreterSession:
@@ -125,12 +151,17 @@ class InterpreterConnection:
         :param kill: True to kill immediately: first the processes that the request has started; in
             the second call, the interpreter.
         """
-        if self._escalation is None:
+        if self._running is None:
             return
         if kill:
-            self._escalation.kill()
+            self._running.escalation.kill()
         else:
-            self._escalation.begin()
+            self._running.escalation.begin()
+
+    def fail(self, error: BaseException) -> None:
+        """Begin to end the running request, as if its handler had raised an error."""
+        if self._running is not None:
+            self._running.fail(error)
 
     async def request(
         self, frame: bytes, handler: Handler | None, *, timeout: float | None, grace: float
@@ -145,68 +176,80 @@ class InterpreterConnection:
         :raises InterpreterDied: If the interpreter dies.
         :raises MachineError: If the machine has failed.
         """
-        failure: BaseException | None = None
         unblock = handler.unblock if handler is not None else bool
         abort = self._writer.transport.abort
         escalation = Escalation(self._session, self.send, unblock, abort, grace)
-        self._escalation = escalation
+        request = self._running = _Request(handler, escalation)
         if timeout is not None:
             escalation.limit(timeout)
         try:
             self.send(frame)
-            while True:
-                try:
-                    event = await self._receive()
-                except asyncio.CancelledError as error:
-                    if failure is not None:  # cancelled a second time, so do not wait any longer
-                        abort()
-                    failure = error
-                    escalation.begin()
-                    continue
-                if handler is not None and failure is None:
-                    try:
-                        await handler.handle(event)
-                    except BaseException as error:  # raised again when the request has ended
-                        failure = error
-                        escalation.begin()
-                if isinstance(event, _ANSWERS):
-                    break
+            answer = await self._answer_of(request)
         except (InterpreterDied, MachineError) as error:
-            raise failure or error from None
+            raise request.failure or error from None
         finally:
             escalation.end()
-            self._escalation = None
-        if failure is not None:
-            raise failure
-        return event, escalation
+            self._running = None
+        if request.failure is not None:
+            raise request.failure
+        return answer, escalation
+
+    async def _answer_of(self, request: _Request) -> Message:
+        """Handle messages of the guest up to the answer of a request, and return the answer."""
+        while True:
+            try:
+                event = await self._receive()
+            except asyncio.CancelledError as error:
+                if request.failure is not None:  # cancelled a second time, so do not wait longer
+                    self._writer.transport.abort()
+                request.failure = error
+                request.escalation.begin()
+                continue
+            if request.handler is not None and request.failure is None:
+                try:
+                    await request.handler.handle(event)
+                except BaseException as error:  # raised again when the request has ended
+                    request.fail(error)
+            if isinstance(event, _ANSWERS):
+                return event
 
     async def _receive(self) -> Message:
         """Return the next message of the guest."""
+        if self._error is not None:
+            raise copy(self._error)
         try:
-            if self._error is not None:
-                raise self._error
             while (event := self._session.next_event()) is None:
-                self.send(self._session.credit())
+                if credit := self._session.credit():
+                    await self._writer.drain()
+                    self.send(credit)
                 data = await self._reader.read(_CHUNK)
                 if not data:
-                    raise self._error or _lost("its connection was closed")
+                    raise self._fail(self._error or _lost("its connection was closed"))
                 self._session.receive_data(data)
+            if isinstance(event, Ask):
+                # A hostile guest asks without end and does not read the answers. So wait until it
+                # has read most of them; otherwise the answers would fill the host's memory.
+                await self._writer.drain()
+            if isinstance(event, Died) and event.status > _MAX_STATUS.get(event.ending, 0xFFFFFFFF):
+                raise ProtocolError(f"the guest sent the invalid status {event.status}")
         except ProtocolError as error:
             text = f"does not follow its protocol: {error.message}"
             raise self._fail(died("broken", text)) from error
         except OSError as error:
             raise self._fail(self._error or _lost(str(error))) from error
-        except InterpreterDied as error:
-            raise self._fail(error) from None
         if isinstance(event, Died):
             cause, text = _DEATHS[event.ending]
             raise self._fail(died(cause, text.format(event.status), event.status))
         return event
 
     def _fail(self, error: InterpreterDied) -> InterpreterDied:
+        """Drop the connection, and keep the error. Return a copy for the running request.
+
+        Each request raises a copy of its own, because the output of a cell is added to the error.
+        """
         self._error = error
         self._writer.transport.abort()
-        return error
+        return copy(error)
 
 
 def _lost(reason: str) -> InterpreterDied:

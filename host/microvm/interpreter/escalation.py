@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from microvm.guest.deadline import Deadline, Timer
 from microvm.guest.timeouts import TIMEOUTS
@@ -22,7 +23,8 @@ class Escalation:
     cancelled and `grace` seconds have passed again.
 
     :param send: Function that sends a message to the guest, unless it is empty.
-    :param unblock: Function that cancels a callback. It returns False if none runs.
+    :param unblock: Function that cancels a running callback, and prevents further ones. It returns
+        False and has no effect if none runs.
     :param abort: Function that drops the connection.
     :ivar timed_out: True if the time limit of the request has passed.
     :ivar killed: True if processes were killed.
@@ -51,14 +53,19 @@ class Escalation:
         """Interrupt the request, and begin to wait for the next step unless that has begun."""
         self._send(self._session.interrupt())
         if not (self.killed or self._next.is_running):
-            self._next.start(self._grace, self._begin_to_kill)
+            self._schedule(self._kill_processes)
 
     def kill(self) -> None:
-        """Kill the processes that the request has started; the second time, the interpreter."""
+        """Kill the processes that the request has started; the second time, the interpreter.
+
+        The first time, also interrupt the request if it was not interrupted before.
+        """
         if self.killed:
             self._kill_interpreter()
-        else:
-            self._kill_processes()
+            return
+        if not self._next.is_running:
+            self._send(self._session.interrupt())
+        self._kill_processes()
 
     def end(self) -> None:
         """Stop all timers, because the request has ended."""
@@ -69,16 +76,20 @@ class Escalation:
         self.timed_out = True
         self.begin()
 
-    def _begin_to_kill(self) -> None:
+    def _schedule(self, step: Callable[[], None]) -> None:
+        self._next.start(self._grace, partial(self._take, step))
+
+    def _take(self, step: Callable[[], None]) -> None:
+        """Take a step that kills. If a callback runs, cancel it now, and take the step later."""
         if self._unblock():
-            self._next.start(self._grace, self._begin_to_kill)
+            self._schedule(step)
         else:
-            self._kill_processes()
+            step()
 
     def _kill_processes(self) -> None:
         self.killed = True
         self._send(self._session.kill_started())
-        self._next.start(self._grace, self._kill_interpreter)
+        self._schedule(self._kill_interpreter)
 
     def _kill_interpreter(self) -> None:
         self._send(self._session.kill())
