@@ -11,13 +11,14 @@ from anyio import create_memory_object_stream
 from anyio.streams.memory import MemoryObjectSendStream
 from visitors import Visitor
 
-from microvm import Cell, Display, MicroVMError
+from microvm import Cell, Display, InterpreterDied, MachineError
 
 TIMEOUT = 60.0  # maximum number of seconds that a cell may run; a first figure can take ten
 GRACE = 5.0  # number of seconds until an interrupted cell is killed
 MAX_OUTPUT = "4M"  # maximum size of the output and the pictures of a cell
 MAX_PIXELS = 4096  # maximum width and height of a picture
 READ_TIMEOUT = 20.0  # a browser that reads nothing for so many seconds ends the cell
+RESTARTED = "Python was started again, without your variables."
 
 Event: TypeAlias = dict[str, str]
 """An event of a cell: its name, such as `stdout`, and its text."""
@@ -37,7 +38,7 @@ async def events(visitor: Visitor, code: str) -> AsyncIterator[Event]:
 
 
 async def _run(visitor: Visitor, code: str, events: MemoryObjectSendStream[Event]) -> None:
-    """Run a cell. If the interpreter dies, or was not started again, start it again."""
+    """Run a cell. If the interpreter dies, start it again, unless the visitor is leaving."""
 
     async def send(name: str, text: str) -> None:
         async with asyncio.timeout(READ_TIMEOUT):
@@ -57,6 +58,12 @@ async def _run(visitor: Visitor, code: str, events: MemoryObjectSendStream[Event
 
     with events, visitor.request():
         async with visitor.lock:
+            if visitor.is_leaving:
+                await send("note", "Your session has ended. Reload the page.")
+                return
+            if visitor.needs_restart:
+                await visitor.restart()
+                await send("note", RESTARTED)
             try:
                 cell = await visitor.python.run(
                     code,
@@ -67,11 +74,11 @@ async def _run(visitor: Visitor, code: str, events: MemoryObjectSendStream[Event
                     on_stderr=on_stderr,
                     on_display=on_display,
                 )
-            except MicroVMError as error:
-                await visitor.python.restart()
-                await send(
-                    "note", f"{error.message}. Python was started again, without your variables."
-                )
+            except (InterpreterDied, MachineError) as error:
+                if visitor.is_leaving:
+                    raise
+                await visitor.restart()
+                await send("note", f"{error.message}. {RESTARTED}")
                 return
         if cell.error is not None:
             await send("error", cell.error.traceback)

@@ -22,11 +22,15 @@ class Visitor:
     """A visitor of the page.
 
     :ivar lock: Held while a cell of the visitor runs.
+    :ivar is_leaving: True as soon as the interpreter is being closed. Nothing may start it again.
+    :ivar needs_restart: True if the interpreter has died, and could not be started again.
     """
 
     def __init__(self, python: Interpreter) -> None:
         self.python = python
         self.lock = asyncio.Lock()
+        self.is_leaving = False
+        self.needs_restart = False
         self._requests = 0
         self._last = time.monotonic()
 
@@ -39,6 +43,12 @@ class Visitor:
         finally:
             self._requests -= 1
             self._last = time.monotonic()
+
+    async def restart(self) -> None:
+        """Start the interpreter again, without the variables."""
+        self.needs_restart = True
+        await self.python.restart()
+        self.needs_restart = False
 
     def is_idle(self, seconds: float) -> bool:
         """Return whether the last request of the visitor ended so many seconds ago."""
@@ -67,11 +77,13 @@ class Visitors:
             yield
         finally:
             closing.cancel()
+            await asyncio.wait([closing])
             await asyncio.gather(*map(self.remove, list(self._visitors)))
 
     def find(self, token: str) -> Visitor | None:
-        """Return the visitor with this token, or None."""
-        return self._visitors.get(token)
+        """Return the visitor with this token; None if there is none, or the visitor is leaving."""
+        visitor = self._visitors.get(token)
+        return None if visitor is None or visitor.is_leaving else visitor
 
     async def add(self) -> str:
         """Start an interpreter for a new visitor, and return the visitor's token.
@@ -92,12 +104,13 @@ class Visitors:
 
     async def remove(self, token: str) -> None:
         """Close the interpreter of a visitor. The visitor counts until the machine has stopped."""
+        visitor = self._visitors[token]
+        visitor.is_leaving = True
         try:
-            await self._visitors[token].python.close()
+            await visitor.python.close()
         except MicroVMError:
             logger.exception("an interpreter could not be closed")
-        finally:
-            self._visitors.pop(token, None)
+        self._visitors.pop(token, None)
 
     async def _close_idle(self) -> None:
         while True:

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from tests.support.example_server import requested, serving
 
-from microvm import Image, Interpreter, MicroVMError, sync
+from microvm import Image, Interpreter, InterpreterDied, MicroVMError, UsageError, sync
 
 pytestmark = pytest.mark.deadline(120)
 
@@ -114,16 +114,23 @@ async def test_restart_that_failed_is_repeated(
     visitor: Any, run: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail() -> None:
-        await visitor.python.close()
         raise MicroVMError("no memory")
 
-    monkeypatch.setattr(visitor.python, "restart", fail)
+    monkeypatch.setattr(visitor.python._source, "start", fail)
     with pytest.raises(MicroVMError, match="no memory"):
         await run("import os; os._exit(3)")
     monkeypatch.undo()
-    (died,) = await run("1")
-    assert "Python was started again" in died["note"]
-    assert await run("1") == [{"result": "1"}]
+    note, result = await run("1")
+    assert "Python was started again" in note["note"]
+    assert result == {"result": "1"}
+    assert await run("1") == [result]
+
+
+async def test_error_that_is_no_death_keeps_the_variables(run: Callable[[str], Any]) -> None:
+    await run("kept = 4")
+    with pytest.raises(UsageError):
+        await run("\ud800")
+    assert await run("kept") == [{"result": "4"}]
 
 
 async def test_output_beyond_the_limit_is_counted(run: Callable[[str], Any]) -> None:
@@ -167,6 +174,8 @@ class FakeInterpreter:
 
     def __init__(self, *, fails: bool = False) -> None:
         self.closed = asyncio.Event()
+        self.stopped = asyncio.Event()
+        self.stopped.set()
         self._fails = fails
 
     async def start(self) -> None:
@@ -175,6 +184,7 @@ class FakeInterpreter:
 
     async def close(self) -> None:
         self.closed.set()
+        await self.stopped.wait()
 
 
 async def test_idle_visitors_lose_their_interpreters(web: ModuleType) -> None:
@@ -200,6 +210,41 @@ async def test_idle_visitors_lose_their_interpreters(web: ModuleType) -> None:
             assert known.find(busy)
             await known.add()
     assert all(each.closed.is_set() for each in created)
+
+
+async def test_visitor_who_is_leaving_is_not_found(web: ModuleType) -> None:
+    import visitors
+
+    python: Any = FakeInterpreter()
+    python.stopped.clear()
+    known = visitors.Visitors(lambda: python, limit=1, idle=0.2)
+    async with known.open():
+        token = await known.add()
+        visitor = known.find(token)
+        await python.closed.wait()
+        assert known.find(token) is None
+        with pytest.raises(visitors.TooManyVisitors):
+            await known.add()
+        (event,) = [each async for each in web.events(visitor, "1")]
+        assert event["note"].startswith("Your session has ended")
+        python.stopped.set()
+
+
+async def test_cell_does_not_restart_the_interpreter_of_a_closed_server(
+    web: ModuleType, with_python: Image
+) -> None:
+    import visitors
+
+    known = visitors.Visitors(lambda: Interpreter(image=with_python), limit=1, idle=60)
+    async with known.open():
+        visitor = known.find(await known.add())
+        assert visitor is not None
+        events = web.events(visitor, "print('begun')\nwhile True: pass")
+        assert await anext(events) == {"stdout": "begun\n"}
+    with pytest.raises(InterpreterDied):
+        await anext(events)
+    with pytest.raises(UsageError):
+        print(visitor.python.vm)
 
 
 async def test_interpreter_that_does_not_start_takes_no_room(web: ModuleType) -> None:
