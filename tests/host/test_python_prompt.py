@@ -11,11 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock, patch
 
 import pytest
 from click.testing import CliRunner
 
 from microvm.cli.python import completion, missing_module, program, prompt, standard_input
+from microvm.cli.python.console import PythonConsole
 from microvm.cli.python.pictures import Pictures
 from microvm.cli.python.standard_input import StandardInput
 from microvm.cli.root import cli
@@ -81,6 +83,16 @@ def test_guest_completes_variables_and_attributes(word: str, found: set[str]) ->
     known = {**vars(builtins), "display": shown.append}
     exec(console.codes[0], {"value": 7, "__builtins__": known})  # noqa: S102 - as the guest does
     assert set(shown[0].split("\n")) == found
+
+
+def test_completion_kills_nothing_before_the_user_asks_for_it() -> None:
+    console = PythonConsole(Mock(), Mock())
+    with patch.object(console, "_runner") as runner:
+        runner.run.return_value.dropped = 0
+        console.run("cell")
+        console.evaluate("completion", timeout=2, max_output=1)
+    graces = {call.args[2].grace for call in runner.run.call_args_list}
+    assert (runner.run.call_count, len(graces)) == (2, 1)
 
 
 @pytest.fixture

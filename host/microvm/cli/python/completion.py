@@ -10,12 +10,15 @@ from microvm.errors import MicroVMError
 _TIMEOUT = 2.0
 _MAX_SIZE = 1 << 16
 
-# Only names with dots between them are completed, so that no function is called for a completion.
+# Only names with dots between them are completed, so that a completion repeats no call that the user
+# has typed.
 _WORD = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\.?")
 
 # This text is executed in the guest, so it is valid for Python 3.8. `word` is the word to complete,
-# and `names` are the global variables of the cells. The attributes of the last object are listed
-# without evaluating them. A name that begins with `_` is listed only if the user has typed the `_`.
+# and `names` are the global variables of the cells. As at the prompt of `python3`, the attributes
+# before the last dot are evaluated, and the last object lists its attributes. So a completion can
+# call properties, `__getattr__` and `__dir__` of the user's objects. A name that begins with `_` is
+# listed only if the user has typed the `_`.
 _COMPLETE = """
 import builtins, keyword
 path, dot, begun = word.rpartition(".")

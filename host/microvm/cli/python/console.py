@@ -15,8 +15,8 @@ from microvm.interpreter.cell import Cell, Display
 from microvm.interpreter.interpreter import Interpreter
 from microvm.wire.interpreter import Stream
 
-# A cell may handle the KeyboardInterrupt after Ctrl-C and continue, so nothing must be killed until
-# the user presses Ctrl-C again. This is a grace time of 11 days.
+# A cell may handle the KeyboardInterrupt after Ctrl-C or a time-out and continue, so nothing must be
+# killed until the user presses Ctrl-C again. This is a grace time of 11 days.
 _GRACE = 1e6
 _TAIL_SIZE = 1 << 12
 
@@ -55,7 +55,7 @@ class PythonConsole:
             else:
                 self._handle(event)
 
-        self._runner.run(code, handle, CellLimits(timeout=timeout, max_output=max_output))
+        self._runner.run(code, handle, CellLimits(timeout, _GRACE, max_output))
         return "".join(shown)
 
     def _handle(self, event: Event) -> None:
