@@ -8,23 +8,25 @@ writes wait.
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from getpass import getpass
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from microvm.cli.signals import handler_of_ctrl_c
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.interpreter.cell import Cell, Display
 from microvm.interpreter.cell_run import Callbacks
-from microvm.interpreter.interpreter import Interpreter
+from microvm.interpreter.escalation import GRACE
+from microvm.interpreter.interpreter import MAX_OUTPUT, Interpreter
 from microvm.system import interrupt
+from microvm.units import parse_size
 from microvm.wire.interpreter import Stream
 
 # Maximum size of the events that wait for the thread, in bytes, and what each event adds to it.
@@ -63,8 +65,8 @@ class CellLimits:
     """The limits of a cell; `Interpreter.run` explains them."""
 
     timeout: float | None = None
-    grace: float = 5.0
-    max_output: int = 16 << 20
+    grace: float = GRACE
+    max_output: int = parse_size(MAX_OUTPUT)
 
 
 class CellRunner:
@@ -122,19 +124,10 @@ class CellRunner:
             self._waits_for_user = False
             question.answer.set_result(line)
 
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
+    def _interrupts(self) -> AbstractContextManager[None]:
         """Context manager: let Ctrl-C interrupt the cell, if this is the main thread."""
-        before = signal.getsignal(signal.SIGINT)
         is_main = threading.current_thread() is threading.main_thread()
-        if before is signal.SIG_IGN or not is_main:
-            yield
-            return
-        signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        return handler_of_ctrl_c(self._interrupt) if is_main else nullcontext()
 
     def _interrupt(self, number: int, frame: object) -> None:
         del frame

@@ -50,7 +50,7 @@ def run_cell(
     loop, machine = vm._loop, vm._original
     options = {**options, "stdin": None if cell is None else PIPE}
     process = loop.run(machine._exec(argv, complete_options(ExecOptions, options)))
-    text = _OutputDecoder(write)
+    text = OutputDecoder(write)
     try:
         output = _output(process, (cell or "").encode("utf-8", "replace"))
         try:
@@ -66,7 +66,7 @@ def run_cell(
         loop.post(process.__aexit__)
 
 
-class _OutputDecoder:
+class OutputDecoder:
     """A decoder of output into text, which keeps the bytes of a character until it is complete."""
 
     def __init__(self, write: Write) -> None:
@@ -75,10 +75,12 @@ class _OutputDecoder:
         self._decoders = {number: make(errors="replace") for number in (STDOUT, STDERR)}
 
     def add(self, number: int, data: bytes) -> None:
+        """Decode bytes of the stream `number`, and pass the complete characters to `write`."""
         if text := self._decoders[number].decode(data):
             self._write(number, text)
 
     def end(self) -> None:
+        """Pass U+FFFD to `write` for each stream that ends with an incomplete character."""
         for number, decoder in self._decoders.items():
             if text := decoder.decode(b"", final=True):
                 self._write(number, text)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from microvm.cli.cell_events import CellLimits, CellOutput, CellRunner, Event, Question
-from microvm.cli.notebook_cell import PAUSE, Write
+from microvm.cli.notebook_cell import PAUSE, OutputDecoder, Write
 from microvm.errors import ExecTimeout, InterpreterError
 from microvm.interpreter.cell import Cell, Display
 from microvm.sync import Interpreter
@@ -43,13 +42,13 @@ class PythonCell:
         :raises KeyboardInterrupt: If the user has interrupted the cell.
         """
         runner = CellRunner(python._loop, python._original, pause=PAUSE)
-        decoders = {stream: getincrementaldecoder("utf-8")("replace") for stream in Stream}
+        text = OutputDecoder(self.write)
         values: list[Display] = []
 
         def handle(event: Event) -> None:
             match event:
                 case CellOutput(stream, data):
-                    self.write(stream, decoders[stream].decode(data))
+                    text.add(stream, data)
                 case Display(is_result=True):
                     values.append(event)
                 case Display():
@@ -58,9 +57,7 @@ class PythonCell:
                     runner.answer(event)
 
         cell = runner.run(self.code, handle, self.limits)
-        for stream, decoder in decoders.items():
-            if rest := decoder.decode(b"", final=True):
-                self.write(stream, rest)
+        text.end()
         self._show_value(cell, values)
         status = int(cell.error is not None) if cell.exit_status is None else cell.exit_status
         if cell.error is not None and status:

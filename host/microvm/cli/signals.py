@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from microvm.system import interrupt
@@ -38,6 +39,20 @@ def exit_on_signal() -> Iterator[None]:
     finally:
         for number in handled:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def handler_of_ctrl_c(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Context manager: call `handler` at Ctrl-C, unless the parent process has disabled it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def run_until_signal(

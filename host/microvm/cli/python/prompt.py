@@ -14,6 +14,7 @@ from types import ModuleType
 
 from microvm.cli.python.completion import complete
 from microvm.cli.python.console import PythonConsole
+from microvm.cli.signals import handler_of_ctrl_c
 from microvm.interpreter.cell import Cell
 
 readline: ModuleType | None
@@ -43,7 +44,7 @@ def cells() -> Iterator[str]:
     lines: list[str] = []
     while True:
         try:
-            with _handler_of_ctrl_c(signal.default_int_handler):
+            with handler_of_ctrl_c(signal.default_int_handler):
                 line = input(_NEXT if lines else _FIRST)
         except KeyboardInterrupt:
             print("\nKeyboardInterrupt", file=sys.stderr)
@@ -99,22 +100,8 @@ def editing(console: PythonConsole, history: Path) -> Iterator[None]:
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
     """Context manager: ignore Ctrl-C, except while the user types a line, and while a cell runs."""
-    with _handler_of_ctrl_c(lambda *_: None):
+    with handler_of_ctrl_c(lambda *_: None):
         yield
-
-
-@contextmanager
-def _handler_of_ctrl_c(handler: Callable[..., object]) -> Iterator[None]:
-    """Context manager: call `handler` at Ctrl-C, unless the parent process has disabled it."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _completeness() -> Callable[[str], bool]:
