@@ -321,3 +321,4 @@ async def test_example_of_the_page_computes() -> None:
     result = await names_of("openai_agents")["ask"](model, "What is 6 times 7?")
     assert result.final_output == "42"
     assert "42\n6\n7" in outputs(result)[0]
+        assert (await resumed.pty_exec_start("sleep 60", yield_time_s=0.3)).process_id

@@ -171,7 +171,7 @@ class MicroVMSandboxSession(InteractiveSession):
         if self.state.options.workspace_persistence == "snapshot":
             await self._shutdown_backend()
             with Snapshot.find(self.state.machine_snapshot) as snapshot:
-                await self._start_machine(MicroVM(snapshot))
+                await self._start_machine(MicroVM(snapshot, commands=MAX_COMMANDS))
             self._set_start_state_preserved(False, system=True)
         else:
             await self._tar("-x", data.read())
