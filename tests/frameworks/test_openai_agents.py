@@ -127,6 +127,11 @@ async def test_commands_run_beside_others_without_a_terminal(session: SandboxSes
         await session.pty_write_stdin(session_id=update.process_id, chars="")
 
 
+    update = await session.pty_exec_start("absent", shell=False)
+    assert (update.output, update.exit_code) == (b"absent: not found in the guest's PATH\n", 127)
+    update = await session.pty_exec_start("sleep 60", timeout=0.5)
+    assert b"timed out after 0.5 s" in update.output
+    assert update.exit_code == 124
 async def test_endless_output_is_bounded_in_each_update(session: SandboxSession) -> None:
     update = await session.pty_exec_start("yes", yield_time_s=1)
     assert 0 < len(update.output) <= 1 << 20

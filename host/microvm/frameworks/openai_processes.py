@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from microvm import ExecOptions, Process
-from microvm.errors import MicroVMError, ReadTimeout
+from microvm.errors import ExecError, ReadTimeout
 from microvm.frameworks.versions import supported
 from microvm.jobs.ending import status
 
@@ -128,9 +128,8 @@ class InteractiveSession(BaseSandboxSession):
             if seconds <= 0:
                 return
             if process.stdout.at_eof():
-                with suppress(TimeoutError, MicroVMError):
-                    await asyncio.wait_for(process.wait(), seconds)
-            elif left <= 0:
+                return
+            if left <= 0:
                 await asyncio.sleep(seconds)
             else:
                 with suppress(ReadTimeout):
@@ -138,28 +137,28 @@ class InteractiveSession(BaseSandboxSession):
                     left -= len(chunk)
                     running.rest.append(chunk)
 
-        async def has_read(_: float) -> None:
-            pass
+        async def continue_at_once(_: float) -> None:
+            """Do nothing, because `read` waits for output."""
 
         output, tokens, ended = await collect_pty_output(
             output_chunks=running.rest,
             output_lock=running.lock,
             output_notify=asyncio.Event(),
-            is_done=lambda: process.stdout.at_eof() and process.returncode is not None,
+            is_done=process.stdout.at_eof,
             yield_time_ms=wait,
             max_output_tokens=max_tokens,
             poll_output=read,
-            wait_for_output=has_read,
+            wait_for_output=continue_at_once,
         )
-        code = process.returncode
-        if ended:
-            self._running.pop(number, None)
-        return PtyExecUpdate(
-            process_id=None if ended else number,
-            output=output,
-            exit_code=None if code is None or not ended else status(code, None),
-            original_token_count=tokens,
-        )
+        if not ended:
+            return PtyExecUpdate(number, output, None, tokens)
+        self._running.pop(number, None)
+        try:
+            code = await process.wait()
+        except ExecError as error:  # it could not be started, or exceeded its time limit
+            code = error.exit_status
+            output += f"{error}\n".encode()
+        return PtyExecUpdate(None, output, status(code, None), tokens)
 
 
 def _milliseconds(seconds: float | None, default: float) -> int:
