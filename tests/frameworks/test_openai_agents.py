@@ -34,6 +34,7 @@ from agents.sandbox.errors import (
 )
 from agents.sandbox.session import SandboxSession
 from agents.sandbox.session.base_sandbox_session import BaseSandboxSession
+from agents.sandbox.session.pty_types import PtyExecUpdate
 from agents.sandbox.snapshot import LocalSnapshotSpec
 from agents.sandbox.types import User
 from agents.sandbox.workspace_paths import SandboxPathGrant
@@ -65,6 +66,16 @@ async def session() -> AsyncIterator[SandboxSession]:
         yield session
     assert not await session.running()
     await client.delete(session)
+
+
+async def output_until(text: bytes, update: PtyExecUpdate, session: BaseSandboxSession) -> bytes:
+    """Return the output of a command, from an update to the text at the end of a later one."""
+    output = update.output
+    while not output.endswith(text):
+        assert update.process_id, output
+        update = await session.pty_write_stdin(session_id=update.process_id, chars="")
+        output += update.output
+    return output
 
 
 async def test_exec_returns_streams_and_status(session: SandboxSession) -> None:
@@ -103,10 +114,10 @@ async def test_files_are_written_read_and_confined(session: SandboxSession) -> N
 async def test_terminals_take_input_until_they_end(session: SandboxSession) -> None:
     update = await session.pty_exec_start(ECHO, tty=True, yield_time_s=1)
     number = update.process_id
-    assert (update.output, update.exit_code) == (b"ready\r\n", None)
     assert number
+    assert await output_until(b"ready\r\n", update, session) == b"ready\r\n"
     update = await session.pty_write_stdin(session_id=number, chars="hi\n", yield_time_s=1)
-    assert (update.output, update.process_id) == (b"hi\r\ngot:hi\r\n", number)
+    assert await output_until(b"got:hi\r\n", update, session) == b"hi\r\ngot:hi\r\n"
     update = await session.pty_write_stdin(session_id=number, chars="\x03", yield_time_s=10)
     assert (update.output[:2], update.exit_code, update.process_id) == (b"^C", 130, None)
     with pytest.raises(PtySessionNotFoundError):
@@ -116,6 +127,11 @@ async def test_terminals_take_input_until_they_end(session: SandboxSession) -> N
 async def test_commands_run_beside_others_without_a_terminal(session: SandboxSession) -> None:
     update = await session.pty_exec_start("echo 1; echo 2 >&2; exit 4")
     assert (update.output, update.exit_code, update.process_id) == (b"1\n2\n", 4, None)
+    update = await session.pty_exec_start("absent", shell=False)
+    assert (update.output, update.exit_code) == (b"absent: not found in the guest's PATH\n", 127)
+    update = await session.pty_exec_start("sleep 60", timeout=0.5)
+    assert b"timed out after 0.5 s" in update.output
+    assert update.exit_code == 124
     update = await session.pty_exec_start("exec >&- 2>&-; sleep 60", yield_time_s=0.3)
     assert (update.output, update.exit_code) == (b"", None)
     assert update.process_id
@@ -127,11 +143,6 @@ async def test_commands_run_beside_others_without_a_terminal(session: SandboxSes
         await session.pty_write_stdin(session_id=update.process_id, chars="")
 
 
-    update = await session.pty_exec_start("absent", shell=False)
-    assert (update.output, update.exit_code) == (b"absent: not found in the guest's PATH\n", 127)
-    update = await session.pty_exec_start("sleep 60", timeout=0.5)
-    assert b"timed out after 0.5 s" in update.output
-    assert update.exit_code == 124
 async def test_endless_output_is_bounded_in_each_update(session: SandboxSession) -> None:
     update = await session.pty_exec_start("yes", yield_time_s=1)
     assert 0 < len(update.output) <= 1 << 20
@@ -209,7 +220,7 @@ class Probe(Capability):
 
         async def interactive(session: BaseSandboxSession) -> None:
             update = await session.pty_exec_start(ECHO, tty=True, yield_time_s=1)
-            assert update.output == b"ready\r\n"
+            assert await output_until(b"ready\r\n", update, session) == b"ready\r\n"
 
         async def restored(session: BaseSandboxSession) -> None:
             names = (
@@ -314,6 +325,7 @@ async def test_snapshot_keeps_running_processes(tmp_path: Path) -> None:
     await client.delete(session)
     state = client.deserialize_session_state(client.serialize_session_state(session.state))
     async with await client.resume(state) as resumed:
+        assert (await resumed.pty_exec_start("sleep 60", yield_time_s=0.3)).process_id
         await resumed.exec("rm -f beat; until [ -s beat ]; do sleep 0.2; done", timeout=30)
     assert isinstance(state, MicroVMSandboxSessionState)
     snapshots.STORE.remove(state.machine_snapshot)
@@ -326,4 +338,3 @@ async def test_example_of_the_page_computes() -> None:
     result = await names_of("openai_agents")["ask"](model, "What is 6 times 7?")
     assert result.final_output == "42"
     assert "42\n6\n7" in outputs(result)[0]
-        assert (await resumed.pty_exec_start("sleep 60", yield_time_s=0.3)).process_id
