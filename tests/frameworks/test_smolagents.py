@@ -106,7 +106,8 @@ def test_answers_are_never_unpickled(executor: MicroVMExecutor) -> None:
 
 
 def test_dead_interpreter_is_started_again_with_its_tools(executor: MicroVMExecutor) -> None:
-    executor.send_variables({"given": ("a", 1)})
+    for number in (1, 2, 1):
+        executor.send_variables({"given": ("a", number)})
     executor("lost = 1")
     with pytest.raises(AgentError, match=r"farewell\n.*exited with status 3[^$]*started again"):
         executor("print('farewell', flush=True)\nimport os\nos._exit(3)")
@@ -118,6 +119,35 @@ def test_dead_interpreter_is_started_again_with_its_tools(executor: MicroVMExecu
 def test_time_limit_is_reported_and_keeps_variables() -> None:
     with MicroVMExecutor(logger=QUIET, timeout=0.3) as executor:
         executor("kept = 1")
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"__type__": "ndarray", "data": ["a"] * 40, "dtype": "S10000000"}, "array"),
+        ({"__type__": "ndarray", "data": ["a" * 1000, *"abc"], "dtype": None}, "array"),
+        ({"__type__": "ndarray", "data": [[0, "1"]], "dtype": "int64"}, "array"),
+        ({"__type__": "ndarray", "data": [0] * 40, "dtype": "10000000i8"}, "array"),
+        ([picture("EPS", 10)], "no PNG"),
+        ([picture("GIF", 10)], "no PNG"),
+        ([picture("PNG", 6000)], "pixels"),
+    ],
+)
+def test_answers_cannot_fill_the_memory(answer: Any, error: str) -> None:
+    with pytest.raises(SerializationError, match=error):
+        decoded(f"safe:{json.dumps(answer)}")
+
+
+def test_numbers_and_pictures_are_decoded() -> None:
+    arrays = [
+        numpy.array([[1, 2], [3, 4]], dtype) for dtype in ("?", ">i2", "uint8", "f4", "float64")
+    ]
+    answer = {"arrays": arrays, "picture": (Image.new("1", (10, 20)), None)}
+    found = decoded(SafeSerializer.dumps(answer))
+    assert found["picture"][0].size == (10, 20)
+    for array, copy in zip(arrays, found["arrays"], strict=True):
+        assert copy.dtype == array.dtype
+        assert copy.tolist() == array.tolist()
+
+
         with pytest.raises(AgentError, match=r"exceeded the time limit of 0\.3"):
             executor("while True: pass")
         assert executor("kept").output == "1"

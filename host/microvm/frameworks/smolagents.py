@@ -95,12 +95,11 @@ class MicroVMExecutor(RemotePythonExecutor):  # type: ignore[misc]
     def install_packages(self, additional_imports: list[str]) -> list[str]:
         """Check that the modules that a tool imports exist, because the guest has no network.
 
-        :raises AgentError: If one is missing.
+        :raises AgentError: If one is missing, or the check exceeds the time limit.
         """
         # The framework passes names of modules, but the name of the package `pillow` for PIL.
         modules = ["PIL" if name == "pillow" else name for name in additional_imports]
-        missing = self.python.run(_MISSING.format(modules)).stdout.split()
-        if missing:
+        if missing := self._run(_MISSING.format(modules)).logs.split():
             text = f"the image lacks modules of a tool: use additional_imports={missing}"
             raise AgentError(text, self.logger)
         return additional_imports
@@ -118,6 +117,7 @@ class MicroVMExecutor(RemotePythonExecutor):  # type: ignore[misc]
         """
         output = self._run(code)
         self._definitions[code] = None
+        self._definitions.pop(code, None)  # a definition that is repeated moves to the end
         return output
 
     def __call__(self, code_action: str) -> CodeOutput:
