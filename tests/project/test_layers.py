@@ -149,7 +149,10 @@ def test_dependencies_of_extras_are_imported_only_by_their_users() -> None:
 
 def test_adapters_of_frameworks_are_short_and_independent() -> None:
     here = {name for name in NAMES if part(name) == "frameworks"}
-    shared = {"versions", "inspect_process", "openai_session", "openai_processes"}
+    shared = {
+        "versions",
+        *("inspect_process", "openai_session", "openai_processes", "smolagents_answer"),
+    }
     adapters = here - {f"microvm.frameworks.{name}" for name in shared}
     assert max(len(NAMES[name].read_text().splitlines()) for name in adapters) <= 200
     assert {name for name, path in NAMES.items() if adapters.intersection(imported(path))} == set()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from microvm.errors import InterpreterDied
+from microvm.frameworks.smolagents_answer import decoded
 from microvm.frameworks.versions import supported
 from microvm.images import Image
 from microvm.options import MachineOptions
@@ -116,8 +117,8 @@ class MicroVMExecutor(RemotePythonExecutor):  # type: ignore[misc]
         :raises AgentError: If the code raises an exception.
         """
         output = self._run(code)
-        self._definitions[code] = None
         self._definitions.pop(code, None)  # a definition that is repeated moves to the end
+        self._definitions[code] = None
         return output
 
     def __call__(self, code_action: str) -> CodeOutput:
@@ -142,7 +143,7 @@ class MicroVMExecutor(RemotePythonExecutor):  # type: ignore[misc]
         if cell.error is None:
             return CodeOutput(output=cell.result, logs=logs, is_final_answer=False)
         if cell.error.type.endswith(self.FINAL_ANSWER_EXCEPTION):
-            answer = self._deserialize_final_answer(self.python.get(_ANSWER))
+            answer = decoded(self.python.get(_ANSWER))
             return CodeOutput(output=answer, logs=logs, is_final_answer=True)
         limit = f"\nThe code exceeded the time limit of {self._timeout}." if cell.timed_out else ""
         raise AgentError(f"{logs}{cell.error.traceback}{limit}", self.logger)
