@@ -47,6 +47,22 @@ def test_time_limit_is_an_exception_of_the_result(environment: MicroVMEnvironmen
     assert "timed out after 1 s" in result["exception_info"]
 
 
+@pytest.mark.parametrize(
+    ("command", "folder", "error"),
+    [
+        ("echo a\0b", "", "NUL"),
+        (f": {'x' * (2 << 20)}", "", "at most 131071 are allowed"),
+        ("true", "/absent", "cannot enter its working directory /absent"),
+    ],
+)
+def test_commands_that_cannot_start_do_not_end_the_agent(
+    environment: MicroVMEnvironment, command: str, folder: str, error: str
+) -> None:
+    result = environment.execute({"command": command}, folder)
+    assert (result["output"], result["returncode"]) == ("", -1)
+    assert error in result["exception_info"]
+
+
 def test_submission_ends_the_agent(environment: MicroVMEnvironment) -> None:
     with pytest.raises(Submitted) as submitted:
         environment.execute({"command": f"{DONE}; echo patch"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from subprocess import STDOUT
 from typing import Any
 
-from microvm.errors import ExecTimeout
+from microvm.errors import ExecError, UsageError
 from microvm.frameworks.versions import supported
 from microvm.sync import MicroVM
 
@@ -55,7 +55,10 @@ class MicroVMEnvironment(LocalEnvironment):
     ) -> dict[str, Any]:
         """Run a command line in the guest's shell, and return its output and status.
 
+        The status of a command that cannot be started or exceeds its time limit is -1.
+
         :raises Submitted: If the command says that the agent has finished.
+        :raises MachineError: If the machine has failed.
         """
         try:
             run = self.vm.run(
@@ -67,9 +70,10 @@ class MicroVMEnvironment(LocalEnvironment):
                 timeout=timeout or self.config.timeout,
                 capture_limit=_CAPTURE_LIMIT,
             )
-        except ExecTimeout as error:
+        except (ExecError, UsageError) as error:  # the model can try another command
+            written: bytes = getattr(error, "stdout", None) or b""
             return {
-                "output": error.stdout.decode(errors="replace"),
+                "output": written.decode(errors="replace"),
                 "returncode": -1,
                 "exception_info": f"An error occurred while executing the command: {error}",
                 "extra": {"exception_type": type(error).__name__, "exception": str(error)},
