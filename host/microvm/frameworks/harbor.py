@@ -97,7 +97,7 @@ class MicroVMTrialEnvironment(BaseEnvironment):  # type: ignore[misc]
         try:
             await self._machine.start()
             if workdir := self.task_env_config.workdir:
-                await self._machine.run(["mkdir", "-p", "--", workdir], cwd="/", check=True)
+                await self._machine.make_dir(Path("/", workdir))
             await self.ensure_dirs(self._mount_targets(writable_only=True))
             await self._upload_environment_dir_after_start()
         except BaseException:

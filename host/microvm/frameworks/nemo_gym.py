@@ -79,7 +79,7 @@ class MicroVMProvider:
         try:
             await vm.start()
             if spec.workdir:
-                await vm.run(["mkdir", "-p", "--", spec.workdir], cwd="/", check=True)
+                await vm.make_dir(Path("/", spec.workdir))
         except BaseException as error:
             await vm.stop()
             if isinstance(error, MicroVMError):

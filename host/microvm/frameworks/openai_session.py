@@ -78,7 +78,7 @@ class MicroVMSandboxSession(InteractiveSession):
     async def _start_machine(self, machine: MicroVM) -> None:
         self._machine = machine
         await machine.start()
-        await machine.run(["mkdir", "-p", "--", self.state.manifest.root], check=True, cwd="/")
+        await machine.make_dir(self.state.manifest.root)
 
     async def _ensure_backend_started(self) -> None:
         given = self.state.options

@@ -36,6 +36,8 @@ async def main(folder: Path) -> None:
         await sandbox.stop()
     with pytest.raises(SandboxCreateError, match="no image"):
         await AsyncSandbox({"microvm": {}}).start(SandboxSpec(image="absent"))
+    with pytest.raises(SandboxCreateError, match="/etc/passwd"):
+        await AsyncSandbox({"microvm": {}}).start(SandboxSpec(workdir="/etc/passwd/x"))
     with pytest.raises(SandboxCreateError, match="GPU"):
         await AsyncSandbox({"microvm": {}}).start(SandboxSpec(resources={"gpu": 1}))
 
