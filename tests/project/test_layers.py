@@ -150,7 +150,7 @@ def test_dependencies_of_extras_are_imported_only_by_their_users() -> None:
 def test_adapters_of_frameworks_are_short_and_independent() -> None:
     here = {name for name in NAMES if part(name) == "frameworks"}
     shared = {
-        "versions",
+        *("versions", "resources"),
         *("inspect_process", "openai_session", "openai_processes", "smolagents_answer"),
     }
     adapters = here - {f"microvm.frameworks.{name}" for name in shared}

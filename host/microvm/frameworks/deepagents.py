@@ -5,6 +5,7 @@ from __future__ import annotations
 from subprocess import STDOUT
 
 from microvm.errors import ExecTimeout, FileError
+from microvm.frameworks.resources import CAPTURE_LIMIT
 from microvm.frameworks.versions import supported
 from microvm.jobs.ending import status
 from microvm.options import Text
@@ -50,7 +51,7 @@ class MicroVMSandbox(BaseSandbox):
         *,
         user: Text | int | None = None,
         timeout: Duration = "10m",
-        capture_limit: Size = "10M",
+        capture_limit: Size = CAPTURE_LIMIT,
     ) -> None:
         """Create the backend of a running machine.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
 
-from microvm import MicroVM, size_class
+from microvm import MicroVM
 from microvm.errors import UsageError
+from microvm.frameworks.resources import CAPTURE_LIMIT, sizes
 from microvm.frameworks.versions import supported
 from microvm.jobs.ending import status
 
@@ -19,8 +18,6 @@ with supported("harbor"):
     )
     from harbor.environments.options import EnvironmentOptions
     from harbor.models.task.config import NetworkMode
-
-_CAPTURE_LIMIT = "10M"
 
 
 class MicroVMTrialOptions(EnvironmentOptions):  # type: ignore[misc]
@@ -86,14 +83,10 @@ class MicroVMTrialEnvironment(BaseEnvironment):  # type: ignore[misc]
 
     async def start(self, force_build: bool) -> None:
         """Start the machine, and create the folders of the trial."""
-        sizes: dict[str, Any] = {}
-        if (cpus := self._effective_cpus) is not None:
-            sizes["cpus"] = size_class(cpus=math.ceil(cpus))["cpus"]
-        if (memory := self._effective_memory_mb) is not None:
-            sizes["memory"] = size_class(f"{memory}M")["memory"]
-        if (storage := self._effective_storage_mb) is not None:
-            sizes["disk"] = f"{storage}M"
-        self._machine = MicroVM(self._image, commands=16, **sizes)
+        storage = self._effective_storage_mb
+        disk = None if storage is None else f"{storage}M"
+        options = sizes(self._effective_cpus, self._effective_memory_mb, disk)
+        self._machine = MicroVM(self._image, commands=16, **options)
         try:
             await self._machine.start()
             if workdir := self.task_env_config.workdir:
@@ -128,7 +121,7 @@ class MicroVMTrialEnvironment(BaseEnvironment):  # type: ignore[misc]
             env=self._merge_env(env),
             timeout=timeout_sec,
             user=self._resolve_user(user),
-            capture_limit=_CAPTURE_LIMIT,
+            capture_limit=CAPTURE_LIMIT,
         )
         stdout, stderr = (data.decode(errors="replace") for data in (run.stdout, run.stderr))
         if callback := self._output_callback():

@@ -6,6 +6,7 @@ from subprocess import STDOUT
 from typing import Any
 
 from microvm.errors import ExecError, UsageError
+from microvm.frameworks.resources import CAPTURE_LIMIT
 from microvm.frameworks.versions import supported
 from microvm.sync import MicroVM
 
@@ -14,7 +15,6 @@ with supported("mini-swe-agent"):
     from minisweagent.utils.serialize import recursive_merge
     from pydantic import BaseModel
 
-_CAPTURE_LIMIT = "10M"
 _SYSTEM = ("system", "node", "release", "version", "machine")
 _SHOW_SYSTEM = "uname -s; uname -n; uname -r; uname -v; uname -m"
 
@@ -68,7 +68,7 @@ class MicroVMEnvironment(LocalEnvironment):
                 cwd=cwd or self.config.cwd,
                 env=self.config.env,
                 timeout=timeout or self.config.timeout,
-                capture_limit=_CAPTURE_LIMIT,
+                capture_limit=CAPTURE_LIMIT,
             )
         except (ExecError, UsageError) as error:  # the model can try another command
             written: bytes = getattr(error, "stdout", None) or b""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microvm import MicroVM, size_class
+from microvm import MicroVM
 from microvm.errors import ExecTimeout, MicroVMError
+from microvm.frameworks.resources import CAPTURE_LIMIT, sizes
 from microvm.frameworks.versions import supported
 from microvm.jobs.ending import status
+from microvm.options import PoolOptions
 
 with supported("nemo-gym"):
     from nemo_gym.sandbox.providers.base import (
@@ -49,7 +50,7 @@ class MicroVMProvider:
         image: str = "python",
         *,
         default_timeout_s: float = 180.0,
-        capture_limit: str = "10M",
+        capture_limit: str = CAPTURE_LIMIT,
         **options: Any,
     ) -> None:
         """Create the provider.
@@ -146,15 +147,9 @@ class MicroVMProvider:
         """Do nothing, because the provider itself has no resources."""
 
 
-def _sizes(resources: SandboxResources) -> dict[str, Any]:
-    sizes: dict[str, Any] = {}
-    if resources.cpu is not None:
-        sizes["cpus"] = size_class(cpus=math.ceil(resources.cpu))["cpus"]
-    if resources.memory_mib is not None:
-        sizes["memory"] = size_class(f"{resources.memory_mib}M")["memory"]
-    if resources.disk_gib is not None:
-        sizes["disk"] = f"{resources.disk_gib}G"
-    return sizes
+def _sizes(resources: SandboxResources) -> PoolOptions:
+    disk = None if resources.disk_gib is None else f"{resources.disk_gib}G"
+    return sizes(resources.cpu, resources.memory_mib, disk)
 
 
 def _in(handle: SandboxHandle, path: str) -> str:
