@@ -56,7 +56,8 @@ class MicroVMProvider:
         """Create the provider.
 
         :param image: Image of sandboxes that ask for none.
-        :param default_timeout_s: Maximum time of commands that set none.
+        :param default_timeout_s: Maximum time of a command whose `timeout_s` is None. The framework
+            passes 180 if the caller of its API sets no limit.
         :param capture_limit: Maximum size of each output stream. The rest is dropped.
         :param options: Options of each machine, such as `memory`; see `MicroVM`.
         """
