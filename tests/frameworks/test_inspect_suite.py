@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from inspect_ai.util._sandbox.local import LocalSandboxEnvironment
 from inspect_ai.util._sandbox.self_check import *  # noqa: F403
 
 from microvm.frameworks.inspect_ai import InspectSandbox, MicroVMConfig
 
 #: These checks remove a permission from a file and then expect an error. As root, they fail on a
-#: plain host, too, because the kernel does not check the permissions of root's files.
+#: plain host, too, because the kernel does not check the permissions of files for root.
 NOT_AS_ROOT = {
     "test_read_file_not_allowed",
     "test_write_text_file_without_permissions",
@@ -52,3 +54,14 @@ def sandbox_env(shared: InspectSandbox, request: pytest.FixtureRequest) -> Inspe
     if shared.user is None and request.node.originalname in NOT_AS_ROOT:
         request.node.add_marker(pytest.mark.xfail(strict=True, raises=AssertionError))
     return shared
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="these checks fail only as root")
+@pytest.mark.parametrize("name", sorted(NOT_AS_ROOT))
+async def test_excluded_checks_also_fail_on_a_plain_host(name: str) -> None:
+    sandbox = LocalSandboxEnvironment()
+    try:
+        with pytest.raises(AssertionError):
+            await globals()[name](sandbox)
+    finally:
+        sandbox.directory.cleanup()

@@ -117,7 +117,7 @@ class InspectSandbox(util.SandboxEnvironment):
         timeout_retry: bool = True,
         concurrency: bool = True,
     ) -> ExecResult[str]:
-        """Run a command. Do not repeat it after a timeout, because a machine loses no answer."""
+        """Run a command once: `timeout_retry` is only for sandboxes that can lose an answer."""
         try:
             with expected_errors():
                 done = await self.vm.run(
