@@ -19,7 +19,8 @@ def repack(image: Image, tag: str, report: Reporter) -> Image:
     """Return an image with the disk of `image`, and with the programs of this version of microvm.
 
     If `image` has these programs already, it is returned. A new image gets the tag, and the kernel
-    that a build would choose. It shares the disk, so this takes no space, and about a second.
+    that a build would choose. It shares the disk, so this takes no space. It takes about a second,
+    or longer if Debian's kernel has to be downloaded.
 
     :param image: An image with a disk, from the cache.
     :raises ImageError: The programs cannot be compiled, or the kernel cannot be downloaded.

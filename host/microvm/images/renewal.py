@@ -48,7 +48,8 @@ def note(image: Image) -> None:
 def renew(tag: str, report: Reporter) -> bool:
     """Replace the outdated image of a tag by a new one with the current programs.
 
-    The new image has the same disk, so no network is needed. The caller holds the lock of the tag.
+    The new image has the same disk, so the network is needed only if the kernel must be downloaded.
+    The caller holds the lock of the tag.
 
     :return: False if there is nothing to renew, or the image must be built again.
     :raises ImageError: The guest's programs or the kernel are missing, or cannot be built.
