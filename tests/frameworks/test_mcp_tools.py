@@ -87,8 +87,11 @@ async def test_python_variables_are_in_forks_and_snapshots(with_python: Image) -
         started = await caller.call("start_machine", snapshot="snapshot-2")
         assert started == "machine-3 has started."
         assert await caller.call("run_python", code="x", machine="machine-3") == "30"
-        died = await caller.fail("run_python", code="import os; os._exit(3)")
-        assert "variables are lost" in died
+        dying = "import os; os.system('echo one; echo two >&2'); print('x' * 40000); os._exit(3)"
+        died = await caller.fail("run_python", code=dying)
+        assert died.startswith("one\nxxx")
+        assert "bytes are cut here" in died
+        assert "xxx\ntwo\n[Python has died, and its variables are lost" in died
         assert "restart" not in died
         assert "NameError" in await caller.call("run_python", code="x")
         kill = "pkill -9 -f interpreter.py; while pgrep -f interpreter.py; do sleep 0.1; done"

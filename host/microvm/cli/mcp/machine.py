@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from microvm.cli.mcp import texts
 from microvm.cli.mcp.refusal import Refusal
 from microvm.errors import InterpreterDied
 from microvm.interpreter.cell import Cell
@@ -94,7 +95,8 @@ class SessionMachine:
         await python.close()
         return Refusal(
             f"Python has died, and its variables are lost ({error.message}). "
-            "Repeat the call to continue without them."
+            "Repeat the call to continue without them.",
+            texts.joined((error.stdout, error.stderr)),
         )
 
     async def save(self) -> SavedMachine:

@@ -22,7 +22,8 @@ from mcp_types import (
 from pydantic import TypeAdapter, ValidationError, validate_call
 
 from microvm._version import __version__
-from microvm.cli.mcp import safe_log
+from microvm.cli.mcp import safe_log, texts
+from microvm.cli.mcp.excerpt import excerpt
 from microvm.cli.mcp.limits import ServerLimits
 from microvm.cli.mcp.refusal import Refusal
 from microvm.cli.mcp.session import ClientSession
@@ -53,7 +54,7 @@ def make_server(session: ClientSession) -> Server[dict[str, Any]]:
             function = functions[call.name]
         except KeyError:
             return _failed(f"The server has no such tool. Its tools: {', '.join(functions)}.")
-        return await _in_task(_call(function, call.arguments or {}))
+        return await _in_task(_call(function, call.arguments or {}, session.limits))
 
     return Server(
         "microvm",
@@ -85,14 +86,16 @@ def _describe(name: str, function: Function) -> Tool:
     return Tool(name=name, description=cleandoc(function.__doc__ or ""), input_schema=schema)
 
 
-async def _call(function: Function, arguments: dict[str, Any]) -> CallToolResult:
+async def _call(
+    function: Function, arguments: dict[str, Any], limits: ServerLimits
+) -> CallToolResult:
     try:
         content = await validate_call(function)(**arguments)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         return _failed(f"Wrong arguments. {'; '.join(wrong[:10])}.")
     except Refusal as error:
-        return _failed(str(error))
+        return _failed(str(error), excerpt(error.output, limits.max_result))
     except MicroVMError as error:
         return _failed(str(error))
     except OSError as error:
@@ -105,8 +108,11 @@ async def _call(function: Function, arguments: dict[str, Any]) -> CallToolResult
     return CallToolResult(content=content)
 
 
-def _failed(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=printable(text))], is_error=True)
+def _failed(message: str, output: str = "") -> CallToolResult:
+    """Return the result of a call that has failed, with its output before."""
+    message = printable(message)
+    text = texts.with_note(output, message) if output else message
+    return CallToolResult(content=[TextContent(text=text)], is_error=True)
 
 
 async def _in_task(call: Awaitable[CallToolResult]) -> CallToolResult:

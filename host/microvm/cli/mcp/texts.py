@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mcp_types import ImageContent
 
@@ -22,13 +22,22 @@ def with_note(text: str, note: str) -> str:
     return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}[{note}]"
 
 
+def joined(texts: Iterable[str]) -> str:
+    """Return those texts that are not empty, each on lines of its own."""
+    return "\n".join(_stripped(texts))
+
+
+def _stripped(texts: Iterable[str]) -> list[str]:
+    return [stripped for each in texts if (stripped := each.rstrip("\n"))]
+
+
 def of_cell(cell: Cell, timeout: float, limit: int) -> str:
     """Return the output, the value and the error of a cell, with about `limit` bytes at most."""
     error = cell.error.traceback if cell.error is not None else ""
     displays = [each for each in cell.displays if each.png is None and not each.is_result]
     displayed = "\n".join(each.text for each in displays if each.text)
     outputs = (cell.stdout, cell.stderr, displayed, cell.result or "", error)
-    parts = [stripped for each in outputs if (stripped := each.rstrip("\n"))]
+    parts = _stripped(outputs)
     shown = [excerpt(each, limit // len(parts)) for each in parts]
     pictures = len(_pictures(cell))
     if pictures > _MAX_IMAGES:
