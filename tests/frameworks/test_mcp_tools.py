@@ -175,6 +175,13 @@ async def test_killed_background_command_has_exited() -> None:
             assert ended == f"[{state}; later output is at position 0]"
 
 
+async def test_fork_waits_for_reads_of_output() -> None:
+    async with over_stdio() as caller:
+        process = int((await caller.call("start_background", command="sleep 1000")).split()[1])
+        reads = [caller.call("read_output", process=process) for _ in range(10)]
+        await asyncio.gather(*reads[:5], caller.call("fork"), *reads[5:])
+
+
 async def test_full_folder_does_not_hide_exit_status() -> None:
     async with over_stdio() as caller:
         await caller.call("run_command", command="mount -t tmpfs -o size=64k none /tmp")

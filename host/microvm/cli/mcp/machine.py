@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from microvm.cli.mcp import texts
 from microvm.cli.mcp.refusal import Refusal
 from microvm.errors import InterpreterDied
+from microvm.guest.process import CompletedProcess
 from microvm.interpreter.cell import Cell
 from microvm.interpreter.interpreter import Interpreter
 from microvm.machine.machine import MicroVM
@@ -50,6 +51,7 @@ class SessionMachine:
             self.vm = MicroVM(origin, **given)
         self._python: Interpreter | None = None
         self._python_lock = asyncio.Lock()
+        self._helper_lock = asyncio.Lock()
         self._ports: dict[int, str] = {}
         self._ports_lock = asyncio.Lock()
         self._opened = AsyncExitStack()
@@ -64,6 +66,17 @@ class SessionMachine:
             await self._opened.aclose()
         finally:
             await self.vm.stop()
+
+    async def run_helper(
+        self, command: list[str], timeout: float, max_output: int
+    ) -> CompletedProcess[bytes]:
+        """Run a short command of the server, and return its result.
+
+        A snapshot cannot be taken while a command runs. So `save` waits until this command has
+        exited, and this command waits until a snapshot is taken.
+        """
+        async with self._helper_lock:
+            return await self.vm.run(command, timeout=timeout, max_output=max_output)
 
     async def run_cell(self, code: str, timeout: float) -> Cell:
         """Run a cell. The interpreter is started if none runs.
@@ -105,7 +118,7 @@ class SessionMachine:
         :raises Busy: If a command runs, or a connection to a port is open.
         :raises Refusal: If the interpreter has died. The next call saves the machine without it.
         """
-        async with self._python_lock:
+        async with self._python_lock, self._helper_lock:
             python = self._python
             try:
                 snapshot = await (python or self.vm).checkpoint()

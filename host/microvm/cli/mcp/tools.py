@@ -260,7 +260,7 @@ class Tools:
         """Run a command that serves a tool, and return its output; raise `refusal` if it fails."""
         most = self._limits.max_result + 1024
         async with self._session.using(machine) as used:
-            done = await used.vm.run(command, timeout=_HELPER_TIMEOUT, max_output=most)
+            done = await used.run_helper(command, _HELPER_TIMEOUT, most)
         if done.returncode:
             raise Refusal(refusal)
         return bytes(done.stdout)
