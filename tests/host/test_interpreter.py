@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from tests.support.fake_interpreter import FakeGuest, fake_interpreter, raised, value
+from tests.support.fake_interpreter import (
+    FakeGuest,
+    FakeMachine,
+    FakeSource,
+    fake_interpreter,
+    raised,
+    value,
+)
 from tests.support.interpreter_messages import RESULT
 
 from microvm import Display, Interpreter, InterpreterDied, InterpreterError, UsageError
 from microvm.guest.timeouts import Timeouts
 from microvm.interpreter import escalation
 from microvm.interpreter.cell_run import Callbacks
+from microvm.interpreter.source import Source
 from microvm.wire import interpreter as wire
 from microvm.wire.interpreter import Death, Died, Stream
 
@@ -594,6 +602,9 @@ async def test_wrong_arguments_are_usage_errors() -> None:
         for name in ("", "x y", "1", "x.y", "é\ud800"):
             with pytest.raises(UsageError, match="is not the name of a variable"):
                 await python.get(name)
+        for request in (python.get("é" * 128), python.set("x" * 256, 1)):
+            with pytest.raises(UsageError, match="the name of a variable has more than 255 bytes"):
+                await request
         with pytest.raises(UsageError, match="the value of x cannot be written as JSON"):
             await python.set("x", object())
         with pytest.raises(UsageError):
@@ -629,9 +640,41 @@ def test_lists_must_not_be_text() -> None:
         Interpreter(packages="numpy")
 
 
-async def test_closed_interpreter_cannot_be_used() -> None:
+async def test_interpreter_that_does_not_run_cannot_be_used() -> None:
     python = Interpreter()
     for method in (python.run("1"), python.interrupt(), python.get("x"), python.restart()):
         with pytest.raises(UsageError, match="the interpreter is not running"):
             await method
     await python.close()
+    with pytest.raises(UsageError, match="an interpreter is started once"):
+        await python.start()
+
+
+async def test_closed_interpreter_is_not_started_again() -> None:
+    async def script(_: FakeGuest) -> None: ...
+
+    async with fake_interpreter(script) as python:
+        await python.close()
+        with pytest.raises(UsageError, match="the interpreter is not running"):
+            await python.restart()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_close_stops_an_interpreter_that_is_being_started(restarts: bool) -> None:
+    async def script(_: FakeGuest) -> None: ...
+
+    source = FakeSource(FakeMachine(script))
+    python = Interpreter.__new__(Interpreter)._set_up(cast(Source, source))
+    if restarts:
+        await python.start()
+    source.begun.clear()
+    source.may_start.clear()
+    starting = asyncio.create_task(python.restart() if restarts else python.start())
+    await source.begun.wait()
+    await python.close()
+    source.may_start.set()
+    with pytest.raises(UsageError, match="the interpreter was closed while it started"):
+        await starting
+    assert not source.is_running
+    with pytest.raises(UsageError, match="the interpreter is not running"):
+        await python.run("1")

@@ -113,15 +113,32 @@ class FakeMachine:
             guest.writer.close()
 
 
-class _FakeSource:
+class FakeSource:
+    """Starts and stops the fake machine.
+
+    :ivar begun: Set when `start` was called.
+    :ivar may_start: Set if `start` may return.
+    :ivar is_running: True if the machine was started and not stopped.
+    """
+
     def __init__(self, vm: FakeMachine) -> None:
         self.vm = vm
+        self.is_running = False
+        self.begun, self.may_start = asyncio.Event(), asyncio.Event()
+        self.may_start.set()
 
     async def start(self) -> str:
+        self.begun.set()
+        await self.may_start.wait()
+        self.is_running = True
         return "/socket"
 
-    async def stop(self) -> None: ...
-    async def close(self) -> None: ...
+    async def stop(self) -> None:
+        self.is_running = False
+
+    async def close(self) -> None:
+        await self.stop()
+
     async def explain(self, error: InterpreterDied) -> InterpreterDied:
         return error
 
@@ -130,7 +147,7 @@ class _FakeSource:
 async def fake_interpreter(script: Script) -> AsyncIterator[Interpreter]:
     """Context manager that yields an interpreter with this script, which must end without error."""
     vm = FakeMachine(script)
-    python = Interpreter.__new__(Interpreter)._set_up(cast(Source, _FakeSource(vm)))
+    python = Interpreter.__new__(Interpreter)._set_up(cast(Source, FakeSource(vm)))
     try:
         async with python:
             assert cast(Machine, vm) is python.vm

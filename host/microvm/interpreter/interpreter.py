@@ -7,11 +7,12 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from microvm.concurrency.tasks import running_loop
-from microvm.errors import InterpreterDied, InterpreterError, UsageError
+from microvm.errors import InterpreterDied, InterpreterError, MicroVMError, UsageError
 from microvm.interpreter.cell import Cell
 from microvm.interpreter.cell_run import Callbacks, CellRun, OnDisplay, OnInput, OnText
 from microvm.interpreter.connection import READY_TIMEOUT, InterpreterConnection
@@ -22,6 +23,7 @@ from microvm.interpreter.source import (
     ResidentSource,
     SnapshotSource,
     Source,
+    not_running,
 )
 from microvm.machine.base import Machine
 from microvm.machine.forks import Forks
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _MEMORY = 512 << 20  # default memory of the machine of an interpreter, in bytes
 _COMMANDS = 16  # default maximum number of commands at a time; the interpreter is one of them
 
+_MAX_NAME = 255  # maximum size of the name of a variable, in bytes
 _REQUEST_TIMEOUT = 60.0  # maximum number of seconds for `get`, `set` and the new random seeds
 MAX_OUTPUT = "16M"
 """Default maximum size of the output and the displays in the result of a cell."""
@@ -142,6 +145,7 @@ class Interpreter:
         self._death: InterpreterDied | None = None  # error of the last attempt to connect
         self._lock = asyncio.Lock()
         self._started = False
+        self._is_closed = False
         self._is_cut = False  # a snapshot has closed the connection, which can be opened again
         return self
 
@@ -168,13 +172,13 @@ class Interpreter:
         :raises UsageError: If the interpreter has not been started, or was closed.
         """
         if self._source.vm is None:
-            raise _not_running()
+            raise not_running()
         return self._source.vm
 
     async def start(self) -> None:
         """Start the interpreter. The first start with an image and imports takes some seconds.
 
-        :raises UsageError: If the interpreter was started before.
+        :raises UsageError: If the interpreter was started before, or is closed meanwhile.
         :raises StartError: If the image has no program `python3`.
         :raises InterpreterError: If a module cannot be imported.
         :raises ImageError: If the image does not exist, or a package cannot be installed.
@@ -182,7 +186,7 @@ class Interpreter:
         :raises SnapshotError: If another version of microvm has saved the snapshot.
         :raises MicroVMError: If the machine cannot be started; see `MicroVM.start`.
         """
-        if self._started:
+        if self._started or self._is_closed:
             raise UsageError("an interpreter is started once; create another, or use `restart`")
         running_loop("interpreter")
         self._started = True
@@ -196,19 +200,36 @@ class Interpreter:
         return "" if self._connection is None else "an interpreter was never closed"
 
     async def _start(self) -> None:
-        self._socket = await self._source.start()
-        await self._connect()
-        await self._request(
-            self._connected().session.renew(secrets.token_bytes(32)), timeout=READY_TIMEOUT
-        )
+        """Start the interpreter. If `close` is called meanwhile, stop it again."""
+        try:
+            self._socket = await self._source.start()
+            await self._connect()
+            await self._request(
+                self._connected().session.renew(secrets.token_bytes(32)), timeout=READY_TIMEOUT
+            )
+        except MicroVMError as error:
+            if self._is_closed:
+                raise UsageError("the interpreter was closed while it started") from error
+            raise
+        finally:
+            if self._is_closed:
+                await self._release()
 
     async def _connect(self) -> None:
+        self._check_open()
         try:
-            self._connection = await InterpreterConnection.open(self.vm, self._socket)
+            connection = await InterpreterConnection.open(self.vm, self._socket)
         except InterpreterDied as error:
             self._death = error
             raise
-        self._death = None
+        self._connection, self._death = connection, None
+        if self._is_closed:
+            await self._disconnect()
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise not_running()
 
     def _stop(self) -> None:
         """End the running request with an error, because the interpreter is about to be stopped."""
@@ -225,22 +246,32 @@ class Interpreter:
 
         A running cell ends with `InterpreterDied`. An interpreter with a machine of its own gets a
         new machine. So the variables and the files of the cells so far are lost.
+
+        :raises UsageError: If the interpreter was never started, or is closed.
+        :raises MicroVMError: As by `start`. A further call tries again.
         """
         if not self._started:
-            raise _not_running()
+            raise not_running()
+        self._check_open()
         self._stop()
         async with self._lock:
             await self._disconnect()
             await self._source.stop()
+            self._check_open()
             await self._start()
 
     async def close(self) -> None:
         """Stop the interpreter, and its machine if it has its own. Further calls do nothing.
 
-        A running cell ends with `InterpreterDied`.
+        A running cell ends with `InterpreterDied`, and a running `start` or `restart` with
+        `UsageError`.
         """
+        self._is_closed = True
         self._stop()
-        self._is_cut = False
+        await self._release()
+
+    async def _release(self) -> None:
+        """Close the connection and the source."""
         try:
             await self._disconnect()
         finally:
@@ -414,14 +445,15 @@ class Interpreter:
 
     async def _reconnected(self) -> InterpreterConnection:
         """Return the connection. Open it again if a snapshot, even a cancelled one, closed it."""
-        if self._connection is None and self._is_cut and self._death is None:
+        is_cut = self._is_cut and not self._is_closed
+        if self._connection is None and is_cut and self._death is None:
             await self._connect()
         self._is_cut = False
         return self._connected()
 
     def _connected(self) -> InterpreterConnection:
         if self._connection is None:
-            raise self._death or _not_running()
+            raise copy(self._death) if self._death is not None else not_running()
         return self._connection
 
     async def _request(self, frame: bytes, *, timeout: float = _REQUEST_TIMEOUT) -> None:
@@ -444,8 +476,6 @@ def _with_defaults(options: ParsedOptions, **defaults: int) -> ParsedOptions:
 def _name(name: str) -> str:
     if not name.isidentifier():
         raise UsageError(f"{name!r} is not the name of a variable")
+    if len(name.encode()) > _MAX_NAME:
+        raise UsageError(f"the name of a variable has more than {_MAX_NAME} bytes")
     return name
-
-
-def _not_running() -> UsageError:
-    return UsageError("the interpreter is not running", hint="use it inside its `async with` block")

@@ -1,4 +1,4 @@
-"""The ways to get a running interpreter: from an image, from a snapshot, or in a given machine."""
+"""Classes that start an interpreter from an image or a snapshot, or in a machine that exists."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class SnapshotSource:
         """Take a snapshot of the machine."""
         async with disconnected:
             if self.vm is None:
-                raise UsageError("the interpreter is not running")
+                raise not_running()
             return await self.vm.checkpoint(name)
 
     def forks(self, snapshot: Snapshot, count: int) -> list[Source]:
@@ -173,7 +173,7 @@ class MachineSource:
     def __init__(self, vm: Machine, options: ExecOptions) -> None:
         self.vm: Machine | None = vm
         self._options = options
-        self._socket = f"{launch.SOCKET}-{secrets.token_hex(8)}"
+        self._socket = _new_socket()
         self._process: Process | None = None
 
     def another(self) -> Source:
@@ -182,8 +182,7 @@ class MachineSource:
 
     async def start(self) -> str:
         """Start the interpreter, and wait until it listens."""
-        assert self.vm is not None  # noqa: S101 - only `close` unsets it
-        self._process = await launch.start_beside(self.vm, self._socket, self._options)
+        self._process = await launch.start_beside(self._machine(), self._socket, self._options)
         return self._socket
 
     async def stop(self) -> None:
@@ -220,6 +219,11 @@ class MachineSource:
         """Raise an error, as `checkpoint` does."""
         raise _shared()
 
+    def _machine(self) -> Machine:
+        if self.vm is None:
+            raise not_running()
+        return self.vm
+
 
 class ResidentSource(MachineSource):
     """Starts an interpreter in a machine of the caller, whose snapshots contain the interpreter.
@@ -230,25 +234,37 @@ class ResidentSource(MachineSource):
 
     def __init__(self, vm: Machine, socket: str | None) -> None:
         super().__init__(vm, {})
-        self._is_running = socket is not None
-        # A dead interpreter may still remove its socket, so a new one has another path.
-        self._socket = socket or self._socket
+        self._running = socket
 
     async def start(self) -> str:
         """Start the interpreter, unless it runs."""
-        assert self.vm is not None  # noqa: S101 - only `close` unsets it
-        if not self._is_running:
-            await launch.start(self.vm, self._socket)
-            self._is_running = True
-        return self._socket
+        if self._running is None:
+            # A dead interpreter may still remove its socket, so a new one has another path.
+            socket = _new_socket()
+            await launch.start(self._machine(), socket)
+            self._running = socket
+        return self._running
+
+    async def stop(self) -> None:
+        """Let `start` start another interpreter. This one, if it lives, remains in the machine."""
+        self._running = None
 
     async def checkpoint(
         self, name: str | None, disconnected: AbstractAsyncContextManager[None]
     ) -> Snapshot:
         """Take a snapshot of the machine."""
-        assert self.vm is not None  # noqa: S101 - only `close` unsets it
         async with disconnected:
-            return await self.vm.checkpoint(name)
+            return await self._machine().checkpoint(name)
+
+
+def _new_socket() -> str:
+    """Return a path, in the guest, for the socket of a further interpreter of a machine."""
+    return f"{launch.SOCKET}-{secrets.token_hex(8)}"
+
+
+def not_running() -> UsageError:
+    """Return the error for an interpreter that was not started, or is closed."""
+    return UsageError("the interpreter is not running", hint="use it inside its `async with` block")
 
 
 def _shared() -> UsageError:
