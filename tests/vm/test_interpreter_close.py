@@ -14,6 +14,8 @@ pytestmark = pytest.mark.deadline(120)
 
 
 async def test_close_during_the_start_leaves_no_machine(with_python: Image) -> None:
+    async with Interpreter(image=with_python):
+        pass  # makes the template, so that the next start clones it immediately
     before = children(os.getpid())
     python = Interpreter(image=with_python)
     starting = asyncio.create_task(python.start())

@@ -128,8 +128,11 @@ class SnapshotSource:
         return [SnapshotSource(snapshot, self._options, owners) for _ in range(count)]
 
     async def _clone(self, snapshot: Snapshot) -> None:
-        self.vm = MicroVM._from_options(snapshot, self._options)
-        await self.vm.start()
+        vm = MicroVM._from_options(snapshot, self._options)
+        await vm.start()
+        # `MicroVM.stop` has no effect during `MicroVM.start`, so `stop` must not find the machine
+        # before. An interpreter that is closed meanwhile closes its source again after the start.
+        self.vm = vm
 
 
 class PreparedSource(SnapshotSource):
