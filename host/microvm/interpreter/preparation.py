@@ -7,7 +7,6 @@ templates take too much room on the disk, the least recently used ones are remov
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ from microvm.wire.interpreter import CellEnding, Result
 
 _IMPORT_TIMEOUT = 600.0
 _WARM_UP_TIMEOUT = 60.0
-_REST = 0.1  # number of seconds to wait for work that the kernel does after the imports
 
 _logger = Area("start")
 
@@ -138,7 +136,6 @@ class Preparation:
                 await _warm_up(connection)
             finally:
                 await connection.close()
-            await asyncio.sleep(_REST)
             return await vm.checkpoint()
 
 
