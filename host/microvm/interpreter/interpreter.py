@@ -349,8 +349,9 @@ class Interpreter:
 
         The call does not wait until the cell has ended. Without a running cell, it has no effect.
 
-        :param kill: True to kill the processes that the cell has started at once, as after
-            `grace`. If this was done before, the interpreter is killed.
+        :param kill: True to interrupt the cell unless it was interrupted before, and to kill at
+            once the processes that it has started. If this was done before, the interpreter is
+            killed.
         """
         self._connected().interrupt(kill=kill)
 

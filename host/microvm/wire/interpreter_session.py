@@ -65,11 +65,6 @@ class InterpreterSession:
         self._pieces = bytearray()
         self._size = 0  # number of bytes in the pieces, also of those that are not stored
 
-    @property
-    def is_idle(self) -> bool:
-        """True if the guest waits for a request."""
-        return self._state is InterpreterState.IDLE
-
     def run(self, code: str, *, max_display: int = 0) -> bytes:
         """Encode a request to execute a cell.
 
