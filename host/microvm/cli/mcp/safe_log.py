@@ -1,6 +1,7 @@
-"""Makes the messages of libraries printable, which the server writes to standard error.
+"""Escapes control characters in log messages of libraries, such as the SDK of MCP.
 
-They can contain text from a request. Control characters in it could send commands to the terminal.
+A message can contain text from a request, whose control characters could send commands to the
+user's terminal.
 """
 
 from __future__ import annotations
