@@ -15,9 +15,9 @@ class Exclusion:
     def __init__(self, patterns: Sequence[str]) -> None:
         """Compile shell patterns, in which `*` also matches slashes.
 
-        A pattern with a slash has to match the whole path below the copied folder, which a leading
-        `./` also stands for. Any other pattern has to match the name of a file or folder. A slash
-        at the end of a pattern has no effect.
+        A pattern with a slash has to match the whole path of a file, relative to the copied folder.
+        Such a pattern may begin with `./`. Any other pattern has to match the name of a file or
+        folder. A slash at the end of a pattern has no effect.
 
         :raises UsageError: If the patterns are no list of texts, or one can match no file.
         """
