@@ -53,7 +53,7 @@ async def test_waiting_requests_run_in_order() -> None:
 
 async def test_connections_are_a_use_without_a_slot() -> None:
     turns = CommandQueue("one")
-    with turns.connected(), turns.connected():
+    async with turns.connected(), turns.connected():
         async with turns.turn("command", wait=False):
             assert turns.runs == ["connections to its ports", "command"]
             with pytest.raises(Busy):
@@ -64,6 +64,23 @@ async def test_connections_are_a_use_without_a_slot() -> None:
                 pass
     async with turns.turn("checkpoint", wait=False, alone=True):
         pass
+
+
+async def test_a_connection_waits_for_an_operation_that_is_alone() -> None:
+    turns = CommandQueue("one")
+    async with AsyncExitStack() as connections:
+        async with turns.turn("first", wait=False, alone=True):
+            second = asyncio.create_task(_take(turns, "second", alone=True))
+            tasks = [
+                asyncio.create_task(connections.enter_async_context(turns.connected()))
+                for _ in range(2)
+            ]
+            await _settle()
+            assert turns.runs == ["first"]
+        await second
+        await asyncio.gather(*tasks)
+        assert turns.runs == ["connections to its ports"]
+    assert turns.runs == []
 
 
 @pytest.mark.parametrize("when", ["before", "at"])

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -147,6 +148,36 @@ def test_checkpoint_of_a_machine_with_ports(microvm: Command, target: str) -> No
     finally:
         assert microvm("stop", "box").returncode == 0
         assert microvm("snapshot", "rm", "open-ports").returncode == 0
+
+
+def test_clients_wait_while_a_checkpoint_is_saved(microvm: Command) -> None:
+    """Clients connect one after another, before, during and after the checkpoint."""
+    listen = f"{SERVE} >/dev/null 2>&1 &"
+    started = microvm("start", "box", "-p", f":{PORT}")
+    port = int(started.stderr.rpartition(b":")[2])
+    answers: list[bytes] = []
+    saved = threading.Event()
+
+    def ask_repeatedly() -> None:
+        while not saved.is_set():
+            answers.append(answer(port))
+
+    try:
+        assert microvm("exec", "box", "--", "sh", "-c", listen).returncode == 0
+        eventually(lambda: answer(port) == b"hello")
+        with ThreadPoolExecutor() as pool:
+            asking = pool.submit(ask_repeatedly)
+            try:
+                checkpoint = microvm("checkpoint", "--wait", "box", "asked")
+            finally:
+                saved.set()
+            asking.result()
+        assert (checkpoint.returncode, checkpoint.stderr) == (0, b"")
+        assert set(answers) == {b"hello"}
+        assert answer(port) == b"hello"
+    finally:
+        assert microvm("stop", "box").returncode == 0
+        assert microvm("snapshot", "rm", "asked").returncode == 0
 
 
 def test_machine_without_room_for_ports(microvm: Command) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 from microvm.errors import MicroVMError
@@ -50,7 +50,7 @@ class Clients:
         if len(self._writers) >= MOST_CLIENTS:
             reset(client[1])
             return
-        with self._served(client[1]) as writers:
+        async with self._served(client[1]) as writers:
             try:
                 server = await connect()
             except BaseException as error:
@@ -70,7 +70,7 @@ class Clients:
         connection, ignore the error, because otherwise clients could flood the log. Call this
         method in a task that serves only this client, because `close` may cancel that task.
         """
-        with self._served(client[1]):
+        async with self._served(client[1]):
             try:
                 await function(*client)
             except BaseException as error:
@@ -94,8 +94,8 @@ class Clients:
         if tasks:
             await asyncio.wait(tasks)
 
-    @contextmanager
-    def _served(self, writer: StreamWriter) -> Iterator[list[StreamWriter]]:
+    @asynccontextmanager
+    async def _served(self, writer: StreamWriter) -> AsyncIterator[list[StreamWriter]]:
         """Context manager: list the current task and its writers in `_writers` during its block.
 
         Yield the list of the writers, to which the block can add the writer of a server.

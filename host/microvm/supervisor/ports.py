@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from asyncio import StreamWriter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from microvm.constants import MAX_COMMANDS
@@ -25,9 +25,10 @@ class _CountedClients(Clients):
         super().__init__()
         self._queue = queue
 
-    @contextmanager
-    def _served(self, writer: StreamWriter) -> Iterator[list[StreamWriter]]:
-        with self._queue.connected(), super()._served(writer) as writers:
+    @asynccontextmanager
+    async def _served(self, writer: StreamWriter) -> AsyncIterator[list[StreamWriter]]:
+        # Enter the method of the base class first, so that `close` ends a client that waits.
+        async with super()._served(writer) as writers, self._queue.connected():
             yield writers
 
 

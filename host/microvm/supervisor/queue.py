@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from microvm.constants import MAX_COMMANDS
@@ -49,6 +49,8 @@ class CommandQueue:
         self._waiting: dict[Use, asyncio.Future[None]] = {}
         self._connections = Use("connections to its ports")
         self._connected = 0
+        self._shared = asyncio.Event()  # set while no operation is alone with the guest
+        self._shared.set()
         self._busy = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -82,12 +84,15 @@ class CommandQueue:
         finally:
             self._remove(use)
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
         """Context manager: count the guest as used while a port's client is connected.
 
-        The connection occupies no slot.
+        The connection occupies no slot. If an operation with `alone` runs, wait until it has
+        finished, because the command that serves the connection would disturb this operation.
         """
+        while self._is_taken_whole:
+            await self._shared.wait()
         self._connected += 1
         if self._connected == 1:
             self._begin(self._connections)
@@ -110,6 +115,8 @@ class CommandQueue:
 
     def _begin(self, use: Use) -> None:
         self.uses.append(use)
+        if use.alone:
+            self._shared.clear()
         self._idle.clear()
         self._busy.set()
 
@@ -131,6 +138,8 @@ class CommandQueue:
         """
         if use in self.uses:
             self.uses.remove(use)
+        if not self._is_taken_whole:
+            self._shared.set()
         for waiting, turn in list(self._waiting.items()):
             if turn.cancelled():
                 continue  # its task was cancelled, and removes the request itself
