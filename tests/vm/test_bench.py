@@ -301,7 +301,8 @@ def test_baseline_exits_when_its_controller_is_killed(image: Image) -> None:
 
 
 async def test_rows_of_several_commands_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("_ROUNDS", 1), ("_STREAM_RUNS", 1), ("_FLOOD_SECONDS", 0.2)):
+    few = {"_ROUNDS": 1, "_STREAM_RUNS": 1, "_FLOOD_SECONDS": 0.2, "_PIPED_SIZE": 1 << 24}
+    for name, value in few.items():
         monkeypatch.setattr(several, name, value)
     rows = await several.measure()
     assert all(value > 0 and ratio > 0 for _, value, ratio in rows)

@@ -27,6 +27,7 @@ _FLOOD_SECONDS = 3.0
 _BLOCK = bytes(1 << 16)
 _FLOODS = ("sh", "-c", "yes & exec yes >&2")
 _FLOOD = ("dd", "if=/dev/zero", "bs=64k")
+_PIPED_SIZE = 1 << 30
 
 # A server in the guest listens on each of these ports, and runs the port's program for each client.
 _GREETS, _SENDS, _READS = 7000, 7001, 7002
@@ -45,6 +46,7 @@ async def measure() -> list[Row]:
             await vm.run(["sh", "-c", server], check=True)
         machine = LibraryMachine(vm)
         await _several_times(machine.run_true)
+        await _connection(vm)
         return [
             *await _commands(machine),
             *await _floods(vm),
@@ -67,14 +69,20 @@ async def _commands(machine: LibraryMachine) -> list[Row]:
         _time("true alone", alone, alone),
         _time(f"true, {_AT_ONCE} at once, for each", together, alone),
         _time("true beside floods of both streams", beside, alone),
-        _time("the same, the slowest of 100", beside, alone, 99),
+        _time("true beside floods of both streams, the slowest of 100", beside, alone, 99),
     ]
 
 
 async def _floods(vm: MicroVM) -> list[Row]:
-    rates = {count: await _flood_rate(vm, count) for count in (1, 4, _AT_ONCE)}
+    floods: dict[int, float] = {}
+    pairs: dict[int, float] = {}
+    for count in (1, 4, _AT_ONCE):
+        floods[count] = await _flood_rate(vm, count)
+        pairs[count] = await _pair_rate(vm, count)
     return [
-        (f"output of {count} at once, MB/s", rate, rate / rates[1]) for count, rate in rates.items()
+        (f"{name} {count} at once, MB/s", rate, rate / rates[1])
+        for name, rates in (("output of", floods), ("pairs of dd in the guest,", pairs))
+        for count, rate in rates.items()
     ]
 
 
@@ -86,6 +94,19 @@ async def _flood_rate(vm: MicroVM, count: int) -> float:
         for _ in range(count):
             group.create_task(_flood(vm, received))
     return received[0] / 1e6 / (time.perf_counter() - begun)
+
+
+async def _pair_rate(vm: MicroVM, count: int) -> float:
+    """Run `count` pairs of `dd` in the guest at once, and return their total rate in MB/s.
+
+    The first `dd` of a pair writes to the second one through a pipe, without microvm. So the rates
+    show how much the emulator alone slows down when the guest switches between more processes.
+    """
+    blocks = _PIPED_SIZE // count >> 16
+    pair = f"dd if=/dev/zero bs=64k count={blocks} | dd of=/dev/null bs=64k"
+    script = f"for n in $(seq {count}); do {pair} & done 2>/dev/null; wait"
+    seconds = await _elapsed(lambda: vm.run(["sh", "-c", script], check=True))
+    return (blocks << 16) * count / 1e6 / seconds
 
 
 async def _flood(vm: MicroVM, received: list[int]) -> None:
@@ -118,14 +139,47 @@ async def _read(stream: AsyncIterator[bytes], counts: list[int]) -> None:
 
 
 async def _connections(vm: MicroVM) -> list[Row]:
-    async def greeted() -> None:
-        reader, writer = await vm.connect(_GREETS)
-        assert await reader.read() == b"hello\n"  # noqa: S101 - our server sends it
+    async def run_nc() -> None:
+        result = await vm.run(["nc", "127.0.0.1", str(_GREETS)], check=True)
+        assert result.stdout == b"hello\n"  # noqa: S101 - our server sends it
+
+    commands: list[float] = []
+    alone: list[list[float]] = []
+    beside: list[list[float]] = []
+    for _ in range(_ROUNDS):
+        commands += await _several_times(run_nc)
+        alone += [await _connection(vm) for _ in range(_AT_ONCE)]
+        # While this connection is open, `relay` runs.
+        _, writer = await vm.connect(_READS)
+        beside += [await _connection(vm) for _ in range(_AT_ONCE)]
         writer.close()
         await writer.wait_closed()
+    titles = ("connect", "connect to the first byte", "connect, read to the end and close")
+    return [
+        _time("nc in the guest", commands, commands),
+        *(
+            _time(f"{title}{condition}", list(samples), commands)
+            for condition, times in (("", alone), (", relay runs", beside))
+            for title, samples in zip(titles, zip(*times, strict=True), strict=True)
+        ),
+    ]
 
-    alone = [each for _ in range(_ROUNDS) for each in await _several_times(greeted)]
-    return [_time("connect, read to the end and close", alone, alone)]
+
+async def _connection(vm: MicroVM) -> list[float]:
+    """Connect to the server that greets, read to the end, and close the connection.
+
+    Return the seconds until the connection was open, until the first byte, and until the end.
+    """
+    begun = time.perf_counter()
+    reader, writer = await vm.connect(_GREETS)
+    moments = [time.perf_counter()]
+    first = await reader.readexactly(1)
+    moments.append(time.perf_counter())
+    assert first + await reader.read() == b"hello\n"  # noqa: S101 - our server sends it
+    writer.close()
+    await writer.wait_closed()
+    moments.append(time.perf_counter())
+    return [each - begun for each in moments]
 
 
 async def _streams(machine: LibraryMachine) -> list[Row]:
