@@ -57,7 +57,7 @@ ENDINGS: dict[type, dict[str, tuple[Act, ...]]] = {
     ProtocolError: {
         "ready twice": (*GREETING, READY),
         "what only a host says": (*GREETING, Say(codec.Ping(1))),
-        "an answer to no ping": (*GREETING, Say(codec.Pong(77))),
+        "the guest answers a ping that the host did not send": (*GREETING, Say(codec.Pong(77))),
         "an answer twice": (*ASKED, Hear("Ping"), PONG),
         "a status that nobody asked for": (*GREETING, Say(codec.Status(*[0] * 10))),
         "a refusal": (*GREETING, Say(codec.Error(0, 1, 2, 3, 4))),
@@ -79,9 +79,15 @@ ENDINGS: dict[type, dict[str, tuple[Act, ...]]] = {
             Say(output()),
         ),
         "output of nothing": (*ASKED, Say(output(b""))),
-        "credit for input that nobody feeds": (*ASKED, Say(codec.ExecStdinCredit(1, 1))),
+        "the guest grants credit to a command without input": (
+            *ASKED,
+            Say(codec.ExecStdinCredit(1, 1)),
+        ),
         "credit of nothing": (*ASKED, Say(codec.ExecStdinCredit(1, 0))),
-        "the end of input that nobody feeds": (*ASKED, Say(codec.ExecStdinClosed(1))),
+        "the guest closes the input of a command without input": (
+            *ASKED,
+            Say(codec.ExecStdinClosed(1)),
+        ),
         "a word after goodbye": (*ASKED, Say(codec.Goodbye(1)), ENDED),
     },
 }

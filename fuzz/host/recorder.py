@@ -209,7 +209,11 @@ class Recorder:
                 self._greet(message)
             case codec.Pong(token=token):
                 self.last_pong = now
-                agree(self.pings.pop(token, None) is not None, "an answer to no ping", message)
+                agree(
+                    self.pings.pop(token, None) is not None,
+                    "the guest answered a ping that the host did not send",
+                    message,
+                )
             case codec.Status():
                 self.statuses.append(message)
             case codec.Goodbye():
