@@ -29,8 +29,9 @@ static struct pollfd polled[2 + LISTENERS * SOCKETS + CONNECTIONS];
 static nfds_t polled_count;
 static short input_events, socket_events[LISTENERS][SOCKETS], events[CONNECTIONS];
 
-/* Adds a descriptor to `polled`, unless `wanted` is 0: for a connection that was hung up, poll
- * would return at once each time, even if no events are wanted. */
+/* Adds a descriptor to `polled`, unless `wanted` is 0. If a connection was hung up, poll reports
+ * POLLHUP at once each time, even if no events are wanted. So such a connection must not be in
+ * `polled`. */
 static void await(int fd, short wanted)
 {
 	if (wanted)

@@ -47,8 +47,8 @@ static uint8_t state_of_command(const struct session *session, uint32_t id)
 
 /* Returns the state that follows a message of the host according to the protocol's tables: the state
  * of the message's command, or of the connection. May also return SANDBOXD_IGNORED or
- * SANDBOXD_OUT_OF_ORDER. In the states that ignore messages of commands, too, none arrives here,
- * because stream.c drops all bytes before a `hello`. */
+ * SANDBOXD_OUT_OF_ORDER. Some states ignore messages about commands. stream.c drops all bytes before
+ * a `hello`, so such messages never arrive here. */
 static uint8_t follow(const struct session *session, const struct sandboxd_header *header)
 {
 	uint32_t conditions = session->used ? 0 : SANDBOXD_SESSION_CONDITION_FREE;
