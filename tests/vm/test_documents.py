@@ -25,12 +25,12 @@ STEP_TIMEOUT = 1800  # the command may have to build an image first
 #: Reasons why commands that begin with these words are not run.
 ELSEWHERE = {
     "pip install ": "it is installed, or this would not be from a wheel",
-    "pip uninstall ": "it is needed yet",
+    "pip uninstall ": "the next documents need the installed package",
     "pip download --dest wheels 'microvm-proto": "tests/install does it with the built files",
     "pip wheel --no-deps": "no package of this name exists: tests/image/test_pip_download.py",
     "microvm kernel build": "it takes minutes: tests/image/test_kernel.py",
     "microvm bench": "it takes minutes: tests/vm/test_bench.py",
-    "python -m microvm.bench": "of what that has measured",
+    "python -m microvm.bench": "it takes minutes, or measurements: tests/vm/test_bench.py",
     "microvm-proto explain /dev/": "it takes a serial line: tests/codegen/test_source.py",
     "microvm-proto explain capture.pcap": "it takes a capture: tests/codegen/test_capture.py",
     "microvm-proto import mavlink": "it takes MAVLink's own files: tests/codegen/test_mavlink.py",
@@ -86,7 +86,7 @@ SCENES: dict[str, tuple[dict[str, str], list[str]]] = {
 }
 
 COMMANDS = re.compile(
-    r"(microvm|microvm-proto|pip|pytest|python|python3|echo|tar|cat|make|cd|tail) "
+    r"(microvm|microvm-proto|pip|pytest|python|python3|cc|echo|tar|cat|make|cd|tail) "
 )
 
 

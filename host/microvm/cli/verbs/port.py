@@ -35,7 +35,8 @@ def port(
     of this host.
 
     With -p or -R, open these ports and print them. They are closed when the machine stops. This
-    works only for a machine that was started with --publish, --reverse or --commands.
+    works only for a machine that was started with --publish or --reverse, or with --commands 2 to
+    63.
     """
     with connect(name, beginning=True) as connection:
         if publish or reverse:

@@ -153,7 +153,11 @@ class RemoteGuest:
         check_loop("machine", self._loop)
 
     async def _wait_idle(self) -> None:
-        """Wait until the abandoned commands of this object are killed; see `Guest.idle`."""
+        """Wait until the abandoned commands of this object are killed; see `Guest.idle`.
+
+        Wait for all of them, even if the machine may have a free slot: other clients use its slots,
+        too, so only the supervisor knows whether a slot is free.
+        """
         running = sum(not each.command.abandoned for each in self._commands)
         if running >= self._max_commands:
             await asyncio.sleep(0)
