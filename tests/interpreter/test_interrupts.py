@@ -66,17 +66,24 @@ def test_interrupt_just_before_a_wait_ends_the_wait(talk: Talk) -> None:
 
 def test_handler_of_a_cell_runs_once_for_each_interrupt(talk: Talk) -> None:
     talk.run("import signal, time\ncount = 0\ndef handler(*_):\n    global count\n    count += 1\n")
-    talk.start(f"signal.signal(signal.SIGINT, handler)\n{READY}time.sleep(0.5)\nprint(count)")
+    wait = "while not count: time.sleep(0.01)\ntime.sleep(0.2)"
+    talk.start(f"signal.signal(signal.SIGINT, handler)\n{READY}{wait}\nprint(count)")
     talk.finish(until=lambda answered: "ready" in answered.stdout)
     talk.send(wire.Interrupt())
     assert talk.finish().stdout == "1\n"
 
 
-def test_interrupt_of_a_request_that_is_no_cell(talk: Talk) -> None:
-    code = "import json\nclass Slow(dict):\n    def items(self):\n        while True: pass\n"
-    talk.run(f"{code}slow = Slow(a=1)")
+def test_interrupt_of_a_request_that_is_no_cell(talk: Talk, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    talk.run(
+        "class Slow(dict):\n"
+        "    def items(self):\n"
+        f"        open({str(begun)!r}, 'w').close()\n"
+        "        while True: pass\n"
+        "slow = Slow(a=1)"
+    )
     talk.send(wire.Fetch("slow"))
-    time.sleep(0.2)
+    wait_for(begun.exists)
     talk.send(wire.Interrupt())
     failed = talk.finish().last
     assert isinstance(failed, wire.Failed)
@@ -236,9 +243,13 @@ def test_kill_between_cells_has_no_effect(talk: Talk) -> None:
 
 
 def test_interrupted_await_shows_the_line(talk: Talk) -> None:
-    talk.start(f"import asyncio\n{READY}await asyncio.sleep(1000)")
+    # The event loop prints the text when the cell waits.
+    talk.start(
+        "import asyncio\n"
+        "asyncio.get_running_loop().call_soon(print, 'ready')\n"
+        "await asyncio.sleep(1000)"
+    )
     talk.finish(until=lambda answered: "ready" in answered.stdout)
-    time.sleep(0.1)
     talk.send(wire.Interrupt())
     result = talk.finish().result
     assert result.error_type == "KeyboardInterrupt"

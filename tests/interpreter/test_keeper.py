@@ -52,20 +52,24 @@ def test_request_of_a_closed_connection_is_ended(path: Path) -> None:
         assert talk.run("child.wait(60)").value == "-9"
 
 
-def test_output_between_cells_waits_for_the_next_cell(path: Path) -> None:
+def test_output_between_cells_waits_for_the_next_cell(path: Path, tmp_path: Path) -> None:
+    begin, printed = tmp_path / "begin", tmp_path / "printed"
     with Talk(path) as talk:
         talk.run(
-            "import threading\nevent = threading.Event()\ndone = threading.Event()\n"
-            "def late():\n    event.wait()\n    print('late')\n    done.set()\n"
-            "threading.Thread(target=late).start()\nx = 1"
+            "import os, threading, time\n"
+            "def late():\n"
+            f"    while not os.path.exists({str(begin)!r}): time.sleep(0.01)\n"
+            "    print('late')\n"
+            f"    open({str(printed)!r}, 'w').close()\n"
+            "thread = threading.Thread(target=late)\nthread.start()\nx = 1"
         )
-        talk.run("threading.Timer(0.1, event.set).start()")
-        time.sleep(0.3)
+        begin.touch()
+        wait_for(printed.exists)
         assert talk.ask(wire.Fetch("x")).stdout == ""
     with Talk(path) as talk:
         answered = talk.ask(wire.Fetch("x"))
         assert (answered.text, answered.stdout) == ("1", "")
-        assert talk.run("done.wait()").stdout == "late\n"
+        assert talk.run("thread.join()").stdout == "late\n"
 
 
 @pytest.mark.parametrize("code", ["print('x' * 100_000)", "display('x' * 100_000)"])
@@ -166,13 +170,18 @@ os.wait()[1]
     assert received.read_bytes() == b"."
 
 
-def test_death_between_connections_is_told(path: Path) -> None:
+def test_death_between_connections_is_told(path: Path, tmp_path: Path) -> None:
+    begin = tmp_path / "begin"
     with Talk(path) as talk:
         pid = talk.run(
             "import os, threading, time\n"
-            "threading.Thread(target=lambda: (time.sleep(0.2), os._exit(5))).start()\n"
+            "def die():\n"
+            f"    while not os.path.exists({str(begin)!r}): time.sleep(0.01)\n"
+            "    os._exit(5)\n"
+            "threading.Thread(target=die).start()\n"
             "os.getpid()"
         ).value
+    begin.touch()
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
     with Talk(path) as talk:
         assert talk.first == wire.Died(Death.EXITED, 5)
