@@ -32,9 +32,11 @@ from microvm import (
 )
 from microvm.interpreter import launch, preparation
 from microvm.interpreter.program import program
+from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
 from microvm.qemu import launcher
 from microvm.start import snapshots, template
+from microvm.wire.interpreter_session import InterpreterSession
 
 pytestmark = pytest.mark.deadline(120)
 
@@ -44,6 +46,12 @@ async def python(with_python: Image) -> AsyncIterator[Interpreter]:
     """A running interpreter that the tests share. Each test leaves it alive."""
     async with Interpreter(image=with_python, imports=["json"]) as python:
         yield python
+
+
+async def until(vm: Machine, condition: str) -> None:
+    """Wait until a condition of the shell is true in a machine."""
+    command = ["sh", "-c", f"until {condition}; do sleep 0.05; done"]
+    await vm.run(command, check=True, timeout=60)
 
 
 async def test_state_is_kept_between_cells(python: Interpreter) -> None:
@@ -172,11 +180,12 @@ async def test_output_between_cells_belongs_to_the_next_cell(python: Interpreter
 import threading, time
 def count():
     for number in range(20): time.sleep(0.02); print(number)
+    open("/tmp/counted", "w").close()
 thread = threading.Thread(target=count); thread.start()
 """
     first = await python.run(code)
     await python.set("late", 1)
-    await asyncio.sleep(1)
+    await until(python.vm, "[ -e /tmp/counted ]")
     assert await python.get("late") == 1
     rest = await python.run("thread.join()")
     assert (first.stdout + rest.stdout).split() == [str(number) for number in range(20)]
@@ -217,8 +226,10 @@ async def test_restart_works_after_the_machine_has_failed(with_python: Image) ->
 
 async def test_restart_ends_the_running_cell(with_python: Image) -> None:
     async with Interpreter(image=with_python, imports=["json"]) as python:
-        running = asyncio.create_task(python.run("while True: pass"))
-        await asyncio.sleep(0.5)
+        begun = asyncio.Event()
+        code = "print('begun', flush=True)\nwhile True: pass"
+        running = asyncio.create_task(python.run(code, on_stdout=lambda _: begun.set()))
+        await begun.wait()
         await python.restart()
         with pytest.raises(InterpreterDied, match="was stopped"):
             await running
@@ -247,16 +258,40 @@ async def test_cancelled_fork_leaves_the_interpreter_alive(
     assert (await python.run("kept")).result == "1"
 
 
-async def test_forks_have_the_state_but_no_twins(python: Interpreter) -> None:
-    draw = "import random, time, os; [random.random(), os.urandom(4).hex(), abs(time.time())]"
-    await python.run("shared = [1]; import random; random.seed(1)")
+async def drawn_in_forks(python: Interpreter, code: str) -> list[str | None]:
+    """Return the result of a cell in each of two forks."""
+    async with await python.fork(2) as forks:
+        return [(await fork.run(code)).result for fork in forks]
+
+
+async def test_forks_have_the_state(python: Interpreter) -> None:
+    await python.run("shared = [1]")
     async with await python.fork() as one, await python.fork() as other:
-        drawn = [await each.run(draw) for each in (one, other)]
-        assert drawn[0].result != drawn[1].result
-        now = [float((await each.run("time.time()")).result or 0) for each in (one, other)]
-        assert all(abs(each - time.time()) < 5 for each in now)
         await one.run("shared.append(2)")
         assert [await each.get("shared") for each in (python, one, other)] == [[1], [1, 2], [1]]
+
+
+@pytest.mark.parametrize("code", ["random.random()", "os.urandom(8)"])
+async def test_forks_are_no_twins(python: Interpreter, code: str) -> None:
+    await python.run("import os, random; random.seed(1)")
+    one, other = await drawn_in_forks(python, code)
+    assert one != other
+
+
+async def test_forks_with_the_same_seed_are_twins(
+    python: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew = InterpreterSession.renew
+    monkeypatch.setattr(InterpreterSession, "renew", lambda session, _: renew(session, bytes(32)))
+    await python.run("import random; random.seed(1)")
+    one, other = await drawn_in_forks(python, "random.random()")
+    assert one == other
+
+
+async def test_forks_have_the_current_time(python: Interpreter) -> None:
+    for now in await drawn_in_forks(python, "__import__('time').time()"):
+        assert now is not None
+        assert abs(float(now) - time.time()) < 5
 
 
 async def test_several_forks_start_from_one_snapshot(
@@ -300,8 +335,9 @@ async def test_saved_interpreter_continues(
 
 async def test_dead_interpreter_is_not_saved(with_python: Image) -> None:
     async with Interpreter(image=with_python, imports=["json"]) as python:
-        await python.run("import os, threading; threading.Timer(0.3, os._exit, [3]).start()")
-        await asyncio.sleep(1)
+        code = "import os, threading; threading.Timer(0.3, os._exit, [3]).start(); os.getpid()"
+        pid = (await python.run(code)).result
+        await until(python.vm, f"! kill -0 {pid} 2>/dev/null")
         with pytest.raises(InterpreterDied, match="exited with status 3"):
             await python.checkpoint("test-dead")
         with pytest.raises(InterpreterDied, match="exited with status 3"):
