@@ -102,8 +102,8 @@ class Death(enum.IntEnum):
     number.
     """
     BROKEN = 4
-    """The keeper killed the worker, because the worker broke the protocol or closed its
-    connection to the keeper; the status is the signal's number.
+    """The keeper killed the worker, which broke the protocol or closed its connection; the
+    status is the signal's number.
     """
 
 
@@ -895,7 +895,7 @@ class Interrupt(_Frozen):
 
 
 class KillStarted(_Frozen):
-    """Asks the guest to kill all processes that were started since the request began.
+    """Asks the guest to kill all processes of the request.
 
     The worker continues.
     """

@@ -12,8 +12,7 @@ from microvm.wire import interpreter as codec
 class InterpreterState(enum.Enum):
     """The conversation between a host and the guest.
 
-    Each side has its own copy of the state, which changes when the side sends or receives a
-    message.
+    Each side tracks the state by the messages that it sends and receives.
     """
 
     NEW = 1
