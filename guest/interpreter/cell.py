@@ -64,10 +64,10 @@ class Cells:
         last = None
         if tree.body and type(tree.body[-1]) is _ast.Expr and source.rstrip()[-1] != ";":
             last = _ast.Expression(tree.body.pop().value)
-        parts = [self._compile(tree, name, "exec")] if tree.body else []
+        codes = [self._compile(tree, name, "exec")] if tree.body else []
         if last:
-            parts.append(self._compile(last, name, "eval"))
-        value = self._evaluate(parts)
+            codes.append(self._compile(last, name, "eval"))
+        value = self._evaluate(codes)
         if value is None:
             return None
         builtins._ = value  # type: ignore[attr-defined]
@@ -79,21 +79,21 @@ class Cells:
         self._flags |= code.co_flags & FUTURES
         return code
 
-    def _evaluate(self, parts: list[CodeType]) -> Any:
-        """Execute the parts of a cell, and return the value of the last one."""
+    def _evaluate(self, codes: list[CodeType]) -> Any:
+        """Execute the code objects of a cell, and return the value of the last one."""
         value = None
-        for code in parts:
+        for code in codes:
             if code.co_flags & COROUTINE:
-                return self._wait(self._evaluate_async(parts))
-        for code in parts:
+                return self._wait(self._evaluate_async(codes))
+        for code in codes:
             value = eval(code, self.namespace)
         return value
 
-    async def _evaluate_async(self, parts: list[CodeType]) -> Any:
-        """Execute the parts of a cell in the event loop, because one of them awaits."""
+    async def _evaluate_async(self, codes: list[CodeType]) -> Any:
+        """Execute the code objects of a cell in the event loop, because one of them awaits."""
         value = None
         try:
-            for code in parts:
+            for code in codes:
                 value = eval(code, self.namespace)
                 if code.co_flags & COROUTINE:
                     value = await value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 
-from interpreter.codec import HEADER, MOST, decode, encode
+from interpreter.codec import HEADER, MAX_FRAME, decode, encode
 from interpreter.tables import MESSAGES
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ class Channel:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._lock = _thread.RLock()
-        self._frame = bytearray(MOST)
+        self._frame = bytearray(MAX_FRAME)
         self._main = os.getpid(), _thread.get_ident()
 
     def is_owner(self) -> bool:

@@ -92,7 +92,7 @@ for _key, (_name, _sender, _, _fields) in MESSAGES.items():
             READERS[_key, _end] = _name, [read for read, _ in _both]
     WRITERS[_name] = _key, [write for _, write in _both]
 
-MOST = 65536
+MAX_FRAME = 65536
 """Maximum number of bytes in a frame."""
 
 
@@ -117,7 +117,7 @@ def size_of(data: bytes, sender: str) -> int:
     :raises MalformedFrame: The header is not valid.
     """
     length, number, flags, ident = HEADER.unpack_from(data)
-    if (number, sender) not in READERS or flags or ident or length > MOST - HEADER.size:
+    if (number, sender) not in READERS or flags or ident or length > MAX_FRAME - HEADER.size:
         raise MalformedFrame("a bad header")
     size: int = HEADER.size + length
     return size

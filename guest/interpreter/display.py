@@ -61,24 +61,24 @@ class Displays:
             first = False
 
 
-def representations(thing: object) -> dict[str, bytes]:
+def representations(shown: object) -> dict[str, bytes]:
     """Return the representations of an object, by MIME type.
 
     If a method of the object raises an exception, print the traceback, and leave out the
     representation that the method should return.
     """
-    kind = type(thing)
+    kind = type(shown)
     if kind.__module__ == "builtins" or issubclass(kind, type):
         return {}
     found: dict[str, bytes] = {}
     figure = sys.modules.get("matplotlib.figure")
-    if figure and isinstance(thing, figure.Figure):
-        found["image/png"] = png(thing)
+    if figure and isinstance(shown, figure.Figure):
+        found["image/png"] = png(shown)
     if getattr(kind, "_repr_mimebundle_", None):
-        found.update(_attempt(_bundle, kind, thing) or {})
+        found.update(_attempt(_bundle, kind, shown) or {})
     for name, mime in METHODS.items():
         if getattr(kind, name, None) and mime not in found:
-            data = _attempt(_representation, kind, thing, name, mime)
+            data = _attempt(_representation, kind, shown, name, mime)
             if data is not None:
                 found[mime] = data
     return found
@@ -95,13 +95,13 @@ def _attempt(function: Callable[..., Any], *arguments: object) -> Any:
         return None
 
 
-def _bundle(kind: Any, thing: object) -> dict[str, bytes]:
-    bundle = _without_metadata(kind._repr_mimebundle_(thing, include=None, exclude=None))
+def _bundle(kind: Any, shown: object) -> dict[str, bytes]:
+    bundle = _without_metadata(kind._repr_mimebundle_(shown, include=None, exclude=None))
     return {str(mime): to_bytes(mime, data) for mime, data in (bundle or {}).items()}
 
 
-def _representation(kind: Any, thing: object, name: str, mime: str) -> bytes | None:
-    data = _without_metadata(getattr(kind, name)(thing))
+def _representation(kind: Any, shown: object, name: str, mime: str) -> bytes | None:
+    data = _without_metadata(getattr(kind, name)(shown))
     return None if data is None else to_bytes(mime, data)
 
 

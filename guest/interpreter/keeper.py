@@ -7,7 +7,7 @@ import select
 import signal
 import socket
 
-from interpreter.codec import MOST, MalformedFrame, decode, encode
+from interpreter.codec import MAX_FRAME, MalformedFrame, decode, encode
 from interpreter.links import HostLink, InterruptMark, WorkerLink, accepted_host, unread
 from interpreter.processes import (
     boot_ticks,
@@ -107,7 +107,7 @@ class Keeper:
         while self.state != "finished" or self.host:
             self.watch()
             pause = self.wakeups.send(self.worker if self.is_busy() else 0)
-            ready = dict(self.poll.poll(FAREWELL if self.state == "finished" else pause))
+            ready = dict(self.poll.poll(CLOSE_TIMEOUT if self.state == "finished" else pause))
             if self.state == "finished" and not ready:
                 return
             if self.wakeup in ready:
@@ -353,7 +353,7 @@ class Keeper:
 
     def reap(self) -> None:
         """Read the status of each child process that has exited."""
-        os.read(self.wakeup, MOST)
+        os.read(self.wakeup, MAX_FRAME)
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -391,12 +391,12 @@ class Keeper:
             self.state = "finished"
 
 
-FAREWELL = 5000
+CLOSE_TIMEOUT = 5000
 """Maximum number of milliseconds to wait until the host closes the connection.
 
 If the keeper closed it first, while messages of the host still arrive, the host might not receive
 the last message of the keeper.
 """
 
-MAX_OUTPUT = MOST - 16
+MAX_OUTPUT = MAX_FRAME - 16
 """Maximum number of bytes in an `output`."""

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 
-from interpreter.codec import HEADER, MOST, size_of
+from interpreter.codec import HEADER, MAX_FRAME, size_of
 from interpreter.processes import may_descend
 from interpreter.tables import MAX_TEXT
 
@@ -71,7 +71,7 @@ class HostLink:
         :raises MalformedFrame: A header is not valid.
         """
         try:
-            data = self.connection.recv(MOST)
+            data = self.connection.recv(MAX_FRAME)
         except BlockingIOError:
             return
         except OSError:
@@ -129,7 +129,7 @@ class WorkerLink:
         self.queue.append(frame)
         self._queued += len(frame)
         self.flush()
-        return self._queued <= MAX_TEXT + 2 * MOST
+        return self._queued <= MAX_TEXT + 2 * MAX_FRAME
 
     def flush(self) -> None:
         """Send the frames in the queue, as far as the socket has room."""
@@ -149,7 +149,7 @@ class WorkerLink:
         """
         try:
             # The additional byte lets `decode` refuse a packet that is too long.
-            packet = self.connection.recv(MOST + 1)
+            packet = self.connection.recv(MAX_FRAME + 1)
         except BlockingIOError:
             return None
         except OSError:

@@ -12,10 +12,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PASSES = 100
 """Maximum number of searches for processes to kill."""
 
-MOST_STAT = 4096
+MAX_STAT = 4096
 """Maximum number of bytes to read from the file `stat` of a process, which is always smaller."""
 
-MOMENT = 0.1
+EXIT_TIMEOUT = 0.1
 """Maximum number of seconds between the close of a process's files and its exit."""
 
 
@@ -62,7 +62,7 @@ def read_process(pid: int | str) -> Process | None:
         return None
     try:
         # The name of the program is in parentheses, and can contain spaces and parentheses.
-        fields = os.read(fd, MOST_STAT).rpartition(b")")[2].split(None, 20)
+        fields = os.read(fd, MAX_STAT).rpartition(b")")[2].split(None, 20)
     except OSError:
         return None
     finally:
@@ -195,10 +195,10 @@ def deaths_by_memory() -> int:
 
 
 def has_exited(pid: int) -> bool:
-    """Return True if a process, which has closed its sockets, exits within `MOMENT` seconds."""
-    deadline = time.monotonic() + MOMENT
+    """Return True if a process with closed sockets exits within `EXIT_TIMEOUT` seconds."""
+    deadline = time.monotonic() + EXIT_TIMEOUT
     while read_process(pid) is not None:
         if time.monotonic() > deadline:
             return False
-        time.sleep(MOMENT / 50)
+        time.sleep(EXIT_TIMEOUT / 50)
     return True

@@ -193,7 +193,7 @@ def test_hint_names_the_module_beside_a_program(tmp_path: Path, name: str, found
 def test_reads_of_a_program_are_answered_with_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     given = StandardInput()
     reader, writer = os.pipe()
-    monkeypatch.setattr(standard_input, "_FIRST", reader)
+    monkeypatch.setattr(standard_input, "_STDIN", reader)
     os.write(writer, bytes(range(256)))
     prompt = f"{given.secret} 200"
     assert given.is_meant(prompt)

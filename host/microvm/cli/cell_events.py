@@ -1,8 +1,8 @@
-"""Runs a cell of an interpreter for a thread that waits, and reports in that thread what it does.
+"""Runs a cell for a thread, and passes the cell's output, displays and questions to that thread.
 
 The interpreter runs in an event loop of another thread. The waiting thread gets the output, the
-displays and the questions of the cell in the order in which they arrived. If it is slow, the cell's
-writes wait.
+displays and the questions of the cell in the order in which they arrived. If the thread is slow,
+the cell's writes wait.
 """
 
 from __future__ import annotations

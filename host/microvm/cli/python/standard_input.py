@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 
-_FIRST = 0
+_STDIN = 0
 _MAX_SIZE = 32_000  # maximum size of an answer in bytes, because a character may take two
 
 
@@ -24,7 +24,7 @@ class StandardInput:
 
     def __init__(self) -> None:
         self.secret = secrets.token_hex(16)
-        self.is_terminal = os.isatty(_FIRST)
+        self.is_terminal = os.isatty(_STDIN)
         self._prompt = re.compile(rf"{self.secret} ([0-9]{{1,9}})")
 
     def is_meant(self, prompt: str) -> bool:
@@ -39,7 +39,7 @@ class StandardInput:
         match = self._prompt.fullmatch(prompt)
         size = min(int(match[1]), _MAX_SIZE) if match else 0
         try:
-            data = os.read(_FIRST, size)
+            data = os.read(_STDIN, size)
         except OSError as error:  # such as a closed descriptor
             raise EOFError from error
         if not data:
