@@ -230,7 +230,7 @@ async def test_visitor_who_is_leaving_is_not_found(web: ModuleType) -> None:
         python.stopped.set()
 
 
-async def test_cell_does_not_restart_the_interpreter_of_a_closed_server(
+async def test_cell_starts_no_machine_when_the_server_stops(
     web: ModuleType, with_python: Image
 ) -> None:
     import visitors
