@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, groupby
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from microvm_proto.schema import Schema
 from ..report import SCHEMA
 from .events import ModelEvent
 from .faults import Fault, faults
-from .spin import CHECKS, Check, SearchResult, Spin
+from .spin import CHECKS, Check, Spin
 
 QUICK = (
     "the tables lack an error that crosses a shutdown",
@@ -37,26 +36,37 @@ def schema() -> Schema:
     return read_schema(SCHEMA)
 
 
+SLOW = ("kill", "terminate", "responses", "replies", "kill one")
+"""The checks that only `make test-long` runs. Together, they take 36 seconds of one core."""
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SearchResult]]:
-    """Run all checks on two cores."""
+def spin_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Check], Spin]:
+    """Return a function that returns the folder of a check. Checks with the same options share it.
 
-    def run(checks: list[Check]) -> list[SearchResult]:
-        spin = Spin(read_schema(checks[0].source), tmp_path_factory.mktemp("model"))
-        return [spin.check(check) for check in checks]
+    So their program is compiled only once.
+    """
 
-    groups = [[*group] for _, group in groupby(CHECKS, lambda check: (check.source, check.options))]
-    with ThreadPoolExecutor(2) as pool:
-        found = chain.from_iterable(pool.map(run, groups))
-        yield dict(zip((check.name for check in CHECKS), found, strict=True))
+    @cache
+    def spin(source: Path, _: tuple[str, ...]) -> Spin:
+        return Spin(read_schema(source), tmp_path_factory.mktemp("model"))
+
+    return lambda check: spin(check.source, check.options)
 
 
-@pytest.mark.parametrize("name", [check.name for check in CHECKS])
-def test_model_has_property(name: str, results: dict[str, SearchResult], tmp_path: Path) -> None:
-    (check,) = (check for check in CHECKS if check.name == name)
-    if results[name].fault:
-        pytest.fail(str(Spin(read_schema(check.source), tmp_path).find(check)))
-    assert results[name].states > (10_000 if check.schema == "files" else 50_000)
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(each, id=each.name, marks=pytest.mark.long if each.name in SLOW else ())
+        for each in CHECKS
+    ],
+)
+def test_model_has_property(check: Check, spin_for: Callable[[Check], Spin]) -> None:
+    spin = spin_for(check)
+    result = spin.check(check)
+    if result.fault:
+        pytest.fail(str(spin.find(check)))
+    assert result.states > (10_000 if check.schema == "files" else 50_000)
 
 
 @pytest.mark.parametrize(

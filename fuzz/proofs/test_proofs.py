@@ -17,8 +17,8 @@ from ..report import ROOT, SCHEMA
 from ..search import Record
 from .prove import harnesses, prove
 
-QUICK = ("header", "list", "stream", "exec", "loop", "drain")
-"""Names of the harnesses that `make test` runs. They take about 20 seconds of one core."""
+QUICK = ("header", "list", "stream", "exec", "loop", "drain", "session")
+"""Names of the harnesses that `make test` runs. They take about 30 seconds of one core."""
 
 QUICK_BUGS = ("header", "stream", "drain")
 
