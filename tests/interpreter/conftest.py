@@ -20,10 +20,13 @@ VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 def pythons() -> dict[str, str]:
     """Return the installed versions of Python, and a program of each."""
     found: dict[str, str] = {}
-    for name in (sys.executable, "/usr/bin/python3", "python3.11", "python3.13"):
+    names = (f"python{version}" for version in ("3.8", "3.11", "3.12", "3.13"))
+    for name in (sys.executable, "/usr/bin/python3", *names):
         if path := shutil.which(name):
-            done = subprocess.run([path, "-c", VERSION], check=True, capture_output=True, text=True)
-            found.setdefault(done.stdout.strip(), path)
+            command = [path, "-c", VERSION]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            if done.returncode == 0:  # pyenv has programs for versions that are not chosen
+                found.setdefault(done.stdout.strip(), path)
     return found
 
 

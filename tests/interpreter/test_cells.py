@@ -209,7 +209,7 @@ thread.start(); thread.join()
 if os.fork() == 0:
     ask()
     os._exit(len(found))
-os.waitstatus_to_exitcode(os.wait()[1]), found
+os.WEXITSTATUS(os.wait()[1]), found
 """
     assert talk.run(code).value == "(2, [1])"
 
