@@ -126,9 +126,12 @@ class Talk:
         return self.finish()
 
     def kill(self) -> tuple[Death, int]:
-        """Kill the worker, in a cell that does not end."""
-        self.start("import signal\nsignal.pause()")
-        return self.ask(wire.Kill()).death
+        """Kill the worker, in a cell that does not end unless a process interrupts it."""
+        while True:
+            self.start("import signal\nsignal.pause()")
+            answered = self.ask(wire.Kill())
+            if not isinstance(answered.last, wire.Result):
+                return answered.death
 
     def finish(
         self,
