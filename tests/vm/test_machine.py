@@ -282,6 +282,17 @@ async def test_stop_works_before_and_after_the_machine_is_up(image: Image) -> No
         assert machine.pid is None
 
 
+async def test_machine_that_is_stopped_while_it_starts_leaves_nothing(image: Image) -> None:
+    before = children(os.getpid())
+    vm = MicroVM(image)
+    starting = asyncio.create_task(vm.start())
+    await comes_true(lambda: children(os.getpid()) != before)
+    await vm.stop()
+    with pytest.raises(UsageError, match="stopped while it started"):
+        await starting
+    assert children(os.getpid()) == before
+
+
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
 async def test_lack_of_host_resources_is_a_start_error(image: Image, cold: bool) -> None:
     others = set(children(os.getpid()))

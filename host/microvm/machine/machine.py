@@ -164,8 +164,8 @@ class MicroVM(Machine, NamedMachines):
     async def start(self) -> None:
         """Clone or boot the guest, and wait until it is ready.
 
-        :raises UsageError: If the machine was started before, if no asyncio event loop is running,
-            or if the file for the console cannot be opened.
+        :raises UsageError: If the machine was started before, if it is stopped meanwhile, if no
+            asyncio event loop is running, or if the file for the console cannot be opened.
         :raises ImageError: If the image does not exist and cannot be built.
         :raises SnapshotError: If the snapshot does not exist, is damaged, or cannot be used here.
         :raises QemuError: If QEMU is missing or does not start.
@@ -215,17 +215,20 @@ class MicroVM(Machine, NamedMachines):
                 continue
             finally:
                 starter.end()
-            self._begin(running, cloned=starter.cloned)
             choice.succeeded(accel, failure)
+            await self._begin(running, cloned=starter.cloned)
             return
 
     async def _restore(self, snapshot: Snapshot) -> None:
         restorer, self._restorer = self._restorer, None
         restorer = restorer or snapshot._make_restorer(self._console_log, self.confinement)
         self._image = restorer.image
-        self._begin(await restorer.clone(), cloned=True)
+        await self._begin(await restorer.clone(), cloned=True)
 
-    def _begin(self, running: RunningVM, *, cloned: bool) -> None:
+    async def _begin(self, running: RunningVM, *, cloned: bool) -> None:
+        if self._state == "stopped":
+            await running.end()
+            raise UsageError("the machine was stopped while it started")
         self._running = running
         self._state = "running"
         running.guest.commands = self.commands
@@ -257,7 +260,8 @@ class MicroVM(Machine, NamedMachines):
     async def stop(self) -> None:
         """Stop the machine, in any state. Further calls have no effect.
 
-        When this method returns, QEMU has exited and all its temporary files are removed.
+        When this method returns, QEMU has exited and all its temporary files are removed. If `start`
+        runs at the same time, it does this instead, and raises `UsageError`.
 
         :raises UsageError: If the machine was started in another event loop.
         """
