@@ -260,8 +260,8 @@ class MicroVM(Machine, NamedMachines):
     async def stop(self) -> None:
         """Stop the machine, in any state. Further calls have no effect.
 
-        When this method returns, QEMU has exited and all its temporary files are removed. If `start`
-        runs at the same time, it does this instead, and raises `UsageError`.
+        When this method returns, QEMU has exited and all its temporary files are removed. If
+        `start` runs at the same time, it does this instead, and raises `UsageError`.
 
         :raises UsageError: If the machine was started in another event loop.
         """
