@@ -24,8 +24,8 @@ class MicroVM(machine.MicroVM):
         super().__init__(image, **options)
         self.transcript = Transcript()
 
-    def _begin(self, running: RunningVM, *, cloned: bool) -> None:
-        super()._begin(running, cloned=cloned)
+    async def _begin(self, running: RunningVM, *, cloned: bool) -> None:
+        await super()._begin(running, cloned=cloned)
         running.guest.on_command = self.transcript.add
         self.transcript.console = running.console.tail
 
