@@ -43,7 +43,8 @@ async def measure() -> list[Row]:
     async with MicroVM(commands=_AT_ONCE) as vm:
         for port, program in _SERVERS.items():
             server = f"nc -lk -p {port} -e {program} >/dev/null 2>&1 &"
-            await vm.run(["sh", "-c", server], check=True)
+            listens = f"until netstat -ltn | grep -q :{port}; do sleep 0.1; done"
+            await vm.run(f"{server} {listens}", shell=True, check=True, timeout=10)
         machine = LibraryMachine(vm)
         await _several_times(machine.run_true)
         await _connection(vm)
