@@ -51,6 +51,17 @@ class Arch(NamedTuple):
         """The name of the QEMU program for this architecture."""
         return f"qemu-system-{self.name}"
 
+    @property
+    def cross_prefix(self) -> str:
+        """The beginning of the names of gcc's programs that compile for this architecture."""
+        return f"{self.name}-linux-gnu-"
+
+    @property
+    def cross_packages(self) -> str:
+        """Debian's packages of gcc and the C library that compile for this architecture."""
+        gcc = f"gcc-{self.cross_prefix}".rstrip("-").replace("_", "-")
+        return f"{gcc} libc6-dev-{self.debian}-cross"
+
 
 ARCHES = {
     arch.name: arch

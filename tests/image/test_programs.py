@@ -82,6 +82,45 @@ def test_compiler_that_is_chosen(
     assert chosen == ("zig" if "ziglang" in command else command[0])
 
 
+OTHER = next(arch for arch in arches.ARCHES.values() if arch is not arches.find())
+
+
+@pytest.mark.parametrize(
+    ("installed", "has_libc", "libc", "chosen"),
+    [
+        ("gcc cross zig", True, False, "cross"),
+        ("gcc cross zig", False, False, "zig"),
+        ("gcc cross zig", True, True, "zig"),
+        ("gcc cross", True, True, "cross"),
+    ],
+)
+def test_compiler_for_another_architecture(
+    installed: str,
+    has_libc: bool,
+    libc: bool,
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    names = {"cross": f"{OTHER.cross_prefix}gcc"}
+    for word in installed.split():
+        program = tmp_path / names.get(word, word)
+        program.write_text(f"#!/bin/sh\necho {'/lib/libc.a' if has_libc else 'libc.a'}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compiler, "find_spec", lambda _: "zig" in installed)
+    command = compiler.compiler(OTHER, "a program", libc=libc)
+    assert names.get(chosen, chosen) == ("zig" if "ziglang" in command else command[0])
+
+
+def test_no_compiler_for_another_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ImageError) as caught:
+        compiler.compiler(OTHER, "a program")
+    assert f"`apt install {OTHER.cross_packages} make`" in str(caught.value.hint)
+
+
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")

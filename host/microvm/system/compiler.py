@@ -65,7 +65,11 @@ def compiler(arch: Arch, what: str, *, libc: bool = False) -> list[str]:
     import shutil  # imported here, because a process that only spawns QEMU does not need `shutil`
 
     native = os.uname().machine == arch.name
-    found = [[name] for name in ("gcc", "clang") if native and shutil.which(name)]
+    cross = f"{arch.cross_prefix}gcc"
+    if native:
+        found = [[name] for name in ("gcc", "clang") if shutil.which(name)]
+    else:
+        found = [[cross]] if shutil.which(cross) and _has_libc(cross) else []
     if find_spec("ziglang"):
         zig = [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
         found.insert(0 if libc else len(found), zig)
@@ -73,12 +77,25 @@ def compiler(arch: Arch, what: str, *, libc: bool = False) -> list[str]:
         found.insert(0, ["musl-gcc"])
     if found:
         return found[0]
-    others = "`apt install gcc libc6-dev make` or " * native
+    packages = "gcc libc6-dev" if native else arch.cross_packages
     raise ImageError(
         f"no C compiler that compiles {what} for {arch.name} is installed",
         hint=f"{guest_pack.how_to_install(arch)}, which contains it; or install a compiler by "
-        f"{others}`pip install ziglang`",
+        f"`apt install {packages} make` or `pip install ziglang`",
     )
+
+
+def _has_libc(gcc: str) -> bool:
+    """Return True if a compiler for another architecture has the C library and its headers.
+
+    Even programs without a C library need its headers. Debian's package of such a compiler only
+    recommends the package of the C library.
+    """
+    from microvm.system.tools import output
+
+    # For a file that it lacks, gcc prints the bare name.
+    path = output([gcc, "-print-file-name=libc.a"], what=f"asking {gcc} for its C library")
+    return b"/" in path
 
 
 def check(arch: Arch, what: str) -> None:

@@ -101,7 +101,7 @@ def check_tools(arch: Arch) -> None:
     :raises ImageError: A tool is missing; the hint is the command that installs it.
     """
     prefix = _prefix(arch)
-    package = f"gcc-{prefix}".rstrip("-").replace("_", "-")
+    package = arch.cross_packages.split()[0]
     programs = {f"{prefix}gcc": package, "gcc": "gcc", **_PROGRAMS}
     missing = {name: owner for name, owner in programs.items() if not shutil.which(name)}
     if "gcc" not in missing:
@@ -122,7 +122,7 @@ def _has_header(name: str) -> bool:
 
 
 def _prefix(arch: Arch) -> str:
-    return "" if arch is arches.find() else f"{arch.name}-linux-gnu-"
+    return "" if arch is arches.find() else arch.cross_prefix
 
 
 def _name(arch: Arch, version: str) -> str:
