@@ -1,12 +1,16 @@
-"""The properties of guests that differ between processor architectures."""
+"""The tables of processor architectures, buses and accelerators.
+
+To support another architecture, bus or accelerator, add a row to its table. No other module
+compares names of architectures. Only `microvm.system.platform` also compares names of systems.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from microvm.errors import UsageError
+from microvm.system import platform
 
 Bus = Literal["pci", "mmio"]
 """Bus that connects the guest's virtio devices. It is one that the guest's kernel supports."""
@@ -21,15 +25,24 @@ Magic = tuple[tuple[int, bytes], ...]
 class Arch(NamedTuple):
     """A processor architecture of guests, and how QEMU, Debian and the kernel refer to it.
 
-    :ivar name: Name that `uname -m`, QEMU and Alpine use.
+    :ivar name: Name that Linux (`uname -m`), QEMU and Alpine use.
+    :ivar debian: Name that Debian and macOS (`uname -m`) use.
+    :ivar qemu_package: Debian package that contains the QEMU program for this architecture.
     :ivar machine: Machine type of QEMU for each bus, for its option `-M`.
     :ivar cpu: CPU model of QEMU for each accelerator, for its option `-cpu`.
+    :ivar console: Name of the serial console in the guest's kernel.
     :ivar kernel_options: Words that are added to the kernel's command line.
+    :ivar clock_option: Format of the word on the kernel's command line that contains `khz`, the
+        frequency of the host's clock; empty if the guest's kernel knows the frequency. See
+        `Accelerator.passes_clock`.
     :ivar alpine_sha256: SHA-256 of the pinned Alpine minirootfs archive, in hexadecimal.
     :ivar kernel_package: Debian package that depends on the newest kernel for clouds.
+    :ivar kernel_arch: Name of the architecture in the Makefile of the kernel.
     :ivar kernel_target: Target of the kernel's Makefile that makes a file that QEMU can start.
         `vmlinux` is faster to start than a file that the guest has to decompress.
     :ivar kernel_magics: Forms of the kernel files that QEMU can start.
+    :ivar zig_target: Name of the architecture for the compiler Zig.
+    :ivar oldest_glibc: Minor version of the oldest glibc 2 for which wheels exist (PEP 600).
     """
 
     name: str
@@ -39,12 +52,14 @@ class Arch(NamedTuple):
     cpu: Mapping[Accel, str]
     console: str
     kernel_options: str
+    clock_option: str
     alpine_sha256: str
     kernel_package: str
     kernel_arch: str
     kernel_target: str
     kernel_magics: tuple[Magic, ...]
     zig_target: str
+    oldest_glibc: int
 
     @property
     def qemu(self) -> str:
@@ -78,6 +93,7 @@ ARCHES = {
             cpu={"tcg": "max,-fsrm,-erms", "kvm": "host,-svm,-vmx,pmu=off", "hvf": "host"},
             console="ttyS0",
             kernel_options="reboot=t tsc=reliable",
+            clock_option="tsc_early_khz={khz}",
             alpine_sha256="d4e6fd67dcf75e40c451560ac7265166c2b72a0f38ddc9aae756a7de3d1efa0c",
             kernel_package="linux-image-cloud-amd64",
             kernel_arch="x86_64",
@@ -88,6 +104,7 @@ ARCHES = {
                 ((0, b"\x7fELF\x02\x01"), (18, b"\x3e\x00")),
             ),
             zig_target="x86_64-linux-musl",
+            oldest_glibc=5,
         ),
         Arch(
             name="aarch64",
@@ -100,12 +117,98 @@ ARCHES = {
             cpu={"tcg": "max,pauth-impdef=on", "kvm": "host", "hvf": "host"},
             console="ttyAMA0",
             kernel_options="",
+            clock_option="",
             alpine_sha256="041fa34a81788242df9e78fa69b97ab45b8ec47ddbf88864755610414a7bf3de",
             kernel_package="linux-image-cloud-arm64",
             kernel_arch="arm64",
             kernel_target="arch/arm64/boot/Image",
             kernel_magics=(((56, b"ARM\x64"),),),
             zig_target="aarch64-linux-musl",
+            oldest_glibc=17,
+        ),
+    )
+}
+
+
+class BusDevices(NamedTuple):
+    """The names of QEMU's virtio devices for a bus, for its option `-device`.
+
+    :ivar serial: Device for the ports of host and guest. Host and guest communicate over port 1,
+        because port 0 is reserved for a console. The guest's kernel sets up queues for every
+        possible port, so the device allows only these two.
+    :ivar block: Device for a disk.
+    """
+
+    name: Bus
+    serial: str
+    block: str
+
+
+BUSES = {
+    bus.name: bus
+    for bus in (
+        BusDevices("pci", "virtio-serial-pci,max_ports=2", "virtio-blk-pci"),
+        BusDevices("mmio", "virtio-serial-device,max_ports=2", "virtio-blk-device"),
+    )
+}
+
+
+class Accelerator(NamedTuple):
+    """An accelerator of QEMU, which executes the code of guests.
+
+    :ivar system: The only operating system of hosts that has the accelerator, by its name in
+        `sys.platform`; empty if the accelerator exists on all systems.
+    :ivar emulates: True if QEMU emulates the processor. Such an accelerator executes guests of
+        every architecture, and hides the host's processor from guests.
+    :ivar device: Device file of the host that QEMU opens; empty if it opens none.
+    :ivar option: Value of QEMU's option `-accel`.
+    :ivar serial: Properties of `BusDevices.serial` for each bus; empty if QEMU's defaults are used.
+    :ivar passes_clock: True if a guest reads the host's clock, but cannot reliably measure its
+        frequency. Then the kernel's command line contains `Arch.clock_option`.
+    """
+
+    name: Accel
+    system: str
+    emulates: bool
+    device: str
+    option: str
+    serial: Mapping[Bus, str]
+    passes_clock: bool
+
+
+ACCELERATORS = {
+    accelerator.name: accelerator
+    for accelerator in (
+        Accelerator(
+            name="kvm",
+            system="linux",
+            emulates=False,
+            device="/dev/kvm",
+            option="kvm",
+            serial={"pci": "", "mmio": ""},
+            passes_clock=False,
+        ),
+        Accelerator(
+            name="hvf",
+            system="darwin",
+            emulates=False,
+            device="",
+            option="hvf",
+            serial={"pci": "", "mmio": ""},
+            passes_clock=False,
+        ),
+        Accelerator(
+            name="tcg",
+            system="",
+            emulates=True,
+            device="",
+            option="tcg",
+            # Let QEMU handle each write to the port at once, instead of waking another thread for
+            # it. This is cheaper under emulation.
+            serial={"pci": ",ioeventfd=off", "mmio": ""},
+            # On a busy host, the guest's kernel may fail to measure the frequency of the time stamp
+            # counter, which is the host's. Then the boot hangs.
+            passes_clock=True,
         ),
     )
 }
@@ -113,7 +216,7 @@ ARCHES = {
 
 def find(name: str | None = None) -> Arch:
     """Return the architecture with this name, or without a name, the architecture of this host."""
-    name = name or os.uname().machine
+    name = name or native()
     try:
         return ARCHES[name]
     except KeyError:
@@ -121,3 +224,15 @@ def find(name: str | None = None) -> Arch:
             f"guests of architecture {name!r} are not supported",
             hint=f"choose one of {', '.join(ARCHES)}",
         ) from None
+
+
+def native() -> str:
+    """Return the name of this host's architecture. If the table lacks it, use the system's name."""
+    machine = platform.machine()
+    return next((each.name for each in ARCHES.values() if machine == each.debian), machine)
+
+
+def hardware() -> Accelerator | None:
+    """Return the accelerator of this host's operating system; None if it only has emulation."""
+    system = platform.system()
+    return next((each for each in ACCELERATORS.values() if each.system == system), None)

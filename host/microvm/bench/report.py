@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import subprocess
 from contextlib import suppress
@@ -17,6 +16,7 @@ from microvm.bench.figures import Figure
 from microvm.errors import QemuError
 from microvm.printable import printable
 from microvm.qemu.launch import find_qemu
+from microvm.system import platform
 from microvm.system.capacity import usable_cpus
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _cpu_model() -> str:
     with suppress(OSError):
         if match := _MODEL.search(_CPUINFO.read_text()):
             return match[1].strip()
-    return platform.processor() or platform.machine()
+    return platform.machine()
 
 
 def _qemu_version(program: Path) -> str:

@@ -16,17 +16,17 @@ import os
 import pwd
 import shlex
 import stat
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from microvm import cache
-from microvm.arches import ARCHES, Accel
+from microvm import arches, cache
+from microvm.arches import ACCELERATORS, Accel
 from microvm.errors import CacheError, QemuError
 from microvm.log import Area
 from microvm.sha256 import sha256
+from microvm.system import platform
 
 if TYPE_CHECKING:
     from microvm.qemu.kvm_failure import KvmFailure
@@ -44,7 +44,7 @@ TRIAL_TIMEOUT = 20.0
 PROBE_LIFETIME = 24 * 3600.0
 
 #: The device file of KVM.
-KVM = Path("/dev/kvm")
+KVM = Path(ACCELERATORS["kvm"].device)
 
 _MODULES = Path("/sys/module")
 
@@ -106,9 +106,8 @@ class ProbeCache(NamedTuple):
         with suppress(OSError):
             machine_id = Path("/etc/machine-id").read_bytes()
         build = self.binary.stat()
-        host = os.uname()
         binary = self.binary, build.st_mtime_ns, build.st_size
-        facts = (machine_id, host.release, host.version, kvm_parameters(), *binary)
+        facts = (machine_id, *platform.kernel(), kvm_parameters(), *binary)
         return self.folder / f"{self.subject}-{sha256(repr(facts).encode()).hexdigest()[:16]}"
 
 
@@ -141,17 +140,15 @@ def candidates(
     """
     if requested == "tcg" or (requested == "auto" and probes.recall() is False):
         return ("tcg",)
-    hardware: Accel = "hvf" if sys.platform == "darwin" else "kvm"
-    found = obstacle(arch)
-    if requested == "kvm":
-        if found:
-            hint = found.hint or "use --accel tcg, which emulates the processor"
-            raise QemuError(f"KVM cannot be used: {found.why}", hint=hint)
-        return (hardware,)
-    if found:
-        _logger.debug("no %s: %s", hardware.upper(), found.why)
+    hardware, found = arches.hardware(), obstacle(arch)
+    if found and requested == "kvm":
+        hint = found.hint or "use --accel tcg, which emulates the processor"
+        raise QemuError(f"KVM cannot be used: {found.why}", hint=hint)
+    if found or hardware is None:
+        _logger.debug("no hardware acceleration: %s", found and found.why)
         return ("tcg",)
-    return (hardware,) if probes.recall() else (hardware, "tcg")
+    works = requested == "kvm" or probes.recall()
+    return (hardware.name,) if works else (hardware.name, "tcg")
 
 
 def host_cpu() -> str:
@@ -160,9 +157,7 @@ def host_cpu() -> str:
         first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
         own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
         return "\n".join(line for line in first.splitlines() if line.startswith(own))
-    import platform
-
-    return platform.processor()
+    return platform.machine()
 
 
 def kvm_parameters() -> list[tuple[str, str]]:
@@ -195,13 +190,16 @@ def fallback_notice(reason: str, hint: str = "") -> str:
 
 def obstacle(arch: str) -> Obstacle | None:
     """Return the reason why hardware cannot accelerate a guest of `arch`; None if it may work."""
-    machine = os.uname().machine
-    native = {each.debian: each.name for each in ARCHES.values()}.get(machine, machine)
+    native, hardware = arches.native(), arches.hardware()
     if arch != native:
         from microvm.qemu import kvm_failure
 
         return Obstacle(kvm_failure.FOREIGN, f"this machine is {native}, the guest {arch}")
-    return None if sys.platform == "darwin" else _kvm_obstacle()
+    if hardware is None:
+        from microvm.qemu import kvm_failure
+
+        return Obstacle(kvm_failure.ABSENT, f"{platform.name()} has no accelerator of QEMU")
+    return _kvm_obstacle() if hardware.device else None
 
 
 def _kvm_obstacle() -> Obstacle | None:

@@ -7,18 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from microvm import arches
-from microvm.arches import Accel, Bus
+from microvm.arches import ACCELERATORS, BUSES, Accel, Bus
 from microvm.constants import PORT_NAME
 from microvm.options import Confinement
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# Host and guest communicate over port 1 of a virtio-serial device, because port 0 is reserved for a
-# console. The guest's kernel sets up queues for every possible port, so we allow only these two.
-_SERIAL_DEVICE = {
-    "pci": "virtio-serial-pci,max_ports=2",
-    "mmio": "virtio-serial-device,max_ports=2",
-}
-_BLOCK_DEVICE = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
 
 IGNORE_SHARED = "x-ignore-shared"
 """Name of a migration capability of QEMU: RAM that is in a shared file stays there, and is not
@@ -137,6 +130,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
     :param tsc_khz: Frequency of the host's TSC in kHz; None if the host has none or it is unknown.
     """
     target = arches.find(config.arch)
+    serial = BUSES[config.bus].serial + ACCELERATORS[config.accel].serial[config.bus]
     return [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(("-incoming", "defer") if _restores(inherited.memory) else ("-S",)),
@@ -154,7 +148,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *_disks(config, inherited),
         *("-chardev", f"socket,id=qmp,fd={inherited.qmp}", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", f"socket,id=console,fd={inherited.console}", "-serial", "chardev:console"),
-        *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", _serial_device(config)),
+        *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", serial),
         *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
     ]
 
@@ -204,10 +198,11 @@ def descriptor_path(descriptor: int) -> str:
     return f"/dev/fd/{descriptor}"
 
 
-def _accelerator(accel: Accel, kvm: int | None) -> list[str]:
-    if kvm is None:
-        return ["-accel", accel]
-    return ["-add-fd", f"fd={kvm},set=1", "-accel", "kvm,device=/dev/fdset/1"]
+def _accelerator(accel: Accel, device: int | None) -> list[str]:
+    option = ACCELERATORS[accel].option
+    if device is None:
+        return ["-accel", option]
+    return ["-add-fd", f"fd={device},set=1", "-accel", f"{option},device=/dev/fdset/1"]
 
 
 def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
@@ -225,17 +220,8 @@ def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
         if descriptor is not None:
             node = f"driver=file,node-name={name},filename=/dev/fdset/{number},locking=off,{mode}"
             found += ["-add-fd", f"fd={descriptor},set={number}", "-blockdev", node]
-            found += ["-device", f"{_BLOCK_DEVICE[config.bus]},drive={name}{errors}"]
+            found += ["-device", f"{BUSES[config.bus].block},drive={name}{errors}"]
     return found
-
-
-def _serial_device(config: QemuConfig) -> str:
-    device = _SERIAL_DEVICE[config.bus]
-    if config.accel == "tcg" and config.bus == "pci":
-        # Let QEMU handle each write to the port at once, instead of waking another thread for it.
-        # This is cheaper under emulation.
-        device += ",ioeventfd=off"
-    return device
 
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
@@ -253,8 +239,6 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
         "disk" if config.disk else "",
         "scratch" if config.scratch else "",
     ]
-    if config.accel == "tcg" and config.arch == "x86_64" and tsc_khz is not None:
-        # Under TCG, the guest reads the host's time stamp counter. On a busy host, its kernel may
-        # fail to measure the counter's frequency, and then the boot hangs. So pass the frequency.
-        words.append(f"tsc_early_khz={tsc_khz}")
+    if ACCELERATORS[config.accel].passes_clock and tsc_khz is not None:
+        words.append(target.clock_option.format(khz=tsc_khz))
     return " ".join(filter(None, words))

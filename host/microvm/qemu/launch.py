@@ -10,7 +10,6 @@ import shlex
 import socket
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from microvm import arches
+from microvm.arches import ACCELERATORS
 from microvm.errors import ImageError, MicroVMError, QemuError
 from microvm.log import DEBUG, Area
 from microvm.qemu import cgroup, launcher
@@ -34,6 +34,7 @@ from microvm.qemu.command_line import (
     requests,
 )
 from microvm.qemu.confinement import bounds, launcher_options
+from microvm.system import platform
 from microvm.system.capacity import SHORTAGES
 
 _logger = Area("qemu")
@@ -160,7 +161,8 @@ def launch(
         # If this process is root, the launcher gives QEMU another uid. QEMU then opens /dev/kvm
         # with the rights of the device's group. If that is the group of root, QEMU inherits an open
         # descriptor instead. This is the last resort, because QEMU 8.2 cannot use a descriptor.
-        drops_root = root and config.accel == "kvm"
+        device = KVM if ACCELERATORS[config.accel].device else None
+        drops_root = root and device is not None
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None
         kvm = _open(KVM, os.O_RDWR, QemuError, temporary) if inherits else None
@@ -186,7 +188,7 @@ def launch(
             inherited,
             stderr=pairs[3][1].fileno(),
             group=group,
-            device=KVM if config.accel == "kvm" and not inherits else None,
+            device=None if inherits else device,
         )
         on_failure.pop_all()
         return Launched(
@@ -227,7 +229,7 @@ def spawn(
     """
     with ExitStack() as on_failure, ExitStack() as temporary:
         passed, said, folder = inherited.all(), None, None
-        if sys.platform == "linux":
+        if platform.is_linux():
             program = launcher.find()
             said, status = _pair(on_failure, temporary)
             passed = (*passed, status.fileno())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import CacheError, ConfinementError, ImageError
 from microvm.sha256 import sha256
-from microvm.system import compiler
+from microvm.system import compiler, platform
 from microvm.system.capacity import SHORTAGES
 
 NAME = "confine"
@@ -60,14 +59,14 @@ def find() -> Path:
 def is_ready() -> bool:
     """Return whether the launcher can be executed at once, or this system needs no launcher."""
     try:
-        return sys.platform != "linux" or _is_stored(_path())
+        return not platform.is_linux() or _is_stored(_path())
     except (CacheError, ImageError):
         return False  # not ready; `find` raises an error with the reason
 
 
 def _path() -> Path:
     # Use no name `confine-…`, under which older versions stored launchers of untrusted packs.
-    return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
+    return cache.folder("programs") / f"launcher-{arches.native()}-{_digest(sources())[:32]}"
 
 
 def superseded() -> list[Path]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
-from microvm.arches import Accel
+from microvm.arches import ACCELERATORS, Accel
 from microvm.images import Image
 from microvm.qemu.accel import host_cpu, kvm_parameters
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
+from microvm.system import platform
 
 # The fields of an origin that must have the same values when the guest is restored, each with the
 # error text for a difference.
@@ -95,7 +95,8 @@ def origin(image: Image, config: QemuConfig) -> Origin:
     """Return the origin of a guest that is saved on this host now."""
     program = find_qemu(config.arch)
     build = program.stat()
-    host = (host_cpu(), kvm_parameters(), os.uname().release) if config.accel != "tcg" else None
+    emulated = ACCELERATORS[config.accel].emulates
+    host = None if emulated else (host_cpu(), kvm_parameters(), platform.kernel()[0])
     manifest = image.manifest
     return Origin(
         image=image.name,

@@ -10,10 +10,11 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from microvm import guest_pack
+from microvm import arches, guest_pack
 from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.sha256 import sha256
+from microvm.system import platform
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
@@ -64,7 +65,7 @@ def compiler(arch: Arch, what: str, *, libc: bool = False) -> list[str]:
     """
     import shutil  # imported here, because a process that only spawns QEMU does not need `shutil`
 
-    native = os.uname().machine == arch.name
+    native = platform.is_linux() and arches.native() == arch.name
     cross = f"{arch.cross_prefix}gcc"
     if native:
         found = [[name] for name in ("gcc", "clang") if shutil.which(name)]

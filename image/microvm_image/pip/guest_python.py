@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from microvm.arches import ARCHES
 from microvm.errors import ImageError
 from microvm_image.node import FileNode
 from microvm_image.tree import RootfsTree
@@ -25,8 +26,6 @@ _LOADER = re.compile(rb"(/[\w./-]{1,100}/ld-(musl|linux)[\w.-]{1,40})\0", re.ASC
 _HEADER = 64 << 10
 _GLIBC = re.compile(rb"release version 2\.(\d{1,3})\b", re.ASCII)
 _OLD_NAMES = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
-_OLDEST = {"x86_64": 5, "aarch64": 17}
-"""The oldest minor version of glibc for which wheels exist, by architecture (PEP 600)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def _glibc(tree: RootfsTree, loader: str) -> int:
 
 
 def _manylinux(newest: int, arch: str) -> Iterator[str]:
-    for minor in range(newest, _OLDEST[arch] - 1, -1):
+    for minor in range(newest, ARCHES[arch].oldest_glibc - 1, -1):
         yield f"manylinux_2_{minor}_{arch}"
         if minor in _OLD_NAMES:
             yield f"{_OLD_NAMES[minor]}_{arch}"

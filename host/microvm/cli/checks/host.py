@@ -19,6 +19,7 @@ from microvm.errors import MicroVMError, UsageError
 from microvm.option import options_of
 from microvm.options import PoolOptions
 from microvm.supervisor.runtime_directory import RuntimeDirectory, location
+from microvm.system import platform
 from microvm.system.capacity import usable_memory
 from microvm.units import MINIMUM_MEMORY, format_size
 
@@ -60,12 +61,10 @@ NO_GUESTS = HostFault(
 
 def check_system(_: EarlierResults) -> CheckResult:
     """Check that microvm supports guests of this host's processor architecture."""
-    host = os.uname()
-    try:
-        arches.find()
-    except UsageError:
-        return NO_GUESTS.result(arch=host.machine)
-    return ok(f"{host.sysname} {host.release} on {host.machine}")
+    arch = arches.native()
+    if arch not in arches.ARCHES:
+        return NO_GUESTS.result(arch=arch)
+    return ok(f"{platform.name()} {platform.kernel()[0]} on {arch}")
 
 
 TOO_SMALL = HostFault(

@@ -18,6 +18,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 
 from microvm._version import DISTRIBUTION
+from microvm.system import platform as host
 
 _OPERATORS = {
     ast.Lt: operator.lt,
@@ -70,9 +71,9 @@ def _holds(node: ast.expr, extra: str) -> bool:
 def _value(node: ast.expr, extra: str) -> tuple[int, ...] | str:
     facts = {
         "extra": extra,
-        "platform_machine": platform.machine(),
+        "platform_machine": host.machine(),
         "python_version": ".".join(platform.python_version_tuple()[:2]),
-        "sys_platform": sys.platform,
+        "sys_platform": host.system(),
     }
     text = str(node.value) if isinstance(node, ast.Constant) else facts[ast.unparse(node)]
     is_version = re.fullmatch(r"\d+(\.\d+)*", text)

@@ -1,0 +1,66 @@
+"""Tests that only the tables and the platform module ask for architectures and systems."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from microvm.arches import ARCHES
+
+from .test_layers import NAMES
+
+ALLOWED = {"microvm.arches", "microvm.system.platform"}
+
+_ARCHES = {name for arch in ARCHES.values() for name in (arch.name, arch.debian)}
+_SYSTEMS = {"linux", "darwin", "Linux", "Darwin", "macOS"}
+_CALLS = re.compile(r"(sys\.platform|(os|platform)\.uname|platform\.(machine|processor)).*")
+
+#: Comparisons of the systems and architectures of container images, which say for which guests the
+#: images are.
+_OF_IMAGES = {"microvm_image.sources.oci": 2}
+
+
+def questions(path: Path) -> Iterator[str]:
+    """Yield the expressions that ask for an architecture or a system, each as source code."""
+    tree = ast.parse(path.read_text())
+    ours = any(
+        isinstance(node, ast.ImportFrom) and node.module == "microvm.system"
+        for node in ast.walk(tree)
+    )
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            text = ast.unparse(node)
+            if _CALLS.fullmatch(text) and not (ours and text == "platform.machine"):
+                yield text
+        elif isinstance(node, ast.Compare | ast.Dict | ast.MatchValue):
+            found = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)}
+            if found & (_ARCHES | _SYSTEMS):
+                yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", sorted(NAMES.keys() - ALLOWED))
+def test_module_asks_neither_for_architecture_nor_system(module: str) -> None:
+    if not module.startswith("microvm_proto"):
+        assert len(list(questions(NAMES[module]))) == _OF_IMAGES.get(module, 0), module
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.platform.startswith('linux')",
+        "platform.machine()",
+        "os.uname().machine",
+        "config.arch == 'x86_64'",
+        "arch in {'arm64'}",
+        "{'aarch64': 1}[arch]",
+        "match arch:\n    case 'x86_64': pass",
+    ],
+)
+def test_question_is_found(code: str, tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(code)
+    assert list(questions(path))
