@@ -37,6 +37,9 @@ Text = str | bytes
 Accelerator = Literal["auto", "kvm", "tcg"]
 """Choice between KVM and emulation for the guest's CPU; see the option `accel` of `MicroVM`."""
 
+Architecture = Literal["x86_64", "aarch64"]
+"""Choice of the guest's processor; see the option `arch` of `MicroVM`."""
+
 Confinement = Literal["auto", "require", "off"]
 """Choice of how QEMU is restricted on the host; see the option `confinement` of `MicroVM`."""
 
@@ -493,6 +496,15 @@ class PoolOptions(TypedDict, total=False):
             shown="no disk",
             verbs=("run", "python", "map", "start", "mcp", "image build"),
             verb_defaults=(("image build", "8G"),),
+        ),
+    ]
+    arch: Annotated[
+        Architecture,
+        _chosen(Architecture)(
+            "Give the guest a processor of this architecture. If it is not the architecture of the "
+            "host, QEMU emulates the processor. An image that has another architecture is refused.",
+            shown="that of the image, else of the host",
+            verbs=("run", "python", "map", "start", "mcp", "bench", "image build", "image pull"),
         ),
     ]
     accel: Annotated[

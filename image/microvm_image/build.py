@@ -62,11 +62,11 @@ def build(
     :raises CacheError: The cache cannot be used, for example because the disk is full.
     """
     recipe = recipe or Recipe()
-    tag = tags.parse(tag) if tag else None
+    target = arches.find(arch)
+    tag = tags.of_arch(tag, target.name) if tag else None
     report = report or NullReporter()
     if output:
         _check_output(output.absolute())
-    target = arches.find(arch)
     guest_pack.check(target, programs.schema())
     with cache.disk_errors():
         added = check(recipe, target, kernel, limits)
@@ -123,12 +123,12 @@ def _wheels(
 
 def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
     """Build or renew the source of a recipe if it is a ready-made image, such as `python`."""
-    if arch != arches.find() or recipe.packages or not readymade.needs_build(recipe.source):
+    if recipe.packages or not readymade.needs_build(recipe.source, arch.name):
         return
     # if a file or folder has the same name as a ready-made image, the recipe means the file or
     # folder
     if not recipe.path(recipe.source).exists():
-        readymade.find(recipe.source, report)
+        readymade.find(recipe.source, report, arch.name)
 
 
 def _check_output(path: Path) -> None:

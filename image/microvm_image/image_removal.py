@@ -59,8 +59,8 @@ def remove(
     report = report or NullReporter()
     with lock.held(path, report), tags.changing(report):
         its_tags = tags.of(image)
-        if text != image and tags.parse(text) in its_tags:
-            removed_tags = [tags.parse(text)]
+        if text != image and (tag := _tag(text)) in its_tags:
+            removed_tags = [tag]
         elif len(its_tags) > 1 and not force:
             raise ImageError(
                 f"image {image} has several tags: {', '.join(its_tags)}",
@@ -129,6 +129,13 @@ def prune(
                 cache.clear(layer)
     stale_folders.remove(report)
     return removed
+
+
+def _tag(text: str) -> str:
+    """Return the full tag that a user means by `text`; "" if no image has such a tag."""
+    with suppress(ImageError):  # the text may be a digest, or the name of an image
+        return tags.meant(text) or ""
+    return ""
 
 
 def _remove(path: Path, removed_tags: list[str], *, keep: bool) -> Removed:

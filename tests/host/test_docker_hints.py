@@ -52,6 +52,7 @@ def parsed(*arguments: str) -> dict[str, object]:
             "There is no --volume: the guest cannot access files of the host",
         ),
         ("run", ["--net", "host", "true"], "There is no --net: the guest has no network"),
+        ("run", ["--platform", "linux/arm64", "true"], "There is no --platform: use --arch x86"),
         ("run", ["-P", "true"], "There is no -P: use -p for each port of the guest"),
         ("run", ["-p", "53:53/udp", "true"], "'53:53/udp' is not [[HOST:]PORT:]GUEST"),
         ("exec", ["-p", "80", "box", "ls"], "There is no -p: use `microvm port NAME -p"),

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import click
 import pytest
 from tests.support.commands import below, parsed_jobs
 from tests.support.options import exec_options
 
-from microvm import Job, MicroVM, Pool, options, sync
+from microvm import Job, MicroVM, Pool, arches, options, sync
 from microvm.cli import parameters
 from microvm.cli.root import cli
 from microvm.cli.verbs.bench import bench
@@ -47,6 +47,10 @@ GIVEN: ExecOptions = {
 }
 
 EVERYWHERE = [*options_of(RunOptions).values(), *options_of(MachineOptions).values()]
+
+
+def test_an_architecture_can_be_chosen_if_guests_of_it_exist() -> None:
+    assert set(get_args(options.Architecture)) == arches.ARCHES.keys()
 
 
 def test_every_option_reaches_the_guest_or_binds_the_host() -> None:

@@ -86,13 +86,13 @@ def test_presets_equal_command_line_options(user: Path, monkeypatch: pytest.Monk
         'image = "python:3.13"\ncpus = 2\ndisk = "1G"\naccel = "tcg"\nconfinement = "require"\n'
         'cold = true\nconsole = "log"\nworkdir = "/w"\nuser = 1000\ntimeout = 1.5\n'
         'grace = "500ms"\nmax_output = "1K"\nmax_processes = 0\nmax_memory = "64M"\n'
-        'memory = "1.5G"\n'
+        'memory = "1.5G"\narch = "aarch64"\n'
     )
     from_file = parsed()
     options = (
         "--image python:3.13 --cpus 2 --disk 1G --accel tcg --confinement require --cold "
         "--console log --workdir /w --user 1000 --timeout 1.5 --grace 500ms --max-output 1K "
-        "--max-processes 0 --max-memory 64M --memory 1.5G"
+        "--max-processes 0 --max-memory 64M --memory 1.5G --arch aarch64"
     ).split()
     assert from_file == parsed(*options)
     assert from_file.keys() >= {each.name for each in OPTIONS.values() if "run" in each.verbs}
@@ -131,7 +131,7 @@ def _told(file: Path, text: str) -> str:
             ("config.toml:1:10: error: `memroy` is not an option", "did you mean `memory`"),
         ),
         ("max-memory = 1", ("did you mean `max_memory`?",)),
-        ("xyz = 1", ("known: accel, bench, cold,",)),
+        ("xyz = 1", ("known: accel, arch, bench, cold,",)),
         ("env = {}", ("`env` is not an option that can be preset",)),
         ("memory = true", ("memory: True is not a size", "write 64M, 1K or 2G")),
         ("accel = 'hvf'", ("accel: it must be one of auto, kvm, tcg, not 'hvf'",)),

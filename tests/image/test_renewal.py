@@ -10,10 +10,11 @@ from tests.image.layers import file, hard, tar
 from tests.image.test_pip_build import PYTHON, Installer
 from tests.support.wheels import use_index, wheel
 
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.images import FORMAT, MANIFEST, Image, load, readymade, tags
 from microvm.images.readymade import ReadyMade
-from microvm.progress import NoticeReporter
+from microvm.progress import NoticeReporter, NullReporter
 from microvm_image.build import build
 from microvm_image.pip import image as packaged
 from microvm_image.recipe import Recipe
@@ -70,6 +71,21 @@ def test_ready_made_image_is_renewed_without_its_source(source: Path, guest: Pat
     assert old.disk.samefile(new.disk)
     assert load(old.name) == old  # which a snapshot may need
     assert not tags.of(old.name)
+
+
+def test_ready_made_image_of_each_architecture(source: Path, guest: Path) -> None:
+    here, _ = find()
+    other = next(name for name in arches.ARCHES if name != here.manifest.arch)
+    assert readymade.needs_build("ready", other)
+    built = readymade.find("ready", NullReporter(), other)
+    assert built.manifest.arch == other
+    assert not readymade.needs_build("ready", other)
+    assert (load("ready"), load("ready", other)) == (here, built)
+    update(guest)
+    renewed = readymade.find("ready", NullReporter(), other)
+    assert (renewed.manifest.arch, load("ready", other)) == (other, renewed)
+    assert renewed != built
+    assert load("ready") == here
 
 
 def test_image_with_packages_is_renewed_without_its_index(

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 import microvm_image
+from microvm import arches
 from microvm import cache as caches
 from microvm.errors import ImageError
 from microvm.images import Image, find, load, tags
 from microvm_image.build import build
+from microvm_image.image_removal import remove
+from microvm_image.recipe import Recipe
 
 
 @pytest.fixture
@@ -30,6 +33,38 @@ def test_a_name_without_a_version_is_the_latest(images: tuple[Image, Image]) -> 
     assert load("python:3.13") == images[0]
     assert tags.all_tags() == {"python:3.13": images[0].name, "python:latest": images[1].name}
     assert tags.of(images[1].name) == ["python:latest"]
+
+
+OTHER = next(name for name in arches.ARCHES if name != arches.find().name)
+
+
+def test_images_of_two_architectures_have_the_same_tag(kernel: Path) -> None:
+    def built(arch: str, tag: str) -> Image:
+        return build(Recipe(source="scratch"), arch=arch, kernel=kernel, tag=tag)
+
+    other = built(OTHER, "base")
+    assert tags.all_tags() == {f"base:latest@{OTHER}": other.name}
+    assert load("base") == load("base", OTHER) == load(f"base@{OTHER}") == other
+    here = built(arches.find().name, "base")
+    assert load("base") == load("base", arches.find().name) == here
+    assert load("base", OTHER) == load(other.path, OTHER) == other
+    with pytest.raises(
+        ImageError, match=f"for {OTHER} cannot have the tag one@{here.manifest.arch}"
+    ):
+        tags.assign(f"one@{here.manifest.arch}", other.name)
+    remove(f"base@{OTHER}")
+    for image in (here, "base", here.path):
+        with pytest.raises(ImageError, match=f"is for {here.manifest.arch}, not for {OTHER}") as it:
+            load(image, OTHER)
+        assert f"`microvm image build --arch {OTHER}`" in str(it.value.hint)
+    assert tags.all_tags() == {"base:latest": here.name}
+
+
+def test_rm_finds_the_tag_of_another_architecture(kernel: Path) -> None:
+    built = build(Recipe(source="scratch"), arch=OTHER, kernel=kernel, tag="one")
+    tags.assign("two", built.name)
+    assert remove("one").tags == (f"one:latest@{OTHER}",)
+    assert tags.of(built.name) == [f"two:latest@{OTHER}"]
 
 
 def test_unique_beginning_of_a_digest_is_enough(images: tuple[Image, Image]) -> None:

@@ -193,7 +193,7 @@ def test_an_export_of_many_tags_is_refused() -> None:
     named = json.dumps([f"t{n}" for n in range(2000)]).encode()
     archive = export_archive.ExportReader(io.BytesIO(_member("tags.json", named)))  # type: ignore[arg-type]
     with pytest.raises(export_archive.DamagedError, match="2,000 tags, more than 1,000"):
-        export._tags(archive)
+        export._tags(archive, "x86_64")
 
 
 def _member(name: str, data: bytes) -> bytes:

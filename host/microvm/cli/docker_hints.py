@@ -27,6 +27,7 @@ _NETWORKS = ("--net", "--network", "--dns")
 _OPTIONS = {
     **dict.fromkeys(_NETWORKS, _NO_NETWORK),
     **dict.fromkeys(("-P", "--publish-all", "--expose"), "use -p for each port of the guest"),
+    "--platform": "use --arch x86_64 or --arch aarch64",
     "--privileged": _ROOT,
     "--cap-add": _ROOT,
     "--cwd": "use -w or --workdir",

@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from microvm.images import Image
 
 
-def find_image(given: str | None) -> Image:
+def find_image(given: str | None, arch: str | None = None) -> Image:
     """Return the image for the value of `--image`; if that is None, return the default image.
 
     The default image and ready-made images, such as `python`, are built if they do not exist.
+
+    :param arch: Value of `--arch`, or None.
     """
     with on_stderr() as report:
         if given is None:
-            return default(report=report)
-        return readymade.find(expand_image(given), report)
+            return default(arch=arch, report=report)
+        return readymade.find(expand_image(given), report, arch)
 
 
 def expand_image(text: str) -> str:
@@ -96,8 +98,16 @@ def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMErro
 
 
 def _images() -> dict[str, str]:
-    """Return a mapping from each tag and each name of an image to the name of the image."""
-    return {**tags.all_tags(), **{name: name for name in images.names()}}
+    """Return a mapping from each tag and each name of an image to the name of the image.
+
+    Images of several architectures that have the same tag count as one image. The architecture is
+    known only later.
+    """
+    known = {tags.without_arch(tag): tag for tag in reversed(tags.all_tags())}
+    return {
+        **{tag: tags.image_of(full) or "" for tag, full in known.items()},
+        **{name: name for name in images.names()},
+    }
 
 
 def _with_ready_made() -> list[str]:

@@ -304,7 +304,7 @@ def _start(params: Mapping[str, Any], options: ParsedOptions) -> _CellMachine:
     image, snapshot = params["image"], params["snapshot"]
     start: Snapshot | Image
     if snapshot is None:
-        booted = start = names.find_image(image)
+        booted = start = names.find_image(image, options["arch"])
     else:
         start = snapshot_parameters.find(snapshot, image)
         booted = start._find_image()

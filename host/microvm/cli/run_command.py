@@ -46,7 +46,7 @@ def run(
     result.argv = command
     with result.written():
         start = None if snapshot is None else Snapshot.find(snapshot)
-        booted = start._find_image() if start else names.find_image(image)
+        booted = start._find_image() if start else names.find_image(image, machine.get("arch"))
         argv = result.argv = booted.manifest.config.argv(command, entrypoint)
         if not argv:
             named = (

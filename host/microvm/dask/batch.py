@@ -136,7 +136,8 @@ async def run_batch(
     if isinstance(image, Snapshot):
         reference = SnapshotReference.to(image)
     else:
-        reference = ImageReference.to(await readymade.find_or_build(image, notify))
+        found = await readymade.find_or_build(image, notify, given.get("arch"))
+        reference = ImageReference.to(found)
     async with (
         cluster.connected(cluster_at, size) as connection,
         _begun(connection, reference, repository, cast(PoolOptions, given), notify) as batch,

@@ -178,16 +178,19 @@ def folder_of(name: str) -> Path:
     return cache.folder("images") / name
 
 
-def find(text: str) -> str:
+def find(text: str, arch: str | None = None) -> str:
     """Find an image in the cache by its name, tag or digest, and return its name.
 
     The first four digits of the digest suffice, if no other image's digest begins with them.
+
+    :param arch: The architecture that is preferred if several images have the tag; by default the
+        architecture of this host.
     """
     path = folder_of(text)
     if path.is_dir():
         return text
     with suppress(ImageError):
-        if name := tags.image_of(tags.parse(text)):
+        if (tag := tags.meant(text, arch)) and (name := tags.image_of(tag)):
             return name
     known = names() if _DIGEST.fullmatch(text) else []
     meant = [name for name in known if name.rpartition("-")[2].startswith(text)]
@@ -199,7 +202,7 @@ def find(text: str) -> str:
     return meant[0]
 
 
-def load(image: Image | str | Path) -> Image:
+def load(image: Image | str | Path, arch: str | None = None) -> Image:
     """Open an image by its name or path, after checking that its files are complete and unchanged.
 
     The files are compared with the digests in the manifest only once, because computing digests
@@ -207,21 +210,33 @@ def load(image: Image | str | Path) -> Image:
     later calls compare only these.
 
     :param image: A text for `find`, a path, which contains a slash, or an open image.
-    :raises ImageError: The image does not exist or is damaged, or another version of microvm built
-        it.
+    :param arch: The architecture that the image must have; None for any.
+    :raises ImageError: The image does not exist or is damaged, another version of microvm built it,
+        or it has another architecture.
     :raises OSError: This process lacks a resource, such as a free descriptor.
     """
+    found = _load(image, arch)
+    if arch not in {None, found.manifest.arch}:
+        raise ImageError(
+            f"image {printable(found.name)} is for {found.manifest.arch}, not for {arch}",
+            hint=f"leave out the option arch and the variable MICROVM_ARCH, or build an image for "
+            f"{arch} by `microvm image build --arch {arch}`",
+        )
+    return found
+
+
+def _load(image: Image | str | Path, arch: str | None) -> Image:
     if isinstance(image, Image):
         return image
     if isinstance(image, Path) or "/" in image:
         return _open(Path(image), image)
     while True:
-        name = find(image)
+        name = find(image, arch)
         try:
             return _open(folder_of(name), image)
         except ImageError:
             with suppress(ImageError):
-                if find(image) != name:
+                if find(image, arch) != name:
                     # The image was removed after `find` had returned its name. If another process
                     # has moved the tag to a new image, open that one.
                     continue

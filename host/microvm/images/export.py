@@ -112,11 +112,11 @@ def read(
         another image has its name. Incomplete files are removed.
     """
     report = report or NullReporter()
-    wanted = None if tag is None else tags.parse(tag)
     try:
         with export_archive.reading(file) as archive:
             manifest = _manifest(archive, name)
-            named_tags = _tags(archive)
+            wanted = None if tag is None else tags.of_arch(tag, manifest.arch)
+            named_tags = _tags(archive, manifest.arch)
             if expected is not None:
                 named_tags = []
                 if manifest != expected:
@@ -153,7 +153,7 @@ def _manifest(archive: export_archive.ExportReader, name: str) -> ImageManifest:
         raise export_archive.DamagedError(f"its manifest: {error}") from error
 
 
-def _tags(archive: export_archive.ExportReader) -> list[str]:
+def _tags(archive: export_archive.ExportReader, arch: str) -> list[str]:
     text = archive.whole(_TAGS, _TAGS_LIMIT)
     try:
         named = json.loads(text)
@@ -161,7 +161,7 @@ def _tags(archive: export_archive.ExportReader) -> list[str]:
             raise ValueError("they are not a list")
         if len(named) > _MOST_TAGS:
             raise ValueError(f"there are {len(named):,} tags, more than {_MOST_TAGS:,}")
-        return [tags.parse(str(each)) for each in named]
+        return [tags.of_arch(tags.without_arch(str(each)), arch) for each in named]
     except (ValueError, RecursionError) as error:
         raise export_archive.DamagedError(f"its tags: {error}") from error
 
@@ -235,7 +235,7 @@ def _is_reserved(tag: str) -> bool:
     Such tags are names of sources or of ready-made images. An imported image with such a tag could
     be mistaken for them.
     """
-    name, _, version = tag.partition(":")
+    name, _, version = tags.without_arch(tag).partition(":")
     return name == DEBIAN or (version == tags.LATEST and name in {*readymade.IMAGES, *SOURCES})
 
 

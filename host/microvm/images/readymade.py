@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from microvm import cache, images
+from microvm import arches, cache, images
 from microvm.cache import lock
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import ImageError
@@ -84,15 +84,20 @@ def having(command: str) -> str:
     return next((name for name, image in IMAGES.items() if command in image.commands), "")
 
 
-def needs_build(name: object) -> bool:
-    """Return True if `name` is a ready-made image that must be built or renewed before its use."""
+def needs_build(name: object, arch: str | None = None) -> bool:
+    """Return True if `name` is a ready-made image that must be built or renewed before its use.
+
+    :param arch: The architecture of the image; by default the architecture of this host.
+    """
     if not isinstance(name, str) or name not in IMAGES:
         return False
-    tag = tags.parse(name)
+    tag = tags.of_arch(name, arches.find(arch).name)
     return tags.image_of(tag) is None or renewal.is_outdated(tag)
 
 
-async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
+async def find_or_build(
+    image: Image | str | Path | None, notify: Callable[[str], None], arch: str | None = None
+) -> Image:
     """Return an image by its name, tag or path; for None the default image. Build it if missing.
 
     A missing image is built only if it is the default image or ready-made. It is built in a thread,
@@ -100,9 +105,11 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
     is renewed.
 
     :param notify: A function that is called in the event loop with notices for the user.
+    :param arch: The architecture that the image must have. None is the architecture of this host
+        for the default image and ready-made images, and any for others.
     """
-    if image is not None and not needs_build(image):
-        return images.load(image)
+    if image is not None and not needs_build(image, arch):
+        return images.load(image, arch)
     import asyncio
 
     from microvm_image.defaults import default
@@ -110,23 +117,27 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
     loop = asyncio.get_running_loop()
     report = NoticeReporter(lambda text: loop.call_soon_threadsafe(notify, text))
     if image is None:
-        return await in_stoppable_thread(default, report=report)
-    return await in_stoppable_thread(find, str(image), report)
+        return await in_stoppable_thread(default, arch=arch, report=report)
+    return await in_stoppable_thread(find, str(image), report, arch)
 
 
-def find(name: str | Path, report: Reporter) -> Image:
-    """Return the image of that name, tag or path. Build or renew it first if it is ready-made."""
-    if needs_build(name):
-        name = str(name)
-        with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):
+def find(name: str | Path, report: Reporter, arch: str | None = None) -> Image:
+    """Return the image of that name, tag or path. Build or renew it first if it is ready-made.
+
+    :param arch: As for `find_or_build`.
+    """
+    if needs_build(name, arch):
+        name, target = str(name), arches.find(arch).name
+        tag = tags.of_arch(name, target)
+        with cache.disk_errors(), lock.held(cache.folder("readymade") / tag, report):
             # build the image, unless another process has built it while this process waited for the
             # lock
-            if needs_build(name) and not renewal.renew(tags.parse(name), report):
-                renewal.note(_build(name, IMAGES[name], report))
-    return images.load(name)
+            if needs_build(name, arch) and not renewal.renew(tag, report):
+                renewal.note(_build(name, IMAGES[name], target, report))
+    return images.load(name, arch)
 
 
-def _build(name: str, wanted: ReadyMade, report: Reporter) -> Image:
+def _build(name: str, wanted: ReadyMade, arch: str, report: Reporter) -> Image:
     """Build a ready-made image from the first of its sources that can be had.
 
     :raises ImageError: None of the sources can be had.
@@ -134,7 +145,7 @@ def _build(name: str, wanted: ReadyMade, report: Reporter) -> Image:
     failed: list[ImageError] = []
     for source in wanted.sources:
         try:
-            image = _build_from(source, name, wanted, report)
+            image = _build_from(source, name, wanted, arch, report)
         except ImageError as error:
             failed.append(error)
         else:
@@ -151,7 +162,7 @@ def _build(name: str, wanted: ReadyMade, report: Reporter) -> Image:
     ) from failed[-1]
 
 
-def _build_from(source: str, name: str, wanted: ReadyMade, report: Reporter) -> Image:
+def _build_from(source: str, name: str, wanted: ReadyMade, arch: str, report: Reporter) -> Image:
     from microvm_image.build import build
     from microvm_image.recipe import Recipe
 
@@ -159,4 +170,4 @@ def _build_from(source: str, name: str, wanted: ReadyMade, report: Reporter) -> 
     packages = wanted.packages if is_debian else ()
     cmd = wanted.commands[:1] if is_debian else None
     recipe = Recipe(source=source, packages=packages, cmd=cmd, warm=(wanted.warm,))
-    return build(recipe, tag=name, report=report)
+    return build(recipe, arch=arch, tag=name, report=report)

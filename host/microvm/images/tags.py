@@ -1,5 +1,8 @@
 """Tags of images, such as `python:3.13`, or `python`, which is short for `python:latest`.
 
+Images of different architectures can have the same tag. The full tag of an image whose architecture
+is not that of this host ends with the architecture, such as `python:latest@aarch64`.
+
 A tag is a short file of the cache that contains the name of an image. The file is replaced as a
 whole, so reading a tag needs no lock. A process that changes tags holds the lock of all tags. If it
 also needs the lock of an image, it takes that first, so that no two processes wait for each other.
@@ -7,12 +10,13 @@ also needs the lock of an image, it takes that first, so that no two processes w
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from microvm import cache
+from microvm import arches, cache
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.printable import quoted
@@ -25,7 +29,7 @@ LATEST = "latest"
 # The form of NAME and of VERSION in a tag. The file of a tag is called NAME:VERSION, so each has at
 # most 100 characters: file names in Linux have at most 255.
 _PART = r"\w[\w.+~-]{0,99}"
-_TAG = re.compile(rf"({_PART})(?::({_PART}))?", re.ASCII)
+_TAG = re.compile(rf"({_PART})(?::({_PART}))?(?:@({'|'.join(arches.ARCHES)}))?", re.ASCII)
 _LIMIT = 1 << 10
 
 RULE = "a tag is NAME or NAME:VERSION, each of up to 100 letters, digits, and _ . + ~ -"
@@ -33,10 +37,55 @@ RULE = "a tag is NAME or NAME:VERSION, each of up to 100 letters, digits, and _ 
 
 
 def parse(text: str) -> str:
-    """Return a tag with its version: `python:latest` for `python`."""
+    """Return a tag with its version: `python:latest` for `python`.
+
+    If the text ends with `@` and the architecture of this host, this suffix is removed.
+    """
     if (match := _TAG.fullmatch(text)) is None:
         raise ImageError(f"{quoted(text)} cannot be a tag", hint=RULE)
-    return f"{match[1]}:{match[2] or LATEST}"
+    return _full(f"{match[1]}:{match[2] or LATEST}", match[3])
+
+
+def arch_of(image: str) -> str:
+    """Return the architecture in an image's name, such as `alpine-3.20.3-aarch64-3bf098e3bd1a`."""
+    arch = image.rpartition("-")[0].rpartition("-")[2]
+    return arch if arch in arches.ARCHES else os.uname().machine
+
+
+def without_arch(tag: str) -> str:
+    """Return a full tag without the architecture with which it may end."""
+    return tag.partition("@")[0]
+
+
+def of_arch(text: str, arch: str) -> str:
+    """Return the full tag `text` of an image with this architecture.
+
+    :raises ImageError: The text is no tag, or it ends with another architecture.
+    """
+    tag, own = parse(text), _full(without_arch(parse(text)), arch)
+    if "@" in text and tag != own:
+        raise ImageError(
+            f"an image for {arch} cannot have the tag {text}",
+            hint=f"leave out {text[text.index('@') :]}",
+        )
+    return own
+
+
+def meant(text: str, arch: str | None = None) -> str | None:
+    """Return the full tag that a user means by `text`; None if no image has such a tag.
+
+    Images of the architecture `arch` come first, then those of this host. If only an image of
+    another architecture has the tag, its tag is returned.
+    """
+    tag = parse(text)
+    if "@" in tag:
+        return tag if image_of(tag) else None
+    names = dict.fromkeys((arch, None, *arches.ARCHES))
+    return next((each for name in names if image_of(each := _full(tag, name))), None)
+
+
+def _full(tag: str, arch: str | None) -> str:
+    return tag if arch in {None, os.uname().machine} else f"{tag}@{arch}"
 
 
 def image_of(tag: str) -> str | None:
@@ -75,11 +124,11 @@ def changing(report: Reporter | None = None) -> Iterator[None]:
 
 
 def assign(text: str, image: str, report: Reporter | None = None) -> str:
-    """Assign the tag `text` to an image in the cache, and return the tag with its version.
+    """Assign the tag `text` to the image of this name in the cache, and return the full tag.
 
-    If another image has the tag, that image loses it.
+    If another image of the same architecture has the tag, that image loses it.
     """
-    tag = parse(text)
+    tag = of_arch(text, arch_of(image))
     with cache.disk_errors(), changing(report):
         if not (cache.folder("images") / image).is_dir():
             raise ImageError(f"no image {image}", hint="`microvm image ls` lists them")

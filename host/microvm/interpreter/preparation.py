@@ -59,12 +59,12 @@ class Preparation:
 
         If `image` is a ready-made image that does not exist, build it first.
         """
-        notify = options["notify"]
+        notify, arch = options["notify"], options["arch"]
         if not packages:
-            return cls(await readymade.find_or_build(image, notify), imports, options)
+            return cls(await readymade.find_or_build(image, notify, arch), imports, options)
         from microvm_image.pip.image import find_or_build
 
-        return cls(await find_or_build(image, packages, notify), imports, options)
+        return cls(await find_or_build(image, packages, notify, arch), imports, options)
 
     async def snapshot(self, *, again: bool = False) -> Snapshot:
         """Return the snapshot. It is taken and stored if it does not exist yet.

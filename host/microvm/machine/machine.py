@@ -96,6 +96,7 @@ class MicroVM(Machine, NamedMachines):
         self.commands: int = options.get("commands", 1)
         self._waits: bool = options.get("wait", False)
         self.disk: int = options["disk"]
+        self._arch: str | None = options["arch"]
         self._requested: Accelerator = options["accel"]
         self.confinement: Confinement = options["confinement"]
         self._cold: bool = options["cold"]
@@ -153,8 +154,8 @@ class MicroVM(Machine, NamedMachines):
             if self._snapshot is not None:
                 self._restorer = self._snapshot._make_restorer(self._console_log, self.confinement)
                 self._restorer.launch()
-            elif given is not None and not readymade.needs_build(given):
-                image = self._given_image = load(given)
+            elif given is not None and not readymade.needs_build(given, self._arch):
+                image = self._given_image = load(given, self._arch)
                 choice = self._choose(image)
                 if len(choice.candidates) == 1:
                     accel = choice.candidates[0]
@@ -188,7 +189,9 @@ class MicroVM(Machine, NamedMachines):
         if self._snapshot is not None:
             await self._restore(self._snapshot)
             return
-        image = self._image = await readymade.find_or_build(self._given_image, self._notify)
+        image = self._image = await readymade.find_or_build(
+            self._given_image, self._notify, self._arch
+        )
         choice = self._choose(image)
         async with choice.trying_alone():
             await self._start_chosen(image, choice)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from microvm import machine
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import SnapshotError, UsageError
+from microvm.images import tags
 from microvm.log import Area
 from microvm.no_constructor import NoConstructor
 from microvm.qemu.launch import os_errors
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _logger = Area("start")
 
-FIXED_OPTIONS = ("memory", "cpus", "disk", "accel")
+FIXED_OPTIONS = ("memory", "cpus", "disk", "arch", "accel")
 """Options that a machine takes from the snapshot from which it starts."""
 
 
@@ -55,6 +56,7 @@ class Snapshot(NoConstructor):
 
     :ivar name: Name of the snapshot, or None.
     :ivar image: Name of the image of the saved machine.
+    :ivar arch: Architecture of the saved machine.
     :ivar accel: Accelerator of the saved machine.
     :ivar memory: Memory of the guest in bytes.
     :ivar cpus: Number of CPUs of the guest.
@@ -78,6 +80,7 @@ class Snapshot(NoConstructor):
         """
         self.name = name
         self.image = origin.image
+        self.arch = tags.arch_of(origin.image)
         self.accel = origin.accel
         self.memory = origin.memory << 20
         self.cpus = origin.cpus
@@ -194,8 +197,14 @@ class Snapshot(NoConstructor):
         own = {name: getattr(self, name) for name in FIXED_OPTIONS}
         for name, value in own.items():
             if name in options.given and options[name] not in {value, "auto"}:
-                shown = format_size(value) if name in {"memory", "disk"} and value else value
-                raise UsageError(f"{name}: machines from {self._label} have {shown or 'none'}")
+                have, given = (
+                    format_size(each) if name in {"memory", "disk"} and each else each or "none"
+                    for each in (value, options[name])
+                )
+                raise UsageError(
+                    f"{name}: machines from {self._label} have {have}, not {given}",
+                    hint=f"leave out {name}, or start the machine from an image",
+                )
         return options.replace(**own)
 
     def _find_image(self) -> Image:

@@ -25,7 +25,10 @@ _MEMORY, _DISK = "1G", "8G"
 
 
 async def find_or_build(
-    image: Image | str | Path, packages: Sequence[str], notify: Callable[[str], None]
+    image: Image | str | Path,
+    packages: Sequence[str],
+    notify: Callable[[str], None],
+    arch: str | None = None,
 ) -> Image:
     """Return an image with Python packages added. Build it in a thread if it is missing.
 
@@ -33,16 +36,19 @@ async def find_or_build(
         image is built if it is missing.
     :param packages: The packages, such as `numpy>=2`.
     :param notify: A function that is called in the event loop with notices for the user.
+    :param arch: The architecture of the image; see `readymade.find_or_build`.
     :raises ImageError: The image cannot be built, such as because a package does not exist.
     """
     import asyncio
 
     loop = asyncio.get_running_loop()
     report = NoticeReporter(lambda text: loop.call_soon_threadsafe(notify, text))
-    return await in_stoppable_thread(find, image, packages, report)
+    return await in_stoppable_thread(find, image, packages, report, arch)
 
 
-def find(image: Image | str | Path, packages: Sequence[str], report: Reporter) -> Image:
+def find(
+    image: Image | str | Path, packages: Sequence[str], report: Reporter, arch: str | None = None
+) -> Image:
     """Return an image with Python packages added. Build it if it is missing.
 
     The image is stored under a tag that names the packages, and is found by this tag. So the
@@ -50,7 +56,11 @@ def find(image: Image | str | Path, packages: Sequence[str], report: Reporter) -
 
     :raises ImageError: The image cannot be built, such as because a package does not exist.
     """
-    base = image if isinstance(image, Image) else readymade.find(image, report)
+    base = (
+        images.load(image, arch)
+        if isinstance(image, Image)
+        else readymade.find(image, report, arch)
+    )
     if not packages:
         return base
     wanted = sorted({requirements.check(each) for each in packages})
@@ -66,7 +76,7 @@ def find(image: Image | str | Path, packages: Sequence[str], report: Reporter) -
         source = base.name if base.is_in_cache else str(base.path)
         recipe = Recipe(source=source, pip=tuple(wanted), warm=base.manifest.warm)
         runner = StepRunner(memory=_MEMORY, disk=_DISK, notify=report.notice)
-        built = build(recipe, tag=tag, run=runner, report=report)
+        built = build(recipe, arch=base.manifest.arch, tag=tag, run=runner, report=report)
         renewal.note(built)
         return built
 
@@ -95,4 +105,5 @@ def _tag(base: Image, packages: Sequence[str]) -> str:
     known = (tag.partition(":")[0] for tag in tags.of(base.name))
     name = next(known, made.base)
     text = "+".join((name, *(re.split(r"[^\w.-]", each)[0] for each in packages)))
-    return tags.parse(f"{re.sub(r'[^A-Za-z0-9.+~-]+', '-', text)[:_TAG_LENGTH]}:{digest}")
+    tag = f"{re.sub(r'[^A-Za-z0-9.+~-]+', '-', text)[:_TAG_LENGTH]}:{digest}"
+    return tags.of_arch(tag, made.arch)

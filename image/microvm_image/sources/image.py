@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 from microvm.arches import Arch
-from microvm.errors import ImageError
 from microvm.images import Image, load
 from microvm_image.erofs import ErofsLayer
 from microvm_image.file_range import FileRange
@@ -21,13 +20,8 @@ def find(image: str | Path, arch: Arch) -> ImageSource:
     :param image: The name or path of the image, as `microvm.images.load` accepts it.
     :raises ImageError: The image does not exist, is damaged, or has another architecture.
     """
-    found = load(image)
+    found = load(image, arch.name)
     manifest = found.manifest
-    if manifest.arch != arch.name:
-        raise ImageError(
-            f"{image}: is for {manifest.arch}, not for {arch.name}",
-            hint="set the architecture of the guest by `microvm image build --arch`",
-        )
     parts = f"{manifest.initramfs_sha256} {manifest.disk_sha256}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
     name = str(image)

@@ -59,9 +59,10 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
     image = presets.find("image", "run")
     found = {name: presets.find(name, "run") for name in options_of(PoolOptions)}
     given = {name: preset.value for name, preset in found.items() if preset}
-    booted = names.find_image(image.value if image else None)
+    given |= options
+    booted = names.find_image(image.value if image else None, given.get("arch"))
     try:
-        return asyncio.run(_hello(booted, within, cast(PoolOptions, {**given, **options})))
+        return asyncio.run(_hello(booted, within, cast(PoolOptions, given)))
     except TimeoutError:
         raise NoAnswer(f"no answer within {within:.0f} seconds") from None
 

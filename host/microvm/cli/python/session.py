@@ -50,7 +50,7 @@ class InterpreterOptions:
         machine: MachineOptions = {**self.machine, "notify": standard_streams.notify}
         if self.snapshot is not None:
             return Interpreter(snapshot_parameters.find(self.snapshot, self.image), **machine)
-        image = names.find_image(self.image or _IMAGE)
+        image = names.find_image(self.image or _IMAGE, machine.get("arch"))
         return Interpreter(image=image, packages=self.packages, imports=self.imports, **machine)
 
 

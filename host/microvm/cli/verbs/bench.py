@@ -82,6 +82,7 @@ def bench(
     for a fair comparison, because python3 is warmed up in the baseline.
     """
     machine = complete_options(PoolOptions, parameters.given_options(PoolOptions, options))
+    arch = machine["arch"]
     if image is not None and kernel:
         raise click.UsageError("--image includes a kernel: leave out --kernel or --image")
     # check the memory now, before the image is built, because building takes long
@@ -93,10 +94,12 @@ def bench(
         plot.check(plot_file)
     with on_stderr() as report_to:
         if image is not None:
-            found = load(image)
+            found = load(image, arch)
+        elif kernel:
+            found = build(arch=arch, kernel=kernel, report=report_to)
         else:
-            found = build(kernel=kernel, report=report_to) if kernel else default(report=report_to)
-        beside = default(report=report_to) if found.disk else None
+            found = default(arch=arch, report=report_to)
+        beside = default(arch=found.manifest.arch, report=report_to) if found.disk else None
         plan = Plan(found, machine, boots, execs, clones, baseline, beside)
         report = asyncio.run(measure(plan, report_to))
     if plot_file:

@@ -24,6 +24,7 @@ from microvm.images import MANIFEST, Image, entries, find, load, tags
 from microvm.images import export as exports
 from microvm.images.deduplication import usage
 from microvm.images.export import read
+from microvm.options import PoolOptions
 from microvm.printable import printable
 from microvm.progress import on_stderr
 from microvm.start import template
@@ -173,8 +174,9 @@ def tag(name: str, tag: str) -> None:
 @image.command()
 @click.argument("reference")
 @click.argument("tag", required=False, metavar="[TAG]")
+@parameters.options(PoolOptions, "image pull")
 @parameters.verbose
-def pull(reference: str, tag: str | None) -> None:
+def pull(reference: str, tag: str | None, arch: str | None) -> None:
     """Build an image from an image in a registry.
 
     REFERENCE is the name of the image as docker writes it, such as `python:3.13-slim` or
@@ -189,10 +191,11 @@ def pull(reference: str, tag: str | None) -> None:
     with on_stderr() as report:
         made = build_image(
             Recipe(source=f"docker://{reference}"),
-            tag=None if tag is None else tags.parse(tag),
+            arch=arch,
+            tag=tag,
             report=report,
         )
-    click.echo(made.name if tag is None else tags.parse(tag))
+    click.echo(made.name if tag is None else tags.of_arch(tag, made.manifest.arch))
 
 
 @image.command()

@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from microvm import arches
-from microvm.arches import ARCHES
 from microvm.cli import parameters
 from microvm.cli.machine_file import read
 from microvm.images import tags
@@ -128,11 +127,6 @@ class _Build(click.Command):
     "else debian]",
 )
 @parameters.option("--mirror URL", "Download Alpine from this mirror.")
-@click.option(
-    "--arch",
-    type=click.Choice([*ARCHES]),
-    help="Build for this architecture. [default: the host's architecture]",
-)
 @parameters.option(
     "-o --output DIR", "Write the image to this folder instead of the cache.", type=FILE
 )
@@ -152,7 +146,6 @@ def build(
     rootfs: Path | None,
     kernel: str | None,
     mirror: str | None,
-    arch: str | None,
     output: Path | None,
     limits: tuple[str, ...],
     **options: Any,
@@ -186,6 +179,7 @@ def build(
     if name:
         tags.parse(name)
     bounds = _limits(limits)
+    arch = options["arch"]
     if recipe.pip or any(isinstance(step, RunStep) for step in recipe.steps):
         find_qemu(arches.find(arch).name)
     with on_stderr() as report:

@@ -119,7 +119,7 @@ def map(  # noqa: A001 - the verb's name
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _JobLines(descriptor, command_options.pop("env"))
     start = (
-        partial(names.find_image, image)
+        partial(names.find_image, image, machine.get("arch"))
         if snapshot is None
         else partial(snapshot_parameters.find, snapshot, image)
     )

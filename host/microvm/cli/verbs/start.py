@@ -69,12 +69,14 @@ def start(
         raise click.UsageError("NAME and --name are the same: give only one of them")
     name = name or named
     with signals.exit_on_signal(), Start(name) as begun:
-        given = {} if snapshot is not None else {"image": str(names.find_image(image).path)}
-        if snapshot is not None:
-            snapshot_parameters.find(snapshot, image)
         machine = parameters.given_options(MachineOptions, options)
+        booted = None
+        if snapshot is None:
+            booted = str(names.find_image(image, machine.get("arch")).path)
+        else:
+            snapshot_parameters.find(snapshot, image)
         facts = begun.order(
-            image=given.get("image"),
+            image=booted,
             snapshot=snapshot,
             options=dict(machine),
             idle_timeout=idle_timeout,

@@ -38,7 +38,8 @@ async def start_named(
     """
     if name is not None and not is_name(name):
         raise UsageError(f"{quoted(name)} cannot be the name of a machine: {NAME_RULE}")
-    notify = parse_options(MachineOptions, options, "start_named", *_PARAMETERS)["notify"]
+    parsed = parse_options(MachineOptions, options, "start_named", *_PARAMETERS)
+    notify = parsed["notify"]
     order: dict[str, Any] = {
         "image": None,
         "snapshot": None,
@@ -51,7 +52,7 @@ async def start_named(
             raise UsageError("a named machine starts only from a snapshot that has a name")
         order["snapshot"] = image.name
     else:
-        order["image"] = str((await readymade.find_or_build(image, notify)).path)
+        order["image"] = str((await readymade.find_or_build(image, notify, parsed["arch"])).path)
     return await _started(Start(name), order, notify)
 
 
