@@ -119,6 +119,10 @@ def make_plan(
         (config.env, config.workdir),
     )
     steps, rest = [], iter(added)
+    if source.install:
+        digest = _digest(digest, "install", source.install)
+        text = f"install the packages of {source.name.split()[0]}"
+        steps.append(PlannedStep(source.install, text, None, digest))
     if pip:
         # The digest of the wheels identifies everything that the command reads.
         digest = _digest(digest, "pip", pip.digest(), wheels.COMMAND)

@@ -22,6 +22,8 @@ class ImageSource:
     :ivar digest: The SHA-256 of everything in the source, in hex, which identifies the source.
     :ivar config: The default options of commands in the image.
     :ivar layers: The layers, the lowest first. `tree` reads them.
+    :ivar install: The command that installs the packages in a machine, if the layers contain
+        packages that are not installed yet; otherwise empty.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ImageSource:
     digest: str
     config: ImageConfig
     layers: tuple[Layer, ...]
+    install: tuple[str, ...] = ()
 
     @contextmanager
     def tree(self, limits: Limits | None = None) -> Iterator[RootfsTree]:

@@ -113,10 +113,12 @@ class Archive:
     """An archive of Debian packages, with indexes that are signed by its own key.
 
     :ivar files: The files of the archive, by their paths on a mirror.
+    :ivar debian: Debian's name for the architecture of the packages.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arch: arches.Arch | None = None) -> None:
         self.folder = folder
+        self.debian = (arch or arches.find()).debian
         self.keyring = folder / "key.gpg"
         self.files: dict[str, bytes] = {}
         self._stanzas: list[str] = []
@@ -143,12 +145,11 @@ class Archive:
         """Add a package with files, and return its path on the mirror."""
         tree = self.folder / f"{name}_{version.replace(':', '')}"
         (tree / "DEBIAN").mkdir(parents=True)
-        debian = arches.find().debian
         control = "\n".join(
             (
                 f"Package: {name}",
                 f"Version: {version}",
-                f"Architecture: {debian}",
+                f"Architecture: {self.debian}",
                 "Maintainer: test <test@example.invalid>",
                 *fields,
                 "Description: test",
@@ -170,12 +171,12 @@ class Archive:
 
     def release(self, *, age: float = 0, suite: str = SUITE, signed: bool = True) -> None:
         """Write the indexes again, with a date of some seconds ago."""
-        index = f"main/binary-{arches.find().debian}/Packages"
+        index = f"main/binary-{self.debian}/Packages"
         packages = "\n".join(self._stanzas).encode()
         now = time.strftime("%a, %d %b %Y %H:%M:%S UTC", time.gmtime(time.time() - age))
         text = (
             f"Origin: Debian\nSuite: stable\nCodename: {suite}\nDate: {now}\n"
-            f"Architectures: {arches.find().debian}\nComponents: main\n"
+            f"Architectures: {self.debian}\nComponents: main\n"
             f"SHA256:\n {_sha256(packages)} {len(packages)} {index}\n"
         ).encode()
         top = f"dists/{suite}"

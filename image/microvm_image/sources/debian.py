@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from microvm import cache
+from microvm import arches, cache
 from microvm.arches import Arch
 from microvm.cache import contents, lock
 from microvm.errors import ImageError
@@ -31,6 +31,7 @@ from microvm_image.file_range import FileRange
 from microvm_image.layer import TarLayer
 from microvm_image.limits import Limits
 from microvm_image.source import ImageSource
+from microvm_image.sources import foreign
 from microvm_image.tree import RootfsTree
 
 SCHEME = "debian:"
@@ -76,10 +77,12 @@ def find(
     wanted = sorted(set(packages))
     path = _archive(suite, wanted, arch, limits.seconds, report)
     layer = TarLayer(text, lambda files: FileRange.of(path, files))
-    versions = _versions(layer, limits)
+    install = () if arch == arches.find() else foreign.INSTALL
+    versions = _versions(layer, limits, is_installed=not install)
     digest = hashlib.sha256("\0".join((text, arch.debian, *versions)).encode()).hexdigest()
     called = " ".join((text, *(f"--package {package}" for package in wanted)))
-    return ImageSource(called, f"{text} ({', '.join(versions)})", digest, ImageConfig(), (layer,))
+    pinned = f"{text} ({', '.join(versions)})"
+    return ImageSource(called, pinned, digest, ImageConfig(), (layer,), install)
 
 
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:
@@ -212,13 +215,16 @@ def _make(
     # creates its namespace itself. Its processes run with ids that cannot access the cache, so its
     # temporary files are in $TMPDIR.
     isolate = may_use_all_ids()
+    is_foreign = arch != arches.find()
+    variant = foreign.OPTIONS if is_foreign else ("--variant=minbase",)
+    hook = foreign.HOOK if is_foreign else "customize-hook"
     command = [
         *("mmdebstrap", *([] if isolate else ["--mode=unshare"])),
-        *("--variant=minbase", "--format=tar"),
+        *(*variant, "--format=tar"),
         f"--architectures={arch.debian}",
-        f"--customize-hook={_SHOW_DATES}",
-        f"--customize-hook={_REMOVE_HOST}",
-        f"--customize-hook={_LIST_DEBIAN.format(shlex.quote(_debian(suite)))}",
+        f"--{hook}={_SHOW_DATES}",
+        f"--{hook}={_REMOVE_HOST}",
+        f"--{hook}={_LIST_DEBIAN.format(shlex.quote(_debian(suite)))}",
         *([f"--include={','.join(packages)}"] if packages else []),
         *(suite, str(out), *mirrors),
     ]
@@ -281,11 +287,13 @@ def _failure(suite: str, output: str, command: str) -> ImageError:
     )
 
 
-def _versions(layer: TarLayer, limits: Limits) -> list[str]:
-    """Return the Debian packages that are installed in a layer, as `NAME=VERSION`."""
+def _versions(layer: TarLayer, limits: Limits, *, is_installed: bool) -> list[str]:
+    """Return the Debian packages that are in a layer, installed or not yet, as `NAME=VERSION`."""
     with ExitStack() as files:
         tree = files.enter_context(RootfsTree(limits))
         tree.add(layer)
+        if not is_installed:
+            return sorted(foreign.versions(tree))
         status = tree.file(_STATUS)
         if status and status.size > _STATUS_LIMIT:
             raise ImageError(f"{layer.name}: {_STATUS} has more than {_STATUS_LIMIT >> 20} MiB")
