@@ -50,6 +50,7 @@ EXCEPTIONS = {
         "microvm_image.build",
         "microvm_image.defaults",
         "microvm_image.recipe",
+        "microvm_image.step_runner",
     },
     "microvm.images.renewal": {"microvm_image.programs", "microvm_image.repack"},
     "microvm.machine.named": {  # `MicroVM.attach` and `start_named`

@@ -165,9 +165,12 @@ def _build(name: str, wanted: ReadyMade, arch: str, report: Reporter) -> Image:
 def _build_from(source: str, name: str, wanted: ReadyMade, arch: str, report: Reporter) -> Image:
     from microvm_image.build import build
     from microvm_image.recipe import Recipe
+    from microvm_image.step_runner import StepRunner
 
     is_debian = source == DEBIAN
     packages = wanted.packages if is_debian else ()
     cmd = wanted.commands[:1] if is_debian else None
     recipe = Recipe(source=source, packages=packages, cmd=cmd, warm=(wanted.warm,))
-    return build(recipe, arch=arch, tag=name, report=report)
+    # Debian's packages for another architecture are installed in a machine.
+    runner = StepRunner(memory="1G", disk="8G", notify=report.notice)
+    return build(recipe, arch=arch, tag=name, run=runner, report=report)
