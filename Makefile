@@ -164,6 +164,7 @@ lint: $(VENV)/dev $(FRAMEWORKS)/ready
 	$(BIN)/python -m tests.project.prose
 	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin host/microvm image/microvm_image
 	$(FRAMEWORKS)/bin/mypy --cache-dir $(FRAMEWORKS)/mypy $$(find host/microvm/frameworks host/microvm/cli/mcp tests/frameworks examples/evaluation -name '*.py')
 	@$(MAKE) --no-print-directory gen-check
 	$(BIN)/microvm-proto breaking

@@ -206,8 +206,8 @@ ACCELERATORS = {
             # Let QEMU handle each write to the port at once, instead of waking another thread for
             # it. This is cheaper under emulation.
             serial={"pci": ",ioeventfd=off", "mmio": ""},
-            # On a busy host, the guest's kernel may fail to measure the frequency of the time stamp
-            # counter, which is the host's. Then the boot hangs.
+            # An emulated guest reads the time stamp counter of the host. On a busy host, the guest's
+            # kernel may fail to measure the frequency of the counter, and then the boot hangs.
             passes_clock=True,
         ),
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from microvm import cache
 from microvm.errors import ImageError
+from microvm.system import platform
 from microvm.system.tools import finish, is_full, started
 from microvm_image.tree import RootfsTree
 
@@ -40,7 +41,7 @@ def write(tree: RootfsTree, out: Path, digest: str) -> None:
         *("-U", str(uuid.UUID(digest[:32])), str(out)),
     ]
     # Store the messages of mkfs.erofs in memory, because the disk may be full.
-    with os.fdopen(os.memfd_create("log"), "w+b") as log:
+    with os.fdopen(platform.memory_file("log"), "w+b") as log:
         pipes: dict[str, Any] = {
             "stdin": subprocess.PIPE,
             "stdout": subprocess.DEVNULL,

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from typing import Protocol
 
 from microvm import cache
 from microvm.errors import ImageError
+from microvm.system import platform
 from microvm.system.capacity import SHORTAGES
 from microvm_image.compression import DAMAGED, unpacked
 from microvm_image.file_range import FileRange
@@ -217,7 +218,7 @@ def _member(info: tarfile.TarInfo, archive: FileRange) -> FileNode | HardLink:
     )
 
 
-def _xattrs(pairs: Iterator[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
+def _xattrs(pairs: Iterable[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
     return tuple(
         sorted(
             (name, value)
@@ -371,10 +372,6 @@ def _host_node(path: Path, status: os.stat_result) -> FileNode:
         max(0, int(status.st_mtime)),
         (os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
         os.readlink(path) if kind == stat.S_IFLNK else "",  # noqa: PTH115 -- Path changes the text
-        _xattrs(
-            (name, os.getxattr(path, name, follow_symlinks=False))
-            for name in os.listxattr(path, follow_symlinks=False)
-            if name.startswith(_XATTR_KINDS)
-        ),
+        _xattrs(platform.attributes(path, _XATTR_KINDS)),
         HostData(path, stamp(status)) if kind == stat.S_IFREG else None,
     )

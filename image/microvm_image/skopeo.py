@@ -26,6 +26,7 @@ from microvm.cache import lock
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm.system import platform
 from microvm.system.tools import finish, require, started, temporary_folder
 from microvm_image.download_speed import DownloadSpeed, size_of, too_slow
 from microvm_image.file_range import FileRange
@@ -236,7 +237,7 @@ def _run(
     with (
         # Keep skopeo's messages in memory. If the disk is full, no file could store its message
         # about that.
-        os.fdopen(os.memfd_create("log"), "w+b") as log,
+        os.fdopen(platform.memory_file("log"), "w+b") as log,
         tempfile.TemporaryFile(dir=temporary_folder()) as out,
     ):
         skopeo = ["skopeo", *command]

@@ -39,7 +39,7 @@ from microvm.cli.verbs.doctor import doctor
 from microvm.errors import ImageError
 from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.confinement import launcher_options
-from microvm.system import capacity
+from microvm.system import capacity, platform
 
 ROOT = Path(__file__).parents[2]
 BY_A_MACHINE = {machine.NO_HELLO}
@@ -129,7 +129,7 @@ def _small_cgroup(scene: DoctorScene) -> None:
     (scene.folder / "self/cgroup").write_text("0::/inner\n")
     (scene.folder / "inner").mkdir()
     (scene.folder / "inner/memory.max").write_text(f"{255 << 20}\n")
-    scene.patch.setattr(capacity, "_PROC", scene.folder)
+    scene.patch.setattr(platform, "PROC", str(scene.folder))
     scene.patch.setattr(capacity, "_CGROUPS", scene.folder)
 
 

@@ -1,4 +1,4 @@
-"""Tests that only the tables and the platform module ask for architectures and systems."""
+"""Tests that only the tables and the platform module know architectures and systems."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ ALLOWED = {"microvm.arches", "microvm.system.platform"}
 
 _ARCHES = {name for arch in ARCHES.values() for name in (arch.name, arch.debian)}
 _SYSTEMS = {"linux", "darwin", "Linux", "Darwin", "macOS"}
+
+#: The modules that contain paths in /proc: of the guest, or of a feature that only Linux has.
+_WITH_PROC = {
+    *("microvm.wire.files", "microvm.wire.streams", "microvm_image.programs"),
+    *("microvm.qemu.cgroup", "microvm.qemu.launcher", "microvm.system.namespaces"),
+}
+
 _CALLS = re.compile(r"(sys\.platform|(os|platform)\.uname|platform\.(machine|processor)).*")
 
 #: Comparisons of the systems and architectures of container images, which say for which guests the
@@ -46,6 +53,15 @@ def questions(path: Path) -> Iterator[str]:
 def test_module_asks_neither_for_architecture_nor_system(module: str) -> None:
     if not module.startswith("microvm_proto"):
         assert len(list(questions(NAMES[module]))) == _OF_IMAGES.get(module, 0), module
+
+
+def test_few_modules_use_proc_without_the_platform_module() -> None:
+    def names_proc(path: Path) -> bool:
+        nodes = ast.walk(ast.parse(path.read_text()))
+        texts = (each.value for each in nodes if isinstance(each, ast.Constant))
+        return any(str(text).startswith("/proc") for text in texts)
+
+    assert {name for name, path in NAMES.items() if names_proc(path)} - ALLOWED == _WITH_PROC
 
 
 @pytest.mark.parametrize(

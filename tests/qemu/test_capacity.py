@@ -10,7 +10,7 @@ import pytest
 
 from microvm import MicroVM, Pool
 from microvm.errors import UsageError
-from microvm.system import capacity
+from microvm.system import capacity, platform
 from microvm.system.capacity import GUEST_CPUS_PER_CPU, usable_cpus, usable_memory
 
 HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -35,7 +35,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cgroup in a simulated cgroup v2 hierarchy, as the cgroup of this process."""
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("1:cpu:/other\n0::/outer/inner\n")
-    monkeypatch.setattr(capacity, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(platform, "PROC", str(tmp_path / "proc"))
     monkeypatch.setattr(capacity, "_CGROUPS", tmp_path / "cgroup")
     inner = tmp_path / "cgroup/outer/inner"
     inner.mkdir(parents=True)

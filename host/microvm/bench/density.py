@@ -6,13 +6,13 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 from microvm.bench.baseline.qemu import BaselineMachine
 from microvm.bench.library import LibraryMachine
 from microvm.bench.report import Density
 from microvm.concurrency.tasks import cancel
+from microvm.system import platform
 from microvm.system.capacity import usable_cpus
 
 MeasuredMachine = LibraryMachine | BaselineMachine
@@ -67,7 +67,5 @@ def pss(pid: int) -> float | None:
 
     In this size, a page of memory that N processes share counts as 1/N of a page.
     """
-    with suppress(OSError):
-        if match := _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text()):
-            return int(match[1]) / 1024
-    return None
+    match = _PSS.search(platform.proc(f"{pid}/smaps_rollup"))
+    return int(match[1]) / 1024 if match else None

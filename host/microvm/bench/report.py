@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ from microvm.system.capacity import usable_cpus
 if TYPE_CHECKING:
     from microvm.images import ImageManifest
 
-_CPUINFO = Path("/proc/cpuinfo")
 _MODEL = re.compile(r"^model name\s*:\s*(.+)", re.MULTILINE)
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 
@@ -101,10 +99,8 @@ def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: floa
 
 def _cpu_model() -> str:
     """Return the CPU's model name, or its architecture if Linux does not report the name."""
-    with suppress(OSError):
-        if match := _MODEL.search(_CPUINFO.read_text()):
-            return match[1].strip()
-    return platform.machine()
+    match = _MODEL.search(platform.proc("cpuinfo"))
+    return match[1].strip() if match else platform.machine()
 
 
 def _qemu_version(program: Path) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 from stat import S_ISDIR
 
 from microvm.concurrency.threads import check_stopped
+from microvm.system import platform
 from microvm.system.private import FOLDER, open_own
 
 # O_PATH also opens a folder that this process cannot read, such as a folder of another user.
-_DESTINATION = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DESTINATION = platform.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StagingFolder:

@@ -153,11 +153,9 @@ def candidates(
 
 def host_cpu() -> str:
     """Return a text with the properties of this host's processor that guests under KVM can see."""
-    with suppress(OSError):
-        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
-        own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
-        return "\n".join(line for line in first.splitlines() if line.startswith(own))
-    return platform.machine()
+    first, _, _ = platform.proc("cpuinfo").partition("\n\n")
+    own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
+    return "\n".join(line for line in first.splitlines() if line.startswith(own))
 
 
 def kvm_parameters() -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from microvm.concurrency.threads import start_thread
 from microvm.qemu import cgroup
 from microvm.qemu.confinement import LauncherReport, may_raise
+from microvm.system import platform
 from microvm.system.descriptors import wait_ready
 from microvm.system.process import stat_fields
 
@@ -134,12 +135,10 @@ class Child:
 
         Return None if the process has exited.
         """
-        import resource
-
         with suppress(ProcessLookupError):
             has_exited = self._pidfd and wait_ready({self._pidfd: POLLIN}, 0)
             if self.returncode is None and not has_exited:
-                return resource.prlimit(self.pid, kind, *([bounds] if bounds else []))
+                return platform.limits(self.pid, kind, bounds)
         return None
 
     def reap(self) -> int:
@@ -298,8 +297,8 @@ class Child:
 
 def _open_pidfd(pid: int) -> int | None:
     """Return a pidfd of a child; None if the child is reaped, or the host has no pidfds."""
-    with suppress(AttributeError, OSError):  # macOS, old kernels and some containers have no pidfds
-        return os.pidfd_open(pid)
+    with suppress(OSError):  # macOS, old kernels and some containers have no pidfds
+        return platform.open_process(pid)
     return None
 
 
@@ -309,7 +308,7 @@ def _kill(pidfd: int) -> bool:
     :raises ProcessLookupError: The process has exited.
     """
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        platform.kill_process(pidfd)
     except ProcessLookupError:
         raise
     except OSError:  # raised by a filter or an emulator of system calls
@@ -318,9 +317,8 @@ def _kill(pidfd: int) -> bool:
 
 
 def _is_stopped(pid: int) -> bool:
-    flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
     with suppress(ChildProcessError):
-        return os.waitid(os.P_PID, pid, flags) is not None
+        return platform.is_stopped_child(pid)
     return False
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from microvm.errors import ConfinementError, QemuError
 from microvm.qemu.command_line import Inherited, QemuConfig
+from microvm.system import platform
 
 UIDS = 0x7C000000
 """Base of the uids of QEMU processes that root starts. The uid of a process is this number plus its
@@ -294,10 +294,9 @@ def may_raise() -> bool:
     """Return whether we may raise a limit of a running QEMU; root in a container may not."""
     if os.geteuid() != 0:
         return True
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        held = next(line for line in lines if line.startswith("CapEff:"))
-        return bool(int(held.split()[1], 16) & _SYS_RESOURCE)
+    for line in platform.proc("self/status").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) & _SYS_RESOURCE)
     return False
 
 

@@ -40,7 +40,6 @@ from microvm.system.capacity import SHORTAGES
 _logger = Area("qemu")
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
-_CPUINFO = Path("/proc/cpuinfo")
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 has it in lower case
 
 
@@ -229,7 +228,7 @@ def spawn(
     """
     with ExitStack() as on_failure, ExitStack() as temporary:
         passed, said, folder = inherited.all(), None, None
-        if platform.is_linux():
+        if not platform.lack(platform.CONFINEMENT):
             program = launcher.find()
             said, status = _pair(on_failure, temporary)
             passed = (*passed, status.fileno())
@@ -327,7 +326,5 @@ def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack
 @functools.cache
 def _tsc_khz() -> int | None:
     """Return the frequency of an x86 host's time stamp counter in kHz; None on other hosts."""
-    with suppress(OSError):
-        match = _BOGOMIPS.search(_CPUINFO.read_text())
-        return match and round(float(match[1]) * 500)  # twice the MHz, see Linux' calibrate_delay()
-    return None
+    match = _BOGOMIPS.search(platform.proc("cpuinfo"))
+    return match and round(float(match[1]) * 500)  # twice the MHz, see Linux' calibrate_delay()

@@ -24,7 +24,6 @@ _DIGEST = 32
 # The file names of launchers in the cache, including those of older versions of microvm. The name
 # of the architecture is in the middle.
 _NAMES = re.compile(r"(confine|launcher)-(?:.*-)?([0-9a-f]+)")
-_MFD_EXEC = 0x10  # a flag of memfd_create(2), known since Linux 6.3
 _compiling = threading.Lock()
 # The launchers whose digest this process has checked: the inode, size and times of each file at the
 # check, by its path. If they have changed since, the digest is checked again.
@@ -59,7 +58,7 @@ def find() -> Path:
 def is_ready() -> bool:
     """Return whether the launcher can be executed at once, or this system needs no launcher."""
     try:
-        return not platform.is_linux() or _is_stored(_path())
+        return bool(platform.lack(platform.CONFINEMENT)) or _is_stored(_path())
     except (CacheError, ImageError):
         return False  # not ready; `find` raises an error with the reason
 
@@ -112,9 +111,7 @@ def _sealed(program: bytes) -> bytes:
 
 
 def _can_be_executed(path: Path) -> bool:
-    return (
-        os.access(path, os.X_OK, effective_ids=True) and not os.statvfs(path).f_flag & os.ST_NOEXEC
-    )
+    return os.access(path, os.X_OK, effective_ids=True) and not platform.forbids_execution(path)
 
 
 def _packed() -> bytes:
@@ -145,12 +142,8 @@ def _store(path: Path, program: bytes) -> None:
 
 def _memory_file() -> int:
     """Return the descriptor of a new file in memory that can be executed."""
-    name = f"microvm-{NAME}"
     try:
-        # Kernels before 6.3 lack MFD_EXEC. On these, every memory file can be executed.
-        with suppress(OSError):
-            return os.memfd_create(name, os.MFD_CLOEXEC | _MFD_EXEC)
-        return os.memfd_create(name, os.MFD_CLOEXEC)
+        return platform.memory_file(f"microvm-{NAME}", executable=True)
     except PermissionError as error:
         raise ConfinementError(
             "QEMU cannot be started: this host forbids executing programs in the cache and in "

@@ -9,7 +9,6 @@ frozen until a clone resumes them. Then the receiver saves the copy, as QEMU sav
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -27,9 +26,9 @@ from microvm.start.origin import Origin, origin
 from microvm.start.running_vm import RunningVM
 from microvm.start.saved import blank, restorable
 from microvm.start.starter import CLONE_TIMEOUT
+from microvm.system import platform
 
 _SEAL_TIMEOUT, _SEAL_INTERVAL = 10.0, 0.02
-_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,9 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
     frozen: list[float] = []
     pause = 0.0
     with ExitStack() as files:
-        sent = os.memfd_create("microvm-sent", os.MFD_CLOEXEC)
+        sent = platform.memory_file("microvm-sent")
         files.callback(os.close, sent)
-        target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
+        target = os.open(platform.descriptor_path(sent), os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
         with vm.guest.held():
             # The receiver, a second QEMU, starts up while the first one sends its guest.
@@ -162,7 +161,7 @@ def _seal(file: int) -> None:
     begun = time.monotonic()
     while True:
         try:
-            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+            platform.seal(file)
         except OSError as error:
             if error.errno != errno.EBUSY or time.monotonic() - begun > _SEAL_TIMEOUT:
                 raise

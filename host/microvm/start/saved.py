@@ -34,6 +34,7 @@ from microvm.qemu.command_line import Memory
 from microvm.sha256 import sha256
 from microvm.start import scratch, sparse
 from microvm.start.origin import Origin
+from microvm.system import platform
 from microvm.system.capacity import SHORTAGES
 
 T = TypeVar("T")
@@ -278,6 +279,6 @@ def _copy(state: bytes, files: ExitStack) -> int:
 
 
 def _memfd(name: str, files: ExitStack) -> int:
-    file = os.memfd_create(f"microvm-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    file = platform.memory_file(f"microvm-{name}", sealable=True)
     files.callback(os.close, file)
     return file

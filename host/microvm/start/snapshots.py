@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 from microvm import cache, start
@@ -13,6 +12,7 @@ from microvm.start import restorer
 from microvm.start.origin import Origin
 from microvm.start.saved import LOST, SavedGuest
 from microvm.start.store import Store
+from microvm.system import platform
 
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The store of all snapshots."""
@@ -29,7 +29,7 @@ def check_room() -> None:
     with cache.disk_errors(folder):
         cache.make(folder)
         with start.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, _LEAST)
+            platform.reserve(file.fileno(), _LEAST)
 
 
 def save(

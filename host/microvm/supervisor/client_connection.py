@@ -19,12 +19,12 @@ from microvm.errors import MicroVMError, UsageError
 from microvm.guest.stdio import until_ready
 from microvm.supervisor import wire
 from microvm.supervisor.error_json import to_json
+from microvm.system import platform
 
 TIMEOUT = 10.0
 """Maximum number of seconds until a client has sent its request, or has read a line."""
 
 _CHUNK = 1 << 16
-_CREDENTIALS = struct.Struct("3i")  # a peer's PID, uid and gid: struct ucred in unix(7)
 
 
 class ClientConnection:
@@ -53,8 +53,7 @@ class ClientConnection:
 
     def is_ours(self) -> bool:
         """Tell whether the client process belongs to the user of this process or to root."""
-        data = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, user, _ = _CREDENTIALS.unpack(data)
+        _, user = platform.peer(self._socket)
         return user in (os.geteuid(), 0)
 
     async def request(self, *, timed: bool = True) -> dict[str, Any]:
@@ -112,7 +111,7 @@ class ClientConnection:
         while True:
             try:
                 data, ancillary, flags, _ = self._socket.recvmsg(
-                    _CHUNK, socket.CMSG_SPACE(4 * wire.DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+                    _CHUNK, socket.CMSG_SPACE(4 * wire.DESCRIPTORS), platform.receiving_flags()
                 )
                 break
             except BlockingIOError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
+
+from microvm.system import platform
 
 MAX_SLEEP = 2.0
 """Maximum number of seconds of one sleep, because asyncio's clock stops while the host sleeps."""
@@ -11,7 +12,7 @@ MAX_SLEEP = 2.0
 
 def now() -> float:
     """Return the number of seconds since the host booted."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return platform.since_boot()
 
 
 async def sleep(seconds: float) -> None:

@@ -15,6 +15,7 @@ from typing import Self
 
 from microvm.concurrency.threads import in_thread
 from microvm.guest.stdio import until_ready
+from microvm.system import platform
 from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
@@ -58,7 +59,7 @@ class ClientDescriptor:
         mode = os.O_WRONLY if self._writes else os.O_RDONLY
         flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
-            reopened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+            reopened = os.open(platform.descriptor_path(self._descriptor), flags)
         # Some files cannot be opened a second time, such as a terminal of another user after su(1).
         # Use such a file in threads, where blocking does no harm.
         except OSError:

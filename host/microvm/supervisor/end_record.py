@@ -7,6 +7,7 @@ import os
 import time
 
 from microvm.supervisor.machine_directory import ENDED, MachineDirectory
+from microvm.system import platform
 
 _SIZE = 8192
 # Maximum number of characters of a reason. JSON needs up to 12 bytes for a character, such as an
@@ -25,7 +26,7 @@ class EndRecord:
         """Create the file `ended.json` with reserved space; an OSError means a full disk."""
         self._file = directory.file(ENDED, os.O_WRONLY | os.O_CREAT)
         try:
-            os.posix_fallocate(self._file, 0, _SIZE)
+            platform.reserve(self._file, _SIZE)
         except BaseException:
             os.close(self._file)
             raise

@@ -18,6 +18,7 @@ import stat
 import time
 
 from microvm.supervisor import lazy, wire
+from microvm.system import platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class MachineDirectory:
 
     def path(self, name: str) -> str:
         """Return a path of the file `name` in the folder, short enough for a socket's address."""
-        return f"/proc/self/fd/{self.descriptor}/{name}"
+        return f"{platform.descriptor_path(self.descriptor)}/{name}"
 
     def file(self, name: str, flags: int) -> int:
         """Open the regular file `name` in the folder. Only this user may access a created file."""

@@ -109,7 +109,8 @@ class Supervisor:
         self._silent: dict[ClientConnection, None] = {}
         self._lasting = 0
         self._end_record: EndRecord
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
 
     @property
     def machine(self) -> MicroVM:

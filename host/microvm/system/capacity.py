@@ -10,6 +10,7 @@ from pathlib import Path
 
 from microvm.concurrency.threads import MORE_PROCESSES
 from microvm.errors import UsageError
+from microvm.system import platform
 from microvm.units import format_size
 
 GUEST_CPUS_PER_CPU = 8
@@ -29,7 +30,6 @@ SHORTAGES = {
 If reading a file fails with such an error, the file itself is not damaged.
 """
 
-_PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -72,13 +72,11 @@ def usable_memory() -> int | None:
 def _limits() -> Iterator[int]:
     with suppress(OSError, ValueError):
         yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError):
-        for line in (_PROC / "self/cgroup").read_text().splitlines():
-            if line.startswith("0::/"):
-                cgroup = _CGROUPS / line.removeprefix("0::/")
-                for folder in (cgroup, *cgroup.parents):
+    for line in platform.proc("self/cgroup").splitlines():
+        if line.startswith("0::/"):
+            cgroup = _CGROUPS / line.removeprefix("0::/")
+            for folder in (cgroup, *cgroup.parents):
+                # the root cgroup has no memory.max, and "max" means no limit
+                with suppress(OSError, ValueError):
                     if folder.is_relative_to(_CGROUPS):
-                        with suppress(
-                            OSError, ValueError
-                        ):  # the root cgroup has no memory.max, and "max" means no limit
-                            yield int((folder / "memory.max").read_text())
+                        yield int((folder / "memory.max").read_text())

@@ -65,7 +65,7 @@ def compiler(arch: Arch, what: str, *, libc: bool = False) -> list[str]:
     """
     import shutil  # imported here, because a process that only spawns QEMU does not need `shutil`
 
-    native = platform.is_linux() and arches.native() == arch.name
+    native = platform.compiles_for_guests() and arches.native() == arch.name
     cross = f"{arch.cross_prefix}gcc"
     if native:
         found = [[name] for name in ("gcc", "clang") if shutil.which(name)]

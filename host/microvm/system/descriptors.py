@@ -6,6 +6,8 @@ import fcntl
 import os
 from select import poll
 
+from microvm.system import platform
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,7 @@ def allows(descriptor: int, *, writes: bool) -> bool:
     """
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     wanted = os.O_WRONLY if writes else os.O_RDONLY
-    return not flags & os.O_PATH and flags & os.O_ACCMODE in {wanted, os.O_RDWR}
+    return not flags & platform.O_PATH and flags & os.O_ACCMODE in {wanted, os.O_RDWR}
 
 
 def wait_ready(events: Mapping[int, int], timeout: float | None = None) -> list[int]:

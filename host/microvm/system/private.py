@@ -17,6 +17,8 @@ import errno
 import os
 import stat
 
+from microvm.system import platform
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +34,7 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """The flags for opening a folder that only we use, for open(2)."""
 
-_ANY_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_ANY_FOLDER = platform.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Exposure:
@@ -95,8 +97,8 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
             raise PermissionError(errno.EPERM, "another user has replaced it", name)
         if stat.S_IMODE(status.st_mode) != mode:
             # fchmod(2) refuses a descriptor that was opened with O_PATH. So change the mode by the
-            # path of the descriptor in /proc.
-            os.chmod(f"/proc/self/fd/{found}", mode)
+            # path of the descriptor.
+            os.chmod(platform.descriptor_path(found), mode)
         return os.open(".", FOLDER, dir_fd=found)
     finally:
         os.close(found)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from microvm.system import platform
+
 
 def stat_fields(process: int) -> list[str]:
     """Return the fields in /proc/PID/stat after the process's name; empty if no such process.
 
     The first field is the state of the process. Field N of the manual page has the index N - 3.
     """
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            # The name of the process, in parentheses, may contain spaces and parentheses. So the
-            # other fields begin after the last parenthesis.
-            return file.read().rpartition(b")")[2].decode("ascii").split()
-    except OSError:
-        return []
+    # The name of the process, in parentheses, may contain spaces and parentheses. So the other
+    # fields begin after the last parenthesis.
+    return platform.proc(f"{process}/stat").rpartition(")")[2].split()
 
 
 def is_stopped(process: int) -> bool:

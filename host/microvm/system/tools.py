@@ -107,7 +107,8 @@ def started(
         raise OSError(number, os.strerror(number), argv[0])
     usual = temporary_folder()
     folder, shown = (temporary.absolute(), usual) if temporary else (usual, "")
-    noted, notes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    noted, notes = os.pipe()
+    os.set_blocking(noted, False)
     process = None
     try:
         command = (

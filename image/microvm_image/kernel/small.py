@@ -18,6 +18,7 @@ from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
+from microvm.system.capacity import usable_cpus
 from microvm.system.tools import finish, is_full, run, started
 from microvm_image import downloads
 from microvm_image.kernel import cached, kconfig, recipe
@@ -154,7 +155,7 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
     kconfig.check(
         kconfig.parse(fragment.read_text()), kconfig.parse((work / ".config").read_text())
     )
-    cpus = len(os.sched_getaffinity(0))
+    cpus = usable_cpus()
     report.step(f"compiling the kernel on {cpus} CPUs, which takes some minutes")
     made = work / arch.kernel_target
     _watch([*make, f"-j{cpus}", made.name], environment, work.parent, report)

@@ -11,6 +11,7 @@ from microvm import arches, cache
 from microvm.arches import Arch
 from microvm.images.config import ImageConfig
 from microvm.progress import Reporter
+from microvm.system import platform
 from microvm.system.tools import run
 from microvm_image import package
 from microvm_image.layer import NodeLayer
@@ -51,14 +52,14 @@ def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:
     if arch is not host:
         binary = cache.read(package.fetch(WANTED, host, report).path)
     # run a copy in memory, because the file in the cache is not executable
-    fd = os.memfd_create("busybox")
+    fd = platform.memory_file("busybox")
     try:
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(binary)
         listed = run(
             ["busybox", "--list-full"],
             what=f"listing the commands of {WANTED.package}",
-            executable=f"/proc/self/fd/{fd}",
+            executable=platform.descriptor_path(fd),
             pass_fds=(fd,),
         )
     finally:

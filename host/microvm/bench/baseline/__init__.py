@@ -24,7 +24,7 @@ from microvm.concurrency.threads import in_thread
 from microvm.qemu.command_line import Memory, QemuConfig, descriptor_path
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.start import saved
-from microvm.system import private
+from microvm.system import platform, private
 from microvm.system.compiler import compiler
 from microvm.system.tools import run
 
@@ -72,7 +72,7 @@ class Baseline:
         :raises ImageError: If no compiler is installed.
         """
         with ExitStack() as owned:
-            initramfs = os.memfd_create("microvm-baseline", os.MFD_CLOEXEC)
+            initramfs = platform.memory_file("microvm-baseline")
             owned.callback(os.close, initramfs)
             with open(initramfs, "wb", closefd=False) as file:
                 file.write(_build(image))

@@ -80,7 +80,7 @@ def check_memory(_: EarlierResults) -> CheckResult:
     """Compare the memory of the host with the memory that a guest gets by default."""
     usable, guest = usable_memory(), _guest_memory()
     if usable is None:
-        return ok("unknown, because /proc is hidden")
+        return ok("unknown, because the system does not report it")
     if usable < guest:
         return TOO_SMALL.result(usable=format_size(usable), guest=format_size(guest))
     return ok(f"{usable / (1 << 30):.1f} GiB")
@@ -157,7 +157,7 @@ def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
 def _threads_of_user() -> int:
     """Count the threads of the current user in /proc, and return their number."""
     count = 0
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in Path(platform.PROC).glob("[0-9]*"):
         with suppress(OSError):
             if process.stat().st_uid == os.getuid():
                 count += len(os.listdir(process / "task"))  # noqa: PTH208 - Path is slower

@@ -21,6 +21,7 @@ from microvm.cli.presets import Preset, Presets
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.qemu import accel, kvm_failure
 from microvm.qemu.kvm_failure import KvmFailure
+from microvm.system import platform
 
 TIMEOUT = 3.0
 """Maximum number of seconds until the guest answers. Under KVM, a guest boots in less than one."""
@@ -110,12 +111,11 @@ def _accel_preset() -> Preset | None:
 
 def _fix_absence() -> tuple[str, str]:
     """Return the command and the hint for a user whose host has no /dev/kvm."""
-    with suppress(OSError):
-        flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
-        for module in (_MODULES[flag] for flag in sorted(flags)):
-            if Path("/sys/module", module).exists():
-                return _USE_EMULATION, f"or start this container with `--device {accel.KVM}`"
-            return f"sudo modprobe {module}", ""
+    flags = set(re.findall(r"\b(?:vmx|svm)\b", platform.proc("cpuinfo")))
+    for module in (_MODULES[flag] for flag in sorted(flags)):
+        if Path("/sys/module", module).exists():
+            return _USE_EMULATION, f"or start this container with `--device {accel.KVM}`"
+        return f"sudo modprobe {module}", ""
     return _USE_EMULATION, (
         "or enable virtualization in the firmware, or nested virtualization on the host of this "
         "virtual machine"

@@ -14,6 +14,7 @@ from microvm.guest.deadline import Deadline
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.supervisor import wire
 from microvm.supervisor.client.protocol import ClientProtocol
+from microvm.system import platform
 
 _CHUNK = 1 << 16
 
@@ -103,7 +104,7 @@ class AsyncConnection:
 
     def _receive_some(self) -> bytes:
         room = socket.CMSG_SPACE(wire.DESCRIPTORS * array("i").itemsize)
-        data, attached, _, _ = self._connection.recvmsg(_CHUNK, room, socket.MSG_CMSG_CLOEXEC)
+        data, attached, _, _ = self._connection.recvmsg(_CHUNK, room, platform.receiving_flags())
         for level, kind, content in attached:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 complete = len(content) - len(content) % array("i").itemsize

@@ -7,16 +7,15 @@ the start of Python.
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import sys
 import time
-from select import POLLIN, POLLRDHUP
+from select import POLLIN
 
 from microvm.supervisor import lazy
 from microvm.supervisor.client import protocol
 from microvm.supervisor.machine_directory import SOCKET, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
+from microvm.system import platform
 from microvm.system.descriptors import wait_ready
 
 TYPE_CHECKING = False
@@ -135,17 +134,16 @@ class BlockingConnection:
             return b""
 
     def _pid(self) -> int:
-        data = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int.from_bytes(data[:4], sys.byteorder)
+        return platform.peer(self.socket)[0]
 
     def kill(self) -> None:
         """Kill a supervisor that does not answer any more, and wait until it has exited."""
-        process = os.pidfd_open(self._pid())
-        hangup = {self.socket.fileno(): POLLRDHUP}
+        process = platform.open_process(self._pid())
+        hangup = {self.socket.fileno(): platform.hangup_event()}
         try:
             # If the socket is closed, the process id may belong to another process by now.
             if not wait_ready(hangup, 0):
-                signal.pidfd_send_signal(process, signal.SIGKILL)
+                platform.kill_process(process)
                 wait_ready(hangup, _KILL_TIMEOUT)
         finally:
             os.close(process)
