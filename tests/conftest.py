@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from pytest_asyncio import is_async_test
 from tests.support import signals
+from tests.support.target import target
 
-from microvm import log
+from microvm import arches, log
 from microvm.images import Image
 from microvm_image import default
 
@@ -29,8 +30,31 @@ for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
     del os.environ[name]  # a pytest that a test starts is no worker of this run
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that select the guests of the tests."""
+    guests = parser.getgroup("guests", "guests of the tests")
+    guests.addoption(
+        "--arch",
+        choices=[*arches.ARCHES],
+        help="architecture of the guests (default: that of this host)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the commands that tests start use the selected guests, too."""
+    if arch := config.getoption("--arch"):
+        os.environ["MICROVM_ARCH"] = arch
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give each coroutine a deadline. If it has an event loop of its own, it may leave no task."""
+    """Give each coroutine a deadline. If it has an event loop of its own, it may leave no task.
+
+    Skip a test that does not run in the selected guests.
+    """
+    arch = target().name
+    for mark in item.iter_markers("only_arch"):
+        if arch not in mark.args:
+            item.add_marker(pytest.mark.skip(reason=f"{arch}: {mark.kwargs['reason']}"))
     if not is_async_test(item):
         return
     test = item.obj
@@ -48,8 +72,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def image() -> Image:
-    """The default image, built if the cache lacks it."""
-    return default()
+    """The default image of the selected guests, built if the cache lacks it."""
+    return default(arch=target().name)
 
 
 @pytest.fixture(autouse=True)

@@ -21,16 +21,16 @@ from tests.support.judged import expect_runs, judge, trace_model
 from tests.support.machine import RunningGuest
 from tests.support.python_image import python_image
 from tests.support.recording import recordings
+from tests.support.target import build, target
 from tests.support.traced_channel import traced_channels
 
-from microvm import MicroVM, arches
+from microvm import MicroVM
 from microvm import cache as caches
 from microvm.errors import ImageError
 from microvm.images import INITRAMFS, Image
 from microvm.machine.commands import CommandMethods
 from microvm.progress import LineReporter
 from microvm.qemu import launcher
-from microvm_image.build import build
 from microvm_image.kernel import small
 
 __all__ = ("judge", "trace_model")
@@ -64,10 +64,10 @@ def _conversations(_all_faults: list[str]) -> Iterator[None]:
 def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """An image with the small kernel, which is compiled now if the cache lacks it."""
     try:
-        small.check_tools(arches.find())
+        small.check_tools(target())
     except ImageError as error:
         pytest.skip(str(error))
-    path = small.build(report=LineReporter())
+    path = small.build(arch=target().name, report=LineReporter())
     return build(kernel=path, output=tmp_path_factory.mktemp("image") / "small")
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.target import target
 from tests.vm.conftest import Misbehave
 
 from microvm import MicroVM
@@ -37,7 +38,7 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
     monkeypatch.setattr(launch, "KVM", Path(os.devnull))
-    return ProbeCache(tmp_path / "cache", find_qemu("x86_64"))
+    return ProbeCache(tmp_path / "cache", find_qemu(target().name))
 
 
 async def _start(image: Image, requested: str = "auto") -> tuple[str, list[str]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.changed_image import changed_image
+from tests.support.target import build
 from tests.vm.conftest import Misbehave
 
 from microvm import MicroVM, cpio
 from microvm.cpio import CpioEntry
 from microvm.images import INITRAMFS, Image
 from microvm.options import MachineOptions
-from microvm_image.build import build
 
 NO_LIMIT_OF_PROCESSES = """
 for word; do

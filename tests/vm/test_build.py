@@ -16,17 +16,17 @@ import pytest
 from tests.image import oci
 from tests.image.layers import file, folder, tar
 from tests.support.killing import KilledStarts
+from tests.support.target import build, target
 from tests.support.wheels import use_index, wheel
 from tests.vm.conftest import Command
 
-from microvm import MicroVM, arches, cache
+from microvm import MicroVM, cache
 from microvm.errors import ImageError
 from microvm.images import Image, readymade
 from microvm.progress import NullReporter
 from microvm.start import starter
 from microvm.system.compiler import compiler
 from microvm_image import programs, rootfs, step_runner
-from microvm_image.build import build
 from microvm_image.limits import Limits
 from microvm_image.node import BytesData, FileNode
 from microvm_image.recipe import AddStep, Recipe, RunStep, shell
@@ -57,7 +57,7 @@ def fresh() -> tuple[str, str]:
 def lower() -> bytes:
     """A layer with the root file system of the default image, and files for whiteouts."""
     out = io.BytesIO()
-    with rootfs.find(arches.find(), None, None, NullReporter()).tree() as tree:
+    with rootfs.find(target(), None, None, NullReporter()).tree() as tree:
         tree.write_tar(out.write)
     end = tar(folder("opt"), file("opt/lower"), file("etc/lower"))
     return out.getvalue()[:-1024] + end  # without the zeros that end a tar archive
@@ -96,7 +96,7 @@ async def test_guest_resolves_its_own_host_name(
         image = build(Recipe(source=str(layout)))
     elif source == "archive":
         with (
-            rootfs.find(arches.find(), None, None, NullReporter()).tree() as tree,
+            rootfs.find(target(), None, None, NullReporter()).tree() as tree,
             (tmp_path / "root.tar").open("wb") as archive,
         ):
             for name, text in (("etc/hosts", b"10.9.8.7 db\n"), ("etc/hostname", b"web1\n")):
@@ -144,7 +144,7 @@ async def test_image_of_a_registry_can_be_built(registry: str) -> None:
 @pytest.fixture
 def alone(tmp_path: Path) -> Path:
     (tmp_path / "alone.c").write_text(STATIC)
-    command = [*compiler(arches.find(), "a test", libc=True), "-static", "-o", "alone", "alone.c"]
+    command = [*compiler(target(), "a test", libc=True), "-static", "-o", "alone", "alone.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
     return tmp_path
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.target import build
 
 from microvm import MicroVM
 from microvm.images import Image, readymade
 from microvm.qemu import launcher
-from microvm_image.build import build
 from microvm_image.recipe import Recipe
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(600)]

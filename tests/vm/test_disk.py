@@ -14,8 +14,9 @@ import pytest
 from tests.support.changed_image import changed_image
 from tests.support.disk import disk_image
 from tests.support.small_disk import small_disk
+from tests.support.target import target
 
-from microvm import BootError, CacheError, GuestDied, MicroVM, arches, cache
+from microvm import BootError, CacheError, GuestDied, MicroVM, cache
 from microvm.images import DISK, Image
 from microvm.images.config import ImageConfig
 from microvm.progress import NullReporter
@@ -37,7 +38,7 @@ def member(name: str, **facts: object) -> tarfile.TarInfo:
 @pytest.fixture(scope="module")
 def on_disk(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """An image with its root on a disk, with files that an initramfs cannot contain."""
-    root = rootfs.find(arches.find(), None, None, NullReporter())
+    root = rootfs.find(target(), None, None, NullReporter())
     with root.tree() as tree:
         shell = next(entry.data for entry in tree.entries() if entry.name == "bin/busybox")
     capability = {"SCHILY.xattr.security.capability": "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0"}

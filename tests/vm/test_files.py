@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.support.small_disk import small_disk
+from tests.support.target import build, target
 
 from microvm import (
     Busy,
@@ -30,7 +31,7 @@ from microvm import (
     sync,
 )
 from microvm.images import Image
-from microvm_image.build import build
+from microvm.system.compiler import compiler
 from microvm_image.recipe import AddStep, Recipe
 
 MIB = 1 << 20
@@ -495,7 +496,7 @@ def test_sync_api_copies_files_too(image: Image, tree: Path, tmp_path: Path) -> 
 def empty(tmp_path: Path) -> Image:
     """An image of one program that does nothing, with an unprivileged user."""
     (tmp_path / "nothing.c").write_text("int main(void) { return 0; }\n")
-    command = ["gcc", "-static", "-o", "nothing", "nothing.c"]
+    command = [*compiler(target(), "a test", libc=True), "-static", "-o", "nothing", "nothing.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
     steps = (AddStep(Path("nothing"), "/nothing"),)
     return build(Recipe(source="scratch", steps=steps, user="1000", folder=tmp_path))

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from tests.support.target import build
 
 from microvm import Image, Interpreter, InterpreterDied
-from microvm_image.build import build
 from microvm_image.recipe import Recipe
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(600)]

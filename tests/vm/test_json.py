@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from tests.support.examples import EXAMPLES, check
+from tests.support.target import target
 from tests.vm.conftest import DEADLINE, Command
 
-from microvm import arches
 from microvm.cli.root import cli
 from microvm.images import Image
 from microvm.start import snapshots
@@ -41,7 +41,7 @@ def names(image: Image) -> Iterator[dict[str, str]]:
     "command", [each for each in EXAMPLES if each not in (*OF_MACHINES, *ELSEWHERE)]
 )
 def test_listings_have_the_documented_names(command: str, names: dict[str, str]) -> None:
-    if command.startswith("microvm kernel") and cached.newest(arches.find()) is None:
+    if command.startswith("microvm kernel") and cached.newest(target()) is None:
         pytest.skip("no kernel has been compiled")
     words = [names.get(word, word) for word in shlex.split(command)[1:]]
     found = json.loads(CliRunner().invoke(cli, words).stdout)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.target import build
 
 from microvm import MicroVM
 from microvm.errors import BUILD_AGAIN
@@ -18,7 +19,6 @@ from microvm.images.readymade import ReadyMade
 from microvm.progress import NullReporter
 from microvm.wire import codec
 from microvm_image import image_removal, programs
-from microvm_image.build import build
 
 THEIRS = "0123456789abcdef"
 

@@ -9,13 +9,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.support.target import build
 from tests.support.wheels import use_index, wheel
 
 from microvm import MicroVM
 from microvm.errors import ImageError
 from microvm.images import Image, readymade
 from microvm.options import MachineOptions
-from microvm_image.build import build
 from microvm_image.recipe import Recipe
 from microvm_image.step_runner import StepRunner
 

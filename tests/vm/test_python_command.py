@@ -267,8 +267,8 @@ def test_pictures_are_saved_on_request(
     assert b"--displays DIR saves pictures" in run("-c", code).stderr
 
 
-def test_snapshot_without_an_interpreter_is_an_error() -> None:
-    with MicroVM() as vm:
+def test_snapshot_without_an_interpreter_is_an_error(image: Image) -> None:
+    with MicroVM(image) as vm:
         vm.checkpoint("python-plain")
     try:
         command = [sys.executable, "-m", "microvm", "python", "--from", "python-plain", "-c", "1"]

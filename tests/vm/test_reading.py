@@ -15,7 +15,7 @@ from tests.support.dialog import PROMPT, hold_dialog
 from tests.support.peer import SOON, TIMEOUT
 from tests.vm.conftest import Command
 
-from microvm import IncompleteRead, Machine, MicroVM, ReadLimit, ReadTimeout, sync
+from microvm import Image, IncompleteRead, Machine, MicroVM, ReadLimit, ReadTimeout, sync
 from microvm.wire.session import WINDOW
 
 
@@ -93,7 +93,7 @@ async def test_unread_output_stalls_only_its_command(machine: Machine) -> None:
     assert process.returncode == -SIGKILL
 
 
-def test_threads_read_type_and_resize() -> None:
+def test_threads_read_type_and_resize(image: Image) -> None:
     """One thread reads the terminal, one waits for the exit, and this one types and resizes."""
     seen = threading.Event()
 
@@ -103,7 +103,7 @@ def test_threads_read_type_and_resize() -> None:
         screen += process.stdout.readuntil(b"31 91", timeout=TIMEOUT)
         return screen
 
-    with sync.MicroVM() as vm, ThreadPoolExecutor(2) as threads:
+    with sync.MicroVM(image) as vm, ThreadPoolExecutor(2) as threads:
         env = {"PS1": PROMPT.decode(), "TERM": "dumb"}
         with vm.exec(["sh"], tty=(24, 80), env=env) as process:
             reading, waiting = threads.submit(read), threads.submit(process.wait)

@@ -6,11 +6,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.support.target import build
 
 from microvm import MicroVM
 from microvm.images import Image, readymade
 from microvm.machine.hints import wants_network
-from microvm_image.build import build
 from microvm_image.recipe import Recipe
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(600)]

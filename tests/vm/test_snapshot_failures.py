@@ -23,6 +23,7 @@ from tests.support.killing import KilledStarts
 from tests.support.polling import comes_true
 from tests.support.processes import children, open_files
 from tests.support.small_disk import small_disk
+from tests.support.target import target
 from tests.vm.conftest import Command, Misbehave
 
 from microvm import CacheError, GuestDied, MicroVM, QemuError, Snapshot, SnapshotError
@@ -225,7 +226,7 @@ async def test_copied_cache_of_a_snapshot_contains_its_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "of-a-copy"
-    image = default()  # the image in this module's cache
+    image = default(arch=target().name)  # the image in this module's cache
     async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
         (await vm.checkpoint(name)).close()
     copy = tmp_path / "copy"

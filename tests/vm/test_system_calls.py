@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.target import target
 
-from microvm import MicroVM, arches
+from microvm import MicroVM
 from microvm.system.compiler import compiler
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ LAST = 462
 def program(tmp_path: Path) -> Path:
     made = tmp_path / "system_calls"
     command = [
-        *compiler(arches.find(), "a test", libc=True),
+        *compiler(target(), "a test", libc=True),
         "-static",
         "-o",
         str(made),

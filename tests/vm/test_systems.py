@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.support.target import build, target
 
-from microvm import BootError, MicroVM, arches
+from microvm import BootError, MicroVM
 from microvm.images import Image
 from microvm.progress import LineReporter
 from microvm_image import package
-from microvm_image.build import build
 from microvm_image.kernel import selection
 
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
@@ -28,7 +28,7 @@ def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bookworm")
     older = folder / "bookworm.sources"
     older.write_text(re.sub("trixie", "bookworm", SOURCES.read_text()))
-    host = arches.find()
+    host = target()
     apt = package._Apt(host, folder / "apt")
     apt._options += [f"-o=Dir::Etc::SourceList={older}", "-o=Dir::Etc::SourceParts=-"]
     apt.update(LineReporter())
