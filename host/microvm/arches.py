@@ -30,6 +30,7 @@ class Arch(NamedTuple):
     :ivar qemu_package: Debian package that contains the QEMU program for this architecture.
     :ivar machine: Machine type of QEMU for each bus, for its option `-M`.
     :ivar cpu: CPU model of QEMU for each accelerator, for its option `-cpu`.
+    :ivar flash: Size in MiB of the machine's flash memory. QEMU saves it with the guest's memory.
     :ivar console: Name of the serial console in the guest's kernel.
     :ivar kernel_options: Words that are added to the kernel's command line.
     :ivar clock_option: Format of the word on the kernel's command line that contains `khz`, the
@@ -50,6 +51,7 @@ class Arch(NamedTuple):
     qemu_package: str
     machine: Mapping[Bus, str]
     cpu: Mapping[Accel, str]
+    flash: int
     console: str
     kernel_options: str
     clock_option: str
@@ -91,6 +93,7 @@ ARCHES = {
             # byte by byte. Nested virtualization and performance counters are disabled, because
             # guests need neither.
             cpu={"tcg": "max,-fsrm,-erms", "kvm": "host,-svm,-vmx,pmu=off", "hvf": "host"},
+            flash=0,
             console="ttyS0",
             kernel_options="reboot=t tsc=reliable",
             clock_option="tsc_early_khz={khz}",
@@ -115,6 +118,7 @@ ARCHES = {
             # processor's default algorithm more slowly (see arm/cpu-features in QEMU's
             # documentation).
             cpu={"tcg": "max,pauth-impdef=on", "kvm": "host", "hvf": "host"},
+            flash=128,
             console="ttyAMA0",
             kernel_options="",
             clock_option="",

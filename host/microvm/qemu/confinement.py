@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from microvm import arches
 from microvm.errors import ConfinementError, QemuError
 from microvm.qemu.command_line import Inherited, QemuConfig
 from microvm.system import platform
@@ -286,7 +287,7 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
 
 def saved_size(config: QemuConfig) -> int:
     """Return the maximum size in bytes of a file that QEMU writes to save or copy a guest."""
-    guest = config.memory * _MIB
+    guest = (config.memory + arches.find(config.arch).flash) * _MIB
     return max(config.scratch, guest + guest // 64 + _DEVICES)
 
 
