@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 from pytest_asyncio import is_async_test
-from tests.support import signals
+from tests.support import parameters, signals
 from tests.support.target import target
 
 from microvm import arches, log
+from microvm import cache as caches
 from microvm.images import Image
+from microvm.qemu import accel
+from microvm.qemu.launch import find_qemu
 from microvm_image import default
 
-DEADLINE = 60.0
+DEADLINE = 60.0 * parameters.PATIENCE
 
 #: These tests run in another environment, which contains the frameworks.
 collect_ignore = ["frameworks"]
@@ -38,12 +41,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=[*arches.ARCHES],
         help="architecture of the guests (default: that of this host)",
     )
+    guests.addoption(
+        "--accel",
+        choices=["kvm", "tcg"],
+        default="tcg",
+        help="accelerator of the tests that use the same one on all hosts (default: tcg); kvm also "
+        "fails if KVM does not work, or stops working",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the commands that tests start use the selected guests, too."""
     if arch := config.getoption("--arch"):
         os.environ["MICROVM_ARCH"] = arch
+    parameters.choose(config.getoption("--accel"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fallback() -> Iterator[None]:
+    """With `--accel kvm`, fail if KVM does not work, since guests would then be emulated."""
+    if parameters.accelerator() != "kvm":
+        yield
+        return
+    arch = arches.find()
+    if found := accel.obstacle(arch.name):
+        pytest.exit(found.text, returncode=pytest.ExitCode.USAGE_ERROR)
+    probes = accel.ProbeCache(caches.root(), find_qemu(arch.name))
+    probes.forget()
+    yield
+    assert probes.recall() is not False, "KVM has failed, so guests were emulated"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.parameters import accelerator
 from tests.support.processes import children, open_files
 
 from microvm.qemu.command_line import QemuConfig
@@ -64,7 +65,7 @@ def configure(tmp_path: Path) -> Configure:
         kernel, initramfs = tmp_path / "kernel", tmp_path / "initramfs"
         kernel.write_bytes(pvh_kernel(GUESTS[guest]))
         initramfs.write_bytes(b"")
-        settings: dict[str, Any] = {"bus": "pci", "accel": "tcg", "memory": 64, **overrides}
+        settings: dict[str, Any] = {"bus": "pci", "accel": accelerator(), "memory": 64, **overrides}
         return QemuConfig(**{"kernel": kernel, "initramfs": initramfs, **settings})
 
     return configure

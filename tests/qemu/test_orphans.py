@@ -29,8 +29,9 @@ from microvm.qemu.process import Qemu
 from microvm.qemu.command_line import QemuConfig
 
 async def main():
-    kernel, initramfs = map(Path, sys.argv[1:])
-    config = QemuConfig(kernel=kernel, initramfs=initramfs, bus="pci", accel="tcg", memory=64)
+    kernel, initramfs = map(Path, sys.argv[1:3])
+    accel = sys.argv[3]
+    config = QemuConfig(kernel=kernel, initramfs=initramfs, bus="pci", accel=accel, memory=64)
     print("launching", flush=True)
     with Console() as console:
         async with await Qemu.start(launch(config), console=console) as qemu:
@@ -54,7 +55,10 @@ def holders(path: Path) -> list[int]:
 
 
 def controller(config: QemuConfig, until: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CONTROLLER, str(config.kernel), str(config.initramfs)]
+    command = [
+        *(sys.executable, "-c", CONTROLLER),
+        *(str(config.kernel), str(config.initramfs), config.accel),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.support.parameters import accelerator
+
 from microvm.images import Image
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
@@ -12,9 +14,11 @@ from microvm.qemu.process import Qemu
 
 
 def config_of(image: Image) -> QemuConfig:
-    """Return the configuration of a machine with the default options, under TCG."""
+    """Return the configuration of a machine with the tests' accelerator, else default options."""
     bus, arch = image.manifest.bus, image.manifest.arch
-    config = QemuConfig(kernel=image.kernel, initramfs=image.initramfs, bus=bus, accel="tcg")
+    config = QemuConfig(
+        kernel=image.kernel, initramfs=image.initramfs, bus=bus, accel=accelerator()
+    )
     return config._replace(arch=arch)
 
 

@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-DEADLINE = 120.0
+from tests.support.parameters import PATIENCE
+
+DEADLINE = 120.0 * PATIENCE
 """Maximum number of seconds until an immediate event, even on a busy host."""
 
 PAUSE = 0.005

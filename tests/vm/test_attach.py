@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 from click.testing import CliRunner
+from tests.support.parameters import accelerator
 from tests.vm.conftest import Command, processes
 
 from microvm import (
@@ -66,7 +67,7 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def name(_runtime: None, microvm: Command) -> Iterator[str]:
     """The name of a running machine that the tests share. Each test leaves it as it was."""
-    started = microvm("start", "shared", "--accel=tcg")
+    started = microvm("start", "shared", f"--accel={accelerator()}")
     assert started.returncode == 0, started.stderr
     yield "shared"
     microvm("stop", "--all")
@@ -75,7 +76,7 @@ def name(_runtime: None, microvm: Command) -> Iterator[str]:
 @pytest.fixture
 def own(_runtime: None, microvm: Command) -> Iterator[str]:
     """The name of a machine for one test, which may stop it."""
-    assert microvm("start", "own", "--accel=tcg").returncode == 0
+    assert microvm("start", "own", f"--accel={accelerator()}").returncode == 0
     yield "own"
     microvm("stop", "own")
 
@@ -331,7 +332,7 @@ async def test_machine_of_a_killed_supervisor_is_gone(own: str) -> None:
 async def test_a_new_machine_of_the_same_name_is_not_used(own: str, microvm: Command) -> None:
     async with MicroVM.attach(own) as vm:
         assert microvm("stop", own).returncode == 0
-        assert microvm("start", own, "--accel=tcg").returncode == 0
+        assert microvm("start", own, f"--accel={accelerator()}").returncode == 0
         for use in (vm.run(["true"]), vm.ping(), vm.read_file("x"), vm.checkpoint(), vm.stop()):
             with pytest.raises(GuestDied, match="own was stopped; another has its name"):
                 await use

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.disk import disk_image
+from tests.support.parameters import accelerator
 from tests.support.polling import eventually
 from tests.support.processes import exists
 from tests.vm.conftest import Command
@@ -221,7 +222,7 @@ async def test_modules_in_the_current_folder_are_not_imported(
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger is imported')")
     monkeypatch.chdir(tmp_path)
     library = Library(
-        image, parse_options(PoolOptions, {"memory": "128M", "accel": "tcg"}, "MicroVM")
+        image, parse_options(PoolOptions, {"memory": "128M", "accel": accelerator()}, "MicroVM")
     )
     await library.run_process()
 
@@ -273,7 +274,7 @@ async def test_baseline_that_does_not_start_reports_the_reason(
     broken = Image(tmp_path, image.manifest)
     (tmp_path / "initramfs.cpio").symlink_to(image.initramfs)
     with (
-        Baseline.opened(broken, accel="tcg", memory=128) as baseline,
+        Baseline.opened(broken, accel=accelerator(), memory=128) as baseline,
         pytest.raises(MachineError, match="kernel"),
     ):
         await baseline.boot()
@@ -285,13 +286,16 @@ def test_baseline_exits_when_its_controller_is_killed(image: Image) -> None:
         "from pathlib import Path\n"
         "from microvm.bench.baseline import Baseline\n"
         "from microvm.images import load\n"
-        "with Baseline.opened(load(Path(sys.argv[1])), accel='tcg', memory=128) as baseline:\n"
+        "opened = Baseline.opened(load(Path(sys.argv[1])), accel=sys.argv[2], memory=128)\n"
+        "with opened as baseline:\n"
         "    machine = asyncio.run(baseline.boot())\n"
         "    print(machine.pid, flush=True)\n"
         "    time.sleep(60)\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(image.path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(image.path), accelerator()],
+        stdout=subprocess.PIPE,
+        text=True,
     ) as controller:
         assert controller.stdout is not None
         pid = int(controller.stdout.readline())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.changed_image import changed_image
+from tests.support.parameters import accelerator
 from tests.support.target import build
 from tests.vm.conftest import Misbehave
 
@@ -47,7 +48,7 @@ async def test_a_failed_part_of_the_boot_is_reported_once(
 ) -> None:
     misbehave(NO_LIMIT_OF_PROCESSES)
     console = tmp_path / "console"
-    options = MachineOptions(cold=True, accel="tcg", confinement="off", console=console)
+    options = MachineOptions(cold=True, accel=accelerator(), confinement="off", console=console)
     async with MicroVM(damaged, **options) as vm:
         assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
         await vm.run(["true"])

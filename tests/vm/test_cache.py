@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.ordinary import USER, as_user, only_root, read_only
+from tests.support.parameters import accelerator
 from tests.vm.conftest import DEADLINE
 
 from microvm import cache as caches
@@ -58,7 +59,7 @@ def shared(cache: Path) -> Path:
 
 def command(image: str) -> list[str]:
     """A command line of a machine with little memory, so that its template is saved quickly."""
-    options = ["--image", image, "--memory", "96M", "--accel", "tcg", "-v"]
+    options = ["--image", image, "--memory", "96M", "--accel", accelerator(), "-v"]
     return [*START, *options, "--", "echo", "hello"]
 
 

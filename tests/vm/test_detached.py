@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner
 from tests.support.ctrl_c import interrupt_again_until_end
+from tests.support.parameters import accelerator
 from tests.vm.conftest import Command, processes
 
 from microvm import (
@@ -58,7 +59,7 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def name(_runtime: None, microvm: Command) -> Iterator[str]:
     """The name of a running machine that the tests share."""
-    started = microvm("start", "shared", "--accel=tcg")
+    started = microvm("start", "shared", f"--accel={accelerator()}")
     assert started.returncode == 0, started.stderr
     yield "shared"
     microvm("stop", "--all")
@@ -237,7 +238,7 @@ async def test_the_oldest_results_are_forgotten(there: AttachedVM, microvm: Comm
 @pytest.mark.usefixtures("_runtime")
 async def test_the_end_of_the_machine_ends_a_detached_command(microvm: Command) -> None:
     for end, why in ((signal.SIGKILL, "its supervisor was killed"), (None, "it was stopped")):
-        assert microvm("start", "own", "--accel=tcg").returncode == 0
+        assert microvm("start", "own", f"--accel={accelerator()}").returncode == 0
         async with MicroVM.attach("own") as vm:
             process = await vm.exec(["sh", "-c", "echo up; sleep 703"], detach=True)
             assert await process.stdout.readline() == b"up\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.support.parameters import accelerator
 from tests.support.small_disk import small_disk
 
 from microvm import (
@@ -431,7 +432,7 @@ async def test_full_disk_is_one_notice(
         monkeypatch.setenv("MICROVM_CACHE", str(cache))
         (cache / "programs").mkdir()
         shutil.copy2(program, cache / "programs")
-        interpreter = Interpreter(image=with_python, accel="tcg", notify=notices.append)
+        interpreter = Interpreter(image=with_python, accel=accelerator(), notify=notices.append)
         async with interpreter as python:
             assert (await python.run("1")).result == "1"
     [notice] = notices

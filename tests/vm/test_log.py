@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from tests.support.parameters import accelerator
 from tests.vm.conftest import DEADLINE, Command, Misbehave
 
 from microvm import MicroVM
@@ -175,12 +176,14 @@ async def test_notices_are_logged_once_as_warnings(
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))  # without a template of this QEMU
     misbehave("clones && kill -KILL $$")
     told: list[str] = []
-    async with MicroVM(image, memory="96M", accel="tcg", confinement="off", notify=told.append):
+    async with MicroVM(
+        image, memory="96M", accel=accelerator(), confinement="off", notify=told.append
+    ):
         pass
     (line,) = told
     assert line.endswith("; booting instead")
     assert ("microvm.start", WARNING, line) in caplog.record_tuples
-    options = ["--image", str(image.path), "--memory", "96M", "--accel", "tcg"]
+    options = ["--image", str(image.path), "--memory", "96M", "--accel", accelerator()]
     options += ["--confinement", "off"]
     result = microvm("run", "-v", *options, "--", "true")
     assert result.stderr.count(b"; booting instead") == 1

@@ -15,6 +15,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+from tests.support.parameters import accelerator
 from tests.support.polling import comes_true
 from tests.support.process_settings import soft_limit
 from tests.support.processes import children, exists, status
@@ -301,7 +302,7 @@ async def test_lack_of_host_resources_is_a_start_error(image: Image, cold: bool)
         soft_limit(resource.RLIMIT_NOFILE, highest.fileno() + 4),
         pytest.raises(QemuError, match="cannot start QEMU: Too many open files") as caught,
     ):
-        await MicroVM(image, accel="tcg", cold=cold).start()
+        await MicroVM(image, accel=accelerator(), cold=cold).start()
     assert "ulimit -n" in caught.value.hint
     assert set(children(os.getpid())) == others
 

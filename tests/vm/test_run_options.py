@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from subprocess import STDOUT
 
 import pytest
+from tests.support.parameters import accelerator
 from tests.vm.conftest import Command
 
 from microvm import ExecTimeout, Job, MicroVM, Pool, StartError, sync
@@ -15,7 +16,7 @@ from microvm.images import Image
 @pytest.fixture(scope="module")
 def named(_runtime: None, microvm: Command) -> Iterator[sync.AttachedVM]:
     """A named machine, which runs each command through its supervisor."""
-    assert microvm("start", "named", "--accel=tcg").returncode == 0
+    assert microvm("start", "named", f"--accel={accelerator()}").returncode == 0
     with sync.MicroVM.attach("named") as attached:
         yield attached
     microvm("stop", "named")

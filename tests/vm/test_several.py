@@ -17,6 +17,7 @@ from typing import Any
 import pexpect
 import pytest
 import pytest_asyncio
+from tests.support.parameters import accelerator
 from tests.support.polling import eventually
 from tests.support.processes import is_alive, open_files
 from tests.vm.conftest import Begin, Command
@@ -33,7 +34,7 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def name(_runtime: None, microvm: Command) -> Iterator[str]:
     """Start a machine that the tests share, which permits `SLOTS` commands. Yield its name."""
-    started = microvm("start", "several", "--accel=tcg", "--commands", str(SLOTS))
+    started = microvm("start", "several", f"--accel={accelerator()}", "--commands", str(SLOTS))
     assert started.returncode == 0, started.stderr
     yield "several"
     microvm("stop", "--all")
@@ -245,7 +246,7 @@ async def test_the_result_of_a_lasting_command_is_kept(there: AttachedVM) -> Non
     ],
 )
 def test_each_client_learns_of_the_end(microvm: Command, begin: Begin, end: str, why: str) -> None:
-    assert microvm("start", "own", "--accel=tcg", "--commands=3").returncode == 0
+    assert microvm("start", "own", f"--accel={accelerator()}", "--commands=3").returncode == 0
     found = known("own")
     started = microvm("exec", "-d", "own", "sleep", "860")
     assert started.stderr == b""
@@ -323,7 +324,8 @@ async def test_a_server_is_reached_beside_its_command(there: AttachedVM) -> None
 
 @pytest.mark.usefixtures("_runtime")
 async def test_the_maximum_number_of_commands_runs(microvm: Command) -> None:
-    assert microvm("start", "full", "--accel=tcg", f"--commands={MAX_COMMANDS}").returncode == 0
+    options = f"--accel={accelerator()}", f"--commands={MAX_COMMANDS}"
+    assert microvm("start", "full", *options).returncode == 0
     supervisor = known("full")["supervisor"]
     before = len(open_files(supervisor))
     async with MicroVM.attach("full") as vm:
@@ -345,7 +347,7 @@ async def test_the_maximum_number_of_commands_runs(microvm: Command) -> None:
 @pytest.mark.usefixtures("_runtime")
 def test_the_configuration_sets_the_number(microvm: Command) -> None:
     env = {**os.environ, "MICROVM_COMMANDS": "2"}
-    assert microvm("start", "two", "--accel=tcg", env=env).returncode == 0
+    assert microvm("start", "two", f"--accel={accelerator()}", env=env).returncode == 0
     assert known("two")["max_commands"] == 2
     microvm("stop", "two")
     for number in ("0", "65"):

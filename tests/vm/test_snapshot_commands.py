@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.parameters import accelerator
 from tests.support.small_disk import small_disk
 from tests.vm.conftest import Command
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("copied_cache")  # since a test prunes snap
 
 PAGE = Path(__file__).parents[2] / "docs/snapshots.md"
 NAME = "of-a-test"
-MACHINE = ["--memory", "96M", "--accel", "tcg"]
+MACHINE = ["--memory", "96M", "--accel", accelerator()]
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_snapshots_are_listed_shown_and_removed(microvm: Command, kept: str) -> 
     heading, *rows = microvm("snapshot", "ls").stdout.decode().splitlines()
     assert heading.split() == ["NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"]
     (row,) = [row.split() for row in rows if row.startswith(f"{kept} ")]
-    assert row[2:5] == ["tcg", "96M", "1"]
+    assert row[2:5] == [accelerator(), "96M", "1"]
     listed = json.loads(microvm("snapshot", "ls", "--json").stdout)
     assert kept in [each["name"] for each in listed]
     (shown,) = json.loads(microvm("snapshot", "inspect", "--json", kept).stdout)

@@ -20,6 +20,7 @@ from random import Random
 import pytest
 import pytest_asyncio
 from tests.support.killing import KilledStarts
+from tests.support.parameters import accelerator
 from tests.support.polling import comes_true
 from tests.support.processes import children, open_files
 from tests.support.small_disk import small_disk
@@ -47,7 +48,7 @@ MANY = pytest.param(300, marks=pytest.mark.long)
 async def prepared(image: Image) -> AsyncIterator[MicroVM]:
     """A machine with waiting processes. Each test leaves it as it is."""
     # So that tests can replace the QEMU of its forks.
-    async with MicroVM(image, memory=MEMORY, accel="tcg", confinement="off") as vm:
+    async with MicroVM(image, memory=MEMORY, accel=accelerator(), confinement="off") as vm:
         await vm.run(["sh", "-c", "sleep 100000 >/dev/null 2>&1 </dev/null &"], check=True)
         await vm.run(["sh", "-c", TICK], check=True)
         yield vm
@@ -146,7 +147,7 @@ async def test_machine_killed_at_any_moment_of_its_snapshot(image: Image, kills:
     random = Random(kills)
     with _leaves_nothing():
         for _ in range(kills):
-            async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+            async with MicroVM(image, memory=MEMORY, accel=accelerator()) as vm:
                 taking = asyncio.create_task(vm.checkpoint())
                 await asyncio.sleep(random.uniform(0, 0.3))
                 assert vm.pid
@@ -159,7 +160,7 @@ async def test_machine_killed_at_any_moment_of_its_snapshot(image: Image, kills:
 
 async def test_machine_stopped_during_its_snapshot(image: Image) -> None:
     with _leaves_nothing():
-        async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+        async with MicroVM(image, memory=MEMORY, accel=accelerator()) as vm:
             taking = asyncio.create_task(vm.checkpoint())
             await asyncio.sleep(0)  # saving has started; after the transfer it needs no machine
         with pytest.raises(GuestDied, match="the machine was stopped"):
@@ -199,7 +200,7 @@ async def test_full_disk_while_the_scratch_disk_is_copied(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
-    async with MicroVM(image, memory=MEMORY, accel="tcg", disk="256M") as vm:
+    async with MicroVM(image, memory=MEMORY, accel=accelerator(), disk="256M") as vm:
         await vm.run(["sh", "-c", "head -c 20m /dev/urandom >/file; sync"], check=True)
         monkeypatch.setenv("MICROVM_CACHE", str(cache))
         full = pytest.raises(CacheError, match="disk full")
@@ -227,7 +228,7 @@ async def test_copied_cache_of_a_snapshot_contains_its_image(
 ) -> None:
     name = "of-a-copy"
     image = default(arch=target().name)  # the image in this module's cache
-    async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+    async with MicroVM(image, memory=MEMORY, accel=accelerator()) as vm:
         (await vm.checkpoint(name)).close()
     copy = tmp_path / "copy"
     try:
@@ -281,7 +282,7 @@ def test_controller_killed_while_it_saves(microvm: Command, kills: int) -> None:
     """The name refers to the old snapshot, to the new one, or for a moment to none."""
     random = Random(kills)
     name = "of-a-killed-process"
-    command = ["run", "--memory", MEMORY, "--accel", "tcg", "--save", name, "--", "true"]
+    command = ["run", "--memory", MEMORY, "--accel", accelerator(), "--save", name, "--", "true"]
     try:
         for _ in range(kills):
             process = subprocess.Popen([sys.executable, "-m", "microvm", *command])
@@ -304,7 +305,7 @@ async def test_snapshot_without_room_is_refused_with_a_next_step(
 ) -> None:
     copied = tmp_path / "image"
     shutil.copytree(image.path, copied)
-    async with MicroVM(copied, memory=MEMORY, accel="tcg", confinement="off") as vm:
+    async with MicroVM(copied, memory=MEMORY, accel=accelerator(), confinement="off") as vm:
         kept = await vm.checkpoint("here")
     os.utime(misbehave("") / f"qemu-system-{image.manifest.arch}", (1e9, 1e9))  # another build
     anew = "take the snapshot again"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.support.parameters import accelerator
 from tests.support.polling import eventually
 from tests.support.processes import exists
 
@@ -76,7 +77,7 @@ def test_results_resemble_those_of_subprocess(machine: MicroVM) -> None:
 
 
 def test_machine_reports_its_state(image: Image) -> None:
-    with MicroVM(image, accel="tcg") as machine:
+    with MicroVM(image, accel=accelerator()) as machine:
         said = repr(machine)
         name = f"{machine.id} of {image.name}"
         assert said == f"<MicroVM {name}: running, tcg, QEMU is process {machine.pid}>"

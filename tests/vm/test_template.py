@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.support.parameters import accelerator
 from tests.support.polling import eventually
 from tests.support.process_settings import soft_limit
 from tests.support.processes import adopting, children, open_files
@@ -34,7 +35,7 @@ MEMORY = 96
 
 
 def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
-    return MicroVM(image, memory=f"{memory}M", accel="tcg", **options)
+    return MicroVM(image, memory=f"{memory}M", accel=accelerator(), **options)
 
 
 async def start(image: Image, **options: Any) -> tuple[bool, list[str]]:
@@ -352,8 +353,8 @@ def test_starts_that_are_killed_leave_nothing(
 
 
 def run_arguments(image: Image, *more: str) -> list[str]:
-    options = ["--image", str(image.path), "--memory", f"{MEMORY}M", "--accel", "tcg", *more]
-    return ["run", *options, "--", "true"]
+    options = ["--image", str(image.path), "--memory", f"{MEMORY}M", "--accel", accelerator()]
+    return ["run", *options, *more, "--", "true"]
 
 
 def _reap(pid: int) -> None:
