@@ -46,8 +46,16 @@ LONG_NEEDS := $(ARM_NEEDS) $(CONTAINER_NEEDS) /usr/include/sys/capability.h:libc
 MUSL_NEEDS := musl-gcc:musl-tools
 # For the guest packs: which, and what compiles a kernel for the processor that is not this one.
 GUESTS ?= x86_64 aarch64
-CROSS_NEEDS := $(foreach guest,$(filter-out $(ARCH),x86_64 aarch64),\
-	$(guest)-linux-gnu-gcc:gcc-$(subst _,-,$(guest))-linux-gnu)
+cross = $(1)-linux-gnu-gcc:gcc-$(subst _,-,$(1))-linux-gnu /usr/$(1)-linux-gnu/include/stdio.h:libc6-dev-$(2)-cross
+CROSS_NEEDS := $(if $(filter aarch64,$(ARCH)),$(call cross,x86_64,amd64),$(call cross,aarch64,arm64))
+
+# OTHER_NEEDS run guests of the architecture that is not that of this host: tests/vm/test_other_arch.py.
+AARCH64_NEEDS := qemu-system-aarch64:qemu-system-arm
+OTHER_NEEDS := $(if $(filter aarch64,$(ARCH)),qemu-system-x86_64:qemu-system-x86,$(AARCH64_NEEDS)) $(CROSS_NEEDS)
+TEST_NEEDS += $(OTHER_NEEDS)
+
+# `make test-aarch64` leaves out these tests: they take long, and the guest hardly matters to them.
+NOT_AARCH64 := tests/vm/test_documents.py
 
 # The extras of frameworks that have an adapter.
 ADAPTED := pydantic-ai,inspect,deepagents,openai-agents,smolagents,mini-swe-agent,mcp
@@ -89,7 +97,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 NOT_INSTALL := --ignore=tests/install
 ALONE = $(shell grep -rl --include='test_*.py' 'pytest.mark.alone' tests fuzz)
 
-.PHONY: help hello test test-host test-long test-install lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
+.PHONY: help hello test test-host test-aarch64 test-long test-install lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install missing packages, build an image, run echo hello in a machine'
@@ -97,6 +105,7 @@ help:
 	@echo '                also with Python 3.11 and 3.13, if they are installed'
 	@echo 'make test-host  only the tests that boot no guest'
 	@echo '                add PYTHON=python3.12 VENV=.venv-3.12 to any of these to use another Python'
+	@echo 'make test-aarch64  the tests of machines in aarch64 guests, which QEMU emulates on other hosts'
 	@echo 'make test-long  all tests with the long ones: 100 boots on a busy host, thousands of examples'
 	@echo 'make test-install  the tests of the built files: the first hour of a user, in an empty environment'
 	@echo 'make lint       ruff, mypy, clang-format, the C compiler'"'"'s analyzer, whether generated files are'
@@ -144,6 +153,11 @@ test-host: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
 	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL) $(addprefix --ignore=,$(BOOTING) $(LEFT_OUT))
 	$(BIN)/python -m pytest -m 'alone and not long' $(filter-out $(addsuffix /%,$(BOOTING)),$(ALONE))
+
+test-aarch64: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(AARCH64_NEEDS))
+	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) --arch aarch64 tests/vm $(NOT_AARCH64:%=--ignore=%)
+	$(BIN)/python -m pytest -m 'alone and not long' --arch aarch64 $(filter tests/vm/%,$(ALONE))
 
 test-long: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(LONG_NEEDS))

@@ -18,13 +18,14 @@ KERNEL = {*C, "flex", "bison", "bc", "xz-utils", "libelf-dev"}
 IMAGE = {"erofs-utils", "skopeo"}
 FUZZ = {*C, "g++", "clang", "libclang-rt-dev", "cbmc"}
 COUNTS = {*C, "valgrind"}
+CROSS = {"gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"}
 TEST = {
     *(RUN | KERNEL | IMAGE | FUZZ | COUNTS),
     *"tshark xxd bsdextrautils cpio strace umoci docker-registry mmdebstrap gpg".split(),
     *("e2fsprogs", "rustc", "gcc-avr", "avr-libc", "cmake", "meson", "spin"),
+    *("qemu-system-arm", *CROSS),
 }
 ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
-CROSS = {"gcc-aarch64-linux-gnu"}
 
 #: The packages that each target installs; all other targets install none.
 NEEDS = {
@@ -32,6 +33,7 @@ NEEDS = {
     "lint": C,
     "test": TEST,
     "test-host": TEST,
+    "test-aarch64": TEST,
     "test-install": {*TEST, *MUSL, "buildah", "netavark"},
     "test-long": {*TEST, *ARM, "buildah", "netavark", "libcap-dev", "chromium", "patch"},
     "test-systems": {*MUSL, *KERNEL, "mmdebstrap", "ubuntu-keyring"},
@@ -58,6 +60,13 @@ def wanted(target: str, *settings: str) -> set[str]:
 @pytest.mark.parametrize("target", sorted(TARGETS - {"help"}))
 def test_target_installs_only_packages_that_it_uses(target: str) -> None:
     assert wanted(target) == NEEDS.get(target, set())
+
+
+def test_an_arm_host_needs_no_cross_compiler_for_its_own_guests() -> None:
+    other = {"gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"}
+    packages = wanted("test-aarch64", "ARCH=aarch64")
+    assert other | {"qemu-system-arm", "qemu-system-x86"} <= packages
+    assert not packages & CROSS
 
 
 def test_a_pack_for_this_processor_takes_no_other_compiler() -> None:

@@ -1,4 +1,4 @@
-"""An image with Python: the host's own, or Debian's for guests of another architecture.
+"""An image with the host's own Python, or with Debian's Python for another architecture.
 
 The first is built in seconds, and needs no network.
 """

@@ -66,7 +66,8 @@ def lower() -> bytes:
 @pytest.fixture(scope="module")
 def layout(lower: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An OCI layout with two layers, whiteouts, and a configuration."""
-    return oci.layout(tmp_path_factory.mktemp("oci") / "layout", lower, UPPER, config=CONFIG + CMD)
+    config = (*CONFIG, *CMD, f"--architecture={target().debian}")
+    return oci.layout(tmp_path_factory.mktemp("oci") / "layout", lower, UPPER, config=config)
 
 
 async def looks_merged(image: Image) -> None:
