@@ -28,6 +28,7 @@ from microvm.images import tags
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.command_line import Memory
 from microvm.start import scratch, snapshots, template
+from microvm.start.host import HostDescription
 from microvm.start.origin import Origin
 from microvm.start.store import Store
 from microvm_image import build as builds
@@ -91,6 +92,7 @@ MADE = Origin(
     memory=1,
     cpus=1,
     scratch=0,
+    host=HostDescription(),
 )
 NAME = "saved"
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from microvm.qemu import accel
+from microvm.start.host import HostDescription
 from microvm.start.origin import Origin
 
 MADE = Origin(
@@ -20,9 +24,11 @@ MADE = Origin(
     memory=96,
     cpus=1,
     scratch=0,
+    host=HostDescription("a processor", "sse avx", "6.1"),
 )
-# The path makes no difference. The other values are in the arguments.
-ELSEWHERE = {"folder", "qemu", "accel", "memory", "cpus"}
+# The path makes no difference, and the host is only described. The other values are in the
+# arguments.
+ELSEWHERE = {"folder", "qemu", "accel", "memory", "cpus", "host"}
 
 
 def test_same_origin_has_no_obstacle() -> None:
@@ -40,12 +46,23 @@ def test_same_origin_has_no_obstacle() -> None:
         ("initramfs_sha256", "another initramfs"),
         ("disk_sha256", "another disk"),
         ("scratch", "another size"),
-        ("host_sha256", "another CPU"),
+        ("host_sha256", "KVM offers other features"),
     ],
 )
 def test_obstacle_names_the_difference(fact: str, says: str) -> None:
     other = 1 if fact == "scratch" else "other"
     assert says in MADE.obstacle(MADE._replace(**{fact: other}))  # type: ignore[arg-type]
+
+
+def test_obstacle_describes_the_other_host() -> None:
+    there = MADE._replace(host_sha256="other", host=HostDescription("a processor", "sse", "6.1"))
+    assert MADE.obstacle(there).endswith("than when it was saved: this processor lacks avx")
+
+
+def test_obstacle_says_why_kvm_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
+    says = "it was saved under KVM, and KVM is not available on this host ("
+    assert MADE.obstacle(MADE._replace(host_sha256="")).startswith(says)
 
 
 def test_every_requirement_is_compared() -> None:

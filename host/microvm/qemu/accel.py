@@ -151,13 +151,6 @@ def candidates(
     return (hardware.name,) if works else (hardware.name, "tcg")
 
 
-def host_cpu() -> str:
-    """Return a text with the properties of this host's processor that guests under KVM can see."""
-    first, _, _ = platform.proc("cpuinfo").partition("\n\n")
-    own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
-    return "\n".join(line for line in first.splitlines() if line.startswith(own))
-
-
 def kvm_parameters() -> list[tuple[str, str]]:
     """Return the names and values of the parameters of KVM's kernel modules, such as `nested`.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from microvm.arches import ACCELERATORS, Accel
+from microvm.arches import ACCELERATORS, Accel, native
 from microvm.images import Image
-from microvm.qemu.accel import host_cpu, kvm_parameters
+from microvm.qemu.accel import obstacle
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
-from microvm.system import platform
+from microvm.start.host import HostDescription, describe, offered
 
 # The fields of an origin that must have the same values when the guest is restored, each with the
 # error text for a difference.
@@ -22,7 +22,7 @@ _REQUIREMENTS = {
     "initramfs_sha256": "its image has another initramfs now",
     "disk_sha256": "its image has another disk now",
     "scratch": "its disk has another size",
-    "host_sha256": "it was saved on a host with another CPU, kernel or KVM",
+    "host_sha256": "KVM offers other features of the processor than when it was saved: {host}",
 }
 
 
@@ -36,8 +36,9 @@ class Origin(NamedTuple):
     :ivar folder: Folder of the image; empty if the image is in the cache, where its name is enough.
     :ivar qemu: Path of the QEMU that saved the guest.
     :ivar qemu_build: Size and modification time of that QEMU.
-    :ivar host_sha256: Digest of the host's properties that the guest sees, such as those of the
-        CPU; empty under emulation.
+    :ivar host_sha256: Digest of the processor's features that the host offers to guests; empty
+        under emulation.
+    :ivar host: Description of the host, which only explains why `host_sha256` differs.
     :ivar memory: Memory of the guest in MiB.
     :ivar scratch: See `QemuConfig.scratch`.
     """
@@ -55,6 +56,7 @@ class Origin(NamedTuple):
     memory: int
     cpus: int
     scratch: int
+    host: HostDescription
 
     @property
     def requirements(self) -> tuple[object, ...]:
@@ -68,7 +70,9 @@ class Origin(NamedTuple):
         """
         for name, text in _REQUIREMENTS.items():
             if (then := getattr(self, name)) != (now := getattr(here, name)):
-                return text.format(then, now)
+                if name == "host_sha256" and not now:
+                    return _why_unavailable()
+                return text.format(then, now, host=self.host.difference(here.host))
         return ""
 
     def config(self, image: Image) -> QemuConfig:
@@ -96,7 +100,7 @@ def origin(image: Image, config: QemuConfig) -> Origin:
     program = find_qemu(config.arch)
     build = program.stat()
     emulated = ACCELERATORS[config.accel].emulates
-    host = None if emulated else (host_cpu(), kvm_parameters(), platform.kernel()[0])
+    host = HostDescription() if emulated else describe()
     manifest = image.manifest
     return Origin(
         image=image.name,
@@ -107,12 +111,19 @@ def origin(image: Image, config: QemuConfig) -> Origin:
         qemu=str(program),
         qemu_build=f"{build.st_size}-{build.st_mtime_ns}",
         arguments_sha256=digest(qemu_arguments(config)),
-        host_sha256=digest(host) if host else "",
+        host_sha256="" if emulated else offered(host),
         accel=config.accel,
         memory=config.memory,
         cpus=config.cpus,
         scratch=config.scratch,
+        host=host,
     )
+
+
+def _why_unavailable() -> str:
+    """Return why this host cannot restore a guest that was saved under KVM, if KVM is missing."""
+    found = obstacle(native())
+    return f"it was saved under KVM, and {found.text if found else 'KVM cannot be used now'}"
 
 
 def digest(value: object) -> str:

@@ -39,7 +39,7 @@ from microvm.system.capacity import SHORTAGES
 
 T = TypeVar("T")
 
-FORMAT = 6
+FORMAT = 7
 """Version of the format of saved guests. Guests in the format of another version cannot be used."""
 
 Flaw = Literal["damaged", "outdated", "unreadable"]

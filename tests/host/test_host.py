@@ -1,0 +1,124 @@
+"""Tests of the properties of a host on which a guest under KVM depends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from microvm.qemu import accel
+from microvm.start import host
+from microvm.start.host import HostDescription, describe, offered
+
+HERE = HostDescription("EPYC (family 25, model 1)", "avx avx2 sse", "6.12.1")
+REGISTERS = (0x111111, 0x222222, 0x333333, 0x444444)
+BASE = {(leaf, 0): REGISTERS for leaf in (0x1, 0x4, 0x7, 0xD, 0x80000001, 0x80000008)}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, "the microcode or the parameters of KVM's modules have changed"),
+        ({"kernel": "6.18"}, "the kernel was 6.12.1, and is 6.18"),
+        ({"features": "sse"}, "this processor lacks avx, avx2"),
+        ({"features": "avx avx2 sse sse4a"}, "only this processor has sse4a"),
+        (
+            {"processor": "Xeon", "features": "avx sse vmx"},
+            "the processor was EPYC (family 25, model 1), and is Xeon; this processor lacks avx2; "
+            "only this processor has vmx",
+        ),
+    ],
+)
+def test_difference_names_what_has_changed(change: dict[str, str], says: str) -> None:
+    assert HERE.difference(HERE._replace(**change)) == says
+
+
+def test_difference_with_many_features_is_short() -> None:
+    many = " ".join(f"f{number:02}" for number in range(20))
+    found = HERE._replace(features=many).difference(HERE._replace(features=""))
+    assert found == "this processor lacks f00, f01, f02, f03, f04, f05, f06, f07 and 12 more"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "processor", "features"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
+            "stepping\t: 1\nflags\t\t: fpu sse\n\nprocessor\t: 1\n",
+            "AMD EPYC (family 25, model 17, stepping 1)",
+            "fpu sse",
+        ),
+        (
+            "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\n"
+            "CPU part\t: 0xd0c\nCPU revision\t: 1\n\nprocessor\t: 1\n",
+            "aarch64 (implementer 0x41, variant 0x3, part 0xd0c, revision 1)",
+            "fp asimd",
+        ),
+    ],
+    ids=["x86_64", "aarch64"],
+)
+def test_description_of_a_processor(
+    monkeypatch: pytest.MonkeyPatch, cpuinfo: str, processor: str, features: str
+) -> None:
+    monkeypatch.setattr(host.platform, "proc", {"cpuinfo": cpuinfo}.__getitem__)
+    monkeypatch.setattr(host.platform, "machine", lambda: "aarch64")
+    found = describe.__wrapped__()
+    assert found == (processor, features, os.uname().release)
+
+
+def _offered(
+    monkeypatch: pytest.MonkeyPatch, cpuid: Mapping[tuple[int, int], tuple[int, ...]], msr: int = 1
+) -> str:
+    """Return the digest for a KVM that offers these entries of CPUID, and this value of an MSR."""
+
+    def ioctl(_: int, request: int, buffer: bytearray) -> int:
+        if request == host._KVM_GET_MSRS:
+            _, _, index, _, _ = host._MSR.unpack(buffer)
+            host._MSR.pack_into(buffer, 0, 1, 0, index, 0, msr)
+            return int(index == 0x10A)
+        host._HEADER.pack_into(buffer, 0, len(cpuid), 0)
+        for number, (entry, registers) in enumerate(cpuid.items()):
+            where = host._HEADER.size + number * host._ENTRY.size
+            host._ENTRY.pack_into(buffer, where, *entry, 0, *registers)
+        return 0
+
+    monkeypatch.setattr(accel, "KVM", Path(os.devnull))
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    return offered(HERE)
+
+
+def test_only_features_that_guests_see_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = _offered(monkeypatch, BASE)
+    # the number of the processor, VMX, caches, sizes, SVM, and the number of processors
+    for leaf, register, bits in (
+        *((0x1, 1, 0xFF000000), (0x1, 2, 1 << 5), (0x4, 0, 1)),
+        *((0xD, 1, 0xFF), (0x80000001, 2, 1 << 2), (0x80000008, 2, 0xFF)),
+    ):
+        values = [value ^ bits * (i == register) for i, value in enumerate(REGISTERS)]
+        assert _offered(monkeypatch, {**BASE, (leaf, 0): tuple(values)}) == usual, hex(leaf)
+    assert _offered(monkeypatch, {**BASE, (0x9, 0): (0, 0, 0, 0)}) == usual
+    assert _offered(monkeypatch, {**BASE, (0x7, 0): (1, 2, 3, 4)}) != usual
+    assert _offered(monkeypatch, {**BASE, (0x7, 1): (1, 0, 0, 0)}) != usual
+    assert _offered(monkeypatch, BASE, msr=2) != usual
+
+
+def test_host_without_a_list_of_features(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
+    assert offered(HERE) == ""
+    accel.KVM.touch()  # this file answers no request, like KVM for Arm
+    assert offered(HERE) != offered(HERE._replace(kernel="6.18"))
+
+
+def test_all_processors_of_this_host_offer_the_same() -> None:
+    if not os.access(accel.KVM, os.R_OK | os.W_OK):
+        pytest.skip("this host has no KVM")
+    usual = os.sched_getaffinity(0)
+    found = set()
+    for processor in usual:
+        os.sched_setaffinity(0, {processor})
+        found.add(offered(describe()))
+    os.sched_setaffinity(0, usual)
+    assert len(found) == 1
