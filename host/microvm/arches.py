@@ -210,8 +210,8 @@ ACCELERATORS = {
             # Let QEMU handle each write to the port at once, instead of waking another thread for
             # it. This is cheaper under emulation.
             serial={"pci": ",ioeventfd=off", "mmio": ""},
-            # An emulated guest reads the time stamp counter of the host. On a busy host, the guest's
-            # kernel may fail to measure the frequency of the counter, and then the boot hangs.
+            # An emulated guest reads the time stamp counter of the host. On a busy host, the kernel
+            # of the guest may fail to measure the frequency of the counter. Then the boot hangs.
             passes_clock=True,
         ),
     )

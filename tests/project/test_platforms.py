@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.captured import captured
 
 from microvm.arches import ARCHES
 
-from .test_layers import NAMES
+from .test_layers import NAMES, REPOSITORY
 
 ALLOWED = {"microvm.arches", "microvm.system.platform"}
 
@@ -62,6 +63,18 @@ def test_few_modules_use_proc_without_the_platform_module() -> None:
         return any(str(text).startswith("/proc") for text in texts)
 
     assert {name for name, path in NAMES.items() if names_proc(path)} - ALLOWED == _WITH_PROC
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_makefile_and_action_install_the_packages_of_the_table(name: str) -> None:
+    package = ARCHES[name].qemu_package
+    show = "show: ; @echo '$(QEMU_PACKAGE)' '$(GUESTS)'"
+    said = captured(["make", "-s", f"--eval={show}", "show", f"ARCH={name}"], cwd=REPOSITORY).stdout
+    assert said.split() == [package, *ARCHES]
+    script = (REPOSITORY / ".github/action/host.sh").read_text()
+    (line,) = (line for line in script.splitlines() if "package=" in line)
+    said = captured(["bash", "-c", f'arch={name}; {line}; echo "$package"']).stdout
+    assert said.strip() == package
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ also needs the lock of an image, it takes that first, so that no two processes w
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +48,7 @@ def parse(text: str) -> str:
 def arch_of(image: str) -> str:
     """Return the architecture in an image's name, such as `alpine-3.20.3-aarch64-3bf098e3bd1a`."""
     arch = image.rpartition("-")[0].rpartition("-")[2]
-    return arch if arch in arches.ARCHES else os.uname().machine
+    return arch if arch in arches.ARCHES else arches.native()
 
 
 def without_arch(tag: str) -> str:
@@ -85,7 +84,7 @@ def meant(text: str, arch: str | None = None) -> str | None:
 
 
 def _full(tag: str, arch: str | None) -> str:
-    return tag if arch in {None, os.uname().machine} else f"{tag}@{arch}"
+    return tag if arch in {None, arches.native()} else f"{tag}@{arch}"
 
 
 def image_of(tag: str) -> str | None:

@@ -27,6 +27,7 @@ from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.option import ParsedOptions
 from microvm.options import ExecOptions
+from microvm.system import platform
 
 
 class Source(Protocol):
@@ -156,6 +157,7 @@ class PreparedSource(SnapshotSource):
 
     async def start(self) -> str:
         """Clone the template. Create it first if it does not exist or cannot be used."""
+        platform.require(platform.CLONES, SnapshotError)
         preparation = await Preparation.of(
             self._image, self._packages, self._imports, self._options
         )

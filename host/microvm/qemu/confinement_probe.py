@@ -13,6 +13,7 @@ from microvm.qemu import cgroup
 from microvm.qemu.command_line import Inherited, QemuConfig
 from microvm.qemu.confinement import LauncherReport, LayerResult, bounds, with_help
 from microvm.qemu.launch import spawn
+from microvm.system import platform
 
 _TIMEOUT = 30.0
 _CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg")
@@ -23,9 +24,10 @@ def probe() -> Mapping[str, LayerResult]:
 
     The launcher confines the program `true`, as it would confine QEMU.
 
-    :raises ConfinementError: The launcher is missing, or could not execute the program, or the
-        program did not exit in time.
+    :raises ConfinementError: This system cannot confine programs; or the launcher is missing, or
+        could not execute the program, or the program did not exit in time.
     """
+    platform.require(platform.CONFINEMENT, ConfinementError)
     program = shutil.which("true")
     if program is None:
         raise ConfinementError("the program `true` is missing", hint="apt install coreutils")

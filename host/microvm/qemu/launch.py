@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from microvm import arches
 from microvm.arches import ACCELERATORS
-from microvm.errors import ImageError, MicroVMError, QemuError
+from microvm.errors import ConfinementError, ImageError, MicroVMError, QemuError
 from microvm.log import DEBUG, Area
 from microvm.qemu import cgroup, launcher
 from microvm.qemu.accel import KVM
@@ -94,7 +94,7 @@ def find_qemu(arch_name: str) -> Path:
         error has a cause.
     """
     target = arches.find(arch_name)
-    install = f"apt install {target.qemu_package}"
+    install = platform.how_to_install(target.qemu_package, "qemu")
     denied: OSError | None = None
     # We do not use `shutil.which`, because importing `shutil` takes 3 ms.
     for path in (Path(folder, target.qemu) for folder in os.get_exec_path() if folder):
@@ -224,8 +224,11 @@ def spawn(
         /dev/null.
     :param group: The only group that the command keeps, if this process is root.
     :param device: Path of the device that accelerates the guest; None under emulation.
+    :raises ConfinementError: The confinement is required, and this system cannot confine.
     :raises OSError: The host refused a resource, such as another process.
     """
+    if config.confinement == "require":
+        platform.require(platform.CONFINEMENT, ConfinementError)
     with ExitStack() as on_failure, ExitStack() as temporary:
         passed, said, folder = inherited.all(), None, None
         if not platform.lack(platform.CONFINEMENT):

@@ -89,6 +89,7 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
 
     :param image: Image that the machine has booted.
     """
+    platform.require(platform.CLONES, SnapshotError)
     config = vm.qemu.config
     saved_origin = origin(image, config)
     with ExitStack() as own_files:

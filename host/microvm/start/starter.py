@@ -25,6 +25,7 @@ from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.launch import Launched, launch
 from microvm.start import saved, scratch, template
 from microvm.start.origin import digest, origin
+from microvm.system import platform
 
 _logger = Area("start")
 
@@ -72,9 +73,10 @@ class Starter:
         shape = digest((self._origin.requirements, saved.FORMAT, manifest.config, manifest.warm))
         self._name = f"{image.name}-{shape[:12]}"
         self._probes = ProbeCache(cache.root(), Path(self._origin.qemu), f"clone-{config.accel}")
-        self._may_clone = self._probes.recall() is not False
+        lacks_clones = bool(platform.lack(platform.CLONES))
+        self._may_clone = not lacks_clones and self._probes.recall() is not False
         self._tried: tuple[int, ...] = ()
-        if not self._may_clone:
+        if not self._may_clone and not lacks_clones:
             _logger.info("this QEMU cannot clone guests, according to %s", self._probes.path)
 
     def launch(self, *, cold: bool) -> None:
@@ -99,6 +101,8 @@ class Starter:
         :raises BootError: If the guest did not become ready.
         :raises QemuError: If QEMU does not start.
         """
+        if self._config.confinement != "off":
+            self._explain(platform.CONFINEMENT, "QEMU starts without confinement")
         launched, self._launched = self._launched, None
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
@@ -108,6 +112,7 @@ class Starter:
         The errors are those of `boot`.
         """
         if not self._may_clone:
+            self._explain(platform.CLONES, "each machine boots, which takes longer")
             return await self.boot()
         try:
             return await self._clone_or_make()
@@ -119,6 +124,14 @@ class Starter:
             vm = await self.boot()
             self._notify(f"{error}; booting instead")
             return vm
+
+    def _explain(self, feature: platform.Feature, consequence: str) -> None:
+        """Notify the user, at most once a day, if the host's system lacks a feature."""
+        if why := platform.lack(feature):
+            notified = self._probes._replace(subject=f"lack-{feature.name}")
+            if notified.recall() is None:
+                notified.remember(works=False)
+                self._notify(f"{why}; {consequence}")
 
     def _disable_clones(self, error: _Refused) -> None:
         """Record that this QEMU cannot restore guests, so that machines boot for the next day."""

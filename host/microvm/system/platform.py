@@ -35,12 +35,14 @@ _MFD_EXEC = 0x10  # a flag of memfd_create(2), known since Linux 6.3
 class Feature:
     """A feature of microvm that only hosts with Linux have.
 
+    :ivar name: a word that distinguishes the features.
     :ivar failed: the message for hosts without the feature.
     :ivar needs: the functions of Linux that the feature needs.
     :ivar hint: what users of other systems can do instead.
     """
 
-    def __init__(self, failed: str, needs: str, hint: str) -> None:
+    def __init__(self, name: str, *, failed: str, needs: str, hint: str) -> None:
+        self.name = name
         self.failed = failed
         self.needs = needs
         self.hint = hint
@@ -49,24 +51,29 @@ class Feature:
 _ELSEWHERE = "or use a host that runs Linux"
 
 CLONES = Feature(
-    "guests can be neither cloned nor saved",
-    "files in memory that can be sealed (memfd_create)",
-    f"start a new machine instead, {_ELSEWHERE}",
+    "clones",
+    failed="guests can be neither cloned nor saved",
+    needs="files in memory (memfd_create)",
+    hint=f"start a new machine instead, {_ELSEWHERE}",
 )
 NAMES = Feature(
-    "machines cannot have names",
-    "the identity of a socket's peer (SO_PEERCRED, pidfd_open)",
-    f"use `microvm run` instead, {_ELSEWHERE}",
+    "names",
+    failed="machines cannot have names",
+    needs="pidfd_open and SO_PEERCRED, which identify the process of a machine",
+    hint=f"use `microvm run` instead, {_ELSEWHERE}",
 )
 CONFINEMENT = Feature(
-    "QEMU cannot be confined",
-    "Landlock, seccomp, namespaces and cgroups",
-    f"use --confinement auto, which starts QEMU without confinement here, {_ELSEWHERE}",
+    "confinement",
+    failed="QEMU cannot be confined",
+    needs="Landlock, seccomp and namespaces",
+    hint=f"use --confinement auto, which starts QEMU without confinement, {_ELSEWHERE}",
 )
 TOOLS = Feature(
-    "images cannot be built from this source",
-    "namespaces for the tools that it needs",
-    "build the image on a host that runs Linux, and copy it by `microvm image export`",
+    "tools",
+    failed="the programs that build images cannot run",
+    needs="prctl and namespaces, which end these programs together with microvm",
+    hint="install the guest pack, or build the image on a host that runs Linux, and copy it by "
+    "`microvm image export`",
 )
 FEATURES = (CLONES, NAMES, CONFINEMENT, TOOLS)
 """All features of microvm that only hosts with Linux have."""
@@ -127,6 +134,14 @@ def require(feature: Feature, error: type[MicroVMError] | None = None) -> None:
         from microvm.errors import MicroVMError
 
         raise (error or MicroVMError)(why, hint=feature.hint)
+
+
+def how_to_install(debian: str, homebrew: str, *, sudo: str = "") -> str:
+    """Return the command that installs a package, by its name in Debian and in Homebrew.
+
+    :param sudo: the beginning of the command if it needs root, such as "sudo ".
+    """
+    return f"brew install {homebrew}" if system() == "darwin" else f"{sudo}apt install {debian}"
 
 
 def missing(function: str) -> OSError:

@@ -17,7 +17,7 @@ from typing import Any
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.log import Area
-from microvm.system import private
+from microvm.system import platform, private
 from microvm.system.namespaces import START_FAILED
 
 _logger = Area("image")
@@ -101,6 +101,7 @@ def started(
         process group, and other user ids can enter its temporary folder.
     :param executable: the file to execute, by default `argv[0]`.
     """
+    platform.require(platform.TOOLS, ImageError)
     program = executable or shutil.which(argv[0])
     if program is None:
         number = errno.EACCES if "/" in argv[0] and Path(argv[0]).exists() else errno.ENOENT

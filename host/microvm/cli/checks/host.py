@@ -196,6 +196,8 @@ NO_RUNTIME = HostFault(
 
 def check_runtime(_: EarlierResults) -> CheckResult:
     """Check that the folder for the sockets of named machines can be used."""
+    if why := platform.lack(platform.NAMES):
+        return NO_RUNTIME.result(why=why, fix="", hint=platform.NAMES.hint)
     path, why_not_given = location()
     folder = Path(path)
     try:

@@ -16,7 +16,7 @@ from microvm.qemu import launcher
 from microvm.qemu.confinement import missing
 from microvm.qemu.confinement_probe import probe
 from microvm.qemu.launch import find_qemu
-from microvm.system import compiler
+from microvm.system import compiler, platform
 from microvm_image import programs
 
 _OLDEST = (7, 2)
@@ -47,12 +47,13 @@ OLD_QEMU = HostFault(
 def check_qemu(_: EarlierResults) -> CheckResult:
     """Check that QEMU is installed and recent enough, by the output of its `--version`."""
     target = arches.find()
+    fix = platform.how_to_install(target.qemu_package, "qemu", sudo="sudo ")
     try:
         program = find_qemu(target.name)
     except QemuError as error:
         if error.__cause__ is None:
-            return NO_QEMU.result(program=target.qemu, package=target.qemu_package)
-        return DENIED_QEMU.result_of(error, f"sudo apt install {target.qemu_package}")
+            return NO_QEMU.result(program=target.qemu, fix=fix)
+        return DENIED_QEMU.result_of(error, fix)
     output, why = "", ""
     try:
         done = subprocess.run(
@@ -70,11 +71,11 @@ def check_qemu(_: EarlierResults) -> CheckResult:
         why = f"no answer within {_TIMEOUT:.0f} seconds"
     version = re.search(r"version (\d+)\.(\d+)[.\d]*", output)
     if version is None:
-        return NO_VERSION.result(program=program, why=why, package=target.qemu_package)
+        return NO_VERSION.result(program=program, why=why, fix=fix)
     number = version[0].removeprefix("version ")
     if (int(version[1]), int(version[2])) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
-        return OLD_QEMU.result(version=number, oldest=oldest, package=target.qemu_package)
+        return OLD_QEMU.result(version=number, oldest=oldest, fix=fix)
     return ok(f"QEMU {number} at {program}")
 
 
@@ -130,7 +131,9 @@ def check_compiler(_: EarlierResults) -> CheckResult:
             fix=requirements.install_command(pack),
         )
     if lacked:
-        return NO_COMPILER.result(status=needed, missing=" and ".join(lacked))
+        lacking = " and ".join(lacked)
+        other = None if platform.compiles_for_guests() else requirements.install_command(pack)
+        return NO_COMPILER.result(status=needed, missing=lacking, fix=other)
     try:
         launcher.find()
     except ConfinementError as error:
@@ -149,14 +152,20 @@ NOT_CONFINED = HostFault(
 
 def check_confinement(_: EarlierResults) -> CheckResult:
     """Start a test program with the restrictions that QEMU gets, and report missing ones."""
+    if why := platform.lack(platform.CONFINEMENT):
+        return NOT_CONFINED.result(status=_missing_confinement(), missing=why)
     found = probe()
     if lacked := missing(found):
-        preset = Presets().find("confinement", "run")
-        status: Severity = "failed" if preset and preset.value == "require" else "note"
-        return NOT_CONFINED.result(status=status, missing="; ".join(lacked))
+        return NOT_CONFINED.result(status=_missing_confinement(), missing="; ".join(lacked))
     without = [each.layer for each in found.values() if not each.holds]
     rest = f"; without {', '.join(without)}: `microvm confinement` shows why" if without else ""
     return ok(f"{len(found) - len(without)} of {len(found)} layers{rest}")
+
+
+def _missing_confinement() -> Severity:
+    """Return how severe a missing confinement is: no machine starts if a preset requires it."""
+    preset = Presets().find("confinement", "run")
+    return "failed" if preset and preset.value == "require" else "note"
 
 
 CHECKS = (

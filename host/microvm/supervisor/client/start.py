@@ -19,6 +19,7 @@ from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection
 from microvm.supervisor.machine_directory import LOG, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
+from microvm.system import platform
 
 _MAX_LOG = 1 << 14  # maximum number of characters of the supervisor's log in an error
 CLEANUP_TIMEOUT = 20.0
@@ -34,6 +35,7 @@ class Start:
 
     def __init__(self, name: str | None) -> None:
         """Create the folder of a machine and spawn its supervisor. Without a name, choose one."""
+        platform.require(platform.NAMES)
         ours, theirs = socket.socketpair()
         try:
             with theirs, RuntimeDirectory(make=True) as runtime, runtime.create(name) as directory:
