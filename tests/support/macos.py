@@ -36,7 +36,7 @@ _IMPORTED_BEFORE = asyncio, subprocess, urllib  # these modules would look for f
 
 
 def imitate() -> None:
-    """Make this process see macOS on a processor of the same architecture as this host's."""
+    """Make this process see macOS, on the architecture of this host."""
     from microvm.system import platform
 
     sys.platform = "darwin"
