@@ -12,6 +12,7 @@ import pytest
 from microvm.qemu import accel
 from microvm.start import host
 from microvm.start.host import HostDescription, describe, offered
+from microvm.system import platform
 
 HERE = HostDescription("EPYC (family 25, model 1)", "avx avx2 sse", "6.12.1")
 REGISTERS = (0x111111, 0x222222, 0x333333, 0x444444)
@@ -63,8 +64,8 @@ def test_difference_with_many_features_is_short() -> None:
 def test_description_of_a_processor(
     monkeypatch: pytest.MonkeyPatch, cpuinfo: str, processor: str, features: str
 ) -> None:
-    monkeypatch.setattr(host.platform, "proc", {"cpuinfo": cpuinfo}.__getitem__)
-    monkeypatch.setattr(host.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "proc", {"cpuinfo": cpuinfo}.__getitem__)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     found = describe.__wrapped__()
     assert found == (processor, features, os.uname().release)
 
