@@ -42,6 +42,8 @@ class Arch(NamedTuple):
     :ivar kernel_target: Target of the kernel's Makefile that makes a file that QEMU can start.
         `vmlinux` is faster to start than a file that the guest has to decompress.
     :ivar kernel_magics: Forms of the kernel files that QEMU can start.
+    :ivar kvm_modules: KVM's kernel module for each flag of the processor in /proc/cpuinfo that says
+        that the processor can run guests; empty if KVM is a part of the kernel.
     :ivar zig_target: Name of the architecture for the compiler Zig.
     :ivar oldest_glibc: Minor version of the oldest glibc 2 for which wheels exist (PEP 600).
     """
@@ -60,6 +62,7 @@ class Arch(NamedTuple):
     kernel_arch: str
     kernel_target: str
     kernel_magics: tuple[Magic, ...]
+    kvm_modules: Mapping[str, str]
     zig_target: str
     oldest_glibc: int
 
@@ -106,6 +109,7 @@ ARCHES = {
                 # the bytes by which a vmlinux, an ELF file for this processor, is recognized
                 ((0, b"\x7fELF\x02\x01"), (18, b"\x3e\x00")),
             ),
+            kvm_modules={"vmx": "kvm_intel", "svm": "kvm_amd"},
             zig_target="x86_64-linux-musl",
             oldest_glibc=5,
         ),
@@ -127,6 +131,7 @@ ARCHES = {
             kernel_arch="arm64",
             kernel_target="arch/arm64/boot/Image",
             kernel_magics=(((56, b"ARM\x64"),),),
+            kvm_modules={},
             zig_target="aarch64-linux-musl",
             oldest_glibc=17,
         ),

@@ -452,6 +452,29 @@ def test_doctor_accepts_requested_limits(
     assert statuses() == ["ok", "ok"]
 
 
+@pytest.mark.parametrize(
+    ("arch", "flags", "fix", "hint"),
+    [
+        ("x86_64", "fpu svm", "sudo modprobe kvm_amd", ""),
+        ("x86_64", "fpu vmx", "sudo modprobe kvm_intel", ""),
+        ("x86_64", "fpu", "export MICROVM_ACCEL=tcg", "enable virtualization in the firmware"),
+        ("aarch64", "fp svm", "export MICROVM_ACCEL=tcg", "hypervisor mode (EL2)"),
+    ],
+)
+def test_absent_kvm_depends_on_the_processor(
+    scene: DoctorScene, arch: str, flags: str, fix: str, hint: str
+) -> None:
+    scene.patch.setattr(kvm, "_DEVICE", scene.folder / "kvm")
+    scene.patch.setattr(platform, "machine", lambda: arch)
+    scene.patch.setattr(platform, "proc", {"cpuinfo": f"flags : {flags}\n"}.__getitem__)
+    _kvm("gone")(scene)
+    found = kvm.check_kvm(EarlierResults())
+    assert found.fix == fix
+    assert hint in found.hint
+    scene.patch.setattr(kvm, "_DEVICE", scene.folder)  # it exists
+    assert "`--device" in kvm.check_kvm(EarlierResults()).hint
+
+
 def test_a_folder_of_the_session_that_is_not_taken(scene: DoctorScene) -> None:
     session = scene.folder / "session"
     session.mkdir()

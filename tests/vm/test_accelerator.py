@@ -11,6 +11,7 @@ from tests.support.target import target
 from tests.vm.conftest import Misbehave
 
 from microvm import MicroVM
+from microvm.errors import BootError, QemuError
 from microvm.images import Image
 from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import Obstacle, ProbeCache
@@ -86,16 +87,46 @@ async def test_killed_stopped_or_limited_qemu_is_no_failure_of_kvm(
     assert probes.recall() is None
 
 
-async def test_kvm_that_has_stopped_working_is_noticed(
+async def test_kvm_that_has_stopped_working_is_tested_again(
     image: Image, probes: ProbeCache, misbehave: Misbehave
 ) -> None:
     probes.remember(works=True)
     misbehave(NOT.format("kill -ABRT $$"))
-    with pytest.raises(Exception, match="SIGABRT"):
-        await _start(image)
     name, (line,) = await _start(image)
     assert name == "tcg"
     assert line.startswith("KVM refuses to run a machine")
+    assert probes.recall() is False
+
+
+async def test_kvm_that_fails_once_is_used_again(
+    image: Image, probes: ProbeCache, misbehave: Misbehave
+) -> None:
+    probes.remember(works=True)
+    folder = misbehave("")
+    misbehave(f"mkdir {folder}/crashed 2>/dev/null && kill -ABRT $$\n{WORKS}")
+    assert await _start(image) == ("kvm", [])
+    assert (folder / "crashed").exists()
+    assert probes.recall() is True
+
+
+@pytest.mark.parametrize(
+    ("requested", "script", "says"),
+    [
+        ("kvm", NOT.format("kill -ABRT $$"), "SIGABRT"),
+        ("auto", WORKS.replace("tsc_early_khz", "rdinit=/bin/false tsc_early_khz"), "crashed"),
+    ],
+    ids=["KVM was requested", "the guest has crashed"],
+)
+async def test_start_is_not_repeated(
+    image: Image, probes: ProbeCache, misbehave: Misbehave, requested: str, script: str, says: str
+) -> None:
+    probes.remember(works=True)
+    folder = misbehave("")
+    misbehave(f"echo >>{folder}/started\n{script}")
+    with pytest.raises((QemuError, BootError), match=says):
+        await _start(image, requested)
+    assert (folder / "started").read_text() == "\n"
+    assert probes.recall() is None
 
 
 async def test_forbidden_kvm_device_is_reported_once(

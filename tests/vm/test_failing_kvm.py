@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support import failing_kvm
 from tests.vm.conftest import Misbehave
+from tests.vm.test_accelerator import WORKS
 
 from microvm import MicroVM
 from microvm.cache import async_lock, lock
@@ -21,7 +22,7 @@ from microvm.errors import BootError, QemuError
 from microvm.images import Image
 from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import ProbeCache
-from microvm.qemu.kvm_failure import KvmFailure
+from microvm.qemu.kvm_failure import INTERNAL_ERROR, REFUSED, KvmFailure
 from microvm.qemu.launch import find_qemu
 
 FAILURES = {
@@ -107,6 +108,33 @@ async def test_kvm_on_request_is_an_error(
     error = caught.value
     assert isinstance(error, QemuError | BootError)
     assert kvm_failure.failure_of_start(error) is FAILURES[way]
+    assert "--accel tcg" in error.hint or FAILURES[way] not in (REFUSED, INTERNAL_ERROR)
+
+
+def test_failure_on_request_does_not_let_auto_try_kvm_again(
+    image: Image, folder: Path, probes: ProbeCache, misbehave: Misbehave
+) -> None:
+    """Else the advice to run `--accel kvm`, and each `microvm doctor`, would cost another trial."""
+    probes.remember(works=False)
+    misbehave(failing_kvm.script(folder, "refused"))
+    assert check.check_kvm(EarlierResults()).status == "note"
+    assert failing_kvm.tries(folder) == 1
+    assert probes.recall() is False
+
+
+def test_doctor_waits_longer_for_kvm_that_has_worked(
+    image: Image,
+    folder: Path,
+    probes: ProbeCache,
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check, "TIMEOUT", 0.01)
+    monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 60.0)
+    misbehave(WORKS)
+    assert "did not answer under KVM (no answer within" in check.check_kvm(EarlierResults()).text
+    probes.remember(works=True)
+    assert check.check_kvm(EarlierResults()).status == "ok"
 
 
 async def test_a_start_tries_kvm_once_after_an_internal_error(

@@ -192,11 +192,14 @@ class MicroVM(Machine, NamedMachines):
         image = self._image = await readymade.find_or_build(
             self._given_image, self._notify, self._arch
         )
-        choice = self._choose(image)
-        async with choice.trying_alone():
-            await self._start_chosen(image, choice)
+        is_started = False
+        while not is_started:
+            choice = self._choose(image)
+            async with choice.trying_alone():
+                is_started = await self._start_chosen(image, choice)
 
-    async def _start_chosen(self, image: Image, choice: AcceleratorChoice) -> None:
+    async def _start_chosen(self, image: Image, choice: AcceleratorChoice) -> bool:
+        """Start the machine. Return False if it should be started again by a new choice."""
         choice.explain()
         cold = self._cold or not image.is_ours
         if cold and not self._cold:
@@ -211,16 +214,19 @@ class MicroVM(Machine, NamedMachines):
             except ConfinementError:
                 raise
             except (QemuError, BootError) as error:
-                if accel == choice.candidates[-1]:
-                    choice.failed(error)
+                if accel != choice.candidates[-1]:
+                    failure = error
+                    continue
+                if not choice.failed(error):
                     raise
-                failure = error
-                continue
+                _logger.warning("KVM, which worked before, has failed; trying again: %s", error)
+                break
             finally:
                 starter.end()
             choice.succeeded(accel, failure)
             await self._begin(running, cloned=starter.cloned)
-            return
+            return True
+        return False
 
     async def _restore(self, snapshot: Snapshot) -> None:
         restorer, self._restorer = self._restorer, None

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tempfile import TemporaryFile as TemporaryFile
 
     from microvm.cache.async_lock import held as lock_held
+    from microvm.qemu.kvm_failure import INTERNAL_ERROR as INTERNAL_ERROR
+    from microvm.qemu.kvm_failure import REFUSED as REFUSED
     from microvm.qemu.kvm_failure import failure_of_start as failure_of_start
     from microvm.start.retry import is_worthwhile as is_worthwhile
     from microvm.start.running_vm import RunningVM as RunningVM
@@ -41,6 +43,8 @@ def lazy_names(package: str, sources: dict[str, str]) -> Callable[[str], object]
 __getattr__ = lazy_names(
     __name__,
     {
+        "INTERNAL_ERROR": "microvm.qemu.kvm_failure:INTERNAL_ERROR",
+        "REFUSED": "microvm.qemu.kvm_failure:REFUSED",
         "RunningVM": "microvm.start.running_vm:RunningVM",
         "TemporaryFile": "tempfile:TemporaryFile",
         "failure_of_start": "microvm.qemu.kvm_failure:failure_of_start",

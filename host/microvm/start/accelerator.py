@@ -67,11 +67,26 @@ class AcceleratorChoice:
             notified.remember(works=False)
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
-    def failed(self, error: QemuError | BootError) -> None:
-        """Record that the start failed with the accelerator that was tried last."""
-        if self.candidates[-1] != "tcg" and start.failure_of_start(error).remembered:
-            # KVM worked before, and has failed now. So let the next start test it again.
+    def failed(self, error: QemuError | BootError) -> bool:
+        """Record that the start failed with the accelerator that was tried last.
+
+        If QEMU has exited, and KVM is not known to work on this host, replace the error's hint,
+        because another start would fail in the same way.
+
+        :return: True if KVM worked before, and the caller should start the machine again by a new
+            choice, which tests KVM anew.
+        """
+        failure = start.failure_of_start(error)
+        if self.candidates[-1] == "tcg" or not failure.remembered:
+            return False
+        if self._probes.recall() is True:
             self._probes.forget()
+            # Repeat no start that the image may have made fail, as it may fail in the same way.
+            of_kvm = failure in (start.REFUSED, start.INTERNAL_ERROR)
+            return of_kvm and self._requested == "auto" and self._probes.recall() is None
+        if failure is start.REFUSED:
+            error.hint = "use --accel tcg, which does not need KVM; `microvm doctor` checks KVM"
+        return False
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:
         """Record that a start succeeded with this accelerator; if KVM failed, notify the user.

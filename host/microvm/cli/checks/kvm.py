@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from microvm import arches
+from microvm import arches, cache
 from microvm.cli.checks import machine
 from microvm.cli.checks.check import (
     NOT_TRIED,
@@ -21,15 +21,22 @@ from microvm.cli.presets import Preset, Presets
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.qemu import accel, kvm_failure
 from microvm.qemu.kvm_failure import KvmFailure
+from microvm.qemu.launch import find_qemu
 from microvm.system import platform
 
 TIMEOUT = 3.0
-"""Maximum number of seconds until the guest answers. Under KVM, a guest boots in less than one."""
+"""Maximum number of seconds until the guest answers, if KVM is not known to work. Under KVM, a
+guest usually boots in less than one."""
 
 # The command to suggest if KVM cannot be used: it makes machines use emulation from the start, so
 # that no notice about KVM is printed.
 _USE_EMULATION = "export MICROVM_ACCEL=tcg"
-_MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
+# This file exists if the kernel has the device, even if /dev lacks it, as in many containers.
+_DEVICE = Path("/sys/class/misc/kvm")
+_BUILT_IN = (
+    "or start the kernel, which contains KVM, in hypervisor mode (EL2), as firmware usually does "
+    "and most virtual machines do not; `sudo dmesg | grep -i kvm` shows the mode"
+)
 
 # The fault that the check reports for each failure of KVM. For other failures it reports
 # `NOT_WORKING`.
@@ -39,7 +46,9 @@ _FAULTS = {
         f"{kvm_failure.ABSENT.message}: guests are emulated, which is slower",
         _USE_EMULATION,
         "the processor lacks virtualization, or hides it from this virtual machine or container; "
-        "if only the module is missing, the command is `sudo modprobe kvm_intel`, or `kvm_amd`",
+        "if only the module is missing, the command is `sudo modprobe kvm_intel`, or `kvm_amd`; on "
+        "aarch64, KVM is a part of the kernel, and works if the kernel was started in hypervisor "
+        "mode (EL2)",
     ),
     kvm_failure.FORBIDDEN: HostFault(
         "note",
@@ -60,7 +69,7 @@ NOT_WORKING = HostFault(
     "KVM does not work on this host, so guests are emulated, which is slower: {failure}",
     _USE_EMULATION,
     "common in virtual machines whose own host emulates only a part of virtualization; the guest "
-    f"has {TIMEOUT:g} seconds to answer",
+    f"has {TIMEOUT:g} seconds to answer, or {accel.TRIAL_TIMEOUT:g} if KVM has worked before",
     "`microvm run --accel kvm --cold -v -- true` shows the failure; `sudo dmesg | grep -i kvm` may "
     "show more",
 )
@@ -92,8 +101,11 @@ def check_kvm(earlier: EarlierResults) -> CheckResult:
         return result(found.failure, found.why, fix, hint)
     if earlier.failed:
         return NOT_TRIED.result(failed=", ".join(earlier.failed))
+    # If KVM has worked on this host, it is only slow. Then wait as long as a machine waits.
+    probes = accel.ProbeCache(cache.root(), find_qemu(arches.find().name))
+    within = accel.TRIAL_TIMEOUT if probes.recall() else TIMEOUT
     try:
-        seconds, _ = machine.hello(within=TIMEOUT, accel="kvm", cold=True)
+        seconds, _ = machine.hello(within=within, accel="kvm", cold=True)
     except machine.NoAnswer as error:
         return result(kvm_failure.SILENT, error.message)
     except (QemuError, BootError) as error:
@@ -111,11 +123,15 @@ def _accel_preset() -> Preset | None:
 
 def _fix_absence() -> tuple[str, str]:
     """Return the command and the hint for a user whose host has no /dev/kvm."""
-    flags = set(re.findall(r"\b(?:vmx|svm)\b", platform.proc("cpuinfo")))
-    for module in (_MODULES[flag] for flag in sorted(flags)):
-        if Path("/sys/module", module).exists():
-            return _USE_EMULATION, f"or start this container with `--device {accel.KVM}`"
-        return f"sudo modprobe {module}", ""
+    if _DEVICE.exists():
+        return _USE_EMULATION, f"or start this container with `--device {accel.KVM}`"
+    modules = arches.find().kvm_modules
+    if not modules:
+        return _USE_EMULATION, _BUILT_IN
+    flags = set(re.findall(r"\w+", platform.proc("cpuinfo")))
+    for flag, module in modules.items():
+        if flag in flags:
+            return f"sudo modprobe {module}", ""
     return _USE_EMULATION, (
         "or enable virtualization in the firmware, or nested virtualization on the host of this "
         "virtual machine"
@@ -127,5 +143,5 @@ CHECK = HostCheck(
     "KVM: whether a guest boots under it.",
     check_kvm,
     (*_FAULTS.values(), NOT_WORKING),
-    within=machine.BUILD_TIMEOUT + TIMEOUT,
+    within=machine.BUILD_TIMEOUT + accel.TRIAL_TIMEOUT,
 )
