@@ -14,7 +14,9 @@ from microvm.start import host
 from microvm.start.host import HostDescription, describe, offered
 from microvm.system import platform
 
-HERE = HostDescription("EPYC (family 25, model 1)", "avx avx2 sse", "6.12.1")
+HERE = HostDescription(
+    "EPYC (family 25, model 1)", "avx avx2 sse", "6.12.1", "kvm.a=N kvm_amd.npt=Y"
+)
 REGISTERS = (0x111111, 0x222222, 0x333333, 0x444444)
 BASE = {(leaf, 0): REGISTERS for leaf in (0x1, 0x4, 0x7, 0xD, 0x80000001, 0x80000008)}
 
@@ -22,7 +24,8 @@ BASE = {(leaf, 0): REGISTERS for leaf in (0x1, 0x4, 0x7, 0xD, 0x80000001, 0x8000
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({}, "the microcode or the parameters of KVM's modules have changed"),
+        ({}, "the microcode has changed"),
+        ({"parameters": "kvm.a=N kvm_amd.npt=N"}, "KVM's modules had kvm_amd.npt=Y"),
         ({"kernel": "6.18"}, "the kernel was 6.12.1, and is 6.18"),
         ({"features": "sse"}, "this processor lacks avx, avx2"),
         ({"features": "avx avx2 sse sse4a"}, "only this processor has sse4a"),
@@ -66,8 +69,11 @@ def test_description_of_a_processor(
 ) -> None:
     monkeypatch.setattr(platform, "proc", {"cpuinfo": cpuinfo}.__getitem__)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    found = describe.__wrapped__()
-    assert found == (processor, features, os.uname().release)
+    monkeypatch.setattr(accel, "kvm_parameters", lambda: [("kvm.a", "N"), ("kvm_amd.npt", "Y")])
+    host._first_processor.cache_clear()
+    found = describe()
+    host._first_processor.cache_clear()
+    assert found == (processor, features, os.uname().release, HERE.parameters)
 
 
 def _offered(

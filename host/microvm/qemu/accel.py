@@ -152,7 +152,7 @@ def candidates(
 
 
 def kvm_parameters() -> list[tuple[str, str]]:
-    """Return the names and values of the parameters of KVM's kernel modules, such as `nested`.
+    """Return the names and values of the parameters of KVM's modules, such as `kvm_amd.nested`.
 
     There are about a hundred parameters, so they are read again only if a module was reloaded.
     """
@@ -170,7 +170,7 @@ def _parameters(loaded: tuple[tuple[Path, int, int], ...]) -> list[tuple[str, st
     for folder, *_ in loaded:
         for path in sorted(folder.glob("*")):
             with suppress(OSError):
-                found.append((f"{folder.parent.name}/parameters/{path.name}", path.read_text()))
+                found.append((f"{folder.parent.name}.{path.name}", path.read_text().strip()))
     return found
 
 

@@ -59,11 +59,13 @@ class HostDescription(NamedTuple):
     :ivar features: Names of the processor's features, separated by spaces, as the kernel lists
         them.
     :ivar kernel: Release of the kernel.
+    :ivar parameters: Parameters of KVM's modules, such as `kvm_amd.npt=Y`, separated by spaces.
     """
 
     processor: str = ""
     features: str = ""
     kernel: str = ""
+    parameters: str = ""
 
     def difference(self, here: HostDescription) -> str:
         """Return what is different on the host `here`, where KVM offers other features."""
@@ -77,13 +79,15 @@ class HostDescription(NamedTuple):
             found.append(f"only this processor has {_names(gained)}")
         if self.kernel != here.kernel:
             found.append(f"the kernel was {self.kernel}, and is {here.kernel}")
-        return "; ".join(found) or "the microcode or the parameters of KVM's modules have changed"
+        if changed := set(self.parameters.split()) - set(here.parameters.split()):
+            found.append(f"KVM's modules had {_names(changed)}")
+        return "; ".join(found) or "the microcode has changed"
 
 
-@functools.cache
 def describe() -> HostDescription:
-    """Return the description of this host, which a process computes only once."""
+    """Return the description of this host."""
     facts = _first_processor()
+    parameters = accel.kvm_parameters()
     identity = ", ".join(
         f"{name.removeprefix('cpu ').removeprefix('CPU ')} {facts[name]}"
         for name in _IDENTITY
@@ -93,6 +97,7 @@ def describe() -> HostDescription:
         processor=f"{facts.get('model name', platform.machine())} ({identity})",
         features=facts.get("flags") or facts.get("Features", ""),
         kernel=platform.kernel()[0],
+        parameters=" ".join(f"{name}={value}" for name, value in parameters),
     )
 
 
@@ -139,6 +144,7 @@ def _msrs(device: int) -> Iterator[tuple[int, ...]]:
                 yield index, _MSR.unpack(buffer)[-1]
 
 
+@functools.cache
 def _first_processor() -> dict[str, str]:
     """Return the properties of this host's first processor, by the kernel's names for them."""
     first, _, _ = platform.proc("cpuinfo").partition("\n\n")
