@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from tests.support.captured import captured
 from tests.support.ordinary import USER, as_user
 
@@ -23,6 +24,9 @@ from microvm_image.kernel import cached, selection
 ROOT = Path(__file__).parents[2]
 ARCH = arches.find()
 WHAT = "microvm-proto[vm,guest]"
+
+#: The Pythons with which the built files are tested.
+PYTHONS = [sys.executable, "python3.11"]
 
 #: The programs in the PATH of a host: no compiler, no make, no apt.
 PROGRAMS = (ARCH.qemu, *"cat echo env grep id ls mkdir sh tar tee test true".split())
@@ -41,6 +45,19 @@ def build_all(folder: Path) -> None:
 def build_pack(folder: Path, *, kernel: bool) -> Path:
     # The distribution removes the pinned source when it has a newer one.
     return build(ARCH, parts(ARCH, NullReporter(), kernel=kernel, pinned=False), folder)
+
+
+def installed(python: str) -> str:
+    """Return the path of a Python; skip the test if this Python is not installed.
+
+    The path is neither that of a wrapper script, nor that of a virtual environment, because other
+    users may be unable to enter its folder.
+    """
+    if shutil.which(python) is None:
+        assert "CI" not in os.environ, f"CI has {python}"
+        pytest.skip(f"{python} is not installed")
+    which = [python, "-c", "import os, sys; print(os.path.realpath(sys.executable))"]
+    return captured(which, check=True).stdout.strip()
 
 
 def download(folder: Path, python: str, *also: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,10 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.install import built
+from tests.install.built import PYTHONS, installed
 from tests.install.first_hour import perform
-from tests.support.captured import captured
-
-PYTHONS = [sys.executable, "python3.11"]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +32,7 @@ def test_the_first_hour(
     shared: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if shutil.which(python) is None:
-        assert "CI" not in os.environ, f"CI has {python}"
-        pytest.skip(f"{python} is not installed")
-    # Neither a wrapper script, nor the Python of a virtual environment that others cannot enter.
-    which = [python, "-c", "import os, sys; print(os.path.realpath(sys.executable))"]
-    python = captured(which, check=True).stdout.strip()
+    python = installed(python)
     also = ("pytest", "uvloop")
     built.download(dist, python, *also)
     in_root = Path(python).is_relative_to("/root")
