@@ -212,7 +212,9 @@ def test_the_names_in_a_stored_image_are_counted(tmp_path: Path) -> None:
 
 def test_a_package_without_a_version_is_left_out() -> None:
     status = b"Package: a\nX: 1\n\nVersion: 5\n\nPackage: b\nVersion: 2\n" + b"\nPackage: c" * 9
-    assert debian._versions(layer(tar(file("var/lib/dpkg/status", status))), LIMITS) == ["b=2"]
+    assert debian._versions(
+        layer(tar(file("var/lib/dpkg/status", status))), LIMITS, is_installed=True
+    ) == ["b=2"]
 
 
 def test_repeated_layer_counts_once() -> None:
