@@ -18,6 +18,7 @@ INHERITED = Inherited(qmp=10, port=11, console=12, kernel=13, initramfs=14, disk
 
 #: Fields whose value may be empty, because the architecture or accelerator needs none.
 OPTIONAL = {
+    "kvm_modules",
     "flash",
     "kernel_options",
     "clock_option",
