@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from tests.support.parameters import accelerator
 
@@ -11,6 +15,8 @@ from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.launch import launch
 from microvm.qemu.process import Qemu
+
+T = TypeVar("T")
 
 
 def config_of(image: Image) -> QemuConfig:
@@ -25,7 +31,8 @@ def config_of(image: Image) -> QemuConfig:
 class RunningGuest:
     """A booted guest whose daemon has received no hello.
 
-    The event loop of QEMU runs only during the methods of this class.
+    The event loop of QEMU runs in a thread, which reads the guest's console. An aarch64 guest stops
+    if nobody reads its console.
 
     :ivar stream: blocking socket to the port of the daemon.
     :ivar is_init: True if the daemon is PID 1.
@@ -37,11 +44,22 @@ class RunningGuest:
 
     def __init__(self, image: Image) -> None:
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
         self._console = Console(None)
-        starting = Qemu.start(launch(config_of(image)), console=self._console)
-        self._qemu = self._loop.run_until_complete(starting)
-        self.stream = self._qemu.take_port()
+        try:
+            self.stream = self._run(self._start(image))
+        except BaseException:
+            self._end()
+            raise
         self.stream.setblocking(True)
+
+    async def _start(self, image: Image) -> socket.socket:
+        self._qemu = await Qemu.start(launch(config_of(image)), console=self._console)
+        return self._qemu.take_port()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def report(self) -> str:
         """Return how QEMU exited, if it has, and the last lines of the console."""
@@ -53,13 +71,18 @@ class RunningGuest:
             except TimeoutError:
                 return "QEMU runs"
 
-        text = self._loop.run_until_complete(ending())
+        text = self._run(ending())
         return f"{text}; the console's end:\n{self._console.tail()}"
 
     def close(self) -> None:
         self.stream.close()
         try:
-            self._loop.run_until_complete(self._qemu.stop())
+            self._run(self._qemu.stop())
         finally:
-            self._console.close()
-            self._loop.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._console.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -358,13 +358,13 @@ async def test_named_ready_made_image_is_built_once(
         warm = ("sh", "-c", ":")
         made = readymade.ReadyMade(sources, PYTHON.packages, ("python3",), warm)
         monkeypatch.setitem(readymade.IMAGES, name, made)
-        assert readymade.needs_build(name)
+        assert readymade.needs_build(name, target().name)
         said: list[str] = []
-        async with MicroVM(name, notify=said.append) as vm:
+        async with MicroVM(name, arch=target().name, notify=said.append) as vm:
             assert vm.cloned
         assert [line[: len(says)] for line in said if "image" in line] == [says]
         said.clear()
-        assert not readymade.needs_build(name)
+        assert not readymade.needs_build(name, target().name)
         async with MicroVM(name, notify=said.append) as vm:
             assert vm.cloned
         assert said == []
