@@ -23,6 +23,8 @@ RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) $(C_NEEDS)
 KERNEL_NEEDS := $(C_NEEDS) flex:flex bison:bison bc:bc xz:xz-utils /usr/include/gelf.h:libelf-dev
 # Tests that build images from a registry run these programs.
 IMAGE_NEEDS := mkfs.erofs:erofs-utils skopeo:skopeo
+# These programs create the image and the disk of the machine in which `make test-kvm` runs tests.
+KVM_NEEDS := mmdebstrap:mmdebstrap mkfs.erofs:erofs-utils /usr/sbin/mkfs.ext4:e2fsprogs
 # libFuzzer comes with clang, but not with its package; its place has clang's version.
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
 FUZZ_NEEDS := $(C_NEEDS) g++:g++ clang:clang cbmc:cbmc $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
@@ -97,7 +99,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 NOT_INSTALL := --ignore=tests/install
 ALONE = $(shell grep -rl --include='test_*.py' 'pytest.mark.alone' tests fuzz)
 
-.PHONY: help hello test test-host test-aarch64 test-long test-install lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
+.PHONY: help hello test test-host test-aarch64 test-long test-install test-kvm lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install missing packages, build an image, run echo hello in a machine'
@@ -108,6 +110,8 @@ help:
 	@echo 'make test-aarch64  the tests of machines in aarch64 guests, which QEMU emulates on other hosts'
 	@echo 'make test-long  all tests with the long ones: 100 boots on a busy host, thousands of examples'
 	@echo 'make test-install  the tests of the built files: the first hour of a user, in an empty environment'
+	@echo 'make test-kvm   tests under KVM, in a machine with an emulated processor; takes half an hour, and'
+	@echo '                continues an interrupted run; AGAIN=1 to begin again'
 	@echo 'make lint       ruff, mypy, clang-format, the C compiler'"'"'s analyzer, whether generated files are'
 	@echo '                up to date, and whether the protocol is compatible with its released form'
 	@echo 'make format     format Python and C as `make lint` requires'
@@ -170,6 +174,12 @@ test-install: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(MUSL_NEEDS) $(CONTAINER_NEEDS))
 	$(BIN)/microvm kernel build --quiet
 	$(BIN)/python -m pytest tests/install
+
+# KVM need not work on this host: the tests run in a machine under TCG, which emulates AMD's SVM.
+test-kvm: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(KERNEL_NEEDS) $(KVM_NEEDS))
+	$(BIN)/microvm kernel build --quiet
+	$(BIN)/python -m tests.kvm $(if $(AGAIN),--again)
 
 lint: $(VENV)/dev $(FRAMEWORKS)/ready
 	@$(call require,$(C_NEEDS))

@@ -19,6 +19,7 @@ MODULES = (
     "tests.confinement.table",
     "tests.faults.document",
     "tests.systems.table",
+    "tests.kvm.table",
 )
 
 

@@ -36,6 +36,7 @@ NEEDS = {
     "test-aarch64": TEST,
     "test-install": {*TEST, *MUSL, "buildah", "netavark"},
     "test-long": {*TEST, *ARM, "buildah", "netavark", "libcap-dev", "chromium", "patch"},
+    "test-kvm": {*RUN, *KERNEL, "mmdebstrap", "erofs-utils", "e2fsprogs"},
     "test-systems": {*MUSL, *KERNEL, "mmdebstrap", "ubuntu-keyring"},
     "counts": RUN | COUNTS,
     "terminal": RUN | IMAGE,

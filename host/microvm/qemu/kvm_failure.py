@@ -56,7 +56,8 @@ FORBIDDEN = KvmFailure(
 BUSY = KvmFailure(
     "busy",
     "another hypervisor uses the processor, so KVM cannot ({why})",
-    errors=frozenset({errno.EBUSY}),
+    # Since Linux 6.12, KVM returns EIO if another hypervisor has enabled virtualization.
+    errors=frozenset({errno.EBUSY, errno.EIO}),
 )
 REFUSED = KvmFailure(
     "refused",  # also used for an error number that no other failure contains

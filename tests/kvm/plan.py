@@ -1,0 +1,73 @@
+"""The test files that run in the emulated machine, and the reasons to leave out others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TestFile:
+    """A test file, and how pytest runs it.
+
+    :ivar options: More options of pytest.
+    :ivar alone: True if no other file may run at the same time.
+    """
+
+    path: str
+    options: tuple[str, ...] = ("-m", "not long")
+    alone: bool = False
+
+
+_IN_VM = (
+    "exec template snapshot machine run files named several ports terminal pool map "
+    "disk sync start_named boot cgroup clone_failures snapshot_failures doctor slots "
+    "log hostile kernel wait connections keep"
+).split()
+_IN_QEMU = (
+    "accel arches capacity command confinement console escaped exit launcher layers lifecycle "
+    "orphans probe refusals units"
+).split()
+
+TESTS = (
+    *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
+    *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
+    # The file is in another folder than the settings of tests, which define `--accel`.
+    TestFile("fuzz/guest/test_guest.py", ("-m", "not long", "-p", "tests.conftest")),
+    TestFile("tests/vm/test_twins.py", ("-m", "long"), alone=True),
+    TestFile("tests/kvm/test_device.py", alone=True),
+)
+"""The test files to run, roughly the longest first; those that run alone are the last."""
+
+_REASONS = {
+    "its tests let emulation take the place of KVM, which takes minutes for each start in an "
+    "emulated machine; `tests/kvm/test_device.py` tests the device": (
+        "accelerator failing_kvm other_host"
+    ),
+    "its tests need tools or sources that the machine lacks, such as mmdebstrap, skopeo or the "
+    "source code of Linux": "build ready_made same_kernel selftests system_calls systems",
+    "its tests download packages or build wheels, and the machine has no network": (
+        "documents notebook python readme server"
+    ),
+    "its tests build an image with this host's Python, and run large programs in guests; they take "
+    "longer than all other files together": (
+        "interpreter interpreter_close interpreter_examples interpreter_versions python_command "
+        "sync_interpreter"
+    ),
+    "its tests are of functions of the host, which do not depend on the accelerator": (
+        "attach beside cache config copies detached examples images json loops mismatch pack "
+        "pytest_plugin reading reopened run_options snapshot_commands sync_pool"
+    ),
+    "its tests compare the guest's programs with the specification, which does not depend on the "
+    "accelerator": "spec vectors",
+    "its tests are of guests or hosts that have no KVM": "macos other_arch",
+    "it measures, and its limits are for a machine that is not emulated; use `python -m tests.kvm "
+    "-- microvm bench --accel kvm`": "bench",
+    "it has only long tests": "interpreter_long named_long",
+}
+
+LEFT_OUT = {
+    f"tests/vm/test_{name}.py": reason
+    for reason, names in _REASONS.items()
+    for name in names.split()
+}
+"""The reason to leave out each other file of tests/vm."""
