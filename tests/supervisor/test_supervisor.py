@@ -16,8 +16,7 @@ import pytest
 from tests.support.polling import DEADLINE
 
 from microvm.errors import Busy, MicroVMError
-from microvm.supervisor import client_connection
-from microvm.supervisor import supervisor as supervisors
+from microvm.supervisor import client_connection, server
 from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection, connect, connect_to
 from microvm.supervisor.runtime_directory import RuntimeDirectory
@@ -65,7 +64,7 @@ def exec_(clients: ExitStack) -> BlockingConnection:
 
 
 def test_waiting_has_a_limit(runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisors, "_MOST_LASTING", MOST)
+    monkeypatch.setattr(server, "_MOST_LASTING", MOST)
 
     async def test() -> None:
         with ExitStack() as clients:
@@ -90,7 +89,7 @@ def test_waiting_has_a_limit(runtime: RuntimeDirectory, monkeypatch: pytest.Monk
 def test_silent_clients_block_no_other(
     runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisors, "_MOST_SILENT", MOST)
+    monkeypatch.setattr(server, "_MOST_SILENT", MOST)
     monkeypatch.setattr(client_connection, "TIMEOUT", DEADLINE)
 
     async def test() -> None:
@@ -109,7 +108,7 @@ def test_silent_clients_block_no_other(
 
 def test_fewer_clients_may_wait_if_few_files_can_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
-    assert supervisors._most_lasting() == 14
+    assert server._most_lasting() == 14
 
 
 def test_backlog_may_be_full(runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

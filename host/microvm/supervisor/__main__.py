@@ -60,16 +60,17 @@ async def _serve(
 
     has_ports = bool(order.get("publish") or order.get("reverse"))
     commands, slots = _room(order["options"].get("commands", 1), has_ports=has_ports)
-    supervisor.queue.slots = slots
+    owned = supervisor.owned
+    owned.queue.slots = slots
     order["options"]["commands"] = commands
 
     async def start() -> None:
-        supervisor.machine = await _attended(starter, _machine(starter, directory, order))
+        owned.machine = await _attended(starter, _machine(starter, directory, order))
         if has_ports:
-            await supervisor.open_ports(order["publish"], order["reverse"])
+            await owned.open_ports(order["publish"], order["reverse"])
         _leave_working_folder()
         supervisor.describe(order)
-        await starter.send({"result": {**supervisor.facts, **supervisor.ports_facts()}})
+        await starter.send({"result": {**owned.facts, **owned.ports_facts()}})
         starter.close()
 
     try:

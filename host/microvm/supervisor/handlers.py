@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from microvm.guest.process import Process
     from microvm.guest.streams import InputStream
     from microvm.supervisor.detached import DetachedCommand
-    from microvm.supervisor.supervisor import ClientRequest, Supervisor
+    from microvm.supervisor.server import ClientRequest
+    from microvm.supervisor.supervised import SupervisedMachine
 
 _CLEANUP_TIMEOUT = 10.0  # maximum number of seconds to clean up a cancelled file transfer
 _MAX_SHOWN = 200  # maximum number of characters of a command line that users see
 
 
-async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _exec(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Run a client's command, whose standard streams are the descriptors that the client sent.
 
     With `sized` in the request, wait until the client has sent the size of its terminal, before any
@@ -50,15 +51,15 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
     if not isinstance(argv, list) or not isinstance(options, dict):
         raise UsageError("a command needs a list of arguments, and an object of options")
     if request.fields.get("detach"):
-        command = await supervisor.detached.start(
-            lambda: supervisor.machine, argv, options, _shown(argv, options), wait=request.waits
+        command = await owned.detached.start(
+            lambda: owned.machine, argv, options, _shown(argv, options), wait=request.waits
         )
         return {"id": command.number}
-    with ExitStack() as owned:
-        source, out, err = _streams(request, owned)
+    with ExitStack() as opened:
+        source, out, err = _streams(request, opened)
         async with (
-            supervisor.queue.turn(_shown(argv, options), wait=request.waits),
-            await supervisor.machine.exec(argv, **options) as process,
+            owned.queue.turn(_shown(argv, options), wait=request.waits),
+            await owned.machine.exec(argv, **options) as process,
         ):
             sized = asyncio.Event()
             request.on_line.append(lambda line: _control(process, line, sized))
@@ -83,7 +84,7 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
                     # file in the guest.
                     await give_up(process, _CLEANUP_TIMEOUT)
                 raise
-            peak, memory = process.memory, supervisor.machine.memory
+            peak, memory = process.memory, owned.machine.memory
             hint = errors.hint(
                 returncode, peak, memory, copier="`microvm cp`", opener="`microvm port -R`"
             )
@@ -92,12 +93,12 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
     return {"returncode": returncode, "memory": peak}
 
 
-def _streams(request: ClientRequest, owned: ExitStack) -> list[ClientDescriptor]:
-    """Return the standard streams that the client sent, which `owned` closes."""
+def _streams(request: ClientRequest, opened: ExitStack) -> list[ClientDescriptor]:
+    """Return the standard streams that the client sent, which `opened` closes."""
     if len(request.client.descriptors) != 3:
         raise UsageError("a command needs three descriptors: standard input, output and error")
     return [
-        owned.enter_context(ClientDescriptor(request.client.descriptors.pop(0), writes=writes))
+        opened.enter_context(ClientDescriptor(request.client.descriptors.pop(0), writes=writes))
         for writes in (False, True, True)
     ]
 
@@ -131,7 +132,7 @@ def _shown(argv: list[Any], options: dict[str, Any]) -> str:
     return line if len(line) <= _MAX_SHOWN else f"{line[: _MAX_SHOWN - 1]}…"
 
 
-async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _attach(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Write the output of the detached command `id` to the descriptors that the client sent.
 
     The request can have these fields:
@@ -149,11 +150,11 @@ async def _attach(supervisor: Supervisor, request: ClientRequest) -> dict[str, A
     end if the numbers have changed. The line `exited` is sent as soon as the command has exited,
     because the result is sent only after the client has read all output.
     """
-    command = supervisor.detached.find(request.fields.get("id"))
+    command = owned.detached.find(request.fields.get("id"))
     recent, follow = (bool(request.fields.get(name)) for name in ("recent", "follow"))
-    with ExitStack() as owned:
-        source, out, err = _streams(request, owned)
-        stream = owned.enter_context(command.input()) if request.fields.get("input") else None
+    with ExitStack() as opened:
+        source, out, err = _streams(request, opened)
+        stream = opened.enter_context(command.input()) if request.fields.get("input") else None
         sized = asyncio.Event()
         ended = asyncio.Event()
         request.on_line.append(lambda line: _control(command.process, line, sized))
@@ -210,9 +211,9 @@ async def _lent(source: ClientDescriptor, stream: InputStream, ended: asyncio.Ev
         stream.close()
 
 
-async def _command(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _command(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Reply with the description of the detached command `id`."""
-    command = supervisor.detached.find(request.fields.get("id"))
+    command = owned.detached.find(request.fields.get("id"))
     return {
         "args": command.args,
         "input": command.has_input and not command.has_exited,
@@ -220,52 +221,51 @@ async def _command(supervisor: Supervisor, request: ClientRequest) -> dict[str, 
     }
 
 
-async def _signal(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _signal(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Send a signal to the detached command `id`."""
-    command = supervisor.detached.find(request.fields.get("id"))
+    command = owned.detached.find(request.fields.get("id"))
     _control(command.process, request.fields, asyncio.Event())
     return {}
 
 
-async def _stop(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _stop(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """End the machine, and reply with the reason after its files were removed."""
-    supervisor.end("it was stopped", asked=True, traceless=True)
-    return await _ended(supervisor)
+    owned.ending.want("it was stopped", asked=True, traceless=True)
+    return await _ended(owned)
 
 
-async def _wait(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _wait(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Reply when the machine has ended; for an `id`, when this detached command has exited."""
     if "id" in request.fields:
-        return await supervisor.detached.find(request.fields["id"]).wait()
-    return await _ended(supervisor)
+        return await owned.detached.find(request.fields["id"]).wait()
+    return await _ended(owned)
 
 
-async def _ended(supervisor: Supervisor) -> dict[str, Any]:
+async def _ended(owned: SupervisedMachine) -> dict[str, Any]:
     """Wait for the end of the machine.
 
     Return the `reason`, and `asked`, which is True if a user wanted it.
     """
-    await supervisor.gone.wait()
-    assert supervisor.ending is not None  # noqa: S101 - set before `gone`
-    return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}
+    termination = await owned.ending.wait_gone()
+    return {"reason": termination.reason, "asked": termination.asked}
 
 
-async def _status(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _status(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Reply with the counters of `sandboxd`, the guest's daemon; fail after `timeout` seconds."""
     timeout = request.fields.get("timeout", TIMEOUTS.ping)
-    return asdict(await supervisor.machine.status(parse_duration(timeout)))
+    return asdict(await owned.machine.status(parse_duration(timeout)))
 
 
-async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _checkpoint(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Take a snapshot. Save it as `name`, or without a name, send its files to the client."""
     name = request.fields.get("name")
     if not isinstance(name, str | None):
         raise UsageError(f"{name!r} is not a valid name of a snapshot")
-    queue = supervisor.queue
+    queue = owned.queue
     async with queue.turn("a checkpoint is being taken", wait=request.waits, alone=True):
-        ports = supervisor.ports
+        ports = owned.ports
         async with ports.reverse_paused() if ports else nullcontext():
-            snapshot = await supervisor.machine.checkpoint(name)
+            snapshot = await owned.machine.checkpoint(name)
     if name is not None:
         return {"pause": snapshot.pause}
     with snapshot:
@@ -274,28 +274,28 @@ async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[st
     return exported
 
 
-async def _port(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _port(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Open the ports that the request lists, and reply with descriptions of these ports."""
     published, reverse = (request.fields.get(name, []) for name in ("publish", "reverse"))
-    return await supervisor.open_ports(published, reverse)
+    return await owned.open_ports(published, reverse)
 
 
-async def _facts(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
+async def _facts(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Reply with the description of the machine, as in `machine.json`, and its current state."""
-    qemu = supervisor.facts.get("qemu")
+    qemu = owned.facts.get("qemu")
     return {
-        **supervisor.facts,
-        "state": "ending" if supervisor.ended.done() else "running" if qemu else "starting",
-        "runs": "; ".join(supervisor.queue.runs) or None,
+        **owned.facts,
+        "state": "ending" if owned.ending.wanted.done() else "running" if qemu else "starting",
+        "runs": "; ".join(owned.queue.runs) or None,
         "running": [
             {"id": each.number, "command": each.purpose}
-            for each in supervisor.queue.uses
+            for each in owned.queue.uses
             if not each.alone
         ],
-        "max_commands": supervisor.queue.slots,
-        "waiting": supervisor.queue.length,
-        "commands": supervisor.detached.facts(),
-        **supervisor.ports_facts(),
+        "max_commands": owned.queue.slots,
+        "waiting": owned.queue.length,
+        "commands": owned.detached.facts(),
+        **owned.ports_facts(),
         **(_usage(qemu) if qemu else {}),
     }
 
@@ -310,7 +310,7 @@ def _usage(pid: int) -> dict[str, Any]:
     }
 
 
-Handler = Callable[["Supervisor", "ClientRequest"], Coroutine[Any, Any, dict[str, Any]]]
+Handler = Callable[["SupervisedMachine", "ClientRequest"], Coroutine[Any, Any, dict[str, Any]]]
 
 HANDLERS: dict[str, Handler] = {
     "attach": _attach,

@@ -1,0 +1,44 @@
+"""The end of a machine or of a pool, which its supervisor brings about, and clients wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """The reason for the end of a machine or of a pool, and how its supervisor handles the end.
+
+    :ivar asked: True if somebody asked for the end.
+    :ivar traceless: True if the folder of the machine is removed at once, with the reason.
+    """
+
+    reason: str
+    asked: bool = False
+    traceless: bool = False
+
+
+class Ending:
+    """The state of the end of a machine or of a pool.
+
+    :ivar wanted: Future that is done when the machine must stop; its result is the reason.
+    :ivar begun: The reason why the machine is stopping or has stopped; None while it runs.
+    :ivar gone: Event that is set when the machine has stopped and its files are removed.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
+        self.begun: Termination | None = None
+        self.gone = asyncio.Event()
+
+    def want(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
+        """Make the machine end; see `Termination` for the arguments. Only the first call counts."""
+        if not self.wanted.done():
+            self.wanted.set_result(Termination(reason, asked, traceless))
+
+    async def wait_gone(self) -> Termination:
+        """Wait until the machine has stopped and its files are removed, and return the reason."""
+        await self.gone.wait()
+        assert self.begun is not None  # noqa: S101 - set before `gone`
+        return self.begun

@@ -1,0 +1,67 @@
+"""A machine that a supervisor owns and lends to clients, with the clients' uses of it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from microvm.errors import MachineError
+from microvm.supervisor.detached import DetachedCommands
+from microvm.supervisor.ending import Ending
+from microvm.supervisor.queue import CommandQueue
+
+if TYPE_CHECKING:
+    from microvm.machine.machine import MicroVM
+    from microvm.supervisor.ports import SupervisedPorts
+
+
+class SupervisedMachine:
+    """A machine of a supervisor, with the commands and connections of its clients.
+
+    :ivar ending: The end of the machine, which clients may ask for.
+    :ivar queue: The requests that use the machine, and those that wait for it.
+    :ivar detached: The commands that run without a client.
+    :ivar ports: The open ports of the machine; None until the first port is opened.
+    :ivar facts: The description of the machine for clients, after the start of the machine.
+    """
+
+    def __init__(self, name: str, ending: Ending) -> None:
+        """Create the object for a machine that has not started yet; `name` is for messages."""
+        self.ending = ending
+        self.queue = CommandQueue(name)
+        self.detached = DetachedCommands(self.queue)
+        self.ports: SupervisedPorts | None = None
+        self.facts: dict[str, Any] = {"name": name, "supervisor": os.getpid()}
+        self._machine: MicroVM | None = None
+
+    @property
+    def machine(self) -> MicroVM:
+        """The machine.
+
+        :raises MachineError: the machine has not started, or is stopping. A client that waits in
+            the queue also gets this error when the machine stops.
+        """
+        if self._machine is None or self.ending.begun is not None:
+            raise MachineError("the machine was not started")
+        return self._machine
+
+    @machine.setter
+    def machine(self, machine: MicroVM) -> None:
+        self._machine = machine
+
+    async def stop(self) -> None:
+        """Stop the machine, in any state."""
+        if self._machine is not None:
+            await self._machine.stop()
+
+    async def open_ports(self, published: list[str], reverse: list[str]) -> dict[str, Any]:
+        """Open ports of the machine, and return their description."""
+        from microvm.supervisor.ports import SupervisedPorts  # few machines need it
+
+        if self.ports is None:
+            self.ports = SupervisedPorts(self.machine, self.queue)
+        return await self.ports.open(published, reverse)
+
+    def ports_facts(self) -> dict[str, Any]:
+        """Return descriptions of the machine's open ports."""
+        return self.ports.facts if self.ports else {"published": [], "reverse": []}
