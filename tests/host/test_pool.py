@@ -18,6 +18,7 @@ from microvm.guest.timeouts import Timeouts
 from microvm.interpreter.interpreter import Interpreter
 from microvm.jobs import lease as leases
 from microvm.jobs import pool as pools
+from microvm.jobs import stock
 from microvm.jobs.job import Job
 from microvm.jobs.pool import Pool
 from microvm.option import ParsedOptions, options_of
@@ -115,7 +116,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[PoolMachine]]:
         alive: ClassVar[set[PoolMachine]] = set()
 
     monkeypatch.setattr(pools, "MicroVM", Own)
-    monkeypatch.setattr(pools, "usable_cpus", lambda: CPUS)
+    for module in (pools, stock):
+        monkeypatch.setattr(module, "usable_cpus", lambda: CPUS)
     monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.001)
     yield Own
     assert not Own.alive

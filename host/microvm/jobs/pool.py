@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from microvm.concurrency.tasks import cancel, check_loop, running_loop
-from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
+from microvm.errors import MicroVMError, NotRun, UsageError
 from microvm.jobs.job import CommandLines, Commands, Job, Outcome, carry_out, jobs
 from microvm.jobs.lease import InterpreterLease, Lease, MachineLease
 from microvm.jobs.spread import spread
-from microvm.log import Area
+from microvm.jobs.stock import Stock, closed
 from microvm.machine.machine import MicroVM
 from microvm.option import (
     ParsedOptions,
@@ -30,17 +28,12 @@ from microvm.options import (
     RunOptions,
     TextRunOptions,
 )
-from microvm.start.retry import Attempt, Retries
 from microvm.system.capacity import usable_cpus
 
 if TYPE_CHECKING:
     from microvm.images import Image
     from microvm.interpreter.interpreter import Interpreter
     from microvm.machine.snapshot import Snapshot
-
-T = TypeVar("T")
-
-_logger = Area("start")
 
 
 class Pool:
@@ -114,51 +107,29 @@ class Pool:
     def _set_up(
         self, size: int | None, options: ParsedOptions, factory: Callable[[], Lease]
     ) -> None:
-        self._cpus = usable_cpus()
-        self.size = self._cpus if size is None else size
-        if self.size < 1:
+        if size is None:
+            size = usable_cpus()
+        if size < 1:
             raise UsageError(f"the size of a pool must be at least 1, not {size}")
-        self._factory = factory
-        self._open = False
-        self._loop: asyncio.AbstractEventLoop
-        self._notify = options["notify"]
-        self._retries = Retries()
-        # timer that ends the pause after a failed start; None if there is no pause
-        self._pause: asyncio.TimerHandle | None = None
-        # True after repeated failures: machines are then started only for users that wait for one
-        self._given_up = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._slots: set[asyncio.Task[None]] = set()
-        self._starting: set[asyncio.Task[None]] = set()
-        self._ready: deque[Lease] = deque()
-        self._waiters: deque[asyncio.Future[Lease]] = deque()
+        self.size = size
+        self._stock = Stock(factory, size, options["notify"])
 
     async def __aenter__(self) -> Self:
         """Begin to start the pool's machines, and return without waiting until they are ready."""
-        self._loop = running_loop("pool")
-        self._open = True
-        self._fill()
+        self._stock.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._open:
-            return
-        self._check_open()
-        self._open = False
-        self._end_pause()
-        self._fail_waiters(_closed())
-        try:
-            await cancel(self._tasks)
-        finally:
-            self._ready.clear()
+        await self._stock.close()
 
     @property
     def ready(self) -> int:
         """The number of started machines that have no user yet."""
-        return len(self._ready)
+        return len(self._stock.ready)
 
     def _unclosed_warning(self) -> str:
-        return f"a pool was never closed; machines: {len(self._slots)}" if self._slots else ""
+        count = self._stock.count
+        return f"a pool was never closed; machines: {count}" if count else ""
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[MicroVM]:
@@ -170,7 +141,7 @@ class Pool:
         :raises MicroVMError: If no machine could be started; see `MicroVM.start`.
         :raises UsageError: If the pool is closed.
         """
-        lease = await self._acquire()
+        lease = await self._stock.acquire()
         try:
             if not isinstance(lease, MachineLease):
                 raise UsageError("this is a pool of interpreters", hint="call its `interpreter`")
@@ -187,7 +158,7 @@ class Pool:
         :raises MicroVMError: If no interpreter could be started; see `Interpreter.start`.
         :raises UsageError: If the pool is closed, or has no interpreters.
         """
-        lease = await self._acquire()
+        lease = await self._stock.acquire()
         try:
             if not isinstance(lease, InterpreterLease):
                 raise UsageError("this is a pool of machines", hint="call its method `machine`")
@@ -250,16 +221,17 @@ class Pool:
             lambda job: self._outcome(job, options),
             room=lambda: self.size,
             ordered=ordered,
-            spawn=self._spawn,
+            spawn=self._stock.spawn,
         )
         try:
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     yield outcome
         except asyncio.CancelledError:
-            if self._open or _this_task().cancelling():
+            task = asyncio.current_task()
+            if self._stock.is_open or (task and task.cancelling()):
                 raise
-            raise _closed() from None
+            raise closed() from None
 
     async def _outcome(self, job: Job, options: Mapping[str, Any]) -> Outcome[Any]:
         async with AsyncExitStack() as leased:
@@ -270,153 +242,3 @@ class Pool:
             except MicroVMError as error:
                 raise NotRun(error) from error
             return await carry_out(vm, job, options)
-
-    async def _acquire(self) -> Lease:
-        while True:
-            lease = await self._get_lease()
-            try:
-                await lease.ping()
-                return lease
-            except BaseException as error:
-                lease.released.set()
-                if not isinstance(error, MachineError):  # the machine failed before it got a user
-                    raise
-
-    async def _get_lease(self) -> Lease:
-        self._check_open()
-        if self._ready:
-            lease = self._ready.popleft()
-            lease.taken.set()
-            return lease
-        waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        self._fill()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if not waiter.cancelled() and waiter.exception() is None:
-                # the caller was cancelled just when it got a machine, so release that machine
-                waiter.result().released.set()
-            raise
-        finally:
-            with suppress(ValueError):
-                self._waiters.remove(waiter)
-
-    def _hand_over(self, lease: Lease) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                lease.taken.set()
-                waiter.set_result(lease)
-                return
-        self._ready.append(lease)
-
-    def _fail_waiters(self, error: Exception) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(error)
-
-    def _fill(self) -> None:
-        """Start missing machines of the pool, at most as many at the same time as there are CPUs.
-
-        This method is called whenever another machine may be started.
-        """
-        while (
-            self._open
-            and self._pause is None
-            and len(self._slots) < self.size
-            and len(self._starting) < self._cpus
-            and (not self._given_up or len(self._starting) < len(self._waiters))
-        ):
-            slot = self._spawn(self._own_machine())
-            self._slots.add(slot)
-            self._starting.add(slot)
-            slot.add_done_callback(self._slot_done)
-
-    def _slot_done(self, slot: asyncio.Task[None]) -> None:
-        self._slots.discard(slot)
-        self._starting.discard(slot)
-        self._fill()
-
-    async def _own_machine(self) -> None:
-        """Start a machine, wait until its user has released it, and stop it.
-
-        One task for each machine of the pool runs this coroutine.
-        """
-        lease: Lease | None = None
-        attempt = self._retries.begin()
-        try:
-            try:
-                lease = self._factory()
-                await lease.start()
-            except Exception as error:
-                self._fail(attempt, error)
-                return
-            self._retries.succeed()
-            self._given_up = False
-            self._end_pause()
-            self._starting.remove(_this_task())
-            self._hand_over(lease)
-            self._fill()
-            if await lease.wait_until_taken():
-                await lease.released.wait()
-            else:
-                self._ready.remove(lease)
-        finally:
-            if lease is not None:
-                await lease.stop()
-
-    def _fail(self, attempt: Attempt, error: Exception) -> None:
-        """Handle `error`, which ended an attempt to start a machine: try again after a pause.
-
-        If another attempt would be useless, pass the error to all waiting users instead.
-        """
-        try:
-            pause = self._retries.fail(attempt, error)
-        except Exception as final:
-            self._given_up = True
-            self._fail_waiters(final)
-            return
-        if pause:
-            why = error.message if isinstance(error, MicroVMError) else error
-            text = f"a machine was lost while it started: {why}; starting another"
-            _logger.warning("%s", text)
-            self._notify(text)
-            self._end_pause()
-            self._pause = self._loop.call_later(pause, self._resume)
-
-    def _resume(self) -> None:
-        self._pause = None
-        self._fill()
-
-    def _end_pause(self) -> None:
-        pause, self._pause = self._pause, None
-        if pause is not None:
-            pause.cancel()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        try:
-            self._check_open()
-        except UsageError:
-            coroutine.close()
-            raise
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise _closed()
-        check_loop("pool", self._loop)
-
-
-def _closed() -> UsageError:
-    return UsageError("the pool is closed", hint="use it inside of its `with` block")
-
-
-def _this_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - only tasks call this function
-    return task

@@ -1,0 +1,262 @@
+"""The stock of a pool: machines that are started before a user needs them, and are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from microvm.concurrency.tasks import cancel, check_loop, running_loop
+from microvm.errors import MachineError, MicroVMError, UsageError
+from microvm.jobs.lease import Lease
+from microvm.log import Area
+from microvm.start.retry import Attempt, Retries
+from microvm.system.capacity import usable_cpus
+
+T = TypeVar("T")
+
+_logger = Area("start")
+
+
+class Stock:
+    """The machines of a pool. Each has one user, is then deleted, and another one is started.
+
+    If a machine without a user fails, it is replaced. If a machine fails while it starts, the start
+    is repeated after a pause; see `microvm.start.retry` for the pauses and their end.
+
+    :ivar size: Maximum number of machines that exist at the same time, including those in use.
+    :ivar spare: Number of machines without a user that are kept ready; None for as many as `size`
+        permits. 0 starts machines only for users that wait for one.
+    :ivar is_open: True between `open` and `close`.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Lease],
+        size: int,
+        notify: Callable[[str], None],
+        *,
+        spare: int | None = None,
+    ) -> None:
+        """Create an empty stock.
+
+        :param factory: Function that returns a new machine, which has not been started.
+        :param notify: Function that is called with a notice for each machine that failed to start.
+        """
+        self.size = size
+        self.spare = spare
+        self.is_open = False
+        self._factory = factory
+        self._notify = notify
+        self._cpus = usable_cpus()
+        self._loop: asyncio.AbstractEventLoop
+        self._retries = Retries()
+        # timer that ends the pause after a failed start; None if there is no pause
+        self._pause: asyncio.TimerHandle | None = None
+        # True after repeated failures: machines are then started only for users that wait for one
+        self._given_up = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._slots: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._ready: deque[Lease] = deque()
+        self._waiters: deque[asyncio.Future[Lease]] = deque()
+
+    def open(self) -> None:
+        """Begin to start machines, in the event loop that runs now."""
+        self._loop = running_loop("pool")
+        self.is_open = True
+        self.fill()
+
+    async def close(self) -> None:
+        """Stop all machines, including those in use; idempotent."""
+        if not self.is_open:
+            return
+        self._check_open()
+        self.is_open = False
+        self._end_pause()
+        self._fail_waiters(closed())
+        try:
+            await cancel(self._tasks)
+        finally:
+            self._ready.clear()
+
+    @property
+    def ready(self) -> tuple[Lease, ...]:
+        """The started machines that have no user yet."""
+        return tuple(self._ready)
+
+    @property
+    def count(self) -> int:
+        """The number of machines that exist: ready, in use, starting or stopping."""
+        return len(self._slots)
+
+    async def acquire(self) -> Lease:
+        """Return a machine that answers, and that nobody else uses; wait until there is one.
+
+        The user must set the event `released` of the machine.
+
+        :raises MicroVMError: If no machine could be started; see `MicroVM.start`.
+        :raises UsageError: If the stock is closed.
+        """
+        while True:
+            lease = await self._get_lease()
+            try:
+                await lease.ping()
+                return lease
+            except BaseException as error:
+                lease.released.set()
+                if not isinstance(error, MachineError):  # the machine failed before it got a user
+                    raise
+
+    async def _get_lease(self) -> Lease:
+        self._check_open()
+        if self._ready:
+            lease = self._ready.popleft()
+            lease.taken.set()
+            return lease
+        waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self.fill()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled() and waiter.exception() is None:
+                # the caller was cancelled just when it got a machine, so release that machine
+                waiter.result().released.set()
+            raise
+        finally:
+            with suppress(ValueError):
+                self._waiters.remove(waiter)
+
+    def _hand_over(self, lease: Lease) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                lease.taken.set()
+                waiter.set_result(lease)
+                return
+        self._ready.append(lease)
+
+    def _fail_waiters(self, error: Exception) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def fill(self) -> None:
+        """Start missing machines, at most as many at the same time as there are CPUs.
+
+        Call this method whenever another machine may be started, such as after a change of `size`.
+        """
+        while (
+            self.is_open
+            and self._pause is None
+            and len(self._slots) < self.size
+            and len(self._starting) < self._cpus
+            and len(self._starting) < self._wanted
+        ):
+            slot = self.spawn(self._own_machine())
+            self._slots.add(slot)
+            self._starting.add(slot)
+            slot.add_done_callback(self._slot_done)
+
+    @property
+    def _wanted(self) -> int:
+        """The number of machines that should be starting now, as far as the limits permit it."""
+        waiting = len(self._waiters)
+        if self._given_up:
+            return waiting
+        if self.spare is None:
+            return self.size
+        return max(waiting, self.spare - len(self._ready))
+
+    def _slot_done(self, slot: asyncio.Task[None]) -> None:
+        self._slots.discard(slot)
+        self._starting.discard(slot)
+        self.fill()
+
+    async def _own_machine(self) -> None:
+        """Start a machine, wait until its user has released it, and stop it.
+
+        One task for each machine of the pool runs this coroutine.
+        """
+        lease: Lease | None = None
+        attempt = self._retries.begin()
+        try:
+            try:
+                lease = self._factory()
+                await lease.start()
+            except Exception as error:
+                self._fail(attempt, error)
+                return
+            self._retries.succeed()
+            self._given_up = False
+            self._end_pause()
+            self._starting.remove(_this_task())
+            self._hand_over(lease)
+            self.fill()
+            if await lease.wait_until_taken():
+                await lease.released.wait()
+            else:
+                self._ready.remove(lease)
+        finally:
+            if lease is not None:
+                await lease.stop()
+
+    def _fail(self, attempt: Attempt, error: Exception) -> None:
+        """Handle `error`, which ended an attempt to start a machine: try again after a pause.
+
+        If another attempt would be useless, pass the error to all waiting users instead.
+        """
+        try:
+            pause = self._retries.fail(attempt, error)
+        except Exception as final:
+            self._given_up = True
+            self._fail_waiters(final)
+            return
+        if pause:
+            why = error.message if isinstance(error, MicroVMError) else error
+            text = f"a machine was lost while it started: {why}; starting another"
+            _logger.warning("%s", text)
+            self._notify(text)
+            self._end_pause()
+            self._pause = self._loop.call_later(pause, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self.fill()
+
+    def _end_pause(self) -> None:
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.cancel()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine until it returns, or until the stock is closed."""
+        try:
+            self._check_open()
+        except UsageError:
+            coroutine.close()
+            raise
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise closed()
+        check_loop("pool", self._loop)
+
+
+def closed() -> UsageError:
+    """Return the error for the use of a closed pool."""
+    return UsageError("the pool is closed", hint="use it inside of its `with` block")
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - only tasks call this function
+    return task
