@@ -27,8 +27,10 @@ class Stock:
     is repeated after a pause; see `microvm.start.retry` for the pauses and their end.
 
     :ivar size: Maximum number of machines that exist at the same time, including those in use.
-    :ivar spare: Number of machines without a user that are kept ready; None for as many as `size`
-        permits. 0 starts machines only for users that wait for one.
+    :ivar spare: Number of machines without a user that are kept ready, if `size` permits. They
+        start only while CPUs are free of machines in use. None for as many as `size` permits, at
+        once.
+    :ivar used: Number of machines that have a user.
     :ivar is_open: True between `open` and `close`.
     """
 
@@ -47,6 +49,7 @@ class Stock:
         """
         self.size = size
         self.spare = spare
+        self.used = 0
         self.is_open = False
         self._factory = factory
         self._notify = notify
@@ -62,6 +65,7 @@ class Stock:
         self._starting: set[asyncio.Task[None]] = set()
         self._ready: deque[Lease] = deque()
         self._waiters: deque[asyncio.Future[Lease]] = deque()
+        self._watcher: asyncio.Future[Lease] | None = None
 
     def open(self) -> None:
         """Begin to start machines, in the event loop that runs now."""
@@ -110,12 +114,47 @@ class Stock:
                 if not isinstance(error, MachineError):  # the machine failed before it got a user
                     raise
 
+    async def wait_ready(self) -> Lease:
+        """Wait until a machine is ready, and return it without using it.
+
+        :raises MicroVMError: If no machine could be started.
+        """
+        self._check_open()
+        if self._ready:
+            return self._ready[0]
+        self._watcher = asyncio.get_running_loop().create_future()
+        return await self._watcher
+
+    async def take(self) -> Lease | None:
+        """Return a machine as `acquire` does, or None at once if none is ready."""
+        self._check_open()
+        while self._ready:
+            lease = self._pop()
+            try:
+                await lease.ping()
+                return lease
+            except BaseException as error:
+                lease.released.set()
+                if not isinstance(error, MachineError):
+                    raise
+        return None
+
+    def keep(self, spare: int) -> None:
+        """Keep this number of machines ready: stop superfluous ones, or start others."""
+        self.spare = spare
+        while len(self._ready) > spare:
+            self._pop().released.set()
+        self.fill()
+
+    def _pop(self) -> Lease:
+        lease = self._ready.popleft()
+        lease.taken.set()
+        return lease
+
     async def _get_lease(self) -> Lease:
         self._check_open()
         if self._ready:
-            lease = self._ready.popleft()
-            lease.taken.set()
-            return lease
+            return self._pop()
         waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self.fill()
@@ -138,12 +177,16 @@ class Stock:
                 waiter.set_result(lease)
                 return
         self._ready.append(lease)
+        if self._watcher and not self._watcher.done():
+            self._watcher.set_result(lease)
 
     def _fail_waiters(self, error: Exception) -> None:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(error)
+        if self._watcher and not self._watcher.done():
+            self._watcher.set_exception(error)
 
     def fill(self) -> None:
         """Start missing machines, at most as many at the same time as there are CPUs.
@@ -170,7 +213,8 @@ class Stock:
             return waiting
         if self.spare is None:
             return self.size
-        return max(waiting, self.spare - len(self._ready))
+        spare = min(self.spare - len(self._ready), self._cpus - self.used)
+        return max(waiting, spare)
 
     def _slot_done(self, slot: asyncio.Task[None]) -> None:
         self._slots.discard(slot)
@@ -198,12 +242,20 @@ class Stock:
             self._hand_over(lease)
             self.fill()
             if await lease.wait_until_taken():
-                await lease.released.wait()
+                await self._lend(lease)
             else:
                 self._ready.remove(lease)
         finally:
             if lease is not None:
                 await lease.stop()
+
+    async def _lend(self, lease: Lease) -> None:
+        """Wait until the user of a machine has released it."""
+        self.used += 1
+        try:
+            await lease.released.wait()
+        finally:
+            self.used -= 1
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
         """Handle `error`, which ended an attempt to start a machine: try again after a pause.

@@ -1,4 +1,4 @@
-"""The supervisor process, `python -m microvm.supervisor`, which starts and owns one machine.
+"""The supervisor process, `python -m microvm.supervisor`, which owns one machine or one pool.
 
 Only the class `Start`, in a client process (the starter), runs it. Its arguments are the name of
 the machine and two inherited descriptors: the socket to the starter, and the locked folder of the
@@ -13,8 +13,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from microvm.concurrency.tasks import cancel
 from microvm.constants import MAX_COMMANDS
@@ -26,6 +26,8 @@ from microvm.supervisor.log import ConsoleLog, open_log
 from microvm.supervisor.machine_directory import MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.supervisor.supervisor import Supervisor
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -56,11 +58,27 @@ async def _serve(
         order = (await starter.request(timed=False))["order"]
     except EOFError:
         return runtime.remove(directory)
-    supervisor = Supervisor(runtime, directory)
+    try:
+        if order.get("pool"):
+            await _serve_pool(starter, runtime, directory, order)
+        else:
+            await _serve_machine(starter, runtime, directory, order)
+    except Exception as error:
+        await starter.fail(error)
+        if not isinstance(error, MicroVMError):
+            raise  # the interpreter then writes the traceback to the log
 
+
+async def _serve_machine(
+    starter: ClientConnection,
+    runtime: RuntimeDirectory,
+    directory: MachineDirectory,
+    order: dict[str, Any],
+) -> None:
+    supervisor = Supervisor(runtime, directory)
+    owned = supervisor.owned
     has_ports = bool(order.get("publish") or order.get("reverse"))
     commands, slots = _room(order["options"].get("commands", 1), has_ports=has_ports)
-    owned = supervisor.owned
     owned.queue.slots = slots
     order["options"]["commands"] = commands
 
@@ -73,12 +91,26 @@ async def _serve(
         await starter.send({"result": {**owned.facts, **owned.ports_facts()}})
         starter.close()
 
-    try:
-        await supervisor.supervise(start, order)
-    except Exception as error:
-        await starter.fail(error)
-        if not isinstance(error, MicroVMError):
-            raise  # the interpreter then writes the traceback to the log
+    await supervisor.supervise(start, order)
+
+
+async def _serve_pool(
+    starter: ClientConnection,
+    runtime: RuntimeDirectory,
+    directory: MachineDirectory,
+    order: dict[str, Any],
+) -> None:
+    from microvm.supervisor.pool import PoolSupervisor  # the supervisors of machines need no pool
+
+    supervisor, notify = PoolSupervisor(runtime, directory), _notices(starter)
+
+    async def start() -> None:
+        facts = await _attended(starter, supervisor.start(order, notify))
+        _leave_working_folder()
+        await starter.send({"result": facts})
+        starter.close()
+
+    await supervisor.supervise(start, order)
 
 
 def _room(wanted: int, *, has_ports: bool) -> tuple[int, int]:
@@ -102,20 +134,11 @@ async def _machine(
 
     The working folder is still that of the starter, so relative paths refer to it.
     """
-    loop = asyncio.get_running_loop()
-    notices: set[asyncio.Task[None]] = set()
-
-    def send(text: str) -> None:
-        notices.add(loop.create_task(starter.send({"notice": text})))
-
-    def notify(text: str) -> None:
-        loop.call_soon_threadsafe(send, text)
-
     snapshot = order.get("snapshot")
     machine = MicroVM(
         order.get("image") if snapshot is None else Snapshot.find(snapshot),
         **order["options"],
-        notify=notify,
+        notify=_notices(starter),
     )
     try:
         await machine.start()
@@ -126,7 +149,21 @@ async def _machine(
     return machine
 
 
-async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
+def _notices(starter: ClientConnection) -> Callable[[str], None]:
+    """Return a function that sends a notice to the starter, from any thread."""
+    loop = asyncio.get_running_loop()
+    notices: set[asyncio.Task[None]] = set()
+
+    def send(text: str) -> None:
+        notices.add(loop.create_task(starter.send({"notice": text})))
+
+    def notify(text: str) -> None:
+        loop.call_soon_threadsafe(send, text)
+
+    return notify
+
+
+async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, T]) -> T:
     """Await `start`, which starts a machine; cancel it if `starter`, its client, disconnects."""
     starting = asyncio.create_task(start)
     attending = asyncio.create_task(_disconnected(starter))

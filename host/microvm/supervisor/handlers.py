@@ -296,11 +296,11 @@ async def _facts(owned: SupervisedMachine, request: ClientRequest) -> dict[str, 
         "waiting": owned.queue.length,
         "commands": owned.detached.facts(),
         **owned.ports_facts(),
-        **(_usage(qemu) if qemu else {}),
+        **(usage(qemu) if qemu else {}),
     }
 
 
-def _usage(pid: int) -> dict[str, Any]:
+def usage(pid: int) -> dict[str, Any]:
     """Return the memory (resident bytes) and CPU time (seconds) of QEMU; empty if it exited."""
     if not (fields := stat_fields(pid)):
         return {}

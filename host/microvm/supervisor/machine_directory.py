@@ -31,6 +31,7 @@ FACTS = "machine.json"  # the description of the machine
 ENDED = "ended.json"  # the reason why the machine ended
 LOG = "log"  # the standard error of the supervisor
 CONSOLE = ("console.old", "console")  # the older and the newer output of the console
+POOL = "pool"  # an empty file, which only the folders of pools have
 SOCKET = "socket"  # the socket on which the supervisor listens
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -92,6 +93,10 @@ class MachineDirectory:
     def is_machine(self) -> bool:
         """Tell whether the folder belongs to a machine, by its files or a supervisor's lock."""
         return any(map(self.has, (LOG, FACTS, ENDED))) or self.is_alive()
+
+    def is_pool(self) -> bool:
+        """Tell whether the folder belongs to a pool of machines, and not to a single machine."""
+        return self.has(POOL)
 
     def lock(self) -> None:
         """Lock the folder of the machine, which shows that its supervisor is running or starting.

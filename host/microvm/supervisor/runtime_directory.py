@@ -84,12 +84,14 @@ class RuntimeDirectory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def names(self) -> list[str]:
-        """Return the sorted names of all machines, including machines that have ended."""
+    def names(self, *, pools: bool = False) -> list[str]:
+        """Return the sorted names of all machines, or of all `pools`, including those that ended."""
         names = []
         for name in self._folders():
             try:
-                self.of(name).close()
+                with self.of(name) as directory:
+                    if directory.is_pool() != pools:
+                        continue
             except FileNotFoundError:  # just removed, or not the folder of a machine
                 continue
             except OSError:  # commands with this name report the reason, so list it

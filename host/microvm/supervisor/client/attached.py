@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from subprocess import PIPE
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 from microvm.errors import GuestDied
 from microvm.guest.process import Process
@@ -38,12 +38,17 @@ class AttachedVM(Machine):
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find machine `name`. If it is busy, commands raise `Busy`, or wait if `wait` is True."""
-        self.name, self.facts = connector.find(name)
-        self.id = self.name
-        self.confinement = self.facts.get("confinement", "auto")
-        self.commands = self.facts.get("max_commands", 1)
+        name, facts = connector.find(name)
+        self._use(connector.Connector(name, facts), facts, wait=wait)
+
+    def _use(self, connector: connector.Connector, facts: dict[str, Any], *, wait: bool) -> None:
+        """Use the machine of this connector, with this description."""
+        self.name = self.id = connector.name
+        self.facts = facts
+        self.confinement = facts.get("confinement", "auto")
+        self.commands = facts.get("max_commands", 1)
         self._stopped = False
-        self._connector = connector.Connector(self.name, self.facts)
+        self._connector = connector
         self._remote = RemoteGuest(
             self._connector,
             defaults=self.facts.get("defaults"),

@@ -43,6 +43,7 @@ class BlockingConnection:
     """A client's connection to a supervisor. Use it as a context manager.
 
     :ivar at_end: True if the supervisor closed the connection instead of replying.
+    :ivar max_pings: number of pings in a row that may stay unanswered.
     """
 
     def __init__(self, name: str, connected: socket.socket) -> None:
@@ -50,6 +51,7 @@ class BlockingConnection:
         self.name = name
         self.socket = connected
         self.at_end = False
+        self.max_pings = protocol.MAX_PINGS
 
     def __enter__(self) -> Self:
         return self
@@ -94,23 +96,24 @@ class BlockingConnection:
         on_event: Callable[[str, Any], object] = _ignore,
         readable: dict[int, Callable[[], object]] | None = None,
         *,
-        max_pings: int = protocol.MAX_PINGS,
+        until: str = "result",
     ) -> Any:
         """Wait for the supervisor's reply, and return its result. Meanwhile, handle other events.
 
         :param on_event: called with the name and the value of each event before the reply.
         :param readable: a function for each further descriptor, called when the descriptor is
             readable. The function may remove its own entry.
-        :param max_pings: number of pings in a row that may stay unanswered.
+        :param until: the name of an event whose value is returned, instead of that of the reply.
         """
         readable = readable or {}
-        received = protocol.ClientProtocol(self.name, max_pings)
+        received = protocol.ClientProtocol(self.name)
         while True:
             ready = wait_ready(dict.fromkeys((self.socket.fileno(), *readable), POLLIN), _INTERVAL)
             for descriptor in ready:
                 if descriptor in readable:
                     readable[descriptor]()
             if not ready:
+                received.max_pings = self.max_pings
                 ping, pid = received.ping(), self._pid()
                 may_be_stopped = received.silences >= _STOPPED_SILENCES
                 if ping is None or (may_be_stopped and lazy.process.is_stopped(pid)):
@@ -118,7 +121,7 @@ class BlockingConnection:
                 self.send(ping)
             elif self.socket.fileno() in ready:
                 for name, value in received.receive(self._received()):
-                    if name == "result":
+                    if name == until:
                         return value
                     if name == "error":
                         raise value

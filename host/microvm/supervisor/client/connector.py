@@ -19,14 +19,18 @@ from microvm.supervisor.runtime_directory import RuntimeDirectory, is_name
 class Connector:
     """A connector to the supervisor of one machine, never of a new machine with the same name."""
 
-    def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Create a connector for a machine; `facts` is the content of its `machine.json`."""
+    def __init__(self, name: str, facts: Mapping[str, Any], lease: int | None = None) -> None:
+        """Create a connector for a machine; `facts` is the content of its `machine.json`.
+
+        :param lease: for a machine of a pool, the number by which the pool knows it.
+        """
         self.name = name
         self._identity = _identity(facts)
+        self._fields = {} if lease is None else {"lease": lease}
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
         """Connect to the supervisor, send a request, and return the socket. This can block."""
-        line = protocol.request(**request)
+        line = protocol.request(**request, **self._fields)
         with self._directory() as directory:
             connection = blocking.connect_to(directory)
         try:

@@ -156,8 +156,9 @@ def _end(name: str) -> None:
     """End a machine, and remove its files."""
     with RuntimeDirectory() as runtime, runtime.open(name) as directory, ExitStack() as opened:
         if connection := _ask(directory, opened, "stop"):
+            connection.max_pings = _MAX_PINGS
             try:
-                connection.reply(max_pings=_MAX_PINGS)
+                connection.reply()
             except GuestUnresponsive:
                 connection.kill()
             # The supervisor, whose wire has another version, has disconnected. Kill it.

@@ -6,6 +6,7 @@ event is a pair of a name and a value:
 - `("started", True)`: the command of the request runs;
 - `("dropped", [N, N])`: number of bytes that the output of a detached command lacks, per stream;
 - `("exited", True)`: the detached command has exited, and the rest of its output follows;
+- `("leased", FACTS)`: the pool lends a machine to the client, until the client disconnects;
 - `("notice", TEXT)`: a line for the user, while a machine starts, or after a failed command;
 - `("result", VALUE)`: the result in the reply;
 - `("error", MicroVMError)`: the reply if the request failed, or the error for an invalid line;
@@ -62,13 +63,14 @@ class ClientProtocol:
     """The state of a client's connection to a supervisor.
 
     :ivar silences: number of intervals in a row in which the supervisor sent nothing.
+    :ivar max_pings: number of pings in a row that may stay unanswered.
     """
 
     def __init__(self, name: str, max_pings: int = MAX_PINGS) -> None:
         """Create the state of a connection to machine `name`; `max_pings` may stay unanswered."""
         self.silences = 0
         self._name = name
-        self._max_pings = max_pings
+        self.max_pings = max_pings
         self._buffer = bytearray()
         self._is_broken = False
 
@@ -103,7 +105,7 @@ class ClientProtocol:
         stopped, for example while the host sleeps.
         """
         self.silences += 1
-        if self.silences > self._max_pings:
+        if self.silences > self.max_pings:
             return None
         return _line({"ping": self.silences})
 
@@ -113,7 +115,7 @@ def _events(line: dict[str, Any]) -> list[Event]:
         return []
     if "error" in line:
         return [("error", lazy.error_json.from_json(line["error"]))]
-    for name in ("result", "started", "dropped", "exited", "notice"):
+    for name in ("result", "started", "dropped", "exited", "notice", "leased"):
         if name in line:
             return [(name, line[name])]
     raise ValueError("it has no known key")

@@ -17,7 +17,7 @@ from typing import Any, Self
 from microvm.errors import GuestDied, MicroVMError
 from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection
-from microvm.supervisor.machine_directory import LOG, MachineDirectory
+from microvm.supervisor.machine_directory import LOG, POOL, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
 from microvm.system import platform
 
@@ -33,13 +33,16 @@ class Start:
     order.
     """
 
-    def __init__(self, name: str | None) -> None:
-        """Create the folder of a machine and spawn its supervisor. Without a name, choose one."""
+    def __init__(self, name: str | None, *, is_pool: bool = False) -> None:
+        """Create the folder of a machine or pool, and spawn its supervisor.
+
+        :param name: the name; None chooses one.
+        """
         platform.require(platform.NAMES)
         ours, theirs = socket.socketpair()
         try:
             with theirs, RuntimeDirectory(make=True) as runtime, runtime.create(name) as directory:
-                self._process = _spawn(runtime, directory, theirs)
+                self._process = _spawn(runtime, directory, theirs, is_pool=is_pool)
         except BaseException:
             ours.close()
             raise
@@ -86,6 +89,7 @@ class Start:
         max_age: float | None,
         publish: Sequence[str] = (),
         reverse: Sequence[str] = (),
+        pool: dict[str, Any] | None = None,
         notify: Callable[[str], object],
     ) -> dict[str, Any]:
         """Send the order, a description of the machine, and wait until the machine has started.
@@ -98,6 +102,7 @@ class Start:
         :param max_age: number of seconds after the start at which the machine ends, or None.
         :param publish: ports of this host, as values of the option `--publish`.
         :param reverse: ports of the guest, as values of the option `--reverse`.
+        :param pool: for a pool, its limits; see `PoolSupervisor.start`.
         """
         order = {
             "image": image,
@@ -107,6 +112,7 @@ class Start:
             "max_age": max_age,
             "publish": list(publish),
             "reverse": list(reverse),
+            "pool": pool,
         }
         self._connection.send(protocol.request(order=order))
         try:
@@ -132,9 +138,15 @@ class Start:
 
 
 def _spawn(
-    runtime: RuntimeDirectory, directory: MachineDirectory, channel: socket.socket
+    runtime: RuntimeDirectory,
+    directory: MachineDirectory,
+    channel: socket.socket,
+    *,
+    is_pool: bool,
 ) -> subprocess.Popen[bytes]:
     try:
+        if is_pool:
+            os.close(directory.file(POOL, os.O_WRONLY | os.O_CREAT))
         log = directory.file(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         runtime.remove(directory)
