@@ -177,6 +177,12 @@ def _image(value: Any) -> str:
     return value
 
 
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"it must be a name, not {value!r}")
+    return value
+
+
 def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdecimal() else text
 
@@ -469,7 +475,7 @@ class PoolOptions(TypedDict, total=False):
             "Give the guest this much memory, such as 512M or 2G.",
             read=parse_memory,
             default="256M",
-            verbs=("run", "python", "map", "start", "mcp", "bench", "image build"),
+            verbs=("run", "python", "map", "start", "pool start", "mcp", "bench", "image build"),
             short="m",
             verb_defaults=(("python", "512M"), ("mcp", "512M"), ("image build", "1G")),
             preset_by="project",
@@ -480,7 +486,7 @@ class PoolOptions(TypedDict, total=False):
         counted(1)(
             "Give the guest this number of CPUs.",
             default=1,
-            verbs=("run", "python", "map", "start", "mcp", "image build"),
+            verbs=("run", "python", "map", "start", "pool start", "mcp", "image build"),
             preset_by="project",
         ),
     ]
@@ -494,7 +500,7 @@ class PoolOptions(TypedDict, total=False):
             read=parse_disk,
             default=0,
             shown="no disk",
-            verbs=("run", "python", "map", "start", "mcp", "image build"),
+            verbs=("run", "python", "map", "start", "pool start", "mcp", "image build"),
             verb_defaults=(("image build", "8G"),),
         ),
     ]
@@ -504,7 +510,17 @@ class PoolOptions(TypedDict, total=False):
             "Give the guest a processor of this architecture. If it is not the architecture of the "
             "host, QEMU emulates the processor. An image that has another architecture is refused.",
             shown="that of the image, else of the host",
-            verbs=("run", "python", "map", "start", "mcp", "bench", "image build", "image pull"),
+            verbs=(
+                "run",
+                "python",
+                "map",
+                "start",
+                "pool start",
+                "mcp",
+                "bench",
+                "image build",
+                "image pull",
+            ),
         ),
     ]
     accel: Annotated[
@@ -513,7 +529,7 @@ class PoolOptions(TypedDict, total=False):
             "Choose how the guest's CPU runs. `kvm`: by the host's CPU, with KVM; `tcg`: emulated "
             "by QEMU; `auto`: `kvm` if a guest starts with it on this host, else `tcg`.",
             default="auto",
-            verbs=("run", "python", "map", "start", "mcp", "bench"),
+            verbs=("run", "python", "map", "start", "pool start", "mcp", "bench"),
         ),
     ]
     confinement: Annotated[
@@ -524,7 +540,7 @@ class PoolOptions(TypedDict, total=False):
             "not supported; `off`: use almost none, to debug QEMU. `microvm confinement` lists "
             "them.",
             default="auto",
-            verbs=("run", "python", "map", "start", "mcp", "bench", "image build"),
+            verbs=("run", "python", "map", "start", "pool start", "mcp", "bench", "image build"),
         ),
     ]
     cold: Annotated[
@@ -592,9 +608,26 @@ class ImageOptions(TypedDict, total=False):
             "agent are built at their first use.",
             _image,
             shown="built on the first run",
-            verbs=("run", "python", "map", "start", "mcp", "bench"),
+            verbs=("run", "python", "map", "start", "pool start", "mcp", "bench"),
             verb_defaults=(("python", "python"), ("mcp", "python")),
             metavar="NAME[:TAG]|DIR",
             preset_by="project",
+        ),
+    ]
+
+
+class PoolChoice(TypedDict, total=False):
+    """The option `pool` of the command line. In Python, `Pool.attach` uses a named pool."""
+
+    pool: Annotated[
+        str | None,
+        Option(
+            "Use a ready machine of this pool, which `microvm pool start` has started, if the "
+            "other options permit it. If the pool has none, or does not exist, start a machine. "
+            "-v says why.",
+            _name,
+            shown="start a machine",
+            verbs=("run",),
+            metavar="NAME",
         ),
     ]

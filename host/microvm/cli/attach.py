@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from microvm.guest.stdio import WriteFunction
     from microvm.machine.machine import MicroVM
     from microvm.ports import PublishedPort, ReversePort
+    from microvm.supervisor.client.pooled import PooledVM
 
     WantedPorts: TypeAlias = tuple[Sequence[PublishedPort], Sequence[ReversePort]]
 
@@ -48,7 +49,7 @@ class AttachedRun:
 
     def __init__(
         self,
-        machine: MicroVM,
+        machine: MicroVM | PooledVM,
         command: tuple[str, ...],
         options: ExecOptions,
         copies: Copies,

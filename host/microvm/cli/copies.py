@@ -15,7 +15,6 @@ from microvm.machine.files import as_user, collected, in_folder
 if TYPE_CHECKING:
     from microvm.guest.download import Received
     from microvm.machine.base import Machine
-    from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
 _SHOWN = 100  # maximum number of file names that a notice lists
@@ -49,7 +48,7 @@ class Copies(NamedTuple):
             with converted_errors(f"cannot copy {copy.source}"):
                 await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
-    async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
+    async def get(self, machine: Machine, options: ExecOptions) -> MicroVMError | None:
         """Copy the files in `after` to the host. Print all errors; return the first one or None."""
         failed: MicroVMError | None = None
         for copy in self.after:
@@ -62,7 +61,7 @@ class Copies(NamedTuple):
                 failed = failed or error
         return failed
 
-    async def _get(self, copy: FileCopy, machine: MicroVM, options: ExecOptions) -> None:
+    async def _get(self, copy: FileCopy, machine: Machine, options: ExecOptions) -> None:
         with converted_errors(
             f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}
         ):

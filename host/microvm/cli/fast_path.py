@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from microvm.options import ExecOptions, MachineOptions
 
     SimpleRun = tuple[Sequence[str], MachineOptions, ExecOptions, str | None]
+    PooledRun = tuple[str, list[str]]
 
 
 def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
@@ -36,6 +37,8 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
     verb, *rest = arguments or [""]
     if verb == "exec" and (simple_exec := parse_exec(rest)):
         return lambda: _exec(*simple_exec)
+    if pooled := parse_pooled(verb, rest):
+        return lambda: _run_in_pool(*pooled)
     if verb == "run":
         # Disable garbage collection while modules are imported: it would take time and free
         # nothing. `run_command` enables it again.
@@ -56,6 +59,27 @@ def parse_exec(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
     elif command[0].startswith("-"):
         return None
     return None if name.startswith("-") or not command else (name, command)
+
+
+def parse_pooled(verb: str, arguments: Sequence[str]) -> PooledRun | None:
+    """Return the pool and the command of `microvm run --pool`, if it has no other option."""
+    from microvm.cli import preset_sources
+
+    if verb != "run" or arguments[:1] != ["--pool"] or preset_sources.may_exist():
+        return None
+    return parse_exec(arguments[1:])
+
+
+def _run_in_pool(name: str, command: list[str]) -> int:
+    from microvm.supervisor.client.pooled_command import execute
+    from microvm.system.descriptors import open_missing
+
+    open_missing()
+    status = execute(name, command)
+    if status is not None:
+        return status
+    gc.disable()  # as in `prepare`
+    return _run(command, {}, {}, None)
 
 
 def _exec(name: str, command: list[str]) -> int:

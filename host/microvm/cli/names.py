@@ -114,13 +114,13 @@ def _with_ready_made() -> list[str]:
     return sorted({*(tag.removesuffix(":latest") for tag in _images()), *readymade.IMAGES})
 
 
-def _machines() -> Iterable[str]:
+def _machines(*, pools: bool = False) -> Iterable[str]:
     # Imported here, because only the completion needs it, and because `microvm run` imports the
     # module `names` before it starts QEMU.
     from microvm.supervisor.runtime_directory import RuntimeDirectory
 
     with RuntimeDirectory() as runtime:
-        return runtime.names()
+        return runtime.names(pools=pools)
 
 
 def detached_commands(machine: str) -> dict[str, str]:
@@ -140,6 +140,7 @@ _KINDS: Mapping[str, Callable[[], Iterable[str]]] = {
     "template": template.STORE.names,
     "kernel": lambda: [path.name for path in cached.installed()],
     "machine": _machines,
+    "pool": lambda: _machines(pools=True),
 }
 
 

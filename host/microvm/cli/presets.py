@@ -23,13 +23,13 @@ from microvm.cli import preset_sources
 from microvm.cli.preset_sources import LIMIT, NO_FILES, PREFIX, VERBS_WITHOUT_PRESETS
 from microvm.errors import UsageError
 from microvm.option import Option, options_of
-from microvm.options import ExecOptions, ImageOptions, MachineOptions
+from microvm.options import ExecOptions, ImageOptions, MachineOptions, PoolChoice
 
 Source = Literal["variable", "project", "user", "built in"]
 
 OPTIONS: Mapping[str, Option] = {
     option.setting: option
-    for kind in (ImageOptions, MachineOptions, ExecOptions)
+    for kind in (ImageOptions, PoolChoice, MachineOptions, ExecOptions)
     for option in options_of(kind).values()
     if option.verbs and option.preset_by != "nobody"
 }

@@ -22,6 +22,7 @@ _GROUPS = {
         "run": ("run", "Run CMD in a new virtual machine, then delete the machine."),
         "python": ("python", "Start Python in a new machine, then delete the machine."),
         "map": ("map", "Run each line of FILE as a command in a new machine."),
+        "pool": ("pool", "Keep machines ready for `microvm run --pool NAME`."),
     },
     "Machines that keep running": {
         "start": ("start", "Start a machine in the background, and print its name."),

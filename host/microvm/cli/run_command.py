@@ -18,7 +18,9 @@ from microvm.start.snapshots import check_room
 
 if TYPE_CHECKING:
     from microvm.cli.attach import WantedPorts
+    from microvm.images import Image
     from microvm.options import ExecOptions
+    from microvm.supervisor.client.pooled import PooledVM
 
 
 def run(
@@ -28,6 +30,7 @@ def run(
     *,
     image: str | None = None,
     snapshot: str | None = None,
+    pool: str | None = None,
     save: str | None = None,
     entrypoint: str | None = None,
     standard_input: bool | None = None,
@@ -39,14 +42,19 @@ def run(
 
     :param command: Command and arguments, combined with `entrypoint` as described in
         `microvm.images.config.ImageConfig.argv`.
+    :param pool: Name of a pool whose machine is used if it fits the other arguments.
     :param save: Name of the snapshot to save; see `AttachedRun`, which also describes the
         parameters `standard_input`, `copies` and `wanted`.
     """
     result = result or JsonResult()
     result.argv = command
     with result.written():
-        start = None if snapshot is None else Snapshot.find(snapshot)
-        booted = start._find_image() if start else names.find_image(image, machine.get("arch"))
+        taken = _taken(pool, machine, image, snapshot, wanted) if pool else None
+        start = None if snapshot is None or taken else Snapshot.find(snapshot)
+        if taken:
+            booted = taken.image
+        else:
+            booted = start._find_image() if start else names.find_image(image, machine.get("arch"))
         argv = result.argv = booted.manifest.config.argv(command, entrypoint)
         if not argv:
             named = (
@@ -56,13 +64,11 @@ def run(
             )
             hint = "give a command, as in `microvm run … -- echo hello`"
             raise UsageError(named, hint=hint)
-        machine = {**machine, "notify": standard_streams.notify}
-        vm = MicroVM._from_options(start or booted, complete_options(MachineOptions, machine))
         if save is not None:
             check_room()
         # Disable garbage collection: it would slow down the imports below, and free nothing.
         gc.disable()
-        vm._launch_early()
+        vm = taken or _launched(start or booted, machine)
         # QEMU, which runs already, starts the guest while this process imports these modules.
         import asyncio
 
@@ -80,3 +86,24 @@ def run(
             # Close it, because Python would print a warning otherwise.
             running.close()
     return result.status
+
+
+def _taken(
+    pool: str,
+    machine: MachineOptions,
+    image: str | None,
+    snapshot: str | None,
+    wanted: WantedPorts,
+) -> PooledVM | None:
+    """Return a machine of the pool, or None if the pool has none that fits the other arguments."""
+    from microvm.cli import pooled  # few commands use a pool
+
+    return pooled.take(pool, machine, image=image, snapshot=snapshot, wanted=wanted)
+
+
+def _launched(origin: Snapshot | Image, options: MachineOptions) -> MicroVM:
+    """Return a new machine whose QEMU is starting."""
+    options = {**options, "notify": standard_streams.notify}
+    machine = MicroVM._from_options(origin, complete_options(MachineOptions, options))
+    machine._launch_early()
+    return machine

@@ -85,9 +85,7 @@ async def _exec(owned: SupervisedMachine, request: ClientRequest) -> dict[str, A
                     await give_up(process, _CLEANUP_TIMEOUT)
                 raise
             peak, memory = process.memory, owned.machine.memory
-            hint = errors.hint(
-                returncode, peak, memory, copier="`microvm cp`", opener="`microvm port -R`"
-            )
+            hint = errors.hint(returncode, peak, memory, copier=owned.copier, opener=owned.opener)
             if hint:
                 await request.client.send({"notice": hint})
     return {"returncode": returncode, "memory": peak}

@@ -91,7 +91,12 @@ class PoolSupervisor(Server):
         def factory() -> MachineLease:
             return MachineLease(MicroVM._from_options(origin, options))
 
-        self._least = limits["size"]
+        if limits.get("max_memory"):
+            fit = limits["max_memory"] // MicroVM._from_options(origin, options).memory
+            if not fit:
+                raise UsageError("--max-memory permits not even one machine")
+            limits["most"] = min(limits["most"], fit)
+        self._least = limits["size"] = min(limits["size"], limits["most"])
         self._stock = Stock(factory, limits["most"], notify, spare=self._least)
         self._stock.open()
         self._describe(_machine(await self._stock.wait_ready()), order)
@@ -120,10 +125,12 @@ class PoolSupervisor(Server):
         self.facts |= {
             "pool": {name: limits[name] for name in ("size", "most")},
             "image": machine.image.name,
+            "folder": str(machine.image.path.absolute()),
             "snapshot": order.get("snapshot"),
             "memory": machine.memory,
             "cpus": machine.cpus,
             "disk": machine.disk,
+            "arch": machine.image.manifest.arch,
             "accel": machine.accel,
             "confinement": machine.confinement,
             "started": time.time(),
@@ -151,7 +158,7 @@ class PoolSupervisor(Server):
             raise Busy(f"pool {self.directory.name} has no machine ready")
         try:
             self._served += 1
-            owned = SupervisedMachine(self.directory.name, Ending())
+            owned = SupervisedMachine(self.directory.name, Ending(), copier="--copy", opener="-R")
             owned.machine = _machine(lease)
             yield owned
         finally:
@@ -163,6 +170,9 @@ class PoolSupervisor(Server):
         if request.fields.get("detach"):
             raise UsageError("a pool runs no detached commands", hint="use `microvm start`")
         async with self._taken() as owned:
+            config, fields = owned.machine.image.manifest.config, request.fields
+            if isinstance(argv := fields.get("argv"), list):
+                fields["argv"] = [*config.argv(argv)]
             return await HANDLERS["exec"](owned, request)
 
     async def _lease(self, request: ClientRequest) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class RuntimeDirectory:
         self.close()
 
     def names(self, *, pools: bool = False) -> list[str]:
-        """Return the sorted names of all machines, or of all `pools`, including those that ended."""
+        """Return the sorted names of all machines, or all `pools`, including those that ended."""
         names = []
         for name in self._folders():
             try:

@@ -25,8 +25,22 @@ class SupervisedMachine:
     :ivar facts: The description of the machine for clients, after the start of the machine.
     """
 
-    def __init__(self, name: str, ending: Ending) -> None:
-        """Create the object for a machine that has not started yet; `name` is for messages."""
+    def __init__(
+        self,
+        name: str,
+        ending: Ending,
+        *,
+        copier: str = "`microvm cp`",
+        opener: str = "`microvm port -R`",
+    ) -> None:
+        """Create the object for a machine that has not started yet.
+
+        :param name: The name of the machine, for messages.
+        :param copier: The command or option that copies files into the machine, for hints.
+        :param opener: The command or option that opens ports of the host, for hints.
+        """
+        self.copier = copier
+        self.opener = opener
         self.ending = ending
         self.queue = CommandQueue(name)
         self.detached = DetachedCommands(self.queue)

@@ -74,7 +74,7 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
         facts["name"],
         facts["state"],
         facts["image"] or "",
-        "" if age is None else _seconds(age),
+        "" if age is None else seconds_text(age),
         "" if used is None else format_size(used),
         "" if cpu_time is None else f"{cpu_time:.1f}s",
         _use(facts),
@@ -97,7 +97,8 @@ def _running_text(id: int | None, command: str) -> str:  # noqa: A002
     return command if id is None else f"{id}: {command}"
 
 
-def _seconds(age: float) -> str:
+def seconds_text(age: float) -> str:
+    """Return a duration in the largest unit that it has at least twice, such as `5m`."""
     for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
         if age >= 2 * seconds:
             return f"{age // seconds:.0f}{unit}"

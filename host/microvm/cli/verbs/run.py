@@ -17,7 +17,7 @@ from microvm.cli import (
 )
 from microvm.cli.copies import Copies
 from microvm.cli.json_result import MAX_OUTPUT, JsonResult
-from microvm.options import ExecOptions, ImageOptions, MachineOptions
+from microvm.options import ExecOptions, ImageOptions, MachineOptions, PoolChoice
 from microvm.ports import PublishedPort, ReversePort
 from microvm.units import format_size
 
@@ -43,6 +43,7 @@ class _RunCommand(docker_hints.HintingCommand):
 @click.command(cls=_RunCommand, context_settings={"allow_interspersed_args": False})
 @parameters.options(ImageOptions, "run")
 @snapshot_parameters.from_snapshot
+@parameters.options(PoolChoice, "run")
 @parameters.option(
     "--save NAME",
     "If CMD exits with status 0, save the machine as a snapshot of this name.",
@@ -96,6 +97,7 @@ def run(
     command: tuple[str, ...],
     image: str | None,
     snapshot: str | None,
+    pool: str | None,
     save: str | None,
     entrypoint: str | None,
     standard_input: bool | None,
@@ -113,6 +115,10 @@ def run(
     of CMD. A relative path in the guest is relative to the working directory of CMD: --workdir,
     else the image's working directory, else the user's home. A user whose home does not exist or
     belongs to another user gets the home /home/UID, which is created.
+
+    With --pool, CMD gets a machine that is ready already, and that no other command gets. CMD and
+    all options work as without --pool. If an option asks for another kind of machine than the
+    pool's, or if the pool has no machine ready, a machine is started.
 
     An image may have default options, like an image of docker: a command, which CMD replaces; an
     entrypoint, which gets CMD as its arguments; variables; a working directory; and a user.
@@ -150,6 +156,7 @@ def run(
         parameters.given_options(ExecOptions, options),
         image=image,
         snapshot=snapshot,
+        pool=pool,
         save=save,
         entrypoint=entrypoint,
         standard_input=standard_input,

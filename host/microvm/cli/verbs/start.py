@@ -23,7 +23,8 @@ from microvm.supervisor.names import NAME_RULE
 from microvm.supervisor.runtime_directory import is_name
 
 
-def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+def new_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+    """Check the name of a new machine or pool. This is a callback for click."""
     del context, parameter
 
     if name is not None and not is_name(name):
@@ -43,10 +44,10 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
 )
 @parameters.options(MachineOptions, "start")
 @ports.options
-@parameters.option("--name named NAME", "Same as the argument NAME.", callback=_new_name)
+@parameters.option("--name named NAME", "Same as the argument NAME.", callback=new_name)
 @parameters.rm
 @parameters.verbose
-@click.argument("name", required=False, callback=_new_name)
+@click.argument("name", required=False, callback=new_name)
 def start(
     name: str | None,
     image: str | None,

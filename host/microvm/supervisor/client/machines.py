@@ -27,7 +27,15 @@ _INTERVAL = 0.1  # seconds between two reads of a console that is followed
 _CHUNK = 1 << 16
 
 
-def inspect(names: Sequence[str] | None = None) -> tuple[list[dict[str, Any]], MicroVMError | None]:
+def names(*, pools: bool = False) -> list[str]:
+    """Return the sorted names of all machines, or of all `pools`."""
+    with RuntimeDirectory() as runtime:
+        return runtime.names(pools=pools)
+
+
+def inspect(
+    names: Sequence[str] | None = None, *, pools: bool = False
+) -> tuple[list[dict[str, Any]], MicroVMError | None]:
     """Return descriptions of the machines `names`, or of all, and an error for unknown names.
 
     The machines are sorted by name, or in the order of `names`. Each description has `name` and
@@ -37,13 +45,14 @@ def inspect(names: Sequence[str] | None = None) -> tuple[list[dict[str, Any]], M
 
     :param names: names, or unique beginnings of names. None for all machines; this also removes
         machines that have been dead for a long time.
+    :param pools: True for pools instead of machines.
     """
     failures: list[MicroVMError] = []
     with RuntimeDirectory() as runtime, ExitStack() as opened:
         if names is None:
             runtime.sweep_old()
         asked = []
-        for name in runtime.names() if names is None else names:
+        for name in runtime.names(pools=pools) if names is None else names:
             try:
                 directory = opened.enter_context(runtime.open(name, beginning=names is not None))
             except MicroVMError as error:

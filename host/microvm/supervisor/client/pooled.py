@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from microvm.errors import MicroVMError
+from microvm.images import load
 from microvm.supervisor.client import blocking, protocol
 from microvm.supervisor.client.attached import AttachedVM
 from microvm.supervisor.client.connector import Connector
@@ -22,6 +23,7 @@ class PooledVM(AttachedVM):
     """A machine of a named pool that only this process uses. It is deleted at the end of the block.
 
     :ivar memory: Memory of the guest in bytes.
+    :ivar image: Image of the guest.
     """
 
     def __init__(self, connection: blocking.BlockingConnection, facts: dict[str, Any]) -> None:
@@ -29,6 +31,7 @@ class PooledVM(AttachedVM):
         connector = Connector(connection.name, facts, facts["lease"])
         self._use(connector, facts, wait=False)
         self.memory: int = facts["memory"]
+        self.image = load(facts["folder"])
         self._lease = connection.socket
 
     async def detach(self) -> None:

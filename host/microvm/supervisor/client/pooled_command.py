@@ -51,6 +51,6 @@ def execute(name: str, argv: list[str]) -> int | None:
         except lazy.errors.MicroVMError as error:
             if not command.has_started:
                 return None
-            foreground_command.explain(error, argv, command.options)
+            foreground_command.explain(error, argv, command.options, "--copy")
             raise
         return foreground_command.exit_status(returncode)

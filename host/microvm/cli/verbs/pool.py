@@ -1,0 +1,188 @@
+"""`microvm pool`: named pools, whose ready machines `microvm run --pool` uses."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import click
+
+from microvm.cli import names, parameters, signals, snapshot_parameters, standard_streams
+from microvm.cli.group import VerbGroup
+from microvm.cli.properties import echo_all, echo_json, echo_table, time_text
+from microvm.cli.verbs.machines import seconds_text
+from microvm.cli.verbs.start import new_name
+from microvm.errors import UsageError
+from microvm.options import ImageOptions, PoolOptions
+from microvm.supervisor.client import machines
+from microvm.supervisor.client.start import Start
+from microvm.system.capacity import usable_cpus
+from microvm.units import format_size, parse_duration
+
+_DEFAULT_IDLE = parse_duration("1h")
+
+_NAMES = (
+    "name state reason ready used served missed size most image snapshot arch accel memory cpus "
+    "disk started age idle_timeout memory_used cpu_time supervisor confinement version"
+).split()
+
+
+@click.group(cls=VerbGroup)
+def pool() -> None:
+    """Keep machines ready for `microvm run --pool NAME`.
+
+    A pool is a process that starts machines ahead of time. Each machine runs one command, and is
+    then deleted and replaced. So a command waits neither for QEMU nor for its guest.
+    """
+
+
+@pool.command()
+@parameters.option(
+    "--size N",
+    "Keep this number of machines ready. [default: the number of CPUs]",
+    callback=parameters.count(1),
+)
+@parameters.option(
+    "--max N",
+    "Let at most this number of machines exist, including those in use. The pool keeps more than "
+    "--size ready while commands find none. [default: twice --size]",
+    callback=parameters.count(1),
+)
+@parameters.option(
+    "--max-memory SIZE",
+    "Let the guests of all machines together have at most this much memory.",
+    callback=parameters.size,
+)
+@parameters.duration(
+    "--idle-timeout",
+    "Stop the ready machines when no command has used the pool for this time. The next command "
+    "starts a machine of its own, and the pool starts its machines again. [default: 1h]",
+)
+@click.option("--linger", is_flag=True, help="Keep the pool after the end of this login session.")
+@parameters.options(ImageOptions, "pool start")
+@snapshot_parameters.from_snapshot
+@parameters.options(PoolOptions, "pool start")
+@parameters.verbose
+@click.argument("name", callback=new_name)
+def start(
+    name: str,
+    size: int | None,
+    max: int | None,  # noqa: A002 - the name of the option
+    max_memory: int | None,
+    idle_timeout: float | None,
+    linger: bool,
+    image: str | None,
+    snapshot: str | None,
+    **options: Any,
+) -> None:
+    """Start a pool of machines in the background, and print its name.
+
+    The command exits when the first machine is ready. The pool runs until `microvm pool stop NAME`,
+    or until the login session ends in which it was started.
+    """
+    size = usable_cpus() if size is None else size
+    most = 2 * size if max is None else max
+    if size > most:
+        raise click.UsageError(f"--size {size} is more than --max {most}")
+    with signals.exit_on_signal(), Start(name, is_pool=True) as begun:
+        if snapshot is not None:
+            snapshot_parameters.find(snapshot, image)
+            origin = None
+        else:
+            origin = str(names.find_image(image).path)
+        given = parameters.given_options(PoolOptions, options)
+        facts = begun.order(
+            image=origin,
+            snapshot=snapshot,
+            options=dict(given),
+            idle_timeout=None,
+            max_age=None,
+            pool={
+                "size": size,
+                "most": most,
+                "max_memory": max_memory,
+                "idle_timeout": _DEFAULT_IDLE if idle_timeout is None else idle_timeout,
+                "session": None if linger else _session(),
+            },
+            notify=standard_streams.notify,
+        )
+    del facts
+    click.echo(begun.name)
+
+
+def _session() -> int | None:
+    """Return the first process of the login session; None if this command is that process."""
+    leader = os.getsid(0)
+    return None if leader in (0, os.getpid()) else leader
+
+
+@pool.command()
+@parameters.as_json
+def ls(as_json: bool) -> None:
+    """List the pools, with the memory and the CPU time of their ready machines."""
+    known, failure = machines.inspect(pools=True)
+    listed = [_facts(each) for each in known]
+    if as_json:
+        echo_json(listed)
+    else:
+        header = ("NAME", "STATE", "IMAGE", "READY", "USED", "AGE", "MEMORY", "CPU")
+        echo_table([header, *map(_row, listed)])
+    if failure is not None:
+        raise failure
+
+
+def _facts(known: dict[str, Any]) -> dict[str, Any]:
+    facts = {name: (known | (known.get("pool") or {})).get(name) for name in _NAMES}
+    if facts["started"] is not None:
+        facts["age"] = round(time.time() - facts["started"], 3)
+        facts["started"] = time_text(facts["started"])
+    return facts
+
+
+def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+    used, cpu_time, age = facts["memory_used"], facts["cpu_time"], facts["age"]
+    ready = "" if facts["ready"] is None else f"{facts['ready']}/{facts['size']}"
+    return (
+        facts["name"],
+        facts["state"],
+        facts["reason"] or facts["image"] or "",
+        ready,
+        "" if facts["used"] is None else str(facts["used"]),
+        "" if age is None else seconds_text(age),
+        "" if used is None else format_size(used),
+        "" if cpu_time is None else f"{cpu_time:.1f}s",
+    )
+
+
+@pool.command()
+@parameters.names("pool")
+@parameters.as_json
+def inspect(names: tuple[str, ...], as_json: bool) -> None:
+    """Show the state and properties of pools."""
+    _check(names)
+    known, failure = machines.inspect(names, pools=True)
+    shown = [_facts(each) for each in known]
+    if shown or failure is None:
+        echo_all(shown, as_json=as_json)
+    if failure is not None:
+        raise failure
+
+
+@pool.command()
+@parameters.verbose
+@parameters.names("pool")
+def stop(names: tuple[str, ...]) -> None:
+    """Stop pools, and delete their machines. Commands that use them are killed."""
+    _check(names)
+    for name in machines.stop(names):
+        click.echo(name)
+
+
+def _check(names: tuple[str, ...]) -> None:
+    """Check that the names are those of pools, and not of machines."""
+    known = machines.names(pools=True)
+    if missing := [each for each in names if each not in known]:
+        raise UsageError(
+            f"there is no pool {', '.join(missing)}", hint="`microvm pool ls` lists all pools"
+        )
