@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from microvm.interpreter.cell_run import OnDisplay, OnInput, OnText
     from microvm.interpreter.interpreter import Interpreter
     from microvm.jobs.job import CommandLines, Commands, Job, Outcome
+    from microvm.jobs.machine_pool import MachinePool
     from microvm.jobs.pool import Pool
     from microvm.machine.base import Machine
     from microvm.machine.files import (
@@ -160,6 +161,7 @@ __all__ = [
     "Machine",
     "MachineError",
     "MachineOptions",
+    "MachinePool",
     "MemoryLimit",
     "MicroVM",
     "MicroVMError",
@@ -222,6 +224,7 @@ _NAMES = {
     "interpreter.cell_run": "OnDisplay OnInput OnText",
     "interpreter.interpreter": "Interpreter",
     "jobs.job": "CommandLines Commands Job Outcome",
+    "jobs.machine_pool": "MachinePool",
     "jobs.pool": "Pool",
     "machine.base": "Machine",
     "machine.files": "FileOptions GetOptions ListOptions PutArchiveOptions PutOptions ReadOptions "

@@ -15,7 +15,7 @@ from microvm.options import ExecOptions, RunOptions, Text
 from microvm.units import parse_size
 
 if TYPE_CHECKING:
-    from microvm.machine.machine import MicroVM
+    from microvm.machine.base import Machine
 
 MAX_COLLECT = 16 << 20
 """Maximum total size in bytes of the files that a job collects, if `max_output` is not set."""
@@ -119,7 +119,7 @@ class Outcome(Generic[O_co]):
         return self.completed
 
 
-async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome[Any]:
+async def carry_out(vm: Machine, job: Job, common: Mapping[str, Any]) -> Outcome[Any]:
     """Write a job's files, run its command with the `common` options, and collect files.
 
     :param common: Checked options of all jobs. The options of the job take precedence.
@@ -146,7 +146,7 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
 
 
 async def _collect(
-    vm: MicroVM, job: Job, options: ExecOptions, files: dict[str, bytes]
+    vm: Machine, job: Job, options: ExecOptions, files: dict[str, bytes]
 ) -> Exception | None:
     """Read the guest's files in `job.collect` into `files`; return the first error, or None.
 

@@ -12,6 +12,7 @@ from microvm.start.warmup import warm_up
 
 if TYPE_CHECKING:
     from microvm.interpreter.interpreter import Interpreter
+    from microvm.machine.base import Machine
     from microvm.machine.machine import MicroVM
 
 
@@ -53,7 +54,26 @@ class Lease:
 
 
 class MachineLease(Lease):
+    """A machine of a pool.
+
+    :ivar vm: The machine.
+    """
+
+    vm: Machine
+
+    async def ping(self) -> None:
+        """Check that the guest answers."""
+        await self.vm.ping()
+
+    async def stop(self) -> None:
+        """Stop the machine."""
+        await self.vm.stop()
+
+
+class NewMachineLease(MachineLease):
     """A `MicroVM` of a pool, which has not been started."""
+
+    vm: MicroVM
 
     def __init__(self, vm: MicroVM) -> None:
         super().__init__()
@@ -63,14 +83,6 @@ class MachineLease(Lease):
         """Start the machine, and run a few commands."""
         await self.vm.start()
         await warm_up(self.vm.run)
-
-    async def ping(self) -> None:
-        """Check that the guest answers."""
-        await self.vm.ping()
-
-    async def stop(self) -> None:
-        """Stop the machine."""
-        await self.vm.stop()
 
 
 class InterpreterLease(Lease):

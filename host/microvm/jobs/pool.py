@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
-from microvm.errors import MicroVMError, NotRun, UsageError
-from microvm.jobs.job import CommandLines, Commands, Job, Outcome, carry_out, jobs
-from microvm.jobs.lease import InterpreterLease, Lease, MachineLease
-from microvm.jobs.spread import spread
-from microvm.jobs.stock import Stock, closed
+from microvm.errors import UsageError
+from microvm.jobs.lease import InterpreterLease, NewMachineLease
+from microvm.jobs.machine_pool import MachinePool
 from microvm.machine.machine import MicroVM
-from microvm.option import (
-    ParsedOptions,
-    complete_options,
-    document_options,
-    parse_options,
-    read_options,
-)
-from microvm.options import (
-    BytesRunOptions,
-    EncodedRunOptions,
-    PoolOptions,
-    RunOptions,
-    TextRunOptions,
-)
+from microvm.option import ParsedOptions, document_options, parse_options
+from microvm.options import PoolOptions
 from microvm.system.capacity import usable_cpus
 
 if TYPE_CHECKING:
@@ -36,7 +21,7 @@ if TYPE_CHECKING:
     from microvm.machine.snapshot import Snapshot
 
 
-class Pool:
+class Pool(MachinePool):
     """A pool of machines that are started before they are needed.
 
     ::
@@ -87,7 +72,11 @@ class Pool:
         if image is not None or checked.given - {"notify"}:
             raise UsageError("interpreter: it determines the image and the options of the pool")
         interpreter._another()  # it is never started: this checks that the interpreter has copies
-        self._set_up(size, checked, lambda: InterpreterLease(interpreter._another()))
+        self._set_up(
+            usable_cpus() if size is None else size,
+            lambda: InterpreterLease(interpreter._another()),
+            checked["notify"],
+        )
 
     @classmethod
     def _from_options(
@@ -102,34 +91,34 @@ class Pool:
         self, size: int | None, image: Image | Snapshot | str | Path | None, options: ParsedOptions
     ) -> None:
         MicroVM._from_options(image, options)  # it is never started: this checks the options
-        self._set_up(size, options, lambda: MachineLease(MicroVM._from_options(image, options)))
+        self._set_up(
+            usable_cpus() if size is None else size,
+            lambda: NewMachineLease(MicroVM._from_options(image, options)),
+            options["notify"],
+        )
 
-    def _set_up(
-        self, size: int | None, options: ParsedOptions, factory: Callable[[], Lease]
-    ) -> None:
-        if size is None:
-            size = usable_cpus()
-        if size < 1:
-            raise UsageError(f"the size of a pool must be at least 1, not {size}")
-        self.size = size
-        self._stock = Stock(factory, size, options["notify"])
+    @staticmethod
+    def attach(name: str, *, size: int | None = None) -> MachinePool:
+        """Return an object to use the machines of a named pool.
 
-    async def __aenter__(self) -> Self:
-        """Begin to start the pool's machines, and return without waiting until they are ready."""
-        self._stock.open()
-        return self
+        ::
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._stock.close()
+            async with Pool.attach("tools") as pool:
+                async with pool.machine() as vm:
+                    await vm.run(["echo", "hello"])
 
-    @property
-    def ready(self) -> int:
-        """The number of started machines that have no user yet."""
-        return len(self._stock.ready)
+        `microvm pool start` starts a named pool, and any number of processes can use it. Each
+        machine has one user among all of them. If the pool has no machine ready, or has ended, this
+        process starts a machine of the same kind.
 
-    def _unclosed_warning(self) -> str:
-        count = self._stock.count
-        return f"a pool was never closed; machines: {count}" if count else ""
+        :param name: Name of the pool.
+        :param size: Maximum number of machines that this object uses at the same time. The default
+            is that of the named pool.
+        :raises MicroVMError: If the pool does not exist, or has ended.
+        """
+        from microvm.supervisor.client.attached_pool import AttachedPool
+
+        return AttachedPool(name, size)
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[MicroVM]:
@@ -141,13 +130,8 @@ class Pool:
         :raises MicroVMError: If no machine could be started; see `MicroVM.start`.
         :raises UsageError: If the pool is closed.
         """
-        lease = await self._stock.acquire()
-        try:
-            if not isinstance(lease, MachineLease):
-                raise UsageError("this is a pool of interpreters", hint="call its `interpreter`")
-            yield lease.vm
-        finally:
-            lease.released.set()
+        async with super().machine() as vm:
+            yield cast(MicroVM, vm)
 
     @asynccontextmanager
     async def interpreter(self) -> AsyncIterator[Interpreter]:
@@ -165,80 +149,3 @@ class Pool:
             yield lease.python
         finally:
             lease.released.set()
-
-    @overload
-    def map(
-        self, commands: CommandLines, *, ordered: bool = ..., **options: Unpack[TextRunOptions]
-    ) -> AsyncGenerator[Outcome[str], None]: ...
-    @overload
-    def map(
-        self, commands: CommandLines, *, ordered: bool = ..., **options: Unpack[EncodedRunOptions]
-    ) -> AsyncGenerator[Outcome[str], None]: ...
-    @overload
-    def map(
-        self, commands: CommandLines, *, ordered: bool = ..., **options: Unpack[BytesRunOptions]
-    ) -> AsyncGenerator[Outcome[bytes], None]: ...
-    @overload
-    def map(
-        self, commands: Commands, *, ordered: bool = ..., **options: Unpack[RunOptions]
-    ) -> AsyncGenerator[Outcome[Any], None]: ...
-    @document_options(RunOptions)
-    async def map(
-        self, commands: Commands, *, ordered: bool = True, **options: Unpack[RunOptions]
-    ) -> AsyncGenerator[Outcome[Any], None]:
-        """Run each command in a machine of its own, and yield its outcome.
-
-        If a command fails, its outcome contains the error. No command runs twice. This method
-        takes commands from `commands` only until `size` commands have an outcome that the caller
-        has not received yet. If `commands` raises an exception, it is raised after all earlier
-        outcomes.
-
-        If no machine can be started, running commands finish. All other commands, including those
-        that `commands` has not yielded yet, get the error `NotRun`.
-
-        :param commands: Lists of arguments, or jobs. A normal iterable is read in the event loop,
-            so it must not block.
-        :param ordered: True to yield outcomes in the order of the commands, False to yield them as
-            commands finish.
-        :param options: Options of all commands. Set `max_output` to limit the memory for the
-            output.
-        :raises UsageError: If the pool is closed, an option is invalid, or a command is not a list.
-        :raises TypeError: If an option does not exist.
-        """
-        checked = read_options(RunOptions, options, "map")
-        async with aclosing(self._map(commands, checked, ordered=ordered)) as outcomes:
-            async for outcome in outcomes:
-                yield outcome
-
-    async def _map(
-        self, commands: Commands, options: Mapping[str, Any], *, ordered: bool
-    ) -> AsyncGenerator[Outcome[Any], None]:
-        """Run each command as `map` does, with options that `read_options` has returned."""
-        # check the common options here, so that an error is raised once and not for each job
-        complete_options(RunOptions, options)
-        outcomes = spread(
-            jobs(commands),
-            lambda job: self._outcome(job, options),
-            room=lambda: self.size,
-            ordered=ordered,
-            spawn=self._stock.spawn,
-        )
-        try:
-            async with aclosing(outcomes):
-                async for outcome in outcomes:
-                    yield outcome
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._stock.is_open or (task and task.cancelling()):
-                raise
-            raise closed() from None
-
-    async def _outcome(self, job: Job, options: Mapping[str, Any]) -> Outcome[Any]:
-        async with AsyncExitStack() as leased:
-            try:
-                vm = await leased.enter_async_context(self.machine())
-            except UsageError:
-                raise
-            except MicroVMError as error:
-                raise NotRun(error) from error
-            return await carry_out(vm, job, options)

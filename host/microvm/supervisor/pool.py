@@ -14,7 +14,7 @@ from typing import Any
 from microvm import __version__
 from microvm.errors import Busy, GuestDied, UsageError
 from microvm.guest.stdio import until_ready
-from microvm.jobs.lease import Lease, MachineLease
+from microvm.jobs.lease import Lease, NewMachineLease
 from microvm.jobs.stock import Stock
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
@@ -88,8 +88,8 @@ class PoolSupervisor(Server):
         origin = order.get("image") if snapshot is None else Snapshot.find(snapshot)
         options = parse_options(PoolOptions, {**order["options"], "notify": notify}, "pool start")
 
-        def factory() -> MachineLease:
-            return MachineLease(MicroVM._from_options(origin, options))
+        def factory() -> NewMachineLease:
+            return NewMachineLease(MicroVM._from_options(origin, options))
 
         if limits.get("max_memory"):
             fit = limits["max_memory"] // MicroVM._from_options(origin, options).memory
@@ -123,7 +123,11 @@ class PoolSupervisor(Server):
         """Write `machine.json`, which describes the pool and the options of its machines."""
         limits = order["pool"]
         self.facts |= {
-            "pool": {name: limits[name] for name in ("size", "most")},
+            "pool": {
+                "size": limits["size"],
+                "most": limits["most"],
+                "options": order["options"],
+            },
             "image": machine.image.name,
             "folder": str(machine.image.path.absolute()),
             "snapshot": order.get("snapshot"),
@@ -234,5 +238,5 @@ class PoolSupervisor(Server):
 
 
 def _machine(lease: Lease) -> MicroVM:
-    assert isinstance(lease, MachineLease)  # noqa: S101 - as the stock creates them
+    assert isinstance(lease, NewMachineLease)  # noqa: S101 - as the stock creates them
     return lease.vm

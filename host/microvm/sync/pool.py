@@ -9,8 +9,9 @@ from typing import Any, Self, TypeVar, Unpack, cast, overload
 
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.concurrency.threads import in_thread
+from microvm.errors import UsageError
 from microvm.images import Image
-from microvm.jobs import pool
+from microvm.jobs import machine_pool, pool
 from microvm.jobs.job import Job, Outcome
 from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options
@@ -44,7 +45,7 @@ class Pool(LoopBound):
     closed stops its machines, with a ResourceWarning.
     """
 
-    _original: pool.Pool
+    _original: machine_pool.MachinePool
 
     @document_options(PoolOptions)
     def __init__(
@@ -60,6 +61,16 @@ class Pool(LoopBound):
         machines = pool.Pool(size, image, interpreter=original, **options)
         loop = BackgroundLoop(machines.__aexit__, machines._unclosed_warning, "pool")
         self._init(loop, machines)
+
+    @classmethod
+    def attach(cls, name: str, *, size: int | None = None) -> Self:
+        """Return an object to use the machines of a named pool; see `microvm.Pool.attach`.
+
+        Its method `machine` gives the caller a machine that has the methods of `Machine`.
+        """
+        machines = pool.Pool.attach(name, size=size)
+        loop = BackgroundLoop(machines.__aexit__, machines._unclosed_warning, "pool")
+        return cls._new()._init(loop, machines)
 
     def __enter__(self) -> Self:
         """Begin to start the pool's machines, and return without waiting until they are ready."""
@@ -93,6 +104,8 @@ class Pool(LoopBound):
     def interpreter(self) -> Iterator[Interpreter]:
         """Context manager that gives the caller an interpreter; see `microvm.Pool.interpreter`."""
         leased = AsyncExitStack()
+        if not isinstance(self._original, pool.Pool):
+            raise UsageError("this is a pool of machines", hint="call its method `machine`")
         try:
             python = self._do(leased.enter_async_context(self._original.interpreter()))
             yield Interpreter._leased(self._loop, python)
