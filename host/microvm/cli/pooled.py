@@ -42,9 +42,10 @@ def take(
     """
     try:
         facts = pooled.facts_of(name)
-        why = _misfit(facts, machine, image, snapshot)
-        if not why and any(wanted):
+        if any(wanted):
             why = "its machines open no ports"
+        else:
+            why = _misfit(facts, machine, image, snapshot)
         if not why:
             return pooled.take(name)
     except MicroVMError as error:

@@ -61,15 +61,17 @@ class PoolSupervisor(Server):
                 raise GuestDied(f"pool {self.directory.name} does not lend machine {number!r}")
             return partial(HANDLERS[name], owned), name in LASTING
         own: dict[object, Answer] = {
-            "exec": self._exec,
             "lease": self._lease,
             "facts": self._facts,
             "stop": self._stop,
             "wait": self._wait,
         }
         if name not in own:
-            raise UsageError(f"a pool has no call {name!r}")
-        return own[name], name in ("exec", "lease", "wait")
+            raise UsageError(
+                f"{self.directory.name} is a pool, and not a machine",
+                hint=f"`microvm run --pool {self.directory.name} -- CMD` runs a command in it",
+            )
+        return own[name], name in ("lease", "wait")
 
     async def stop(self) -> None:
         """Stop all machines of the pool."""
@@ -169,23 +171,18 @@ class PoolSupervisor(Server):
             self._last_use = clock.now()
             lease.released.set()
 
-    async def _exec(self, request: ClientRequest) -> dict[str, Any]:
-        """Run a client's command in a machine of its own, and then delete the machine."""
-        if request.fields.get("detach"):
-            raise UsageError("a pool runs no detached commands", hint="use `microvm start`")
-        async with self._taken() as owned:
-            config, fields = owned.machine.image.manifest.config, request.fields
-            if isinstance(argv := fields.get("argv"), list):
-                fields["argv"] = [*config.argv(argv)]
-            return await HANDLERS["exec"](owned, request)
-
     async def _lease(self, request: ClientRequest) -> dict[str, Any]:
         """Lend a machine to a client for several requests, until the client disconnects."""
         async with self._taken() as owned:
             number = next(self._numbers)
             self._lent[number] = owned
             try:
-                await request.client.send({"leased": {"lease": number, "qemu": owned.machine.pid}})
+                leased = {
+                    "lease": number,
+                    "qemu": owned.machine.pid,
+                    "entrypoint": [*owned.machine.image.manifest.config.entrypoint],
+                }
+                await request.client.send({"leased": leased})
                 await asyncio.get_running_loop().create_future()
             finally:
                 del self._lent[number]

@@ -50,22 +50,37 @@ def execute(
         no terminal, or if the command has a terminal, too.
     :raises MicroVMError: there is no such machine, or the command cannot be run.
     """
+    return execute_in(name, argv, options, standard_input=standard_input, wait=wait)
+
+
+def execute_in(
+    name: str,
+    argv: list[str],
+    options: dict[str, Any] | None = None,
+    *,
+    standard_input: bool | None = None,
+    copier: str = "`microvm cp`",
+    **fields: object,
+) -> int:
+    """Run a command as `execute` does.
+
+    :param copier: the command or option that copies files into the machine, for hints.
+    :param fields: further fields of the request.
+    """
     with connect(name, beginning=True) as connection:
         command = ForegroundCommand(connection, dict(options or {}))
         try:
-            returncode = command.run(argv, standard_input, wait=wait)
+            returncode = command.run(argv, standard_input, **fields)
         except Ended as ended:
             command.leave()
             return ended.status
         except Exception as error:
-            explain(error, argv, command.options)
+            explain(error, argv, command.options, copier)
             raise
         return exit_status(returncode)
 
 
-def explain(
-    error: Exception, argv: list[str], options: dict[str, Any], copier: str = "`microvm cp`"
-) -> None:
+def explain(error: Exception, argv: list[str], options: dict[str, Any], copier: str) -> None:
     """Add a hint to the error for a command that could not be started."""
     if isinstance(error, lazy.errors.StartError):
         hint = lazy.hints.about(error, argv[0], options.get("cwd"), copier)
@@ -112,9 +127,10 @@ class ForegroundCommand:
         self.restore: Callable[[], object] = bool
         self.readable: dict[int, Callable[[], object]] = {}
 
-    def run(self, argv: list[str], standard_input: bool | None, *, wait: bool) -> int:
+    def run(self, argv: list[str], standard_input: bool | None, **fields: object) -> int:
         """Run the command until it exits, and return its return code.
 
+        :param fields: further fields of the request, such as `wait`.
         :raises Ended: a signal ends this process.
         """
         use_terminal(self.options)
@@ -122,7 +138,7 @@ class ForegroundCommand:
         fed = not terminal or bool(self.options.get("tty"))
         if fed if standard_input is None else standard_input:
             self.options["stdin"] = PIPE
-        code = self.converse(argv, call="exec", argv=argv, options=self.options, wait=wait)
+        code = self.converse(argv, call="exec", argv=argv, options=self.options, **fields)
         if code == 0 and terminal and standard_input is None and "stdin" not in self.options:
             lazy.terminal_hints.suggest_terminal(argv)
         return code

@@ -6,17 +6,12 @@ from typing import Any
 
 from microvm.errors import MicroVMError
 from microvm.images import load
-from microvm.supervisor.client import blocking, protocol
+from microvm.supervisor.client import blocking
 from microvm.supervisor.client.attached import AttachedVM
 from microvm.supervisor.client.connector import Connector
+from microvm.supervisor.client.leasing import lease
 from microvm.supervisor.machine_directory import FACTS
 from microvm.supervisor.runtime_directory import RuntimeDirectory
-
-TAKE_PINGS = 0
-"""Number of pings that a pool may leave unanswered before it has lent a machine.
-
-A program then starts a machine itself, so it does not wait long for a pool that has stopped.
-"""
 
 
 class PooledVM(AttachedVM):
@@ -66,12 +61,5 @@ def take(name: str) -> PooledVM:
     :raises MicroVMError: The pool does not exist, has no ready machine, or does not answer.
     """
     facts = facts_of(name)
-    connection = blocking.connect(name)
-    try:
-        connection.max_pings = TAKE_PINGS
-        connection.send(protocol.request(call="lease"))
-        leased = connection.reply(until="leased")
-    except BaseException:
-        connection.socket.close()
-        raise
+    connection, leased = lease(name)
     return PooledVM(connection, facts | leased)

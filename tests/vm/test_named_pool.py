@@ -1,0 +1,299 @@
+"""Tests of named pools: `microvm pool`, `microvm run --pool`, and `Pool.attach`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.polling import eventually
+from tests.support.processes import is_alive
+from tests.vm.conftest import Command
+
+from microvm import Job, Pool, sync
+from microvm.errors import MicroVMError
+from microvm.supervisor.client.pooled import PooledVM
+
+pytestmark = pytest.mark.usefixtures("_runtime")
+
+NAME = "tools"
+IDENTITY = "/proc/sys/kernel/random/boot_id"
+
+
+@pytest.fixture(scope="module")
+def pool(microvm: Command, _runtime: None) -> Iterator[str]:
+    """The name of a pool that tests share. Each test leaves it running."""
+    started = microvm("pool", "start", "--linger", "--size", "2", NAME)
+    assert (started.returncode, started.stdout, started.stderr) == (0, b"tools\n", b"")
+    yield NAME
+    stopped = microvm("pool", "stop", NAME)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, b"tools\n", b"")
+    assert not [*Path(os.environ["XDG_RUNTIME_DIR"], "microvm").iterdir()]
+
+
+def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
+    [found] = json.loads(microvm("pool", "inspect", "--json", name).stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def full(microvm: Command, name: str = NAME) -> dict[str, Any]:
+    """Wait until the pool has its machines ready, and return its description."""
+    found: dict[str, Any] = {}
+
+    def is_full() -> bool:
+        found.update(facts(microvm, name))
+        return bool(found["ready"] >= found["size"])
+
+    eventually(is_full)
+    return found
+
+
+def test_each_command_gets_a_machine_of_its_own(microvm: Command, pool: str) -> None:
+    before = full(microvm)
+    script = f"cat {IDENTITY}; test -e /left && echo again; touch /left"
+    found = [microvm("run", "--pool", pool, "--", "sh", "-c", script).stdout for _ in range(2)]
+    assert len(set(found)) == 2
+    assert b"again" not in b"".join(found)
+    after = full(microvm)
+    assert after["served"] == before["served"] + 2
+    assert after["missed"] == before["missed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "status", "output"),
+    [
+        ((), "cat; exit 3", 3, b"input"),
+        ((), "kill -9 $$", 137, b""),
+        (("-u", "nobody", "-w", "/tmp"), "id -un; pwd", 0, b"nobody\n/tmp\n"),
+        (("-e", "A=1"), "echo $A", 0, b"1\n"),
+        (("--timeout", "0.2s"), "sleep 9", 124, b""),
+        (("--max-output", "3"), "echo long", 125, b"lon"),
+        (("-t",), "test -t 0 && echo terminal", 0, b"terminal\r\n"),
+        (("-n",), "cat", 0, b""),
+    ],
+)
+def test_options_of_commands_work(
+    microvm: Command,
+    pool: str,
+    options: tuple[str, ...],
+    command: str,
+    status: int,
+    output: bytes,
+) -> None:
+    served = full(microvm)["served"]
+    words = ("run", "--pool", pool, *options, "--", "sh", "-c", command)
+    done = microvm(*words, input=b"" if "-t" in options else b"input")
+    assert (done.returncode, done.stdout) == (status, output)
+    assert facts(microvm)["served"] == served + 1
+
+
+def test_files_json_and_snapshots_work(microvm: Command, pool: str, tmp_path: Path) -> None:
+    served = full(microvm)["served"]
+    (tmp_path / "given").write_bytes(b"content")
+    files = ("--copy", f"{tmp_path}/given:/tmp/x", "--collect", f"/tmp/y:{tmp_path}/got")
+    words = ("run", "--pool", pool, *files, "--json", "--save", "named-pool", "--")
+    done = microvm(*words, "cp", "/tmp/x", "/tmp/y")
+    assert json.loads(done.stdout)["status"] == 0, done.stderr
+    assert (tmp_path / "got").read_bytes() == b"content"
+    assert facts(microvm)["served"] == served + 1
+    try:
+        assert microvm("run", "--from", "named-pool", "--", "cat", "/tmp/y").stdout == b"content"
+    finally:
+        microvm("snapshot", "rm", "named-pool")
+
+
+def test_the_entrypoint_of_the_image_runs_the_command(microvm: Command, tmp_path: Path) -> None:
+    image = str(tmp_path / "image")
+    built = microvm("image", "build", "--entrypoint", "echo from", "-o", image)
+    assert built.returncode == 0, built.stderr
+    microvm("pool", "start", "--linger", "--size", "1", "--image", image, "echoing")
+    try:
+        assert microvm("run", "--pool", "echoing", "--", "here").stdout == b"from here\n"
+        full(microvm, "echoing")
+        assert microvm("run", "--pool", "echoing", "-n", "--", "here").stdout == b"from here\n"
+        assert facts(microvm, "echoing")["served"] == 2
+    finally:
+        microvm("pool", "stop", "echoing")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("-m", "300M"), "its machines have the memory 268435456, and not 314572800"),
+        (("--cpus", "2"), "its machines have the cpus 1, and not 2"),
+        (("--cold",), "--cold needs a new machine"),
+        (("-p", "0:80"), "its machines open no ports"),
+        (("--confinement", "off"), "its machines have the confinement auto, and not off"),
+    ],
+)
+def test_options_of_another_machine_start_one(
+    microvm: Command, pool: str, options: tuple[str, ...], why: str
+) -> None:
+    served = full(microvm)["served"]
+    done = microvm("run", "-v", "--pool", pool, *options, "--", "echo", "hello")
+    assert done.stdout == b"hello\n"
+    assert f"pool tools is not used: {why}; starting a machine" in done.stderr.decode()
+    assert facts(microvm)["served"] == served
+
+
+def test_a_pool_that_does_not_exist_is_no_error(microvm: Command) -> None:
+    assert microvm("run", "--pool", "missing", "--", "echo", "hello").stdout == b"hello\n"
+    done = microvm("run", "-v", "--pool", "missing", "--", "echo", "hello")
+    assert "pool missing is not used: there is no machine missing" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_pool_that_does_not_answer_is_no_error(microvm: Command, number: int) -> None:
+    microvm("pool", "start", "--linger", "--size", "1", "broken")
+    supervisor = facts(microvm, "broken")["supervisor"]
+    os.kill(supervisor, number)
+    try:
+        assert microvm("run", "--pool", "broken", "--", "echo", "hello").stdout == b"hello\n"
+        done = microvm("run", "-n", "--pool", "broken", "--", "echo", "hello")
+        assert (done.returncode, done.stdout) == (0, b"hello\n")
+    finally:
+        os.kill(supervisor, signal.SIGCONT) if number == signal.SIGSTOP else None
+        assert microvm("pool", "stop", "broken").returncode == 0
+    eventually(lambda: not is_alive(supervisor))
+
+
+def test_killed_machines_are_replaced(microvm: Command, pool: str) -> None:
+    supervisor = full(microvm)["supervisor"]
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    assert microvm("run", "--pool", pool, "--", "echo", "hello").stdout == b"hello\n"
+    full(microvm)
+
+
+def test_an_idle_pool_stops_its_machines_until_it_is_used(microvm: Command) -> None:
+    microvm("pool", "start", "--linger", "--size", "1", "--idle-timeout", "5s", "lazy")
+    try:
+        eventually(lambda: facts(microvm, "lazy")["ready"] == 0)
+        assert microvm("run", "--pool", "lazy", "--", "echo", "hello").stdout == b"hello\n"
+        assert facts(microvm, "lazy")["missed"] == 1
+        eventually(lambda: facts(microvm, "lazy")["ready"] == 1)
+    finally:
+        microvm("pool", "stop", "lazy")
+
+
+def test_a_pool_grows_with_use_within_its_memory(microvm: Command) -> None:
+    limits = ("--size", "1", "--max", "9", "--max-memory", "512M")
+    microvm("pool", "start", "--linger", *limits, "growing")
+    try:
+        assert facts(microvm, "growing")["most"] == 2
+        full(microvm, "growing")
+        command = [sys.executable, "-m", "microvm", "run", "--pool", "growing", "--"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        busy = [
+            subprocess.Popen([*command, "sh", "-c", "echo up; cat"], **pipes)  # type: ignore[call-overload]
+            for _ in range(3)
+        ]
+        for each in busy:
+            assert each.stdout.readline() == b"up\n"
+        assert facts(microvm, "growing")["missed"] >= 1
+        for each in busy:
+            assert each.communicate()[0] == b""
+            assert each.returncode == 0
+        eventually(lambda: facts(microvm, "growing")["ready"] == 2)
+    finally:
+        microvm("pool", "stop", "growing")
+
+
+def test_the_pool_ends_with_its_login_session(microvm: Command) -> None:
+    command = f"{sys.executable} -m microvm pool start --size 1 brief && read line"
+    session = subprocess.Popen(
+        ["sh", "-c", command],
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert session.stdout
+    assert session.stdout.readline() == b"brief\n"
+    supervisor = facts(microvm, "brief")["supervisor"]
+    session.communicate()
+    eventually(lambda: not is_alive(supervisor))
+    assert facts(microvm, "brief")["reason"] == "the login session has ended"
+    microvm("pool", "stop", "brief")
+
+
+def test_other_verbs_do_not_take_pools_for_machines(microvm: Command, pool: str) -> None:
+    assert microvm("ps", "-q").stdout == b""
+    assert b"there is no pool one" in microvm("pool", "stop", "one").stderr
+    assert b"there is a machine tools already" in microvm("pool", "start", pool).stderr
+    for option in ([], ["-d"]):
+        done = microvm("exec", *option, pool, "--", "true")
+        assert b"tools is a pool, and not a machine" in done.stderr
+
+
+@pytest.mark.long
+def test_two_at_a_time_no_machine_serves_twice(microvm: Command, pool: str) -> None:
+    full(microvm)
+
+    async def run() -> bytes:
+        command = [sys.executable, "-m", "microvm", "run", "--pool", pool, "--", "cat", IDENTITY]
+        child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        output, _ = await child.communicate()
+        assert child.returncode == 0
+        return output
+
+    async def main() -> list[bytes]:
+        room = asyncio.Semaphore(2)
+
+        async def one() -> bytes:
+            async with room:
+                return await run()
+
+        return await asyncio.gather(*(one() for _ in range(200)))
+
+    assert len(set(asyncio.run(main()))) == 200
+
+
+async def test_programs_share_the_machines(microvm: Command, pool: str) -> None:
+    async with Pool.attach(pool) as attached, Pool.attach(pool, size=1) as other:
+        async with attached.machine() as one, other.machine() as two:
+            assert isinstance(one, PooledVM)
+            assert await one.read_file(IDENTITY) != await two.read_file(IDENTITY)
+            await one.write_file("/tmp/x", b"mine")
+            assert not await two.exists("/tmp/x")
+        jobs = [Job(["cat", "/x"], files={"/x": str(n).encode()}) for n in range(5)]
+        outcomes = [each.result().stdout async for each in attached.map(jobs)]
+    assert outcomes == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_program_starts_machines_when_the_pool_has_ended(microvm: Command) -> None:
+    microvm("pool", "start", "--linger", "--size", "1", "-m", "200M", "ending")
+    async with Pool.attach("ending") as attached:
+        microvm("pool", "stop", "ending")
+        async with attached.machine() as vm:
+            assert not isinstance(vm, PooledVM)
+            assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
+    with pytest.raises(MicroVMError, match="there is no machine ending"):
+        Pool.attach("ending")
+
+
+def test_programs_without_async_use_the_pool(microvm: Command, pool: str) -> None:
+    with sync.Pool.attach(pool) as attached, attached.machine() as vm:
+        assert vm.run(["echo", "hello"]).stdout == b"hello\n"
+
+
+def test_a_program_that_exits_gives_its_machine_back(microvm: Command, pool: str) -> None:
+    script = (
+        "import asyncio, os, sys\nfrom microvm import Pool\n"
+        "async def main():\n"
+        f"    async with Pool.attach({pool!r}) as pool, pool.machine():\n"
+        "        print('taken', flush=True)\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())"
+    )
+    child = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)
+    assert child.stdout == b"taken\n"
+    eventually(lambda: facts(microvm)["used"] == 0)
