@@ -25,8 +25,8 @@ KNOWS = {
     "machine": {"ground", "wire", "guest", "qemu", "start", "images"},
     "interpreter": {"ground", "wire", "guest", "start", "images", "machine", "builder"},
     "builder": {"ground", "guest", "qemu", "start", "images", "machine"},
-    "supervisor": {"ground", "wire", "guest", "images", "machine", "builder"},
     "jobs": {"ground", "guest", "start", "images", "machine", "interpreter", "builder"},
+    "supervisor": {"ground", "wire", "guest", "images", "machine", "jobs", "builder"},
     "sync": {
         *"ground wire guest images machine interpreter supervisor jobs builder".split(),
     },
@@ -53,6 +53,7 @@ EXCEPTIONS = {
         "microvm_image.step_runner",
     },
     "microvm.images.renewal": {"microvm_image.programs", "microvm_image.repack"},
+    "microvm.jobs.pool": {"microvm.supervisor.client.attached_pool"},  # `Pool.attach`
     "microvm.machine.named": {  # `MicroVM.attach` and `start_named`
         "microvm.supervisor.client.attached",
         "microvm.supervisor.client.start_named",

@@ -27,6 +27,7 @@ from microvm.supervisor.machine_directory import MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.supervisor.server import Answer, ClientRequest, Server
 from microvm.supervisor.supervised import SupervisedMachine
+from microvm.system import platform
 
 _CHECK_INTERVAL = 1.0  # seconds between two checks whether the pool is idle
 
@@ -224,7 +225,7 @@ class PoolSupervisor(Server):
     async def _watch_session(self, process: int) -> None:
         """End the pool when a process ends, which is the first one of the login session."""
         try:
-            descriptor = os.pidfd_open(process)
+            descriptor = platform.open_process(process)
         except ProcessLookupError:
             return  # it ended while the pool was starting, so nothing shows the session's end
         try:

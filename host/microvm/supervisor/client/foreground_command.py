@@ -80,7 +80,9 @@ def execute_in(
         return exit_status(returncode)
 
 
-def explain(error: Exception, argv: list[str], options: dict[str, Any], copier: str) -> None:
+def explain(
+    error: Exception, argv: list[str], options: dict[str, Any], copier: str = "`microvm cp`"
+) -> None:
     """Add a hint to the error for a command that could not be started."""
     if isinstance(error, lazy.errors.StartError):
         hint = lazy.hints.about(error, argv[0], options.get("cwd"), copier)
