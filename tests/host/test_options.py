@@ -26,7 +26,7 @@ from microvm.guest.request import HostLimits, arguments_of, request_of
 from microvm.jobs import file as jobfile
 from microvm.jobs.file import _KEYS, LineJob, _json_types
 from microvm.option import Option, options_of
-from microvm.options import ExecOptions, MachineOptions, PoolOptions, RunOptions
+from microvm.options import ExecOptions, MachineOptions, PoolChoice, PoolOptions, RunOptions
 from microvm.wire import codec
 
 # A value other than the default for each option of a command.
@@ -93,7 +93,7 @@ def test_request_contains_the_given_options() -> None:
 @pytest.mark.parametrize(
     ("command", "verb", "kinds"),
     [
-        (run, "run", (MachineOptions, ExecOptions)),
+        (run, "run", (MachineOptions, ExecOptions, PoolChoice)),
         (map_, "map", (PoolOptions, ExecOptions)),
         (bench, "bench", (PoolOptions,)),
     ],

@@ -18,11 +18,12 @@ from microvm.cli.preset_sources import NO_FILES, VARIABLES, may_exist
 from microvm.cli.presets import OPTIONS, Presets
 from microvm.cli.verbs.config import config
 from microvm.errors import UsageError
-from microvm.options import ExecOptions, ImageOptions, MachineOptions
+from microvm.options import ExecOptions, ImageOptions, MachineOptions, PoolChoice
 
 
 @click.command()
 @parameters.options(ImageOptions, "run")
+@parameters.options(PoolChoice, "run")
 @snapshot_parameters.from_snapshot
 @parameters.options(MachineOptions, "run")
 @parameters.options(ExecOptions, "run")
@@ -32,7 +33,9 @@ def run(**options: Any) -> None:
         **parameters.given_options(MachineOptions, options),
         **parameters.given_options(ExecOptions, options),
     }
-    click.echo(json.dumps({**given, "image": options["image"]}, default=repr))
+    click.echo(
+        json.dumps({**given, "image": options["image"], "pool": options["pool"]}, default=repr)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -86,13 +89,13 @@ def test_presets_equal_command_line_options(user: Path, monkeypatch: pytest.Monk
         'image = "python:3.13"\ncpus = 2\ndisk = "1G"\naccel = "tcg"\nconfinement = "require"\n'
         'cold = true\nconsole = "log"\nworkdir = "/w"\nuser = 1000\ntimeout = 1.5\n'
         'grace = "500ms"\nmax_output = "1K"\nmax_processes = 0\nmax_memory = "64M"\n'
-        'memory = "1.5G"\narch = "aarch64"\n'
+        'memory = "1.5G"\narch = "aarch64"\npool = "tools"\n'
     )
     from_file = parsed()
     options = (
         "--image python:3.13 --cpus 2 --disk 1G --accel tcg --confinement require --cold "
         "--console log --workdir /w --user 1000 --timeout 1.5 --grace 500ms --max-output 1K "
-        "--max-processes 0 --max-memory 64M --memory 1.5G --arch aarch64"
+        "--max-processes 0 --max-memory 64M --memory 1.5G --arch aarch64 --pool tools"
     ).split()
     assert from_file == parsed(*options)
     assert from_file.keys() >= {each.name for each in OPTIONS.values() if "run" in each.verbs}

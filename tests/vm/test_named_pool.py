@@ -20,6 +20,7 @@ from tests.vm.conftest import Command
 from microvm import Job, Pool, sync
 from microvm.errors import MicroVMError
 from microvm.supervisor.client.pooled import PooledVM
+from microvm.system.capacity import usable_cpus
 
 pytestmark = pytest.mark.usefixtures("_runtime")
 
@@ -206,6 +207,34 @@ def test_a_pool_grows_with_use_within_its_memory(microvm: Command) -> None:
         eventually(lambda: facts(microvm, "growing")["ready"] == 2)
     finally:
         microvm("pool", "stop", "growing")
+
+
+def test_commands_that_compute_delay_the_start_of_machines(microvm: Command) -> None:
+    cpus = str(usable_cpus())
+    microvm("pool", "start", "--linger", "--size", cpus, "--max", "99", "loaded")
+    command = [sys.executable, "-m", "microvm", "run", "--pool", "loaded", "--", "sh", "-c"]
+    try:
+        full(microvm, "loaded")
+        script = "echo up; while :; do :; done"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        loops = [subprocess.Popen([*command, script], **pipes) for _ in range(int(cpus))]  # type: ignore[call-overload]
+        for each in loops:
+            assert each.stdout.readline() == b"up\n"
+        # The computing machines have the only CPUs, so the pool starts no others.
+        assert facts(microvm, "loaded")["ready"] == 0
+        for each in loops:
+            each.kill()
+            each.communicate()
+        full(microvm, "loaded")
+        # Commands that wait need no CPU.
+        waiting = [subprocess.Popen([*command, "echo up; read x"], **pipes) for _ in loops]  # type: ignore[call-overload]
+        for each in waiting:
+            assert each.stdout.readline() == b"up\n"
+        full(microvm, "loaded")
+        for each in waiting:
+            each.communicate()
+    finally:
+        microvm("pool", "stop", "loaded")
 
 
 def test_the_pool_ends_with_its_login_session(microvm: Command) -> None:

@@ -27,9 +27,10 @@ class Stock:
     is repeated after a pause; see `microvm.start.retry` for the pauses and their end.
 
     :ivar size: Maximum number of machines that exist at the same time, including those in use.
-    :ivar spare: Number of machines without a user that are kept ready, if `size` permits. They
-        start only while CPUs are free of machines in use. None for as many as `size` permits, at
-        once.
+    :ivar spare: Number of machines without a user that are kept ready, if `size` and `busy` permit
+        it. None for as many as `size` permits, whatever `busy` is.
+    :ivar busy: Number of CPUs on which no spare machine may start, because machines in use compute
+        on them.
     :ivar used: Number of machines that have a user.
     :ivar is_open: True between `open` and `close`.
     """
@@ -49,6 +50,7 @@ class Stock:
         """
         self.size = size
         self.spare = spare
+        self.busy = 0
         self.used = 0
         self.is_open = False
         self._factory = factory
@@ -213,7 +215,7 @@ class Stock:
             return waiting
         if self.spare is None:
             return self.size
-        spare = min(self.spare - len(self._ready), self._cpus - self.used)
+        spare = min(self.spare - len(self._ready), self._cpus - self.busy)
         return max(waiting, spare)
 
     def _slot_done(self, slot: asyncio.Task[None]) -> None:

@@ -29,7 +29,8 @@ from microvm.supervisor.server import Answer, ClientRequest, Server
 from microvm.supervisor.supervised import SupervisedMachine
 from microvm.system import platform
 
-_CHECK_INTERVAL = 1.0  # seconds between two checks whether the pool is idle
+_CHECK_INTERVAL = 1.0  # seconds between two checks of whether the pool, or a machine, is idle
+_IDLE_CPU = 0.5  # maximum number of CPUs that an idle command uses
 
 
 class PoolSupervisor(Server):
@@ -49,6 +50,10 @@ class PoolSupervisor(Server):
         # The machines that clients use with several requests, by the numbers in these requests.
         self._lent: dict[int, SupervisedMachine] = {}
         self._numbers = itertools.count(1)
+        # The machines in use that compute, each with the CPU seconds of its QEMU at the last check.
+        # A machine is assumed to compute until the first check.
+        self._cpu_times: dict[Lease, float] = {}
+        self._computing: set[Lease] = set()
         self._served = 0
         self._missed = 0
         self._last_use = clock.now()
@@ -100,9 +105,11 @@ class PoolSupervisor(Server):
                 raise UsageError("--max-memory permits not even one machine")
             limits["most"] = min(limits["most"], fit)
         self._least = limits["size"] = min(limits["size"], limits["most"])
-        self._stock = Stock(factory, limits["most"], notify, spare=self._least)
+        # Start one machine first, because it saves the template that the others need.
+        self._stock = Stock(factory, limits["most"], notify, spare=1)
         self._stock.open()
         self._describe(_machine(await self._stock.wait_ready()), order)
+        self._stock.keep(self._least)
         return self.facts
 
     async def supervise(
@@ -115,7 +122,7 @@ class PoolSupervisor(Server):
         await self.serve(start, lambda: self._watches(order["pool"]))
 
     def _watches(self, limits: dict[str, Any]) -> list[Coroutine[Any, Any, None]]:
-        found = []
+        found = [self._watch_load()]
         if idle := limits["idle_timeout"]:
             found.append(self._watch_idle(idle))
         if session := limits["session"]:
@@ -165,12 +172,35 @@ class PoolSupervisor(Server):
             raise Busy(f"pool {self.directory.name} has no machine ready")
         try:
             self._served += 1
+            self._cpu_times[lease] = _cpu_time(lease)
+            self._computing.add(lease)
+            self._limit()
             owned = SupervisedMachine(self.directory.name, Ending(), copier="--copy", opener="-R")
             owned.machine = _machine(lease)
             yield owned
         finally:
             self._last_use = clock.now()
             lease.released.set()
+            self._cpu_times.pop(lease, None)
+            self._computing.discard(lease)
+            self._limit()
+
+    def _limit(self) -> None:
+        """Let the pool start machines only on CPUs that the commands in its machines do not use."""
+        self._stock.busy = len(self._computing)
+        self._stock.fill()
+
+    async def _watch_load(self) -> None:
+        """Find out repeatedly which machines in use compute, and which wait, such as for input."""
+        while True:
+            await asyncio.sleep(_CHECK_INTERVAL)
+            self._computing = {each for each in self._cpu_times if self._computes(each)}
+            self._limit()
+
+    def _computes(self, lease: Lease) -> bool:
+        before = self._cpu_times[lease]
+        now = self._cpu_times[lease] = _cpu_time(lease)
+        return now - before > _IDLE_CPU * _CHECK_INTERVAL
 
     async def _lease(self, request: ClientRequest) -> dict[str, Any]:
         """Lend a machine to a client for several requests, until the client disconnects."""
@@ -233,6 +263,11 @@ class PoolSupervisor(Server):
         finally:
             os.close(descriptor)
         self.ending.want("the login session has ended", asked=True)
+
+
+def _cpu_time(lease: Lease) -> float:
+    """Return the CPU seconds that the QEMU of a machine has used."""
+    return float(usage(_machine(lease).pid or 0).get("cpu_time", 0.0))
 
 
 def _machine(lease: Lease) -> MicroVM:

@@ -120,7 +120,7 @@ def _session() -> int | None:
 @pool.command()
 @parameters.as_json
 def ls(as_json: bool) -> None:
-    """List the pools, with the memory and the CPU time of their ready machines."""
+    """List pools, with the memory and CPU time of their ready machines."""
     known, failure = machines.inspect(pools=True)
     listed = [_facts(each) for each in known]
     if as_json:
@@ -173,7 +173,10 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 @parameters.verbose
 @parameters.names("pool")
 def stop(names: tuple[str, ...]) -> None:
-    """Stop pools, and delete their machines. Commands that use them are killed."""
+    """Stop pools, and delete their machines.
+
+    Commands that run in these machines are killed.
+    """
     _check(names)
     for name in machines.stop(names):
         click.echo(name)
