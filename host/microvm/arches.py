@@ -194,6 +194,9 @@ ACCELERATORS = {
             emulates=False,
             device="/dev/kvm",
             option="kvm",
+            # Keep `ioeventfd`. Without it, QEMU handles the guest's opening of the port in the
+            # thread of the processor, and does not wake its main loop. Then nothing reads what the
+            # host has already sent, and the boot hangs until another event wakes the main loop.
             serial={"pci": "", "mmio": ""},
             passes_clock=False,
         ),
