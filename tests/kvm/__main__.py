@@ -12,7 +12,7 @@ from subprocess import STDOUT
 import click
 from tests.kvm import machine, sources
 from tests.kvm.plan import LEFT_OUT, TESTS, TestFile
-from tests.kvm.results import Result, Results
+from tests.kvm.results import FileResult, FileResults
 
 from microvm import MicroVM
 from microvm.errors import MachineError
@@ -26,10 +26,10 @@ TIMEOUT = 1500
 PYTEST = ("python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
-class Run:
+class FilesRunner:
     """A run of test files in emulated machines, which stores each result."""
 
-    def __init__(self, files: Sequence[TestFile], results: Results) -> None:
+    def __init__(self, files: Sequence[TestFile], results: FileResults) -> None:
         self._results = results
         self._found = {each.path: results.recall(each.path) for each in files}
         self._files = {each.path: each for each in files}
@@ -85,7 +85,7 @@ class Run:
         words = [*limited, *PYTEST, "--accel=kvm", *file.options, file.path]
         done = await vm.run(words, cwd=f"/{sources.SOURCE}", env=machine.ENVIRONMENT, stderr=STDOUT)
         output = done.stdout.decode(errors="replace")
-        result = Result.of(file.path, done.returncode, time.monotonic() - begun, output)
+        result = FileResult.of(file.path, done.returncode, time.monotonic() - begun, output)
         path = self._results.store(result, output)
         self._found[file.path] = result
         click.echo(str(result) if result.is_good else f"{result}: {path}")
@@ -118,8 +118,8 @@ def main(again: bool, only: str | None, command: tuple[str, ...]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     files = [each for each in TESTS if not only or only in each.path]
     begun = time.monotonic()
-    good = asyncio.run(Run(files, Results(folder)).run())
-    click.echo(f"left out: {len(LEFT_OUT)} files, for the reasons in docs/systems.md")
+    good = asyncio.run(FilesRunner(files, FileResults(folder)).run())
+    click.echo(f"left out: {len(LEFT_OUT)} files, for the reasons in CONTRIBUTING.md")
     click.echo(f"{'passed' if good else 'FAILED'} after {(time.monotonic() - begun) / 60:.0f} min")
     sys.exit(0 if good else 1)
 

@@ -11,7 +11,7 @@ _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class FileResult:
     """The result of a test file: the exit status of pytest, its counts, and its duration."""
 
     name: str
@@ -22,7 +22,7 @@ class Result:
     skipped: int = 0
 
     @classmethod
-    def of(cls, name: str, status: int, seconds: float, output: str) -> Result:
+    def of(cls, name: str, status: int, seconds: float, output: str) -> FileResult:
         """Return the result that the last line of pytest's output tells."""
         last = output.rstrip().rpartition("\n")[2]
         found = {word: int(count) for count, word in _COUNT.findall(last)}
@@ -42,20 +42,20 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class FileResults:
     """The stored results of one state of the checkout: for each test file, a result and output."""
 
     folder: Path
 
-    def recall(self, name: str) -> Result | None:
+    def recall(self, name: str) -> FileResult | None:
         """Return the stored result of a test file that passed; None if it has to run."""
         try:
-            found = Result(**json.loads(self._path(name, "json").read_text()))
+            found = FileResult(**json.loads(self._path(name, "json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
         return found if found.is_good else None
 
-    def store(self, result: Result, output: str) -> Path:
+    def store(self, result: FileResult, output: str) -> Path:
         """Store a result and the output of pytest. Return the path of the output."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(result.name, "txt")

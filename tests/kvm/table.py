@@ -1,4 +1,4 @@
-"""Generator of the table in docs/systems.md of the test files that do not run under KVM.
+"""Generator of the table in CONTRIBUTING.md of the test files that do not run under KVM.
 
 The table shows the reasons in `plan`.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.kvm.plan import LEFT_OUT
 
-PAGE = Path(__file__).parents[2] / "docs/systems.md"
+PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 HEAD = "| test files that do not run there | reason |\n|---|---|\n"
 
 
