@@ -35,6 +35,7 @@ TESTS = (
     TestFile("fuzz/guest/test_guest.py", ("-m", "not long", "-p", "tests.conftest")),
     TestFile("tests/vm/test_twins.py", ("-m", "long"), alone=True),
     TestFile("tests/kvm/test_device.py", alone=True),
+    TestFile("tests/kvm/test_moved.py", alone=True),
 )
 """The test files to run, roughly the longest first; those that run alone are the last."""
 
