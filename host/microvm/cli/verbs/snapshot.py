@@ -24,8 +24,8 @@ def snapshot() -> None:
 
     A snapshot is a saved machine. `microvm run --save NAME` and `microvm checkpoint` create
     snapshots, and `microvm run --from NAME` starts a machine from one. A snapshot is kept until it
-    is removed. It can be used only with the version of QEMU, the host and the image that it was
-    created with.
+    is removed. It can be used only with the version of QEMU and the image that it was created with
+    and, under KVM, on a host that offers the same features of the processor.
     """
 
 
