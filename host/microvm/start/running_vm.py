@@ -13,6 +13,7 @@ from typing import Self
 from microvm.concurrency.tasks import check_loop
 from microvm.errors import LOOK_AT_CONSOLE, BootError, GuestDied
 from microvm.guest.guest import Guest
+from microvm.guest.timeouts import TIMEOUTS, Timeouts, patience
 from microvm.options import ExecOptions
 from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
@@ -67,7 +68,8 @@ class RunningVM:
 
         :param launched: QEMU process; the new machine owns it from now on.
         :param console_log: File for the guest's console output, or None.
-        :param timeout: Maximum number of seconds until the guest is ready.
+        :param timeout: Maximum number of seconds until the guest is ready, on hosts that are not
+            very slow; see `patience`.
         :param resume: See `Guest.ready`.
         :raises TemplateError: If QEMU reports that it cannot restore or save a guest.
         :raises BootError: If the guest did not become ready; `detail` is the last output of its
@@ -75,6 +77,7 @@ class RunningVM:
         :raises ProtocolError: If the guest uses another protocol.
         """
         try:
+            factor = patience()
             console = Console(console_log)
         except BaseException:
             launched.kill()
@@ -84,7 +87,12 @@ class RunningVM:
             qemu = await Qemu.start(launched, console=console)
             owned.push_async_callback(qemu.stop)
             running = time.monotonic()
-            guest = Guest(defaults=defaults, console_tail=console.tail)
+            timeout *= factor
+            guest = Guest(
+                defaults=defaults,
+                console_tail=console.tail,
+                timeouts=Timeouts(*(factor * seconds for seconds in TIMEOUTS)),
+            )
             await guest.connect(qemu.take_port())
             vm = cls(qemu, guest, console)
             owned.push_async_callback(vm.end)
