@@ -99,7 +99,7 @@ PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 NOT_INSTALL := --ignore=tests/install
 ALONE = $(shell grep -rl --include='test_*.py' 'pytest.mark.alone' tests fuzz)
 
-.PHONY: help hello test test-host test-aarch64 test-long test-install test-kvm lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
+.PHONY: help hello test test-host test-aarch64 test-long test-install test-kvm lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems test-systems-aarch64 dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install missing packages, build an image, run echo hello in a machine'
@@ -130,6 +130,7 @@ help:
 	@echo 'make fuzz-mutants  check whether the fuzzing finds seeded bugs'
 	@echo 'make soak       run random starts, commands and faults; fails if a resource grows; SOAK_SECONDS=60'
 	@echo 'make test-systems  test the wheels on Debian 12, Debian 13 and Ubuntu 24.04; needs root and 10 minutes'
+	@echo 'make test-systems-aarch64  the same on an emulated aarch64 Debian 13; needs an hour on an idle host'
 	@echo 'make dist       build the source distribution and the wheel in dist/, reproducibly'
 	@echo 'make guest-pack  build guest packs with a kernel in dist/, which takes minutes; GUESTS=x86_64 for one'
 	@echo 'make workflows  check .github/ and action.yml'
@@ -263,6 +264,11 @@ test-systems: dist
 	@$(call require,mmdebstrap:mmdebstrap /usr/share/keyrings/ubuntu-archive-keyring.gpg:ubuntu-keyring)
 	$(MAKE) --no-print-directory guest-pack GUESTS=$(ARCH)
 	$(BIN)/python -m tests.systems dist build/systems
+
+test-systems-aarch64: dist
+	@$(call require,mmdebstrap:mmdebstrap mkfs.erofs:erofs-utils /usr/sbin/mkfs.ext4:e2fsprogs qemu-system-aarch64:qemu-system-arm)
+	$(MAKE) --no-print-directory guest-pack GUESTS=aarch64
+	$(BIN)/python -m tests.systems --emulated dist build/systems
 
 # hatchling writes no current time into the files, so the build is reproducible.
 dist: $(VENV)/dev

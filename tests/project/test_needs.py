@@ -38,6 +38,10 @@ NEEDS = {
     "test-long": {*TEST, *ARM, "buildah", "netavark", "libcap-dev", "chromium", "patch"},
     "test-kvm": {*RUN, *KERNEL, "mmdebstrap", "erofs-utils", "e2fsprogs"},
     "test-systems": {*MUSL, *KERNEL, "mmdebstrap", "ubuntu-keyring"},
+    "test-systems-aarch64": {
+        *(*MUSL, *KERNEL, *CROSS),
+        *("mmdebstrap", "erofs-utils", "e2fsprogs", "qemu-system-arm"),
+    },
     "counts": RUN | COUNTS,
     "terminal": RUN | IMAGE,
     "bench": RUN,

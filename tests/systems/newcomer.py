@@ -16,6 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+#: The only variable of microvm that a new user sets, on an emulated system.
+PATIENCE = "MICROVM_PATIENCE"
+
 PROGRAM = """
 import asyncio
 from microvm import MicroVM, Pool
@@ -39,12 +42,14 @@ class Newcomer:
     """A new user with a home and the wheels.
 
     :ivar took: duration of each step in seconds.
+    :ivar variables: the variables that the new user has set.
     """
 
     def __init__(self, home: Path, wheels: str) -> None:
         self.home = home
         self.wheels = wheels
         self.took: dict[str, float] = {}
+        self.variables = {name: text for name, text in os.environ.items() if name == PATIENCE}
 
     def say(self, *words: str, given: str = "") -> str:
         """Run a command in the home, and return its output.
@@ -56,7 +61,7 @@ class Newcomer:
             words,
             input=given,
             cwd=self.home,
-            env={"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8"},
+            env={"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", **self.variables},
             capture_output=True,
             text=True,
             check=False,

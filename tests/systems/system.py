@@ -37,6 +37,27 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
 
 
+def download(built: Path, wheels: Path, *, python: str, machine: str) -> None:
+    """Copy the built wheels and their dependencies for another system into a folder.
+
+    :param python: version of the system's Python.
+    :param machine: architecture of the system.
+    """
+    wheels.mkdir()
+    (main,) = built.glob("microvm_proto-*.whl")
+    # pip on this host would select the guest pack of this host's processor.
+    (pack,) = built.glob(f"microvm_proto_guest_{machine}-*.whl")
+    for wheel in (main, pack):
+        (wheels / wheel.name).write_bytes(wheel.read_bytes())
+    tags = (f"--platform=manylinux{tag}_{machine}" for tag in ("_2_28", "_2_17", "2014"))
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
+    where = (f"--dest={wheels}", f"--find-links={wheels}", "--only-binary=:all:")
+    pins = f"--constraint={HERE.parents[1] / 'constraints.txt'}"
+    wanted = f"{wheels / main.name}[vm]"
+    command = [*pip, *where, pins, f"--python-version={python}", *tags, wanted]
+    subprocess.run(command, check=True)
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """A release of a distribution.
@@ -51,6 +72,11 @@ class System:
     python: str
     components: str = "main"
 
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its root file system on this host."""
+        return self.suite
+
     def make(self, root: Path) -> None:
         """Install the minimal release with Python and QEMU into a folder."""
         user = f'chroot "$1" useradd --create-home {USER}'
@@ -61,17 +87,7 @@ class System:
 
     def download(self, built: Path, wheels: Path) -> None:
         """Copy the built wheels and their dependencies for this release's Python into a folder."""
-        wheels.mkdir()
-        for wheel in built.glob("*.whl"):
-            (wheels / wheel.name).write_bytes(wheel.read_bytes())
-        (main,) = wheels.glob("microvm_proto-*.whl")
-        machine = platform.machine()
-        tags = (f"--platform=manylinux{tag}_{machine}" for tag in ("_2_28", "_2_17", "2014"))
-        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
-        where = (f"--dest={wheels}", f"--find-links={wheels}", "--only-binary=:all:")
-        pins = f"--constraint={HERE.parents[1] / 'constraints.txt'}"
-        target = f"--python-version={self.python}"
-        subprocess.run([*pip, *where, pins, target, *tags, f"{main}[vm,guest]"], check=True)
+        download(built, wheels, python=self.python, machine=platform.machine())
 
     def visit(self, root: Path, wheels: Path, *, user: bool) -> dict[str, Any]:
         """Run the steps of a new user, as root or as an unprivileged user, and return the results.
@@ -85,10 +101,3 @@ class System:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         found: dict[str, Any] = json.loads(done.stdout)
         return {"system": self.name, "as": "a user" if user else "root", **found}
-
-
-SYSTEMS = (
-    System("Debian 12", "bookworm", "3.11"),
-    System("Debian 13", "trixie", "3.13"),
-    System("Ubuntu 24.04", "noble", "3.12", "main,universe"),
-)
