@@ -144,7 +144,7 @@ def test_pack_of_the_other_processor_is_complete(other_pack: Path) -> None:
 
 @only_root
 @pytest.mark.parametrize("python", PYTHONS, ids=["python", "python3.11"])
-def test_user_without_a_compiler_runs_guests_of_the_other_processor(
+def test_user_without_a_compiler_runs_guests_of_the_other_arch(
     python: str, dist: Path, other_pack: Path, shared: Path
 ) -> None:
     python = installed(python)
