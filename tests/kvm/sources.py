@@ -21,7 +21,7 @@ BUILD = ROOT / "build/kvm"
 SOURCE, CACHE = "src", "cache"
 """The folders of the emulated machine for the checkout and for the cache of microvm."""
 
-_UNUSED = (".github/", "docs/", "CHANGELOG.md", "README.md")
+_UNUSED = (".github/", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "mkdocs.yml")
 """Files whose changes do not invalidate results, because no test in the machine reads them."""
 
 
