@@ -17,6 +17,7 @@ from tests.image import oci
 from tests.image.layers import file, folder, tar
 from tests.support.killing import KilledStarts
 from tests.support.target import build, target
+from tests.support.target import name as arch_name
 from tests.support.wheels import use_index, wheel
 from tests.vm.conftest import Command
 
@@ -360,7 +361,7 @@ async def test_named_ready_made_image_is_built_once(
         monkeypatch.setitem(readymade.IMAGES, name, made)
         assert readymade.needs_build(name, target().name)
         said: list[str] = []
-        async with MicroVM(name, arch=target().name, notify=said.append) as vm:
+        async with MicroVM(name, arch=arch_name(), notify=said.append) as vm:
             assert vm.cloned
         assert [line[: len(says)] for line in said if "image" in line] == [says]
         said.clear()

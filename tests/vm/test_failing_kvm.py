@@ -12,7 +12,7 @@ from tests.support import failing_kvm
 from tests.vm.conftest import Misbehave
 from tests.vm.test_accelerator import WORKS
 
-from microvm import MicroVM
+from microvm import MicroVM, arches
 from microvm.cache import async_lock, lock
 from microvm.cli.checks import kvm as check
 from microvm.cli.checks import machine
@@ -122,6 +122,7 @@ def test_failure_on_request_does_not_let_auto_try_kvm_again(
     assert probes.recall() is False
 
 
+@pytest.mark.only_arch(arches.native(), reason="the doctor tries KVM with guests of this host")
 def test_doctor_waits_longer_for_kvm_that_has_worked(
     image: Image,
     folder: Path,

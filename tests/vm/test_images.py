@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.changed_image import changed_image
+from tests.support.target import target
 from tests.vm.conftest import DEADLINE
 
-from microvm.images import FORMAT, Image, load
+from microvm.images import FORMAT, Image, load, tags
 from microvm.images.config import ImageConfig
 
 CONFIG = ImageConfig(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
@@ -38,6 +39,11 @@ class ImageMachine:
             return process.returncode, out, err
 
 
+def tag() -> str:
+    """The full tag of the image, which ends with its architecture if this host has another one."""
+    return tags.of_arch("hello:1", target().name)
+
+
 @pytest.fixture(scope="module")
 def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of the default image with a command and a variable, tagged `hello:1`."""
@@ -55,7 +61,7 @@ def there(exported: Path, tmp_path: Path) -> ImageMachine:
     """Another cache that has imported the archive."""
     machine = ImageMachine(tmp_path / "cache")
     status, out, err = machine("image", "import", exported)
-    assert (status, out) == (0, "hello:1\n"), err
+    assert (status, out) == (0, f"{tag()}\n"), err
     return machine
 
 
@@ -72,7 +78,7 @@ def test_exported_image_runs_elsewhere_until_it_is_removed(
     assert running.stdout
     assert running.stdout.readline() == "up\n"
     status, out, _ = there("image", "rm", "hello:1")
-    assert (status, out) == (0, f"Untagged: hello:1\nDeleted: {image.name}\n")
+    assert (status, out) == (0, f"Untagged: {tag()}\nDeleted: {image.name}\n")
     assert list((there.cache / "templates").iterdir()) == []
     assert running.communicate(timeout=DEADLINE)[0] == "hello\n"
     assert running.returncode == 0

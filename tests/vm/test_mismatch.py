@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.target import build
+from tests.support.target import name as arch_name
 
 from microvm import MicroVM
 from microvm.errors import BUILD_AGAIN
@@ -79,14 +80,14 @@ def test_image_of_another_file_protocol_runs_commands_only(
 async def test_ready_made_image_of_another_schema_is_renewed(
     with_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = ReadyMade((str(with_python.path),), (), ("python3",), ("true",))
+    made, arch = ReadyMade((str(with_python.path),), (), ("python3",), ("true",)), arch_name()
     monkeypatch.setitem(readymade.IMAGES, "renewed", made)
     with pytest.MonkeyPatch.context() as patch:
         use_other("protocol.h", tmp_path, patch)
-        assert readymade.find("renewed", NullReporter()).manifest.schema == THEIRS
+        assert readymade.find("renewed", NullReporter(), arch).manifest.schema == THEIRS
     monkeypatch.setitem(readymade.IMAGES, "renewed", made._replace(sources=()))
     said: list[str] = []
-    async with MicroVM("renewed", cold=True, notify=said.append) as vm:
+    async with MicroVM("renewed", arch=arch, cold=True, notify=said.append) as vm:
         assert (await vm.run(["python3", "-c", "print(1)"])).stdout == b"1\n"
     assert said == ["image renewed: renewed, because microvm has changed"]
     image_removal.remove("renewed")

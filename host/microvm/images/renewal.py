@@ -67,7 +67,7 @@ def renew(tag: str, report: Reporter) -> bool:
     renewed = repack(image, tag, report)
     note(renewed)
     if renewed.name != image.name:
-        shown = tag.removesuffix(f":{tags.LATEST}")
+        shown = tags.without_arch(tag).removesuffix(f":{tags.LATEST}")
         report.notice(f"image {shown}: renewed, because microvm has changed")
     return True
 
