@@ -56,7 +56,8 @@ _REASONS = {
     ),
     "its tests are of functions of the host, which do not depend on the accelerator": (
         "attach beside cache config copies detached examples images json loops mismatch "
-        "named_pool pack patience pytest_plugin reading reopened run_options snapshot_commands sync_pool"
+        "named_pool pack patience pytest_plugin reading reopened run_options snapshot_commands "
+        "sync_pool"
     ),
     "its tests compare the guest's programs with the specification, which does not depend on the "
     "accelerator": "spec vectors",
