@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "MICROVM_CACHE": f"/{sources.CACHE}",
     "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+    "MICROVM_PATIENCE": "10",
     "MICROVM_TEST_PATIENCE": "10",
     "TERM": "xterm",
 }
