@@ -32,7 +32,11 @@ TESTS = (
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
     # The file is in another folder than the settings of tests, which define `--accel`.
-    TestFile("fuzz/guest/test_guest.py", ("-m", "not long", "-p", "tests.conftest")),
+    # The corpus takes longer than most files, so only random conversations run.
+    TestFile(
+        "fuzz/guest/test_guest.py",
+        ("-m", "not long", "-k", "random_host", "-p", "tests.conftest"),
+    ),
     TestFile("tests/vm/test_twins.py", ("-m", "long"), alone=True),
     TestFile("tests/kvm/test_device.py", alone=True),
     TestFile("tests/kvm/test_moved.py", alone=True),
