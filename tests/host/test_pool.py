@@ -20,8 +20,10 @@ from microvm.jobs import lease as leases
 from microvm.jobs import pool as pools
 from microvm.jobs import stock
 from microvm.jobs.job import Job
+from microvm.jobs.lease import NewMachineLease
 from microvm.jobs.pool import Pool
-from microvm.option import ParsedOptions, options_of
+from microvm.jobs.stock import Stock
+from microvm.option import ParsedOptions, options_of, parse_options
 from microvm.options import MachineOptions, PoolOptions
 from microvm.start import retry
 
@@ -468,3 +470,73 @@ async def test_any_exception_of_a_command_is_its_outcome() -> None:
     with pytest.raises(GuestDied):
         outcomes[0].result()
     assert outcomes[1].result().returncode == 0
+
+
+def a_stock(machine: type[PoolMachine], size: int = 8, **options: int) -> Stock:
+    """Return a stock of machines, which has not been opened."""
+    image = parse_options(PoolOptions, {}, "Pool")
+    return Stock(
+        lambda: NewMachineLease(machine._from_options(None, image)),  # type: ignore[arg-type]
+        size,
+        lambda _: None,
+        **options,
+    )
+
+
+async def test_spare_machines_are_kept_ready(machine: type[PoolMachine]) -> None:
+    stocked = a_stock(machine, spare=2)
+    stocked.open()
+    assert await stocked.take() is None  # does not wait
+    await settle()
+    assert len(stocked.ready) == machine.started == 2
+    taken = await stocked.take()
+    assert taken is not None
+    await settle()
+    assert (len(stocked.ready), stocked.used) == (2, 1)
+    stocked.keep(0)
+    await settle()
+    assert machine.alive == {taken.vm}  # type: ignore[attr-defined]
+    taken.released.set()
+    await settle()
+    assert not machine.alive
+    await stocked.close()
+
+
+async def test_no_spare_machine_starts_on_a_busy_cpu(machine: type[PoolMachine]) -> None:
+    stocked = a_stock(machine, spare=CPUS)
+    stocked.busy = CPUS
+    stocked.open()
+    await settle()
+    assert machine.started == 0
+    stocked.busy = 0
+    stocked.fill()
+    await settle()
+    assert machine.started == CPUS
+    await stocked.close()
+
+
+async def test_a_machine_that_has_died_is_not_taken(machine: type[PoolMachine]) -> None:
+    stocked = a_stock(machine, spare=1)
+    stocked.open()
+    first = await stocked.wait_ready()
+    first.vm.dead = True  # type: ignore[attr-defined]
+    assert await stocked.take() is None
+    await settle()
+    assert first not in stocked.ready
+    assert len(stocked.ready) == 1
+    await stocked.close()
+
+
+async def test_starts_go_on_after_they_were_given_up(machine: type[PoolMachine]) -> None:
+    machine.failures = itertools.chain([ImageError("it is missing")], itertools.repeat(None))
+    stocked = a_stock(machine, spare=1)
+    stocked.open()
+    with pytest.raises(ImageError):
+        await stocked.wait_ready()
+    await settle()
+    assert (machine.started, str(stocked.error)) == (1, "it is missing")
+    stocked.keep(1)
+    await settle()
+    assert len(stocked.ready) == 1
+    assert stocked.error is None
+    await stocked.close()

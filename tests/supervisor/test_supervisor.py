@@ -108,7 +108,7 @@ def test_silent_clients_block_no_other(
 
 def test_fewer_clients_may_wait_if_few_files_can_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
-    assert server._most_lasting() == 14
+    assert server.most_lasting() == 14
 
 
 def test_backlog_may_be_full(runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

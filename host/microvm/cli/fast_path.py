@@ -62,12 +62,15 @@ def parse_exec(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
 
 
 def parse_pooled(verb: str, arguments: Sequence[str]) -> PooledRun | None:
-    """Return the pool and the command of `microvm run --pool`, if it has no other option."""
+    """Return the pool and the command of `microvm run --pool`.
+
+    Return None for other command lines, and if the command line has another option.
+    """
+    if verb != "run" or arguments[:1] != ["--pool"]:
+        return None
     from microvm.cli import preset_sources
 
-    if verb != "run" or arguments[:1] != ["--pool"] or preset_sources.may_exist():
-        return None
-    return parse_exec(arguments[1:])
+    return None if preset_sources.may_exist() else parse_exec(arguments[1:])
 
 
 def _run_in_pool(name: str, command: list[str]) -> int:

@@ -10,19 +10,22 @@ from microvm.errors import MicroVMError
 from microvm.log import Area
 from microvm.options import MachineOptions
 from microvm.printable import printable
-from microvm.supervisor.client import pooled
+from microvm.start.snapshots import STORE
+from microvm.supervisor.client.pooled import PooledVM, facts_of
+from microvm.units import format_size
 
 if TYPE_CHECKING:
     from microvm.cli.attach import WantedPorts
     from microvm.images import Image
-    from microvm.supervisor.client.pooled import PooledVM
 
 _logger = Area("start")
 
 _PROPERTIES = ("memory", "cpus", "disk", "arch", "accel", "confinement")
 """The options that the machines of a pool share, and that `microvm run` can have, too."""
 
-_UNFIT = ("cold", "console", "commands")
+_SIZES = ("memory", "disk")
+
+_UNFIT = ("cold", "console")
 """The options of `microvm run` that need a machine that has not been started yet."""
 
 
@@ -34,22 +37,23 @@ def take(
     snapshot: str | None,
     wanted: WantedPorts,
 ) -> PooledVM | None:
-    """Return a machine of the pool `name`; None if it has none that fits. Log the reason.
+    """Return a machine of the pool `name`. If it has none that fits, return None, and log why.
 
     :param machine: The options of the machine that the user has given.
     :param image: The image that the user has given, which must be that of the pool.
-    :param wanted: The ports to open, for which the machines of a pool permit too few commands.
+    :param wanted: The ports to open. A pool's machines run one command at a time, so they cannot
+        serve ports.
     """
     try:
-        facts = pooled.facts_of(name)
+        facts = facts_of(name)
         if any(wanted):
             why = "its machines open no ports"
         else:
             why = _misfit(facts, machine, image, snapshot)
         if not why:
-            return pooled.take(name)
-    except MicroVMError as error:
-        why = error.message
+            return PooledVM(name, facts)
+    except (MicroVMError, OSError) as error:
+        why = str(error)
     _logger.info("pool %s is not used: %s; starting a machine", printable(name), why)
     return None
 
@@ -62,16 +66,29 @@ def _misfit(
     for option in _UNFIT:
         if given.get(option):
             return f"--{option} needs a new machine"
-    if snapshot is not None and snapshot != facts["snapshot"]:
-        return f"its machines do not start from snapshot {snapshot}"
+    if snapshot is not None and not _has_snapshot(facts, snapshot):
+        return f"its machines do not start from snapshot {snapshot} as it is now"
     if image is not None and not _has_image(facts, names.find_image(image, machine.get("arch"))):
         return f"its machines have the image {facts['image']}"
     for option in _PROPERTIES:
         if option in given and given[option] != facts[option]:
             if option == "accel" and given[option] == "auto":
                 continue
-            return f"its machines have the {option} {facts[option]}, and not {given[option]}"
+            has, wants = (_shown(option, each[option]) for each in (facts, given))
+            return f"its machines have --{option} {has}, and not {wants}"
     return ""
+
+
+def _shown(option: str, value: object) -> str:
+    return format_size(value) if option in _SIZES and isinstance(value, int) else str(value)
+
+
+def _has_snapshot(facts: Mapping[str, Any], name: str) -> bool:
+    """Return True if the machines of a pool start from this snapshot, which may have changed."""
+    saved = STORE.manifest(name)
+    if facts["snapshot"] != name or saved is None:
+        return False
+    return bool(facts["snapshot_state"] == saved.state_sha256)
 
 
 def _has_image(facts: Mapping[str, Any], image: Image) -> bool:

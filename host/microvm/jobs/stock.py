@@ -32,6 +32,7 @@ class Stock:
     :ivar busy: Number of CPUs on which no spare machine may start, because machines in use compute
         on them.
     :ivar used: Number of machines that have a user.
+    :ivar error: The error of the last start if it failed, else None.
     :ivar is_open: True between `open` and `close`.
     """
 
@@ -51,6 +52,7 @@ class Stock:
         self.size = size
         self.spare = spare
         self.busy = 0
+        self.error: Exception | None = None
         self.used = 0
         self.is_open = False
         self._factory = factory
@@ -142,8 +144,12 @@ class Stock:
         return None
 
     def keep(self, spare: int) -> None:
-        """Keep this number of machines ready: stop superfluous ones, or start others."""
+        """Keep this number of machines ready: stop superfluous ones, or start others.
+
+        After repeated failures, this begins to start machines again.
+        """
         self.spare = spare
+        self._given_up = False
         while len(self._ready) > spare:
             self._pop().released.set()
         self.fill()
@@ -239,6 +245,7 @@ class Stock:
                 return
             self._retries.succeed()
             self._given_up = False
+            self.error = None
             self._end_pause()
             self._starting.remove(_this_task())
             self._hand_over(lease)
@@ -264,6 +271,7 @@ class Stock:
 
         If another attempt would be useless, pass the error to all waiting users instead.
         """
+        self.error = error
         try:
             pause = self._retries.fail(attempt, error)
         except Exception as final:

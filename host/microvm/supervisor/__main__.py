@@ -155,7 +155,9 @@ def _notices(starter: ClientConnection) -> Callable[[str], None]:
     notices: set[asyncio.Task[None]] = set()
 
     def send(text: str) -> None:
-        notices.add(loop.create_task(starter.send({"notice": text})))
+        notice = loop.create_task(starter.send({"notice": text}))
+        notices.add(notice)
+        notice.add_done_callback(notices.discard)
 
     def notify(text: str) -> None:
         loop.call_soon_threadsafe(send, text)

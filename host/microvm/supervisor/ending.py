@@ -1,4 +1,4 @@
-"""The end of a machine or of a pool, which its supervisor brings about, and clients wait for."""
+"""The state of a machine or pool that stops: the reason, and events that clients wait for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Termination:
 
 
 class Ending:
-    """The state of the end of a machine or of a pool.
+    """The state of a machine or pool that stops.
 
     :ivar wanted: Future that is done when the machine must stop; its result is the reason.
     :ivar begun: The reason why the machine is stopping or has stopped; None while it runs.
@@ -33,7 +33,10 @@ class Ending:
         self.gone = asyncio.Event()
 
     def want(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
-        """Make the machine end; see `Termination` for the arguments. Only the first call counts."""
+        """Request that the machine or pool stops. Only the first call has an effect.
+
+        :param reason: Reason for users; see also `Termination`.
+        """
         if not self.wanted.done():
             self.wanted.set_result(Termination(reason, asked, traceless))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -12,25 +12,33 @@ from functools import partial
 from typing import Any
 
 from microvm import __version__
-from microvm.errors import Busy, GuestDied, UsageError
-from microvm.guest.stdio import until_ready
+from microvm.errors import Busy, GuestDied, MachineError, UsageError
 from microvm.jobs.lease import Lease, NewMachineLease
 from microvm.jobs.stock import Stock
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.option import parse_options
 from microvm.options import PoolOptions
+from microvm.start.snapshots import STORE
 from microvm.supervisor import clock, wire
 from microvm.supervisor.ending import Ending
-from microvm.supervisor.handlers import HANDLERS, LASTING, usage
+from microvm.supervisor.handlers import HANDLERS, usage
+from microvm.supervisor.load import Load
+from microvm.supervisor.login_session import LoginSession
 from microvm.supervisor.machine_directory import MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
-from microvm.supervisor.server import Answer, ClientRequest, Server
+from microvm.supervisor.server import Answer, ClientRequest, Server, most_lasting
 from microvm.supervisor.supervised import SupervisedMachine
-from microvm.system import platform
+from microvm.system.capacity import usable_cpus
 
-_CHECK_INTERVAL = 1.0  # seconds between two checks of whether the pool, or a machine, is idle
-_IDLE_CPU = 0.5  # maximum number of CPUs that an idle command uses
+_CHECK_INTERVAL = 1.0  # seconds between two measurements of the load
+
+# After this number of seconds in which each client found a ready machine, a pool that has grown
+# keeps one machine less ready.
+_SHRINK_INTERVAL = 60.0
+
+# The requests of a client that has leased a machine. It stops the machine by disconnecting.
+_FOR_LEASES = frozenset({"attach", "checkpoint", "command", "exec", "signal", "status", "wait"})
 
 
 class PoolSupervisor(Server):
@@ -47,26 +55,24 @@ class PoolSupervisor(Server):
         self.facts: dict[str, Any] = {"name": directory.name, "supervisor": os.getpid()}
         self._stock: Stock
         self._least = 0
-        # The machines that clients use with several requests, by the numbers in these requests.
-        self._lent: dict[int, SupervisedMachine] = {}
-        self._numbers = itertools.count(1)
-        # The machines in use that compute, each with the CPU seconds of its QEMU at the last check.
-        # A machine is assumed to compute until the first check.
-        self._cpu_times: dict[Lease, float] = {}
-        self._computing: set[Lease] = set()
+        # The machines that clients have leased, by the random text that identifies the lease.
+        self._leased: dict[str, SupervisedMachine] = {}
+        self._load = Load()
         self._served = 0
         self._missed = 0
-        self._last_use = clock.now()
+        self._last_use = self._last_miss = clock.now()
+        self._session: LoginSession | None = None
 
     def answer(self, fields: dict[str, Any]) -> tuple[Answer, bool]:
         """Return the function that handles a request, and True if it can last for any time."""
-        name, number = fields.get("call"), fields.get("lease")
-        if number is not None:
-            owned = self._lent.get(number)
-            if owned is None or name not in HANDLERS or name == "stop":
-                raise GuestDied(f"pool {self.directory.name} does not lend machine {number!r}")
-            return partial(HANDLERS[name], owned), name in LASTING
-        own: dict[object, Answer] = {
+        name = self._name(fields)
+        if (lease := fields.get("lease")) is not None:
+            owned = self._leased.get(lease) if isinstance(lease, str) else None
+            if owned is None or name not in _FOR_LEASES:
+                raise GuestDied(f"the machine of pool {self.directory.name} was given back")
+            # Do not limit the number of these requests, because the leases are limited.
+            return partial(HANDLERS[name], owned), False
+        own: dict[str, Answer] = {
             "lease": self._lease,
             "facts": self._facts,
             "stop": self._stop,
@@ -81,6 +87,8 @@ class PoolSupervisor(Server):
 
     async def stop(self) -> None:
         """Stop all machines of the pool."""
+        if self._session is not None:
+            self._session.close()
         if hasattr(self, "_stock"):
             await self._stock.close()
 
@@ -89,24 +97,28 @@ class PoolSupervisor(Server):
 
         :param order: The starter's description of the pool. The machines have its `options`, and
             its `image` or `snapshot`. Its field `pool` has the `size` of the pool, the maximum
-            number `most` of machines, the `idle_timeout`, and the process `session`.
+            number `max` of machines, their `max_memory`, the `idle_timeout`, and the login
+            `session` as `login_session.find` describes it.
         :param notify: Function that is called with notices for the user.
         """
         limits, snapshot = order["pool"], order.get("snapshot")
+        if limits["session"]:
+            self._session = LoginSession(limits["session"])
         origin = order.get("image") if snapshot is None else Snapshot.find(snapshot)
         options = parse_options(PoolOptions, {**order["options"], "notify": notify}, "pool start")
 
         def factory() -> NewMachineLease:
             return NewMachineLease(MicroVM._from_options(origin, options))
 
-        if limits.get("max_memory"):
+        limits["max"] = min(limits["max"], most_lasting())
+        if limits["max_memory"]:
             fit = limits["max_memory"] // MicroVM._from_options(origin, options).memory
             if not fit:
                 raise UsageError("--max-memory permits not even one machine")
-            limits["most"] = min(limits["most"], fit)
-        self._least = limits["size"] = min(limits["size"], limits["most"])
+            limits["max"] = min(limits["max"], fit)
+        self._least = limits["size"] = min(limits["size"], limits["max"])
         # Start one machine first, because it saves the template that the others need.
-        self._stock = Stock(factory, limits["most"], notify, spare=1)
+        self._stock = Stock(factory, limits["max"], notify, spare=1)
         self._stock.open()
         self._describe(_machine(await self._stock.wait_ready()), order)
         self._stock.keep(self._least)
@@ -125,8 +137,8 @@ class PoolSupervisor(Server):
         found = [self._watch_load()]
         if idle := limits["idle_timeout"]:
             found.append(self._watch_idle(idle))
-        if session := limits["session"]:
-            found.append(self._watch_session(session))
+        if self._session is not None:
+            found.append(self._watch_session(self._session))
         return found
 
     def _describe(self, machine: MicroVM, order: dict[str, Any]) -> None:
@@ -135,12 +147,13 @@ class PoolSupervisor(Server):
         self.facts |= {
             "pool": {
                 "size": limits["size"],
-                "most": limits["most"],
+                "max": limits["max"],
                 "options": order["options"],
             },
             "image": machine.image.name,
             "folder": str(machine.image.path.absolute()),
             "snapshot": order.get("snapshot"),
+            "snapshot_state": snapshot_state(order.get("snapshot")),
             "memory": machine.memory,
             "cpus": machine.cpus,
             "disk": machine.disk,
@@ -156,68 +169,82 @@ class PoolSupervisor(Server):
         self.record(self.facts)
 
     @asynccontextmanager
-    async def _taken(self) -> AsyncIterator[SupervisedMachine]:
+    async def _lent(self) -> AsyncIterator[SupervisedMachine]:
         """Context manager that lends a ready machine to a client, and deletes it after the block.
 
-        :raises Busy: No machine is ready. The pool then keeps one machine more ready, up to its
-            maximum.
+        :raises Busy: No machine is ready.
         """
         self._last_use = clock.now()
         if (lease := await self._stock.take()) is None:
-            self._missed += 1
-            # A pool that was idle starts its machines again. A busy pool grows.
-            spare = self._stock.spare or 0
-            grown = min(spare + 1, self._stock.size) if spare >= self._least else self._least
-            self._stock.keep(grown)
+            self._grow()
             raise Busy(f"pool {self.directory.name} has no machine ready")
+        machine = _machine(lease)
+        process = machine.pid or 0
         try:
             self._served += 1
-            self._cpu_times[lease] = _cpu_time(lease)
-            self._computing.add(lease)
+            self._load.add(process)
             self._limit()
             owned = SupervisedMachine(self.directory.name, Ending(), copier="--copy", opener="-R")
-            owned.machine = _machine(lease)
+            owned.machine = machine
             yield owned
         finally:
             self._last_use = clock.now()
             lease.released.set()
-            self._cpu_times.pop(lease, None)
-            self._computing.discard(lease)
+            self._load.remove(process)
             self._limit()
 
+    def _grow(self) -> None:
+        """Start machines for further clients, because a client has found none ready.
+
+        An idle pool starts its machines again. A pool in use keeps one machine more ready, unless
+        it has too few because its clients use all CPUs.
+        """
+        self._missed += 1
+        self._last_miss = clock.now()
+        spare = self._stock.spare or 0
+        if spare < self._least:
+            spare = self._least
+        elif self._stock.busy < usable_cpus():
+            spare = min(spare + 1, self._stock.size)
+        self._stock.keep(spare)
+
     def _limit(self) -> None:
-        """Let the pool start machines only on CPUs that the commands in its machines do not use."""
-        self._stock.busy = len(self._computing)
+        """Let the pool start machines only on CPUs that the leased machines do not use."""
+        self._stock.busy = self._load.cpus
         self._stock.fill()
 
     async def _watch_load(self) -> None:
-        """Find out repeatedly which machines in use compute, and which wait, such as for input."""
+        """Measure the CPUs that leased machines use, and let a pool shrink that has grown."""
         while True:
             await asyncio.sleep(_CHECK_INTERVAL)
-            self._computing = {each for each in self._cpu_times if self._computes(each)}
+            self._load.measure()
             self._limit()
-
-    def _computes(self, lease: Lease) -> bool:
-        before = self._cpu_times[lease]
-        now = self._cpu_times[lease] = _cpu_time(lease)
-        return now - before > _IDLE_CPU * _CHECK_INTERVAL
+            spare = self._stock.spare or 0
+            if spare > self._least and clock.now() - self._last_miss >= _SHRINK_INTERVAL:
+                self._last_miss = clock.now()
+                self._stock.keep(spare - 1)
 
     async def _lease(self, request: ClientRequest) -> dict[str, Any]:
         """Lend a machine to a client for several requests, until the client disconnects."""
-        async with self._taken() as owned:
-            number = next(self._numbers)
-            self._lent[number] = owned
+        async with self._lent() as owned:
+            lease = secrets.token_hex(16)
+            self._leased[lease] = owned
             try:
                 leased = {
-                    "lease": number,
+                    "lease": lease,
                     "qemu": owned.machine.pid,
                     "entrypoint": [*owned.machine.image.manifest.config.entrypoint],
                 }
                 await request.client.send({"leased": leased})
                 await asyncio.get_running_loop().create_future()
             finally:
-                del self._lent[number]
+                del self._leased[lease]
         return {}
+
+    def _explained(self, error: BaseException, fields: dict[str, Any]) -> BaseException:
+        if "lease" not in fields or not isinstance(error, MachineError):
+            return super()._explained(error, fields)
+        return GuestDied(f"the machine of pool {self.directory.name} has failed: {error.message}")
 
     async def _stop(self, request: ClientRequest) -> dict[str, Any]:
         """End the pool, and reply with the reason after its files were removed."""
@@ -239,6 +266,7 @@ class PoolSupervisor(Server):
             "state": "ending" if self.ending.wanted.done() else "running",
             "ready": len(idle),
             "used": self._stock.used,
+            "error": str(self._stock.error) if self._stock.error else None,
             "served": self._served,
             "missed": self._missed,
             "memory_used": sum(each.get("memory_used", 0) for each in idle),
@@ -252,22 +280,15 @@ class PoolSupervisor(Server):
             if not self._stock.used and clock.now() - self._last_use >= timeout:
                 self._stock.keep(0)
 
-    async def _watch_session(self, process: int) -> None:
-        """End the pool when a process ends, which is the first one of the login session."""
-        try:
-            descriptor = platform.open_process(process)
-        except ProcessLookupError:
-            return  # it ended while the pool was starting, so nothing shows the session's end
-        try:
-            await until_ready(descriptor)
-        finally:
-            os.close(descriptor)
-        self.ending.want("the login session has ended", asked=True)
+    async def _watch_session(self, session: LoginSession) -> None:
+        await session.wait_ended()
+        self.ending.want("the login session has ended", asked=True, traceless=True)
 
 
-def _cpu_time(lease: Lease) -> float:
-    """Return the CPU seconds that the QEMU of a machine has used."""
-    return float(usage(_machine(lease).pid or 0).get("cpu_time", 0.0))
+def snapshot_state(name: str | None) -> str | None:
+    """Return the digest of a snapshot's state, which changes when the snapshot is saved again."""
+    manifest = None if name is None else STORE.manifest(name)
+    return None if manifest is None else manifest.state_sha256
 
 
 def _machine(lease: Lease) -> MicroVM:

@@ -107,43 +107,54 @@ class RuntimeDirectory:
             folders = [each.name for each in found if each.is_dir(follow_symlinks=False)]
         return sorted(filter(is_name, folders))
 
-    def open(self, name: str, *, beginning: bool = False) -> MachineDirectory:
-        """Open the folder of a machine; with `beginning`, the name may be abbreviated.
+    def open(self, name: str, *, beginning: bool = False, pool: bool = False) -> MachineDirectory:
+        """Open the folder of a machine or, with `pool`, of a pool.
 
-        Do not accept an abbreviation for a command that changes or ends a machine.
-
+        :param beginning: True if the name may be abbreviated. Do not accept an abbreviation for a
+            command that changes or ends a machine.
         :raises MicroVMError: there is no such machine, several fit, or it cannot be opened.
         """
         try:
-            return self._open(name, beginning=beginning)
+            directory = self._open(name, beginning=beginning, pool=pool)
         except FileNotFoundError:
+            noun = "pool" if pool else "machine"
             raise lazy.errors.MicroVMError(
-                f"there is no machine {name}", hint=self._hint(name)
+                f"there is no {noun} {name}", hint=self._hint(name, pool=pool)
             ) from None
         except OSError as error:
             raise self.trouble(name, error) from None
+        if directory.is_pool() == pool:
+            return directory
+        directory.close()
+        if pool:
+            raise lazy.errors.MicroVMError(f"{name} is a machine, and not a pool")
+        raise lazy.errors.MicroVMError(
+            f"{name} is a pool, and not a machine",
+            hint=f"`microvm run --pool {name} -- CMD` runs a command in it, and `microvm pool stop "
+            f"{name}` ends it",
+        )
 
-    def _open(self, name: str, *, beginning: bool) -> MachineDirectory:
+    def _open(self, name: str, *, beginning: bool, pool: bool) -> MachineDirectory:
         try:
             return self.of(name)
         except FileNotFoundError:
             if not name or not beginning:
                 raise
-        names = [each for each in self.names() if each.startswith(name)]
+        names = [each for each in self.names(pools=pool) if each.startswith(name)]
         if len(names) > 1:
             message = f"more than one machine begins with {name}: {', '.join(names)}"
             raise lazy.errors.MicroVMError(message)
         return self.of(names[0] if names else name)
 
-    def _hint(self, name: str) -> str:
-        if hint := lazy.suggestion.did_you_mean(name, self.names()):
+    def _hint(self, name: str, *, pool: bool) -> str:
+        if hint := lazy.suggestion.did_you_mean(name, self.names(pools=pool)):
             return hint
         if is_name(name) and (other := _elsewhere(name, self.path)):
             return (
                 f"there is one in {other}, but XDG_RUNTIME_DIR and TMPDIR make microvm look in "
                 f"{self.path}"
             )
-        return "`microvm ps` lists all machines"
+        return "`microvm pool ls` lists all pools" if pool else "`microvm ps` lists all machines"
 
     def of(self, name: str) -> MachineDirectory:
         """Open the folder of the machine with exactly this name, not an abbreviation."""
@@ -196,9 +207,10 @@ class RuntimeDirectory:
             try:
                 with self.of(name) as old:
                     if old.is_alive():
+                        noun, stop = ("pool", "pool stop") if old.is_pool() else ("machine", "stop")
                         raise lazy.errors.MicroVMError(
-                            f"there is a machine {name} already",
-                            hint=f"choose another name, or end it: `microvm stop {name}`",
+                            f"there is a {noun} {name} already",
+                            hint=f"choose another name, or end it: `microvm {stop} {name}`",
                         )
                 self._remove(name)
             except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The server of a supervisor: it accepts clients, and handles their requests until the end.
+"""The server of a supervisor, which handles requests of clients until its machine or pool stops.
 
 A supervisor owns a machine or a pool of machines. The folder of the machine or of the pool contains
 the server's socket.
@@ -64,11 +64,10 @@ Answer = Callable[[ClientRequest], Coroutine[Any, Any, dict[str, Any]]]
 
 
 class Server:
-    """The base class of supervisors: a server that handles requests of clients until its end.
+    """The base class of supervisors. It handles requests until its machine or pool stops.
 
-    :cvar noun: What the supervisor owns, for messages: a machine or a pool.
-    :ivar facts: The content of `machine.json`, which describes the machine or the pool.
-    :ivar ending: The end of the machine or of the pool.
+    :cvar noun: The word for the object that the supervisor owns, for messages.
+    :ivar ending: The state of a machine or pool that stops.
     """
 
     noun = "machine"
@@ -85,6 +84,10 @@ class Server:
         self._end_record: EndRecord
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
+
+    def _name(self, fields: dict[str, Any]) -> str:
+        """Return the name of a request, which the table of handlers may lack."""
+        return str(fields.get("call"))
 
     def answer(self, fields: dict[str, Any]) -> tuple[Answer, bool]:
         """Return the function that handles a request, and True if it can last for any time.
@@ -120,11 +123,19 @@ class Server:
         tasks = [asyncio.create_task(self._accept())]
         try:
             await self._started(start)
-            tasks += map(asyncio.create_task, [*watches(), self._watch_directory()])
+            for watch in (*watches(), self._watch_directory()):
+                task = asyncio.create_task(watch)
+                task.add_done_callback(self._check_watch)
+                tasks.append(task)
             self.ending.begun = await self.ending.wanted
         finally:
             await cancel(tasks)
             await self._clean_up()
+
+    def _check_watch(self, watch: asyncio.Task[None]) -> None:
+        """End the machine if a watch has failed, because nothing would notice its event then."""
+        if not watch.cancelled() and (error := watch.exception()):
+            self.ending.want(f"its supervisor failed: {error!r}")
 
     async def _started(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
         starting = asyncio.create_task(start())
@@ -240,7 +251,7 @@ class Server:
     @contextmanager
     def _counted(self) -> Iterator[None]:
         """Context manager for a request without a time limit; raises `Busy` if too many run."""
-        if self._lasting >= _most_lasting():
+        if self._lasting >= most_lasting():
             fault = f"has too many clients: {self._lasting} wait or run"
             raise Busy(f"{self.noun} {self.directory.name} {fault}", hint=_TRY_AGAIN)
         self._lasting += 1
@@ -267,12 +278,15 @@ class Server:
         try:
             reply = {"result": work.result()}
         except (MicroVMError, OSError, TypeError) as error:  # TypeError: there is no such option
-            await request.client.fail(self._explained(error))
+            await request.client.fail(self._explained(error, request.fields))
         else:
             await request.client.send(reply, request.client.passed)
 
-    def _explained(self, error: BaseException) -> BaseException:
-        """Return the error to send to a client: `error`, or if the machine failed, why it ended."""
+    def _explained(self, error: BaseException, fields: dict[str, Any]) -> BaseException:
+        """Return the error to send to a client: `error`, or if the machine failed, why it ended.
+
+        :param fields: The line of the client's request.
+        """
         if not isinstance(error, MachineError):
             return error
         ending = self.ending.begun
@@ -284,7 +298,7 @@ class Server:
         return explained
 
 
-def _most_lasting() -> int:
+def most_lasting() -> int:
     """Return the maximum number of simultaneous requests without a time limit (`LASTING`)."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(_MOST_LASTING, (files - _OTHER_FILES) // _FILES))

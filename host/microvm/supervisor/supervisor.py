@@ -38,9 +38,10 @@ class Supervisor(Server):
 
     def answer(self, fields: dict[str, Any]) -> tuple[Answer, bool]:
         """Return the handler of a request, and True if it can last for any time."""
-        name = fields.get("call")
-        handler = HANDLERS.get(name) if isinstance(name, str) else None
-        if handler is None:
+        name = self._name(fields)
+        handler = HANDLERS.get(name)
+        # A client of a pool that has ended must not use a machine that has the pool's name now.
+        if handler is None or "lease" in fields:
             raise UsageError(f"a machine has no call {name!r}")
         return partial(handler, self.owned), name in LASTING
 

@@ -61,7 +61,12 @@ def ps(as_json: bool, quiet: bool) -> None:
 
 def _facts(known: dict[str, Any]) -> dict[str, Any]:
     """Convert the properties `known` of a machine to the form that docs/json.md defines."""
-    facts = {name: known.get(name) for name in _NAMES}
+    return facts_of(known, _NAMES)
+
+
+def facts_of(known: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return the properties with these `names`, in the form that docs/json.md defines."""
+    facts = {name: known.get(name) for name in names}
     if facts["started"] is not None:
         facts["age"] = round(time.time() - facts["started"], 3)
         facts["started"] = time_text(facts["started"])
@@ -116,20 +121,20 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     known, failure = machines.inspect(names)
     shown = [_facts(each) for each in known]
     if not as_json:
-        shown = [_texts(each) for each in shown]
+        shown = [texts(each) for each in shown]
     if shown or failure is None:
         echo_all(shown, as_json=as_json)
     if failure is not None:
         raise failure
 
 
-def _texts(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties of a machine as texts for users; leave out properties without a value.
+def texts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of a machine or pool as texts for users.
 
-    Also leave out the property `runs` if `running` has a value, because both list the same
-    commands.
+    Leave out properties without a value. Also leave out the property `runs` if `running` has a
+    value, because both list the same commands.
     """
-    shown = [name for name in facts if facts[name] and (name != "runs" or not facts["running"])]
+    shown = [name for name in facts if facts[name] and (name != "runs" or not facts.get("running"))]
     return {name: _text(name, facts[name]) for name in shown}
 
 

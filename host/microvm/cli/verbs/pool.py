@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import Any
 
 import click
 
 from microvm.cli import names, parameters, signals, snapshot_parameters, standard_streams
 from microvm.cli.group import VerbGroup
-from microvm.cli.properties import echo_all, echo_json, echo_table, time_text
-from microvm.cli.verbs.machines import seconds_text
+from microvm.cli.properties import echo_all, echo_json, echo_table
+from microvm.cli.verbs import machines as machines_verb
 from microvm.cli.verbs.start import new_name
-from microvm.errors import UsageError
 from microvm.options import ImageOptions, PoolOptions
+from microvm.supervisor import login_session
 from microvm.supervisor.client import machines
 from microvm.supervisor.client.start import Start
 from microvm.system.capacity import usable_cpus
@@ -23,8 +21,8 @@ from microvm.units import format_size, parse_duration
 _DEFAULT_IDLE = parse_duration("1h")
 
 _NAMES = (
-    "name state reason ready used served missed size most image snapshot arch accel memory cpus "
-    "disk started age idle_timeout memory_used cpu_time supervisor confinement version"
+    "name state reason error ready used served missed size max image snapshot arch accel memory "
+    "cpus disk started age idle_timeout memory_used cpu_time supervisor confinement version"
 ).split()
 
 
@@ -81,18 +79,19 @@ def start(
     The command exits when the first machine is ready. The pool runs until `microvm pool stop NAME`,
     or until the login session ends in which it was started.
     """
-    size = usable_cpus() if size is None else size
+    if size is None:
+        size = min(usable_cpus(), max or usable_cpus())
     most = 2 * size if max is None else max
     if size > most:
         raise click.UsageError(f"--size {size} is more than --max {most}")
+    given = parameters.given_options(PoolOptions, options)
     with signals.exit_on_signal(), Start(name, is_pool=True) as begun:
-        if snapshot is not None:
-            snapshot_parameters.find(snapshot, image)
-            origin = None
+        origin = None
+        if snapshot is None:
+            origin = str(names.find_image(image, given.get("arch")).path)
         else:
-            origin = str(names.find_image(image).path)
-        given = parameters.given_options(PoolOptions, options)
-        facts = begun.order(
+            snapshot_parameters.find(snapshot, image)
+        begun.order(
             image=origin,
             snapshot=snapshot,
             options=dict(given),
@@ -100,21 +99,14 @@ def start(
             max_age=None,
             pool={
                 "size": size,
-                "most": most,
+                "max": most,
                 "max_memory": max_memory,
                 "idle_timeout": _DEFAULT_IDLE if idle_timeout is None else idle_timeout,
-                "session": None if linger else _session(),
+                "session": None if linger else login_session.find(),
             },
             notify=standard_streams.notify,
         )
-    del facts
     click.echo(begun.name)
-
-
-def _session() -> int | None:
-    """Return the first process of the login session; None if this command is that process."""
-    leader = os.getsid(0)
-    return None if leader in (0, os.getpid()) else leader
 
 
 @pool.command()
@@ -133,11 +125,8 @@ def ls(as_json: bool) -> None:
 
 
 def _facts(known: dict[str, Any]) -> dict[str, Any]:
-    facts = {name: (known | (known.get("pool") or {})).get(name) for name in _NAMES}
-    if facts["started"] is not None:
-        facts["age"] = round(time.time() - facts["started"], 3)
-        facts["started"] = time_text(facts["started"])
-    return facts
+    """Convert the properties `known` of a pool to the form that docs/json.md defines."""
+    return machines_verb.facts_of(known | (known.get("pool") or {}), _NAMES)
 
 
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
@@ -146,10 +135,10 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     return (
         facts["name"],
         facts["state"],
-        facts["reason"] or facts["image"] or "",
+        facts["reason"] or facts["error"] or facts["image"] or "",
         ready,
         "" if facts["used"] is None else str(facts["used"]),
-        "" if age is None else seconds_text(age),
+        "" if age is None else machines_verb.seconds_text(age),
         "" if used is None else format_size(used),
         "" if cpu_time is None else f"{cpu_time:.1f}s",
     )
@@ -160,9 +149,10 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
 @parameters.as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """Show the state and properties of pools."""
-    _check(names)
     known, failure = machines.inspect(names, pools=True)
     shown = [_facts(each) for each in known]
+    if not as_json:
+        shown = [machines_verb.texts(each) for each in shown]
     if shown or failure is None:
         echo_all(shown, as_json=as_json)
     if failure is not None:
@@ -170,22 +160,15 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
 
 @pool.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Stop all pools.")
 @parameters.verbose
-@parameters.names("pool")
-def stop(names: tuple[str, ...]) -> None:
+@click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=parameters.completer("pool"))
+def stop(names: tuple[str, ...], everything: bool) -> None:
     """Stop pools, and delete their machines.
 
     Commands that run in these machines are killed.
     """
-    _check(names)
-    for name in machines.stop(names):
+    if everything == bool(names):
+        raise click.UsageError("give either the names of the pools to stop, or --all")
+    for name in machines.stop(names or None, pools=True):
         click.echo(name)
-
-
-def _check(names: tuple[str, ...]) -> None:
-    """Check that the names are those of pools, and not of machines."""
-    known = machines.names(pools=True)
-    if missing := [each for each in names if each not in known]:
-        raise UsageError(
-            f"there is no pool {', '.join(missing)}", hint="`microvm pool ls` lists all pools"
-        )

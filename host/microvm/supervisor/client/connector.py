@@ -19,13 +19,13 @@ from microvm.supervisor.runtime_directory import RuntimeDirectory, is_name
 class Connector:
     """A connector to the supervisor of one machine, never of a new machine with the same name."""
 
-    def __init__(self, name: str, facts: Mapping[str, Any], lease: int | None = None) -> None:
+    def __init__(self, name: str, facts: Mapping[str, Any], lease: str | None = None) -> None:
         """Create a connector for a machine; `facts` is the content of its `machine.json`.
 
-        :param lease: for a machine of a pool, the number by which the pool knows it.
+        :param lease: for a machine of a pool, the text that identifies it.
         """
         self.name = name
-        self._identity = _identity(facts)
+        self._identity = identity(facts)
         self._fields = {} if lease is None else {"lease": lease}
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
@@ -55,7 +55,7 @@ class Connector:
     def is_replaced(self) -> bool:
         """Tell whether this machine has ended, and another machine has its name now."""
         with RuntimeDirectory() as runtime, suppress(OSError), runtime.of(self.name) as directory:
-            return _identity(directory.read(FACTS)) != self._identity
+            return identity(directory.read(FACTS)) != self._identity
         return False
 
     def _directory(self) -> MachineDirectory:
@@ -65,13 +65,13 @@ class Connector:
                 directory = runtime.of(self.name)
             except OSError:
                 raise GuestDied(f"machine {self.name} was stopped") from None
-        if _identity(directory.read(FACTS)) == self._identity:
+        if identity(directory.read(FACTS)) == self._identity:
             return directory
         directory.close()
         raise GuestDied(f"machine {self.name} was stopped; another has its name")
 
 
-def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
+def identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the values in `facts` that tell a machine from an earlier one of the same name."""
     return facts.get("supervisor"), facts.get("started")
 

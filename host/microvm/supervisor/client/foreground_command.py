@@ -50,11 +50,12 @@ def execute(
         no terminal, or if the command has a terminal, too.
     :raises MicroVMError: there is no such machine, or the command cannot be run.
     """
-    return execute_in(name, argv, options, standard_input=standard_input, wait=wait)
+    with connect(name, beginning=True) as connection:
+        return execute_over(connection, argv, options, standard_input=standard_input, wait=wait)
 
 
-def execute_in(
-    name: str,
+def execute_over(
+    connection: BlockingConnection,
     argv: list[str],
     options: dict[str, Any] | None = None,
     *,
@@ -62,22 +63,21 @@ def execute_in(
     copier: str = "`microvm cp`",
     **fields: object,
 ) -> int:
-    """Run a command as `execute` does.
+    """Run a command as `execute` does, over a new connection to the supervisor.
 
     :param copier: the command or option that copies files into the machine, for hints.
     :param fields: further fields of the request.
     """
-    with connect(name, beginning=True) as connection:
-        command = ForegroundCommand(connection, dict(options or {}))
-        try:
-            returncode = command.run(argv, standard_input, **fields)
-        except Ended as ended:
-            command.leave()
-            return ended.status
-        except Exception as error:
-            explain(error, argv, command.options, copier)
-            raise
-        return exit_status(returncode)
+    command = ForegroundCommand(connection, dict(options or {}))
+    try:
+        returncode = command.run(argv, standard_input, **fields)
+    except Ended as ended:
+        command.leave()
+        return ended.status
+    except Exception as error:
+        explain(error, argv, command.options, copier)
+        raise
+    return exit_status(returncode)
 
 
 def explain(

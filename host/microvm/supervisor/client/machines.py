@@ -27,12 +27,6 @@ _INTERVAL = 0.1  # seconds between two reads of a console that is followed
 _CHUNK = 1 << 16
 
 
-def names(*, pools: bool = False) -> list[str]:
-    """Return the sorted names of all machines, or of all `pools`."""
-    with RuntimeDirectory() as runtime:
-        return runtime.names(pools=pools)
-
-
 def inspect(
     names: Sequence[str] | None = None, *, pools: bool = False
 ) -> tuple[list[dict[str, Any]], MicroVMError | None]:
@@ -54,11 +48,11 @@ def inspect(
         asked = []
         for name in runtime.names(pools=pools) if names is None else names:
             try:
-                directory = opened.enter_context(runtime.open(name, beginning=names is not None))
+                directory = runtime.open(name, beginning=names is not None, pool=pools)
             except MicroVMError as error:
                 failures.append(error)
             else:
-                asked.append(_Inspection(directory))
+                asked.append(_Inspection(opened.enter_context(directory)))
         _collect([each for each in asked if each.connection is not None])
         return [each.description() for each in asked], _together(failures)
 
@@ -105,7 +99,7 @@ class _Inspection:
         known = self._known()
         if not self.is_alive:
             return {**known, "state": "gone", "reason": self.directory.ended()["reason"]}
-        up = self.connection is not None or "qemu" in known
+        up = self.connection is not None or "qemu" in known or "pool" in known
         return {**known, "state": "silent" if up else "starting"}
 
     def _known(self) -> dict[str, Any]:
@@ -122,22 +116,23 @@ def _collect(asked: list[_Inspection]) -> None:
             waiting.pop(descriptor).receive()
 
 
-def stop(names: Sequence[str] | None) -> Iterator[str]:
+def stop(names: Sequence[str] | None, *, pools: bool = False) -> Iterator[str]:
     """End the machines `names`, or all, at the same time. Yield each name when it has ended.
 
     If a supervisor does not answer, or its wire has another version, it is killed. The kernel then
     kills QEMU, too.
 
     :param names: names of machines, which may not be abbreviated; None for all machines.
+    :param pools: True for pools instead of machines.
     :raises MicroVMError: some machines do not exist or do not end. All others have ended.
     """
     with RuntimeDirectory() as runtime:
-        ending = runtime.names() if names is None else list(dict.fromkeys(names))
+        ending = runtime.names(pools=pools) if names is None else list(dict.fromkeys(names))
     done: SimpleQueue[tuple[str, MicroVMError | None]] = SimpleQueue()
 
     def end(name: str) -> None:
         try:
-            _end(name)
+            _end(name, pool=pools)
         except MicroVMError as error:
             done.put((name, error))
         except Exception as error:  # without this, the reader of the queue would wait for ever
@@ -161,9 +156,13 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
         raise failure
 
 
-def _end(name: str) -> None:
+def _end(name: str, *, pool: bool) -> None:
     """End a machine, and remove its files."""
-    with RuntimeDirectory() as runtime, runtime.open(name) as directory, ExitStack() as opened:
+    with (
+        RuntimeDirectory() as runtime,
+        runtime.open(name, pool=pool) as directory,
+        ExitStack() as opened,
+    ):
         if connection := _ask(directory, opened, "stop"):
             connection.max_pings = _MAX_PINGS
             try:

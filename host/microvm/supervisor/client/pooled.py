@@ -1,15 +1,15 @@
-"""The class `PooledVM`: a machine that a named pool lends to this process, and then deletes."""
+"""The class `PooledVM`: a machine of a named pool that only this process uses."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from microvm._version import __version__
 from microvm.errors import MicroVMError
 from microvm.images import load
-from microvm.supervisor.client import blocking
 from microvm.supervisor.client.attached import AttachedVM
-from microvm.supervisor.client.connector import Connector
-from microvm.supervisor.client.leasing import lease
+from microvm.supervisor.client.connector import Connector, identity
+from microvm.supervisor.client.leasing import LeasedMachine
 from microvm.supervisor.machine_directory import FACTS
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 
@@ -21,20 +21,29 @@ class PooledVM(AttachedVM):
     :ivar image: Image of the guest.
     """
 
-    def __init__(self, connection: blocking.BlockingConnection, facts: dict[str, Any]) -> None:
-        """Use the machine that the pool has lent over `connection`; see `take`."""
-        connector = Connector(connection.name, facts, facts["lease"])
-        self._use(connector, facts, wait=False)
+    def __init__(self, name: str, facts: dict[str, Any]) -> None:
+        """Lease a machine of the pool `name`, which `facts` describes. This can block.
+
+        :raises MicroVMError: The pool has no ready machine, has ended, or does not answer.
+        """
         self.memory: int = facts["memory"]
         self.image = load(facts["folder"])
-        self._lease = connection.socket
+        self._leased = LeasedMachine(name)
+        try:
+            if identity(facts_of(name)) != identity(facts):
+                raise MicroVMError(f"another pool has the name {name} now")
+            facts = facts | self._leased.facts
+            self._use(Connector(name, facts, facts["lease"]), facts, wait=False)
+        except BaseException:
+            self._leased.close()
+            raise
 
     async def detach(self) -> None:
         """Give the machine back to its pool, which deletes it; idempotent."""
         try:
             await super().detach()
         finally:
-            self._lease.close()
+            self._leased.close()
 
     async def stop(self) -> None:
         """Give the machine back to its pool, which deletes it; idempotent."""
@@ -44,22 +53,15 @@ class PooledVM(AttachedVM):
 def facts_of(name: str) -> dict[str, Any]:
     """Return the description of a pool, from its file.
 
-    :raises MicroVMError: There is no such pool, or it has ended.
+    :raises MicroVMError: There is no such pool, it has ended, or another version of microvm has
+        started it.
     """
-    with RuntimeDirectory() as runtime, runtime.open(name) as directory:
+    with RuntimeDirectory() as runtime, runtime.open(name, pool=True) as directory:
         if not directory.is_alive():
             raise directory.error()
         facts = directory.read(FACTS)
-    if "pool" not in facts:
-        raise MicroVMError(f"{name} is no pool")
+    if not facts:
+        raise MicroVMError(f"pool {name} is only just being started")
+    if facts.get("version") != __version__:
+        raise MicroVMError(f"another version of microvm has started pool {name}")
     return facts
-
-
-def take(name: str) -> PooledVM:
-    """Return a machine of the pool `name`, which no other process uses. This can block.
-
-    :raises MicroVMError: The pool does not exist, has no ready machine, or does not answer.
-    """
-    facts = facts_of(name)
-    connection, leased = lease(name)
-    return PooledVM(connection, facts | leased)

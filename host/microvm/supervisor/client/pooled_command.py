@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from microvm.supervisor import lazy
-from microvm.supervisor.client.foreground_command import execute_in
-from microvm.supervisor.client.leasing import lease
+from microvm.supervisor.client.foreground_command import execute_over
+from microvm.supervisor.client.leasing import LeasedMachine
 
 
 def execute(name: str, command: list[str]) -> int | None:
@@ -15,9 +15,14 @@ def execute(name: str, command: list[str]) -> int | None:
     :raises MicroVMError: the command, or its machine, has failed.
     """
     try:
-        connection, leased = lease(name)
-    except lazy.errors.MicroVMError:
+        machine = LeasedMachine(name)
+    except (lazy.errors.MicroVMError, OSError):
         return None
-    with connection:
-        argv = [*leased["entrypoint"], *command]
-        return execute_in(name, argv, copier="--copy", lease=leased["lease"])
+    with machine:
+        try:
+            connection = machine.connect()
+        except (lazy.errors.MicroVMError, OSError):
+            return None  # the pool has just ended
+        argv = [*machine.facts.get("entrypoint", ()), *command]
+        with connection:
+            return execute_over(connection, argv, copier="--copy", lease=machine.facts["lease"])
