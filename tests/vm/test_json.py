@@ -25,7 +25,8 @@ pytestmark = pytest.mark.usefixtures("copied_cache")  # since commands list all 
 
 SNAPSHOT = "of-a-test-of-json"
 OF_MACHINES = [each for each in EXAMPLES if each.startswith(("microvm run", "echo"))]
-ELSEWHERE = ["microvm ps --json", "microvm doctor --json"]  # test_named.py, test_doctor.py
+# Test these examples in test_named.py, test_named_pool.py and test_doctor.py.
+ELSEWHERE = ["microvm ps --json", "microvm pool ls --json", "microvm doctor --json"]
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_the_entrypoint_of_the_image_runs_the_command(microvm: Command, tmp_path
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("-m", "300M"), "its machines have --memory 256 MiB, and not 300 MiB"),
+        (("-m", "300M"), "its machines have --memory 256M, and not 300M"),
         (("--cpus", "2"), "its machines have --cpus 1, and not 2"),
         (("--cold",), "--cold needs a new machine"),
         (("-p", "0:80"), "its machines open no ports"),
