@@ -174,7 +174,7 @@ test-long: lint
 test-install: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(MUSL_NEEDS) $(CONTAINER_NEEDS))
 	$(BIN)/microvm kernel build --quiet
-	$(BIN)/python -m pytest tests/install
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/install
 
 # KVM need not work on this host: the tests run in a machine under TCG, which emulates AMD's SVM.
 test-kvm: $(VENV)/dev
