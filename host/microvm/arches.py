@@ -19,7 +19,7 @@ Accel = Literal["kvm", "hvf", "tcg"]
 """Accelerators of QEMU, by the names that QEMU uses."""
 
 Magic = tuple[tuple[int, bytes], ...]
-"""Form of a file: pairs of an offset and the bytes that the file must have at that offset."""
+"""Signature of a file: pairs of an offset and the bytes at that offset."""
 
 
 class Arch(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ BASE = {(leaf, 0): REGISTERS for leaf in (0x1, 0x4, 0x7, 0xD, 0x80000001, 0x8000
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({}, "the microcode has changed"),
+        ({}, "for a reason that this host does not show"),
         ({"parameters": "kvm.a=N kvm_amd.npt=N"}, "KVM's modules had kvm_amd.npt=Y"),
         ({"kernel": "6.18"}, "the kernel was 6.12.1, and is 6.18"),
         ({"features": "sse"}, "this processor lacks avx, avx2"),
@@ -129,3 +130,32 @@ def test_all_processors_of_this_host_offer_the_same() -> None:
         found.add(offered(describe()))
     os.sched_setaffinity(0, usual)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_shortage_is_no_property_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "ioctl", fail)
+    monkeypatch.setattr(accel, "KVM", Path(os.devnull))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        offered(HERE)
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        offered(HERE)
+
+
+def test_parameters_of_kvm_do_not_matter_where_it_lists_no_features(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOTTY, "")
+
+    monkeypatch.setattr(fcntl, "ioctl", fail)
+    monkeypatch.setattr(accel, "KVM", Path(os.devnull))
+    usual = offered(HERE)
+    assert offered(HERE._replace(parameters="kvm.halt_poll_ns=0")) == usual
+    assert offered(HERE._replace(kernel="6.18")) != usual

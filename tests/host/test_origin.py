@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from microvm.qemu import accel
+from microvm.qemu.command_line import Memory
+from microvm.start.checkpoint import Checkpoint
 from microvm.start.host import HostDescription
 from microvm.start.origin import Origin
 
@@ -59,10 +62,18 @@ def test_obstacle_describes_the_other_host() -> None:
     assert MADE.obstacle(there).endswith("than when it was saved: this processor lacks avx")
 
 
-def test_obstacle_says_why_kvm_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_kvm_is_a_lack_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(accel, "KVM", tmp_path / "kvm")
-    says = "it was saved under KVM, and KVM is not available on this host ("
-    assert MADE.obstacle(MADE._replace(host_sha256="")).startswith(says)
+    lack = MADE._replace(accel="kvm").lack()
+    assert lack is not None
+    assert lack.text.startswith("KVM is not available on this host (")
+    assert MADE.lack() is None  # an emulated guest does not need KVM
+
+
+def test_origin_is_the_same_in_another_process() -> None:
+    memory = Memory(ram=3, state=4, saved=False)
+    parts, files = Checkpoint(MADE, 0.5, False, memory, None).parts()
+    assert Checkpoint.of(json.loads(json.dumps(parts)), files).origin == MADE
 
 
 def test_every_requirement_is_compared() -> None:

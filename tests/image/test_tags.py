@@ -45,6 +45,8 @@ def test_images_of_two_architectures_have_the_same_tag(kernel: Path) -> None:
     other = built(OTHER, "base")
     assert tags.all_tags() == {f"base:latest@{OTHER}": other.name}
     assert load("base") == load("base", OTHER) == load(f"base@{OTHER}") == other
+    with pytest.raises(ImageError):
+        load(f"base@{arches.find().name}")
     here = built(arches.find().name, "base")
     assert load("base") == load("base", arches.find().name) == here
     assert load("base", OTHER) == load(other.path, OTHER) == other

@@ -47,13 +47,14 @@ class FilesRunner:
     async def run(self) -> bool:
         """Run all files, and return whether each has passed."""
         while self.missing:
+            before = sum(self._attempts.values())
             try:
                 async with machine.started() as vm:
                     click.echo("the emulated machine has started, and has a /dev/kvm")
                     await self._run_in(vm)
             except MachineError as error:
                 click.echo(f"the emulated machine failed: {error}")
-                if not any(self._attempts.values()):
+                if sum(self._attempts.values()) == before:
                     raise
         results = [each for each in self._found.values() if each is not None]
         for result in results:

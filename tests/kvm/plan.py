@@ -58,14 +58,14 @@ _REASONS = {
         "interpreter interpreter_close interpreter_examples interpreter_versions python_command "
         "sync_interpreter"
     ),
-    "its tests are of functions of the host, which do not depend on the accelerator": (
+    "its tests check functions of the host that do not depend on the accelerator": (
         "attach beside cache config copies detached examples images json loops mismatch "
         "named_pool pack patience pytest_plugin reading reopened run_options snapshot_commands "
         "sync_pool"
     ),
     "its tests compare the guest's programs with the specification, which does not depend on the "
     "accelerator": "spec vectors",
-    "its tests are of guests or hosts that have no KVM": "macos other_arch",
+    "its tests use guests or hosts without KVM": "macos other_arch",
     "it measures, and its limits are for a machine that is not emulated; use `python -m tests.kvm "
     "-- microvm bench --accel kvm`": "bench",
     "it has only long tests": "interpreter_long named_long",

@@ -23,7 +23,7 @@ class FileResult:
 
     @classmethod
     def of(cls, name: str, status: int, seconds: float, output: str) -> FileResult:
-        """Return the result that the last line of pytest's output tells."""
+        """Return the result, parsed from the last line of pytest's output."""
         last = output.rstrip().rpartition("\n")[2]
         found = {word: int(count) for count, word in _COUNT.findall(last)}
         failed = found.get("failed", 0) + found.get("error", 0)

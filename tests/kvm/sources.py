@@ -56,7 +56,7 @@ def write_archive(out: BinaryIO) -> Image:
 
 
 def _cached(image: Image) -> Iterator[Path]:
-    """Yield what the tests need of the cache: what they would have to download or to compile."""
+    """Yield the files of the cache that the tests would otherwise download or compile."""
     yield image.path
     yield launcher.find()
     yield from cache.folder("programs").glob("[0-9a-f]*")

@@ -188,7 +188,7 @@ def test_command_with_kvm_fails_in_one_line_without_a_device(image: Image) -> No
 
 @pytest.mark.usefixtures("device")
 async def test_device_that_breaks_after_it_has_worked(image: Image) -> None:
-    """Running machines continue, new ones are emulated, and KVM is used when it works again."""
+    """A running machine continues, emulation is chosen for new ones, and later KVM again."""
     async with MicroVM(image) as vm:
         assert vm.accel == "kvm"
         shell(ANOTHER)

@@ -138,7 +138,7 @@ def find(name: str | Path, report: Reporter, arch: str | None = None) -> Image:
 
 
 def _build(name: str, wanted: ReadyMade, arch: str, report: Reporter) -> Image:
-    """Build a ready-made image from the first of its sources that can be had.
+    """Build a ready-made image from the first source that is available.
 
     :raises ImageError: None of the sources can be had.
     """

@@ -77,7 +77,7 @@ def meant(text: str, arch: str | None = None) -> str | None:
     another architecture has the tag, its tag is returned.
     """
     tag = parse(text)
-    if "@" in tag:
+    if "@" in text:  # also for the architecture of this host, whose full tags do not name it
         return tag if image_of(tag) else None
     names = dict.fromkeys((arch, None, *arches.ARCHES))
     return next((each for name in names if image_of(each := _full(tag, name))), None)

@@ -192,13 +192,15 @@ class MicroVM(Machine, NamedMachines):
         image = self._image = await readymade.find_or_build(
             self._given_image, self._notify, self._arch
         )
-        is_started = False
-        while not is_started:
+        for may_repeat in (True, False):
             choice = self._choose(image)
             async with choice.trying_alone():
-                is_started = await self._start_chosen(image, choice)
+                if await self._start_chosen(image, choice, may_repeat=may_repeat):
+                    return
 
-    async def _start_chosen(self, image: Image, choice: AcceleratorChoice) -> bool:
+    async def _start_chosen(
+        self, image: Image, choice: AcceleratorChoice, *, may_repeat: bool
+    ) -> bool:
         """Start the machine. Return False if it should be started again by a new choice."""
         choice.explain()
         cold = self._cold or not image.is_ours
@@ -217,7 +219,7 @@ class MicroVM(Machine, NamedMachines):
                 if accel != choice.candidates[-1]:
                     failure = error
                     continue
-                if not choice.failed(error):
+                if not (choice.failed(error) and may_repeat):
                     raise
                 _logger.warning("KVM, which worked before, has failed; trying again: %s", error)
                 break

@@ -104,6 +104,10 @@ def failure_of_start(error: QemuError | BootError) -> KvmFailure:
         if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
             return failure_of_device(cause)
         return SILENT
-    if error.qemu_exit.kind == "exit" and os.strerror(errno.EBUSY) in error.qemu_exit.text:
+    text = error.qemu_exit.text
+    is_busy = os.strerror(errno.EBUSY) in text or (
+        "KVM_CREATE_VM" in text and os.strerror(errno.EIO) in text
+    )
+    if error.qemu_exit.kind == "exit" and is_busy:
         return BUSY
     return next(each for each in FAILURES if error.qemu_exit.kind in each.exits)

@@ -16,6 +16,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+from microvm.cache import record
 from microvm.concurrency.threads import check_stopped, in_stoppable_thread
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
 from microvm.images import Image
@@ -61,16 +62,16 @@ class Checkpoint:
         files = {"ram": memory.ram, "state": memory.state}
         files |= {} if memory.scratch is None else {"scratch": memory.scratch}
         files |= {} if self._base is None else {"base": self._base}
-        record = {"origin": self.origin._asdict(), "pause": self.pause, "copied": self.copied}
-        return {**record, "files": [*files]}, [*files.values()]
+        parts = {"origin": record.members(self.origin), "pause": self.pause, "copied": self.copied}
+        return {**parts, "files": [*files]}, [*files.values()]
 
     @classmethod
-    def of(cls, record: dict[str, Any], files: list[int]) -> Self:
+    def of(cls, parts: dict[str, Any], files: list[int]) -> Self:
         """Create a checkpoint from a result of `parts`; the caller must close the files."""
-        named = dict(zip(record["files"], files, strict=True))
+        named = dict(zip(parts["files"], files, strict=True))
         memory = Memory(named["ram"], named["state"], saved=False, scratch=named.get("scratch"))
-        saved_origin = Origin(**record["origin"])
-        return cls(saved_origin, record["pause"], record["copied"], memory, named.get("base"))
+        saved_origin = record.make(Origin, parts["origin"])
+        return cls(saved_origin, parts["pause"], parts["copied"], memory, named.get("base"))
 
     def keep(self, name: str) -> None:
         """Save the checkpoint on the disk as a snapshot; replace a snapshot of the same name."""

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from microvm.qemu import accel
 from microvm.sha256 import sha256
 from microvm.system import platform
+from microvm.system.capacity import SHORTAGES
 
 _IDENTITY = "cpu family,model,stepping,CPU implementer,CPU variant,CPU part,CPU revision".split(",")
 _SHOWN = 8  # maximum number of features in a message
@@ -81,7 +82,7 @@ class HostDescription(NamedTuple):
             found.append(f"the kernel was {self.kernel}, and is {here.kernel}")
         if changed := set(self.parameters.split()) - set(here.parameters.split()):
             found.append(f"KVM's modules had {_names(changed)}")
-        return "; ".join(found) or "the microcode has changed"
+        return "; ".join(found) or "for a reason that this host does not show"
 
 
 def describe() -> HostDescription:
@@ -104,17 +105,25 @@ def describe() -> HostDescription:
 def offered(host: HostDescription) -> str:
     """Return a digest of the features that KVM offers to guests here; "" if KVM cannot be used.
 
-    KVM for Arm has no request for them. There they depend on the processor and the kernel. The
-    kernel may change them in any release, so the digest contains these two instead.
+    KVM for Arm cannot list its features. On Arm, the features depend on the processor and the
+    kernel. The kernel may change them in any release, so the digest contains these two instead.
+
+    :raises OSError: This process lacks a resource, such as a free descriptor, so it is unknown what
+        KVM offers.
     """
     try:
         device = os.open(accel.KVM, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
         return ""
+    facts: object
     try:
         facts = [*_cpuid(device), *_msrs(device)]
-    except OSError:
-        return sha256(repr(host).encode()).hexdigest()
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        facts = host.processor, host.features, host.kernel
     finally:
         os.close(device)
     return sha256(repr(facts).encode()).hexdigest()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from microvm.arches import ACCELERATORS, Accel, native
 from microvm.images import Image
-from microvm.qemu.accel import obstacle
+from microvm.qemu.accel import Obstacle, obstacle
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
@@ -70,10 +70,13 @@ class Origin(NamedTuple):
         """
         for name, text in _REQUIREMENTS.items():
             if (then := getattr(self, name)) != (now := getattr(here, name)):
-                if name == "host_sha256" and not now:
-                    return _why_unavailable()
-                return text.format(then, now, host=self.host.difference(here.host))
+                host = self.host.difference(here.host) if name == "host_sha256" else ""
+                return text.format(then, now, host=host)
         return ""
+
+    def lack(self) -> Obstacle | None:
+        """Return why KVM cannot be used now, if the guest needs it to be restored."""
+        return None if ACCELERATORS[self.accel].emulates else obstacle(native())
 
     def config(self, image: Image) -> QemuConfig:
         """Return QEMU's configuration for restoring a guest of this origin."""
@@ -118,12 +121,6 @@ def origin(image: Image, config: QemuConfig) -> Origin:
         scratch=config.scratch,
         host=host,
     )
-
-
-def _why_unavailable() -> str:
-    """Return why this host cannot restore a guest that was saved under KVM, if KVM is missing."""
-    found = obstacle(native())
-    return f"it was saved under KVM, and {found.text if found else 'KVM cannot be used now'}"
 
 
 def digest(value: object) -> str:

@@ -96,7 +96,8 @@ def image_of(label: str, saved_origin: Origin) -> Image:
 
     :raises SnapshotError: If the guest was saved with another QEMU or on a different host, or if
         its image was changed or removed.
-    :raises QemuError: If QEMU or the launcher is not installed.
+    :raises QemuError: If QEMU or the launcher is not installed, or if the guest was saved under
+        KVM, which cannot be used now. The saved guest can be used when this is repaired.
     """
     try:
         image = load(saved_origin.folder or saved_origin.image)
@@ -105,6 +106,9 @@ def image_of(label: str, saved_origin: Origin) -> Image:
             f"{label} cannot be used without its image: {error.message}",
             hint=f"build {saved_origin.image} again, or {REMEDY}",
         ) from error
+    if lack := saved_origin.lack():
+        message = f"{label} cannot be used now: it was saved under KVM, and {lack.text}"
+        raise QemuError(message, hint=lack.hint)
     if why := saved_origin.obstacle(origin.origin(image, saved_origin.config(image))):
         raise SnapshotError(f"{label} cannot be used: {why}", hint=REMEDY)
     return image

@@ -61,7 +61,7 @@ def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGues
     lock.sweep(STORE.folder)
     removed = []
     for saved in STORE.installed(deep=True):
-        if everything or saved.flaw in LOST or (unusable and obstacle(saved.name)):
+        if everything or saved.flaw in LOST or (unusable and _is_unusable(saved.name)):
             # skip this snapshot: another process is saving it, or has removed it
             with suppress(SnapshotError):
                 STORE.remove(saved.name)
@@ -76,6 +76,17 @@ def needs() -> dict[str, list[str]]:
         if saved.manifest is not None and not saved.manifest.origin.folder:
             needed.setdefault(saved.manifest.origin.image, []).append(f"snapshot {saved.name}")
     return needed
+
+
+def _is_unusable(name: str) -> bool:
+    """Return True if a snapshot cannot be used here, and no repair of this host would help."""
+    try:
+        restorer.image_of(f"snapshot {name}", STORE.check(name).origin)
+    except SnapshotError:
+        return True
+    except QemuError:  # for example, KVM cannot be used now
+        return False
+    return False
 
 
 def obstacle(name: str) -> str:

@@ -207,7 +207,10 @@ def kill_process(pidfd: int) -> None:
 
 
 def limits(process: int, kind: int, bounds: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Return the soft and hard limit of a resource of a process; then set them to `bounds`."""
+    """Set the limits of a process's resource to `bounds`, if given.
+
+    Return the previous soft and hard limit.
+    """
     if sys.platform == "linux":
         import resource
 
