@@ -148,7 +148,7 @@ def test_a_shortage_is_no_property_of_the_host(
         offered(HERE)
 
 
-def test_parameters_of_kvm_do_not_matter_where_it_lists_no_features(
+def test_parameters_of_kvm_matter_only_by_its_features(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> int:

@@ -217,32 +217,24 @@ def test_a_pool_grows_with_use_within_its_memory(microvm: Command) -> None:
         microvm("pool", "stop", "growing")
 
 
-def test_commands_that_compute_delay_the_start_of_machines(microvm: Command) -> None:
-    cpus = str(usable_cpus())
-    microvm("pool", "start", "--linger", "--size", cpus, "--max", "99", "loaded")
-    command = [sys.executable, "-m", "microvm", "run", "--pool", "loaded", "--", "sh", "-c"]
+def test_commands_that_wait_delay_no_start(microvm: Command) -> None:
+    cpus = usable_cpus()
+    microvm("pool", "start", "--linger", "--size", str(cpus), "--max", "99", "waiting")
+    command = [sys.executable, "-m", "microvm", "run", "--pool", "waiting", "--", "sh", "-c"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     try:
-        full(microvm, "loaded")
-        script = "echo up; while :; do :; done"
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        loops = [subprocess.Popen([*command, script], **pipes) for _ in range(int(cpus))]  # type: ignore[call-overload]
-        for each in loops:
+        full(microvm, "waiting")
+        shells = [
+            subprocess.Popen([*command, "echo up; read x"], **pipes)  # type: ignore[call-overload]
+            for _ in range(cpus)
+        ]
+        for each in shells:
             assert each.stdout.readline() == b"up\n"
-        # The computing machines have the only CPUs, so the pool starts no others.
-        assert facts(microvm, "loaded")["ready"] == 0
-        for each in loops:
-            each.kill()
-            each.communicate()
-        full(microvm, "loaded")
-        # Commands that wait need no CPU.
-        waiting = [subprocess.Popen([*command, "echo up; read x"], **pipes) for _ in loops]  # type: ignore[call-overload]
-        for each in waiting:
-            assert each.stdout.readline() == b"up\n"
-        full(microvm, "loaded")
-        for each in waiting:
+        full(microvm, "waiting")  # though each CPU may be that of a command
+        for each in shells:
             each.communicate()
     finally:
-        microvm("pool", "stop", "loaded")
+        microvm("pool", "stop", "waiting")
 
 
 def test_the_pool_ends_with_its_login_session(microvm: Command) -> None:

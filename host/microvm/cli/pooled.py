@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from microvm.cli import names
 from microvm.errors import MicroVMError
 from microvm.log import Area
+from microvm.machine.snapshot import Snapshot
 from microvm.options import MachineOptions
 from microvm.printable import printable
-from microvm.start.snapshots import STORE
 from microvm.supervisor.client.pooled import PooledVM, facts_of
 from microvm.units import format_size
 
@@ -85,10 +85,8 @@ def _shown(option: str, value: object) -> str:
 
 def _has_snapshot(facts: Mapping[str, Any], name: str) -> bool:
     """Return True if the machines of a pool start from this snapshot, which may have changed."""
-    saved = STORE.manifest(name)
-    if facts["snapshot"] != name or saved is None:
-        return False
-    return bool(facts["snapshot_state"] == saved.state_sha256)
+    state = Snapshot._state_of(name)
+    return facts["snapshot"] == name and state is not None and state == facts["snapshot_state"]
 
 
 def _has_image(facts: Mapping[str, Any], image: Image) -> bool:

@@ -134,6 +134,7 @@ class Stock:
         self._check_open()
         while self._ready:
             lease = self._pop()
+            self.fill()
             try:
                 await lease.ping()
                 return lease

@@ -109,6 +109,15 @@ class Snapshot(NoConstructor):
             manifest.origin, partial(_opened, snapshots.STORE, manifest), name=name
         )
 
+    @staticmethod
+    def _state_of(name: str) -> str | None:
+        """Return the digest of the snapshot `name`, which changes when it is saved again.
+
+        Return None if the snapshot does not exist.
+        """
+        manifest = snapshots.STORE.manifest(name)
+        return None if manifest is None else manifest.state_sha256
+
     @classmethod
     def _of_template(cls, name: str) -> Self | None:
         """Return the snapshot that is stored as a template, or None if it does not exist.

@@ -19,7 +19,6 @@ from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.option import parse_options
 from microvm.options import PoolOptions
-from microvm.start.snapshots import STORE
 from microvm.supervisor import clock, wire
 from microvm.supervisor.ending import Ending
 from microvm.supervisor.handlers import HANDLERS, usage
@@ -143,7 +142,7 @@ class PoolSupervisor(Server):
 
     def _describe(self, machine: MicroVM, order: dict[str, Any]) -> None:
         """Write `machine.json`, which describes the pool and the options of its machines."""
-        limits = order["pool"]
+        limits, name = order["pool"], order.get("snapshot")
         self.facts |= {
             "pool": {
                 "size": limits["size"],
@@ -152,8 +151,8 @@ class PoolSupervisor(Server):
             },
             "image": machine.image.name,
             "folder": str(machine.image.path.absolute()),
-            "snapshot": order.get("snapshot"),
-            "snapshot_state": snapshot_state(order.get("snapshot")),
+            "snapshot": name,
+            "snapshot_state": name and Snapshot._state_of(name),
             "memory": machine.memory,
             "cpus": machine.cpus,
             "disk": machine.disk,
@@ -283,12 +282,6 @@ class PoolSupervisor(Server):
     async def _watch_session(self, session: LoginSession) -> None:
         await session.wait_ended()
         self.ending.want("the login session has ended", asked=True, traceless=True)
-
-
-def snapshot_state(name: str | None) -> str | None:
-    """Return the digest of a snapshot's state, which changes when the snapshot is saved again."""
-    manifest = None if name is None else STORE.manifest(name)
-    return None if manifest is None else manifest.state_sha256
 
 
 def _machine(lease: Lease) -> MicroVM:
