@@ -31,7 +31,7 @@ _IN_QEMU = (
 TESTS = (
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
-    # The file is in another folder than the settings of tests, which define `--accel`.
+    # Load tests/conftest.py, which defines `--accel`, because this file is in another folder.
     # The corpus takes longer than most files, so only random conversations run.
     TestFile(
         "fuzz/guest/test_guest.py",

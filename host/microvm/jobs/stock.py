@@ -145,7 +145,7 @@ class Stock:
         return None
 
     def keep(self, spare: int) -> None:
-        """Keep this number of machines ready: stop superfluous ones, or start others.
+        """Set the number of machines that are kept ready. Stop surplus ones, or start missing ones.
 
         After repeated failures, this begins to start machines again.
         """

@@ -1,4 +1,4 @@
-"""The load of a pool: the CPUs that the machines use which clients have leased."""
+"""Measures how many CPUs of the host the leased machines of a pool use."""
 
 from __future__ import annotations
 
