@@ -13,14 +13,16 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "drain.h"
 #include "priority.h"
 
-/* Maximum time until a child process executes its program. Without this limit, the daemon would
- * wait for ever if another process of the same user stops the child, or if root freezes it. */
-enum { EXEC_TIMEOUT_MS = 5000 };
+/* Interval and maximum number of the daemon's checks of a child process that has not yet executed
+ * its program. Without them, the daemon would wait for ever if another process of the same user
+ * stops the child, or if root freezes it. A slow host alone does not stop the child. */
+enum { CHECK_INTERVAL_MS = 2500, MAX_CHECKS = 24 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ULL
@@ -322,6 +324,35 @@ static void give_up(pid_t pid)
 	*failure = (struct spawn_failure){ SANDBOXD_STAGE_SETUP, ETIMEDOUT };
 }
 
+/* Returns the CPU time that a process has used, in nanoseconds. */
+static int64_t cpu_time(pid_t pid)
+{
+	/* The clock of a process, CPUCLOCK_SCHED in the kernel's posix-timers.h. */
+	clockid_t id = (clockid_t)(~(uint32_t)pid << 3 | 2);
+	struct timespec used = { 0 };
+
+	clock_gettime(id, &used);
+	return (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+}
+
+/* Waits until `end` is at end of file, and returns true. Returns false if the child has used no CPU
+ * time between two checks, or after the last check. */
+static bool wait_running(pid_t pid, struct pollfd *end)
+{
+	int64_t before = 0;
+
+	for (int check = 0; check < MAX_CHECKS; check++) {
+		if (poll(end, 1, CHECK_INTERVAL_MS) > 0)
+			return true;
+		int64_t used = cpu_time(pid);
+
+		if (used <= before)
+			return false;
+		before = used;
+	}
+	return false;
+}
+
 /* Waits until the child has executed its program, or has exited. In both cases, the kernel closes
  * the child's copy of the write end of a pipe, so the daemon waits for end of file at `end`, the
  * read end. In a machine, the child has a real-time priority during this time. Otherwise busy
@@ -333,7 +364,7 @@ static void await_program(const struct spawn *what, pid_t pid, int end)
 
 	if (is_machine)
 		priority_set(pid, PRIORITY_STARTING);
-	if (poll(&read_end, 1, EXEC_TIMEOUT_MS) <= 0)
+	if (!wait_running(pid, &read_end))
 		give_up(pid);
 	else if (is_machine)
 		priority_set(pid, PRIORITY_NONE);

@@ -7,6 +7,8 @@ import os
 import platform
 import resource
 import struct
+import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,20 @@ def test_a_folder_that_is_forbidden(launch: Callable[..., Daemon], tmp_path: Pat
     daemon.hello()
     result = daemon.run(b"true", cwd=bytes(folder))
     assert result.failure == (Stage.CHDIR, errno.EACCES)
+
+
+def test_slow_search_continues_beyond_the_limit_of_stopped_processes(
+    sandboxd: Daemon, tmp_path: Path
+) -> None:
+    (tmp_path / "dot").symlink_to("./" * 2000)
+    (tmp_path / "slow").symlink_to("dot/" * 38)  # the kernel follows at most 40 links
+    lookup = min(timeit.repeat((tmp_path / "slow/true").exists, number=20, repeat=5)) / 20
+    path = b"PATH=" + b"slow:" * int(6 / lookup) + b"/bin"
+    sandboxd.stream.settimeout(60)
+    begun = time.monotonic()
+    result = sandboxd.run(b"true", env=(path,), cwd=bytes(tmp_path))
+    assert isinstance(result.end, codec.ExecResponse)
+    assert time.monotonic() - begun > 5
 
 
 @pytest.mark.parametrize("name", [b"nonexistent", b"", b"\xff\xfe", b"-c", b" "])
