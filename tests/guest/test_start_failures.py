@@ -56,7 +56,7 @@ def test_a_folder_that_is_forbidden(launch: Callable[..., Daemon], tmp_path: Pat
     assert result.failure == (Stage.CHDIR, errno.EACCES)
 
 
-def test_slow_search_continues_beyond_the_limit_of_stopped_processes(
+def test_slow_search_may_take_longer_than_5_seconds(
     sandboxd: Daemon, tmp_path: Path
 ) -> None:
     (tmp_path / "dot").symlink_to("./" * 2000)

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
-
-from microvm.errors import UsageError
-
-_PATIENCE = "MICROVM_PATIENCE"
-_MOST_PATIENCE = 1000
 
 
 class Timeouts(NamedTuple):
@@ -29,18 +23,3 @@ class Timeouts(NamedTuple):
 
 TIMEOUTS = Timeouts()
 """The timeouts of all machines."""
-
-
-def patience() -> float:
-    """Return the factor by which time limits are longer on a very slow host; 1 by default.
-
-    :raises UsageError: The variable MICROVM_PATIENCE is not a number from 1 to 1000.
-    """
-    text = os.environ.get(_PATIENCE) or "1"
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not 1 <= factor <= _MOST_PATIENCE:
-        raise UsageError(f"{_PATIENCE} is {text!r}, which is not a number from 1 to 1000")
-    return factor

@@ -14,6 +14,7 @@ from microvm.qemu.command_line import Inherited, QemuConfig
 from microvm.qemu.confinement import LauncherReport, LayerResult, bounds, with_help
 from microvm.qemu.launch import spawn
 from microvm.system import platform
+from microvm.system.patience import patient
 
 _TIMEOUT = 30.0
 _CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg")
@@ -39,14 +40,14 @@ def probe() -> Mapping[str, LayerResult]:
         inherited = Inherited(end, end, end, kernel=kernel.fileno(), initramfs=initramfs.fileno())
         child = spawn([program], _CONFIG, inherited, stderr=end)
         theirs.close()
-        ours.settimeout(_TIMEOUT)
+        ours.settimeout(patient(_TIMEOUT))
         try:
             # This call returns when the program exits, because the program's end of the socket pair
             # is closed then.
             ours.recv(1)
         except TimeoutError:
             raise ConfinementError(
-                f"the program `true` did not exit within {_TIMEOUT:.0f} seconds",
+                f"the program `true` did not exit within {patient(_TIMEOUT):.0f} seconds",
                 hint="check the load of this host; MICROVM_LOG=debug shows the command line",
             ) from None
         finally:

@@ -28,6 +28,7 @@ from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, send_requests
 from microvm.qemu.logged_lines import LoggedLines, sanitised
 from microvm.qemu.qmp import Client, safe
+from microvm.system.patience import patient
 
 _logger = Area("qemu")
 
@@ -135,7 +136,7 @@ class Qemu:
     def send_timeout(self) -> float:
         """Maximum number of seconds to send the running guest to a file, and to copy its disk."""
         config = self.config
-        return SAVE_TIMEOUT + (config.memory + (config.scratch >> 20)) / _SLOWEST_MIB
+        return patient(SAVE_TIMEOUT + (config.memory + (config.scratch >> 20)) / _SLOWEST_MIB)
 
     @property
     def maps_readonly(self) -> bool:
@@ -181,7 +182,7 @@ class Qemu:
         """
         if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")
-        await self._migrate(migration.save(self._qmp, self._launched.memory), SAVE_TIMEOUT)
+        await self._migrate(migration.save(self._qmp, self._launched.memory), patient(SAVE_TIMEOUT))
 
     async def send(
         self,
@@ -207,7 +208,7 @@ class Qemu:
 
     async def _resume(self) -> None:
         try:
-            async with asyncio.timeout(RESUME_TIMEOUT):
+            async with asyncio.timeout(patient(RESUME_TIMEOUT)):
                 await migration.resume(self._qmp)
         except (QMPError, TimeoutError):
             self._process.kill()  # otherwise QEMU's guest would stay paused for ever
@@ -273,12 +274,13 @@ class Qemu:
             owned.push_async_callback(cancel, readers)
             owned.push_async_callback(lambda: wait_ended([create_task(self._process.wait())]))
             owned.callback(self._process.kill)
+            limit = patient(START_TIMEOUT)
             try:
                 idle = self._killed_if("silent", lambda: self._process.asleep, SILENT_CHECKS)
-                async with self.starting(), idle, asyncio.timeout(START_TIMEOUT):
+                async with self.starting(), idle, asyncio.timeout(limit):
                     await self._start_guest()
             except TimeoutError as error:
-                message = f"QEMU did not start the guest within {START_TIMEOUT:g} s"
+                message = f"QEMU did not start the guest within {limit:g} s"
                 raise QemuError(message, hint=_HINT_BUSY) from error
             except (QMPError, OSError) as error:
                 raise await self._failure(error, readers) from error
@@ -354,7 +356,7 @@ class Qemu:
                 self._killed_as = "garbled"
             elif not self._qmp.write_error:
                 with suppress(QMPError, TimeoutError):
-                    async with asyncio.timeout(_STATUS_TIMEOUT):
+                    async with asyncio.timeout(patient(_STATUS_TIMEOUT)):
                         self._internal_error = await self._qmp.run_state() == "internal-error"
                 if not self._internal_error:
                     continue

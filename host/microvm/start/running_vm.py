@@ -13,11 +13,12 @@ from typing import Self
 from microvm.concurrency.tasks import check_loop
 from microvm.errors import LOOK_AT_CONSOLE, BootError, GuestDied
 from microvm.guest.guest import Guest
-from microvm.guest.timeouts import TIMEOUTS, Timeouts, patience
+from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.options import ExecOptions
 from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
 from microvm.qemu.process import Qemu
+from microvm.system.patience import patience
 
 _HINT_SILENT = "its console printed nothing; is the file a kernel? Has the guest too many CPUs?"
 _HINT_NO_PORT = (

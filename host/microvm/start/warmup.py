@@ -19,9 +19,9 @@ from microvm.guest.files import read_file
 from microvm.guest.guest import Guest
 from microvm.guest.process import CompletedProcess
 from microvm.guest.run import run
-from microvm.guest.timeouts import patience
 from microvm.log import Area
 from microvm.printable import printable
+from microvm.system.patience import patient
 
 # Together, these commands run all code of the daemon: they start a program, start a shell, and copy
 # input to output.
@@ -70,7 +70,7 @@ async def warm_up(run: Run) -> None:
     for argv, options in _COMMANDS:
         # Even a failed attempt to start a program that the image lacks warms up the kernel.
         with suppress(ExecError):
-            await run(argv, timeout=patience() * _TIMEOUT, **options)
+            await run(argv, timeout=patient(_TIMEOUT), **options)
 
 
 async def _settle(guest: Guest) -> None:
@@ -80,7 +80,7 @@ async def _settle(guest: Guest) -> None:
     all CPUs for that. If the guest were saved before, each clone would do so again.
     """
     try:
-        async with asyncio.timeout(patience() * _CLOCK_TIMEOUT):
+        async with asyncio.timeout(patient(_CLOCK_TIMEOUT)):
             while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_CLOCK_INTERVAL)
     # If the clock cannot be read, for example because the guest is too old to copy files, do not
@@ -94,7 +94,7 @@ async def _warm_up_image(
     guest: Guest, command: Sequence[str], notify: Callable[[str], None]
 ) -> None:
     try:
-        done = await run(guest, command, timeout=patience() * IMAGE_TIMEOUT, max_output=_OUTPUT)
+        done = await run(guest, command, timeout=patient(IMAGE_TIMEOUT), max_output=_OUTPUT)
     except ExecError as error:
         failure = f": {error.message}"
     else:

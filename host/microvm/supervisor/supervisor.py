@@ -17,6 +17,7 @@ from microvm.supervisor.machine_directory import MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.supervisor.server import Answer, Server
 from microvm.supervisor.supervised import SupervisedMachine
+from microvm.system.patience import patient
 from microvm.units import format_duration
 
 # Seconds between two pings to an idle guest, and maximum number of seconds for its answer. Only a
@@ -90,7 +91,7 @@ class Supervisor(Server):
             if not self.owned.queue.uses:
                 # Ignore the error if the guest does not answer: `_watch_machine` ends the machine.
                 with suppress(MachineError):
-                    await self.owned.machine.ping(_PING_TIMEOUT)
+                    await self.owned.machine.ping(patient(_PING_TIMEOUT))
 
     def describe(self, order: dict[str, Any]) -> None:
         """Write `machine.json`, which describes the started machine and options in its `order`."""

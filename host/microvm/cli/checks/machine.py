@@ -14,6 +14,7 @@ from microvm.images import Image
 from microvm.machine.machine import MicroVM
 from microvm.option import options_of
 from microvm.options import PoolOptions
+from microvm.system.patience import patient
 
 TIMEOUT = 150.0
 """Maximum number of seconds of the check. They suffice if a boot under KVM fails, after which the
@@ -50,7 +51,8 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
 
     The command is `echo hello`. The image is built first if it does not exist.
 
-    :param within: Time limit in seconds. The time to build the image does not count.
+    :param within: Time limit in seconds, which is longer on a very slow host. The time to build the
+        image does not count.
     :param options: Options that replace the user's presets.
     :return: The number of seconds that it took, and a text that says how the machine was started.
     :raises NoAnswer: Raised if the machine did not run the command within the time limit.
@@ -61,6 +63,7 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
     given = {name: preset.value for name, preset in found.items() if preset}
     given |= options
     booted = names.find_image(image.value if image else None, given.get("arch"))
+    within = patient(within)
     try:
         return asyncio.run(_hello(booted, within, cast(PoolOptions, given)))
     except TimeoutError:

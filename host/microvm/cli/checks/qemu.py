@@ -17,6 +17,7 @@ from microvm.qemu.confinement import missing
 from microvm.qemu.confinement_probe import probe
 from microvm.qemu.launch import find_qemu
 from microvm.system import compiler, platform
+from microvm.system.patience import patient
 from microvm_image import programs
 
 _OLDEST = (7, 2)
@@ -60,7 +61,7 @@ def check_qemu(_: EarlierResults) -> CheckResult:
             [program, "--version"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_TIMEOUT,
+            timeout=patient(_TIMEOUT),
             check=False,
         )
         output = done.stdout.decode(errors="replace")
@@ -68,7 +69,7 @@ def check_qemu(_: EarlierResults) -> CheckResult:
     except OSError as error:
         why = error.strerror or str(error)
     except subprocess.TimeoutExpired:
-        why = f"no answer within {_TIMEOUT:.0f} seconds"
+        why = f"no answer within {patient(_TIMEOUT):.0f} seconds"
     version = re.search(r"version (\d+)\.(\d+)[.\d]*", output)
     if version is None:
         return NO_VERSION.result(program=program, why=why, fix=fix)

@@ -12,6 +12,7 @@ from microvm.cli.checks import cache, host, image, kvm, machine, qemu
 from microvm.cli.checks.check import NOT_TRIED, CheckResult, EarlierResults, HostCheck, HostFault
 from microvm.concurrency.threads import start_thread
 from microvm.errors import MicroVMError
+from microvm.system.patience import patient
 
 # The checks that start machines come last, because faults that the first checks find, such as a
 # missing QEMU, make a machine fail, too.
@@ -77,9 +78,9 @@ def _run_with_limit(check: HostCheck, earlier: EarlierResults) -> CheckResult:
         # check in this thread, without a time limit. The check `limits` reports the cause.
         return _run(check, earlier)
     try:
-        return found.get(timeout=check.within)
+        return found.get(timeout=patient(check.within))
     except queue.Empty:
-        return ENDLESS.result(seconds=f"{check.within:g}")
+        return ENDLESS.result(seconds=f"{patient(check.within):g}")
 
 
 def _run(check: HostCheck, earlier: EarlierResults) -> CheckResult:

@@ -17,6 +17,7 @@ from microvm.supervisor.client.blocking import BlockingConnection, connect_to
 from microvm.supervisor.machine_directory import CONSOLE, FACTS, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.system.descriptors import wait_ready
+from microvm.system.patience import patient
 
 ANSWER_TIMEOUT = 1.5
 """Maximum number of seconds to wait for the answers of all supervisors together."""
@@ -109,7 +110,7 @@ class _Inspection:
 
 def _collect(asked: list[_Inspection]) -> None:
     """Wait at most `ANSWER_TIMEOUT` seconds for the supervisors' answers, and receive them."""
-    deadline = time.monotonic() + ANSWER_TIMEOUT
+    deadline = time.monotonic() + patient(ANSWER_TIMEOUT)
     waiting = {each.connection.socket.fileno(): each for each in asked if each.connection}
     while waiting and (left := deadline - time.monotonic()) > 0:
         for descriptor in wait_ready(dict.fromkeys(waiting, POLLIN), left):
