@@ -23,7 +23,7 @@ ATTEMPTS = 2
 TIMEOUT = 1500
 """Maximum number of seconds for a test file."""
 
-PYTEST = ("python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+_PYTEST = "python3 -m pytest -q -p no:cacheprovider -o tmp_path_retention_policy=failed".split()
 
 
 class FilesRunner:
@@ -83,7 +83,7 @@ class FilesRunner:
         self._attempts[file.path] += 1
         begun = time.monotonic()
         limited = ("timeout", "-k", "10", str(TIMEOUT))
-        words = [*limited, *PYTEST, "--accel=kvm", *file.options, file.path]
+        words = [*limited, *_PYTEST, "--accel=kvm", *file.options, file.path]
         done = await vm.run(words, cwd=f"/{sources.SOURCE}", env=machine.ENVIRONMENT, stderr=STDOUT)
         output = done.stdout.decode(errors="replace")
         result = FileResult.of(file.path, done.returncode, time.monotonic() - begun, output)

@@ -25,6 +25,10 @@ ENVIRONMENT = {
     "TERM": "xterm",
 }
 
+# The kernel cannot map the owners of files in an overlay, so the launcher would copy all files that
+# QEMU opens. A file system in memory supports this, and is faster than the emulated disk.
+_MOUNT = "mount -t tmpfs -o size=4G,mode=1777 tmpfs /tmp"
+
 # The editable installation of the project, without pip: its modules, plugins and commands.
 # All folders of the cache must be private.
 _SET_UP = f"""
@@ -72,7 +76,7 @@ async def started() -> AsyncIterator[MicroVM]:
     """Start the emulated machine with the checkout, a cache and a working /dev/kvm in it."""
     sources.BUILD.mkdir(parents=True, exist_ok=True)
     options = MachineOptions(
-        memory="2500M",
+        memory="6G",
         cpus=2,
         disk="8G",
         accel="tcg",
@@ -84,6 +88,7 @@ async def started() -> AsyncIterator[MicroVM]:
         with tempfile.TemporaryFile() as archive:
             default = sources.write_archive(archive)
             archive.seek(0)
+            await vm.run(["sh", "-c", _MOUNT], env=ENVIRONMENT, check=True)
             await vm.put_archive(archive, "/")
         await vm.run(
             ["sh", "-c", _SET_UP], env={**ENVIRONMENT, "DEFAULT": default.name}, check=True

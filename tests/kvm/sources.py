@@ -18,7 +18,7 @@ from microvm_image.kernel import selection
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/kvm"
 
-SOURCE, CACHE = "src", "cache"
+SOURCE, CACHE = "src", "tmp/cache"
 """The folders of the emulated machine for the checkout and for the cache of microvm."""
 
 _UNUSED = (".github/", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "mkdocs.yml")
