@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.confinement.attacker import DEADLINE, said_by
 
+from microvm.arches import native
 from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.launch import launch
 
@@ -33,6 +34,7 @@ def main(folder: Path) -> None:
             initramfs=folder / "other",
             bus="mmio",
             accel="tcg",
+            arch=native(),
             scratch=1 << 20,
         )
         launched = launch(config, Memory(template, state, saved=True, scratch=disk))

@@ -56,9 +56,7 @@ def test_a_folder_that_is_forbidden(launch: Callable[..., Daemon], tmp_path: Pat
     assert result.failure == (Stage.CHDIR, errno.EACCES)
 
 
-def test_slow_search_may_take_longer_than_5_seconds(
-    sandboxd: Daemon, tmp_path: Path
-) -> None:
+def test_slow_search_may_take_longer_than_5_seconds(sandboxd: Daemon, tmp_path: Path) -> None:
     (tmp_path / "dot").symlink_to("./" * 2000)
     (tmp_path / "slow").symlink_to("dot/" * 38)  # the kernel follows at most 40 links
     lookup = min(timeit.repeat((tmp_path / "slow/true").exists, number=20, repeat=5)) / 20

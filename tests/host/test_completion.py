@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.support.captured import captured
 
+from microvm.arches import native
+
 _ASK = r"""
 source /dev/stdin <<<"$(microvm completion bash)"
 compopt() { options+=" $2"; }
@@ -32,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     for folder in ("images/plain-1", "tags", "snapshots/warm", "snapshots/cold"):
         (tmp_path / "cache" / folder).mkdir(parents=True)
-    (tmp_path / "cache/tags/app:1.2").write_text("plain-1")
+    (tmp_path / f"cache/tags/app:1.2@{native()}").write_text("plain-1")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     (tmp_path / "run/microvm/web").mkdir(parents=True)
     (tmp_path / "run/microvm").chmod(0o700)

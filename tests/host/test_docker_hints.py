@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support.commands import below, parsed_jobs
 
+from microvm.arches import native
 from microvm.cli import docker_hints, env_file, fast_path, group, log, names, parameters
 from microvm.cli.root import cli
 from microvm.cli.verbs.run import run
@@ -294,7 +295,7 @@ def test_a_word_may_be_an_image(
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
     (tmp_path / "images/alpine-3").mkdir(parents=True)
     (tmp_path / "tags").mkdir()
-    (tmp_path / "tags/app:2").write_text("alpine-3")
+    (tmp_path / f"tags/app:2@{native()}").write_text("alpine-3")
     assert names.may_be_image(word) is may_be
 
 

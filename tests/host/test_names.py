@@ -8,6 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from microvm.arches import native
 from microvm.cli import names
 from microvm.cli.root import cli
 from microvm.errors import ImageError, SnapshotError
@@ -30,7 +31,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for image, tags in IMAGES.items():
         (tmp_path / "images" / image).mkdir()
         for tag in tags:
-            (tmp_path / "tags" / tag).write_text(image)
+            (tmp_path / "tags" / f"{tag}@{native()}").write_text(image)
     for snapshot in ("ready", "ready-2", "warm"):
         (tmp_path / "snapshots" / snapshot).mkdir()
 

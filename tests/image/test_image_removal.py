@@ -11,6 +11,7 @@ from tests.image.conftest import Leftovers
 from tests.support.processes import environment
 
 import microvm_image
+from microvm.arches import native
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.images import Image, export, load, tags
@@ -140,7 +141,7 @@ def test_prune_removes_unusable_images_and_their_tags(
     tags.assign("old", old.name)
     tags.assign("damaged", image.name)
     image.initramfs.unlink()
-    (cache / "tags" / "gone:latest").write_text("nothing-0123456789ab")
+    (cache / "tags" / f"gone:latest@{native()}").write_text("nothing-0123456789ab")
     (image.path.parent / ".half.tmp").mkdir()
     (image.path.parent / ".half.lock").touch()
     assert sorted(prune(), key=lambda removed: removed.image) == [

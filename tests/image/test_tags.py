@@ -9,6 +9,7 @@ import pytest
 import microvm_image
 from microvm import arches
 from microvm import cache as caches
+from microvm.arches import native
 from microvm.errors import ImageError
 from microvm.images import Image, find, load, tags
 from microvm_image.build import build
@@ -60,6 +61,18 @@ def test_images_of_two_architectures_have_the_same_tag(kernel: Path) -> None:
             load(image, OTHER)
         assert f"`microvm image build --arch {OTHER}`" in str(it.value.hint)
     assert tags.all_tags() == {"base:latest": here.name}
+
+
+def test_hosts_of_two_architectures_share_tags(
+    kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = build(Recipe(source="scratch"), kernel=kernel, tag="base")
+    with monkeypatch.context() as patch:
+        patch.setattr(arches, "native", lambda: OTHER)
+        assert tags.all_tags() == {f"base:latest@{here.manifest.arch}": here.name}
+        other = build(Recipe(source="scratch"), arch=OTHER, kernel=kernel, tag="base")
+        assert load("base") == other
+    assert load("base") == here
 
 
 def test_rm_finds_the_tag_of_another_architecture(kernel: Path) -> None:
@@ -127,7 +140,7 @@ def test_damaged_tag_is_a_missing_image(
     content: bytes, images: tuple[Image, Image], cache: Path
 ) -> None:
     tags.assign("python", images[0].name)
-    (cache / "tags" / "python:latest").write_bytes(content)
+    (cache / "tags" / f"python:latest@{native()}").write_bytes(content)
     with pytest.raises(ImageError):
         load("python")
     tags.assign("python", images[0].name)

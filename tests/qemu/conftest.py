@@ -65,8 +65,8 @@ def configure(tmp_path: Path) -> Configure:
         kernel, initramfs = tmp_path / "kernel", tmp_path / "initramfs"
         kernel.write_bytes(pvh_kernel(GUESTS[guest]))
         initramfs.write_bytes(b"")
-        settings: dict[str, Any] = {"bus": "pci", "accel": accelerator(), "memory": 64, **overrides}
-        return QemuConfig(**{"kernel": kernel, "initramfs": initramfs, **settings})
+        usual = QemuConfig(kernel, initramfs, "pci", accelerator(), "x86_64", memory=64)
+        return usual._replace(**overrides)
 
     return configure
 

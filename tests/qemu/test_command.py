@@ -11,9 +11,7 @@ from microvm.arches import Accel
 from microvm.qemu.command_line import Inherited, QemuConfig, arguments, kernel_command_line
 from microvm.qemu.launch import _group_of
 
-CONFIG = QemuConfig(
-    kernel=Path("k"), initramfs=Path("i"), bus="pci", accel="tcg", memory=512, cpus=2
-)
+CONFIG = QemuConfig(Path("k"), Path("i"), "pci", "tcg", "x86_64", memory=512, cpus=2)
 INHERITED = Inherited(qmp=10, port=11, console=12, kernel=13, initramfs=14)
 
 

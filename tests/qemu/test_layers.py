@@ -27,7 +27,7 @@ from microvm.qemu.confinement import (
     saved_size,
 )
 
-CONFIG = QemuConfig(kernel=Path("k"), initramfs=Path("i"), bus="mmio", accel="tcg", memory=512)
+CONFIG = QemuConfig(Path("k"), Path("i"), "mmio", "tcg", "x86_64", memory=512)
 INHERITED = Inherited(qmp=10, port=11, console=12, kernel=13, initramfs=14)
 QEMU = Path("/usr/bin/qemu")
 SAVED = Memory(ram=15, state=16, saved=True)

@@ -31,7 +31,7 @@ from microvm.qemu.command_line import QemuConfig
 async def main():
     kernel, initramfs = map(Path, sys.argv[1:3])
     accel = sys.argv[3]
-    config = QemuConfig(kernel=kernel, initramfs=initramfs, bus="pci", accel=accel, memory=64)
+    config = QemuConfig(kernel, initramfs, "pci", accel, "x86_64", memory=64)
     print("launching", flush=True)
     with Console() as console:
         async with await Qemu.start(launch(config), console=console) as qemu:

@@ -22,10 +22,7 @@ T = TypeVar("T")
 def config_of(image: Image) -> QemuConfig:
     """Return the configuration of a machine with the tests' accelerator, else default options."""
     bus, arch = image.manifest.bus, image.manifest.arch
-    config = QemuConfig(
-        kernel=image.kernel, initramfs=image.initramfs, bus=bus, accel=accelerator()
-    )
-    return config._replace(arch=arch)
+    return QemuConfig(image.kernel, image.initramfs, bus, accelerator(), arch)
 
 
 class RunningGuest:

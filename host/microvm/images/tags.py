@@ -3,9 +3,11 @@
 Images of different architectures can have the same tag. The full tag of an image whose architecture
 is not that of this host ends with the architecture, such as `python:latest@aarch64`.
 
-A tag is a short file of the cache that contains the name of an image. The file is replaced as a
-whole, so reading a tag needs no lock. A process that changes tags holds the lock of all tags. If it
-also needs the lock of an image, it takes that first, so that no two processes wait for each other.
+A tag is a short file of the cache that contains the name of an image. The names of all these files
+end with the architecture, because hosts of different architectures may share a home folder, and so
+the cache. The file is replaced as a whole, so reading a tag needs no lock. A process that changes
+tags holds the lock of all tags. If it also needs the lock of an image, it takes that first, so that
+no two processes wait for each other.
 """
 
 from __future__ import annotations
@@ -93,7 +95,7 @@ def image_of(tag: str) -> str | None:
     :param tag: The tag with its version, such as `python:latest`.
     """
     try:
-        return cache.read(_folder() / tag, _LIMIT).decode()
+        return cache.read(_path(tag), _LIMIT).decode()
     except UnicodeDecodeError:
         return None
     except OSError as error:
@@ -106,7 +108,8 @@ def image_of(tag: str) -> str | None:
 
 def all_tags() -> dict[str, str]:
     """Return all tags, sorted, each with the name of its image."""
-    found = {path.name: image_of(path.name) for path in sorted(_folder().glob("[!.]*"))}
+    names = sorted(parse(path.name) for path in _folder().glob("[!.]*@*"))
+    found = {tag: image_of(tag) for tag in names}
     return {tag: image for tag, image in found.items() if image is not None}
 
 
@@ -131,7 +134,7 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
     with cache.disk_errors(), changing(report):
         if not (cache.folder("images") / image).is_dir():
             raise ImageError(f"no image {image}", hint="`microvm image ls` lists them")
-        with cache.staging(_folder() / tag) as file:
+        with cache.staging(_path(tag)) as file:
             file.write_text(image)
     return tag
 
@@ -139,7 +142,7 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
 def clear(tag: str) -> None:
     """Remove a tag, such as `python:latest`, if it exists. The caller holds the lock `changing`."""
     with suppress(FileNotFoundError):
-        (_folder() / tag).unlink()
+        _path(tag).unlink()
 
 
 def sweep(report: Reporter) -> None:
@@ -148,6 +151,10 @@ def sweep(report: Reporter) -> None:
         with changing(report):
             for each in unfinished:
                 cache.clear(each)
+
+
+def _path(tag: str) -> Path:
+    return _folder() / (tag if "@" in tag else f"{tag}@{arches.native()}")
 
 
 def _folder() -> Path:

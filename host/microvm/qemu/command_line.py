@@ -26,8 +26,8 @@ class QemuConfig(NamedTuple):
     :ivar kernel: Path of the kernel: a bzImage, an Image or a PVH ELF file.
     :ivar initramfs: Path of the initramfs, a cpio archive.
     :ivar bus: Bus of the virtio devices. The kernel must have drivers for it.
-    :ivar memory: Size of the guest's memory in MiB.
     :ivar arch: Architecture of the guest, as `uname -m` prints it.
+    :ivar memory: Size of the guest's memory in MiB.
     :ivar disk: Path of the EROFS file system that is the lower layer of the root file system; None
         if the initramfs is the root file system.
     :ivar scratch: Size in bytes of the disk that stores changes of the root file system; 0 if
@@ -39,9 +39,9 @@ class QemuConfig(NamedTuple):
     initramfs: Path
     bus: Bus
     accel: Accel
+    arch: str
     memory: int = 256
     cpus: int = 1
-    arch: str = "x86_64"
     disk: Path | None = None
     scratch: int = 0
     quiet: bool = True

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from microvm.arches import native
 from microvm.errors import ConfinementError
 from microvm.qemu import cgroup
 from microvm.qemu.command_line import Inherited, QemuConfig
@@ -17,7 +18,7 @@ from microvm.system import platform
 from microvm.system.patience import patient
 
 _TIMEOUT = 30.0
-_CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg")
+_CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg", arch=native())
 
 
 def probe() -> Mapping[str, LayerResult]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from microvm import cache, start
-from microvm.arches import Accel
+from microvm.arches import ACCELERATORS, Accel
 from microvm.errors import BootError, CacheError, QemuError
 from microvm.options import Accelerator
 from microvm.qemu import accel as accels
@@ -77,7 +77,7 @@ class AcceleratorChoice:
             choice, which tests KVM anew.
         """
         failure = start.failure_of_start(error)
-        if self.candidates[-1] == "tcg" or not failure.remembered:
+        if ACCELERATORS[self.candidates[-1]].emulates or not failure.remembered:
             return False
         if self._probes.recall() is True:
             self._probes.forget()
@@ -93,7 +93,7 @@ class AcceleratorChoice:
 
         :param error: Error of the first accelerator that was tried, or None if it did not fail.
         """
-        if accel != "tcg":
+        if not ACCELERATORS[accel].emulates:
             if self._probes.recall() is not True:
                 self._probes.remember(works=True)
         elif error is not None:
