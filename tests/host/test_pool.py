@@ -14,7 +14,6 @@ import pytest
 
 from microvm.errors import BootError, GuestDied, ImageError, NotRun, QemuExit, UsageError
 from microvm.guest.process import CompletedProcess
-from microvm.guest.timeouts import Timeouts
 from microvm.interpreter.interpreter import Interpreter
 from microvm.jobs import lease as leases
 from microvm.jobs import pool as pools
@@ -59,6 +58,7 @@ class PoolMachine:
         self.dead = False
         self.commands: list[object] = []
         self.waited = asyncio.Event()
+        self.failed = asyncio.Event()
 
     @classmethod
     def _from_options(cls, image: object, options: ParsedOptions) -> PoolMachine:
@@ -86,6 +86,10 @@ class PoolMachine:
         await asyncio.sleep(0)
         if self.dead:
             raise GuestDied("it is dead")
+
+    async def wait_lost(self) -> GuestDied:
+        await self.failed.wait()
+        return lost()
 
     async def _run(self, argv: list[str], options: ParsedOptions) -> CompletedProcess[str]:
         return await self.run(argv, **{name: options[name] for name in options.given})
@@ -269,10 +273,10 @@ async def test_a_row_of_failures_has_a_bound_in_time(
     assert machine.started == 1
 
 
-async def test_idle_loss_is_replaced(
+async def test_idle_guest_that_hangs_is_replaced(
     machine: type[PoolMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "TIMEOUTS", Timeouts(ping_interval=0.01))
+    monkeypatch.setattr(leases, "PING_INTERVAL", 0.01)
 
     async with Pool(3) as pool:
         await settle()
@@ -282,6 +286,18 @@ async def test_idle_loss_is_replaced(
         while dead & machine.alive or pool.ready < 3:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         assert machine.started == 6
+
+
+async def test_idle_loss_of_qemu_is_replaced_without_a_ping(machine: type[PoolMachine]) -> None:
+    async with Pool(3) as pool:
+        await settle()
+        dead = set(machine.alive)
+        for each in dead:
+            each.dead = True
+            each.failed.set()
+        await settle()
+        assert not dead & machine.alive
+        assert (pool.ready, machine.started) == (3, 6)
 
 
 async def test_dead_machine_is_not_handed_out(machine: type[PoolMachine]) -> None:

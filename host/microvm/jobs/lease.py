@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from asyncio import create_task
+from typing import TYPE_CHECKING, cast
 
+from microvm.concurrency.tasks import cancel
 from microvm.errors import MachineError
-from microvm.guest.timeouts import TIMEOUTS
 from microvm.start.warmup import warm_up
 
 if TYPE_CHECKING:
     from microvm.interpreter.interpreter import Interpreter
     from microvm.machine.base import Machine
     from microvm.machine.machine import MicroVM
+
+
+PING_INTERVAL = 30.0
+"""Time between two pings of a machine without a user, in seconds. A guest that hangs is found only
+by a ping, and pings of many machines need CPU time. A QEMU that exits is noticed at once."""
 
 
 class Lease:
@@ -35,22 +40,28 @@ class Lease:
         """Check that the guest of the started machine answers; see `MicroVM.ping`."""
         raise NotImplementedError
 
+    async def wait_lost(self) -> object:
+        """Wait until the started machine fails; see `MicroVM.wait_lost`."""
+        raise NotImplementedError
+
     async def stop(self) -> None:
         """Stop the machine, in any state."""
         raise NotImplementedError
 
     async def wait_until_taken(self) -> bool:
         """Wait until the machine has a user. Return False if the machine fails first."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TIMEOUTS.ping_interval):
-                    await self.taken.wait()
-                    return True
-            try:
-                await self.ping()
-            except MachineError:
+        taken, lost = create_task(self.taken.wait()), create_task(self.wait_lost())
+        watches = {taken, lost}
+        try:
+            while not any(each.done() for each in watches):
+                await asyncio.wait(watches, timeout=PING_INTERVAL, return_when="FIRST_COMPLETED")
                 if not self.taken.is_set():
-                    return False
+                    await self.ping()
+        except MachineError:
+            pass  # the machine may have been taken during the ping
+        finally:
+            await cancel(watches)
+        return self.taken.is_set()
 
 
 class MachineLease(Lease):
@@ -84,6 +95,10 @@ class NewMachineLease(MachineLease):
         await self.vm.start()
         await warm_up(self.vm.run)
 
+    async def wait_lost(self) -> MachineError:
+        """Wait until the machine fails."""
+        return await self.vm.wait_lost()
+
 
 class InterpreterLease(Lease):
     """An `Interpreter` of a pool, which has not been started."""
@@ -100,6 +115,10 @@ class InterpreterLease(Lease):
     async def ping(self) -> None:
         """Check that the guest of the interpreter's machine answers."""
         await self.python.vm.ping()
+
+    async def wait_lost(self) -> MachineError:
+        """Wait until the interpreter's machine fails."""
+        return await cast("MicroVM", self.python.vm).wait_lost()
 
     async def stop(self) -> None:
         """Stop the interpreter and its machine."""
