@@ -1,4 +1,4 @@
-"""`python -m tests.kvm`: run tests under KVM, in a machine whose processor TCG emulates."""
+"""`python -m tests.kvm`: run tests under KVM, in machines whose processor TCG emulates."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import asyncio
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from subprocess import STDOUT
 
 import click
-from tests.kvm import machine, sources
+from tests.kvm import image, machine, sources
 from tests.kvm.plan import LEFT_OUT, TESTS, TestFile
 from tests.kvm.results import FileResult, FileResults
 
 from microvm import MicroVM
 from microvm.errors import MachineError
 
-ATTEMPTS = 2
-"""Number of machines in which a file may run: the kernel of an emulated machine can crash."""
+FAILURES = 4
+"""Maximum number of emulated machines that may fail. The file that ran in one runs again."""
 
 TIMEOUT = 1500
 """Maximum number of seconds for a test file."""
@@ -27,64 +28,51 @@ _PYTEST = "python3 -m pytest -q -p no:cacheprovider -o tmp_path_retention_policy
 
 
 class FilesRunner:
-    """A run of test files in emulated machines, which stores each result."""
+    """A run of test files in several emulated machines, which stores each result."""
 
     def __init__(self, files: Sequence[TestFile], results: FileResults) -> None:
         self._results = results
         self._found = {each.path: results.recall(each.path) for each in files}
-        self._files = {each.path: each for each in files}
-        self._attempts = dict.fromkeys(self._files, 0)
-
-    @property
-    def missing(self) -> list[TestFile]:
-        """The files without a result, of which each may still run in a machine."""
-        return [
-            each
-            for each in self._files.values()
-            if self._found[each.path] is None and self._attempts[each.path] < ATTEMPTS
-        ]
+        self._waiting = deque(each for each in files if self._found[each.path] is None)
+        self._failures = 0
 
     async def run(self) -> bool:
         """Run all files, and return whether each has passed."""
-        while self.missing:
-            before = sum(self._attempts.values())
-            try:
-                async with machine.started() as vm:
-                    click.echo("the emulated machine has started, and has a /dev/kvm")
-                    await self._run_in(vm)
-            except MachineError as error:
-                click.echo(f"the emulated machine failed: {error}")
-                if sum(self._attempts.values()) == before:
-                    raise
+        if self._waiting:
+            image.find()  # build it once, and not in each machine
+        async with asyncio.TaskGroup() as group:
+            for number in range(machine.MACHINES):
+                group.create_task(self._run_in_machine(number))
         results = [each for each in self._found.values() if each is not None]
         for result in results:
             click.echo(str(result))
-        return len(results) == len(self._files) and all(each.is_good for each in results)
+        return len(results) == len(self._found) and all(each.is_good for each in results)
 
-    async def _run_in(self, vm: MicroVM) -> None:
-        together = [each for each in self.missing if not each.alone]
-        alone = [each for each in self.missing if each.alone]
-
-        async def work() -> None:
-            while together:
-                await self._run_file(vm, together.pop(0))
-
-        lanes = [asyncio.create_task(work()) for _ in range(machine.LANES)]
-        try:
-            await asyncio.gather(*lanes)
-        finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
-        for each in alone:
-            await self._run_file(vm, each)
+    async def _run_in_machine(self, number: int) -> None:
+        """Run waiting files, one after the other. If the machine fails, start another."""
+        while self._waiting:
+            try:
+                async with machine.started(number) as vm:
+                    click.echo(f"emulated machine {number} has started, and has a /dev/kvm")
+                    while self._waiting:
+                        await self._run_file(vm, self._waiting.popleft())
+            except MachineError as error:
+                click.echo(f"emulated machine {number} has failed: {error}")
+                self._failures += 1
+                if self._failures > FAILURES:
+                    raise
 
     async def _run_file(self, vm: MicroVM, file: TestFile) -> None:
-        self._attempts[file.path] += 1
         begun = time.monotonic()
         limited = ("timeout", "-k", "10", str(TIMEOUT))
         words = [*limited, *_PYTEST, "--accel=kvm", *file.options, file.path]
-        done = await vm.run(words, cwd=f"/{sources.SOURCE}", env=machine.ENVIRONMENT, stderr=STDOUT)
+        try:
+            done = await vm.run(
+                words, cwd=f"/{sources.SOURCE}", env=machine.ENVIRONMENT, stderr=STDOUT
+            )
+        except MachineError:
+            self._waiting.append(file)
+            raise
         output = done.stdout.decode(errors="replace")
         result = FileResult.of(file.path, done.returncode, time.monotonic() - begun, output)
         path = self._results.store(result, output)
@@ -111,7 +99,7 @@ async def _execute(words: Sequence[str]) -> int:
 @click.option("--only", metavar="TEXT", help="Run only the files whose name contains TEXT.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def main(again: bool, only: str | None, command: tuple[str, ...]) -> None:
-    """Run tests under KVM, in a machine whose processor TCG emulates, or run COMMAND there."""
+    """Run tests under KVM, in machines whose processor TCG emulates, or run COMMAND in one."""
     if command:
         sys.exit(asyncio.run(_execute(command)))
     folder = sources.BUILD / sources.digest()

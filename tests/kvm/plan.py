@@ -10,12 +10,10 @@ class TestFile:
     """A test file, and how pytest runs it.
 
     :ivar options: More options of pytest.
-    :ivar alone: True if no other file may run at the same time.
     """
 
     path: str
     options: tuple[str, ...] = ("-m", "not long")
-    alone: bool = False
 
 
 _IN_VM = (
@@ -27,6 +25,7 @@ _IN_QEMU = (
 ).split()
 
 TESTS = (
+    TestFile("tests/vm/test_twins.py", ("-m", "long")),
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
     # Load tests/conftest.py, which defines `--accel`, because this file is in another folder.
@@ -35,11 +34,10 @@ TESTS = (
         "fuzz/guest/test_guest.py",
         ("-m", "not long", "-k", "random_host", "-p", "tests.conftest"),
     ),
-    TestFile("tests/vm/test_twins.py", ("-m", "long"), alone=True),
-    TestFile("tests/kvm/test_device.py", alone=True),
-    TestFile("tests/kvm/test_moved.py", alone=True),
+    TestFile("tests/kvm/test_device.py"),
+    TestFile("tests/kvm/test_moved.py"),
 )
-"""The test files to run, roughly the longest first; those that run alone are the last."""
+"""The test files to run, roughly the longest first."""
 
 _REASONS = {
     "its tests let emulation take the place of KVM, which takes minutes for each start in an "
