@@ -200,6 +200,8 @@ def _chosen(literal: Any) -> partial[Option]:
 _COMMAND = ("run", "map", "exec", "shell")
 
 # Functions that create options of one kind: only for Python, with a duration, or with a size.
+# Verbs that start machines of an image.
+_STARTING = ("run", "python", "map", "start", "pool start", "template make", "mcp")
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(
     Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"
@@ -475,7 +477,7 @@ class PoolOptions(TypedDict, total=False):
             "Give the guest this much memory, such as 512M or 2G.",
             read=parse_memory,
             default="256M",
-            verbs=("run", "python", "map", "start", "pool start", "mcp", "bench", "image build"),
+            verbs=(*_STARTING, "bench", "image build"),
             short="m",
             verb_defaults=(("python", "512M"), ("mcp", "512M"), ("image build", "1G")),
             preset_by="project",
@@ -486,7 +488,7 @@ class PoolOptions(TypedDict, total=False):
         counted(1)(
             "Give the guest this number of CPUs.",
             default=1,
-            verbs=("run", "python", "map", "start", "pool start", "mcp", "image build"),
+            verbs=(*_STARTING, "image build"),
             preset_by="project",
         ),
     ]
@@ -500,7 +502,7 @@ class PoolOptions(TypedDict, total=False):
             read=parse_disk,
             default=0,
             shown="no disk",
-            verbs=("run", "python", "map", "start", "pool start", "mcp", "image build"),
+            verbs=(*_STARTING, "image build"),
             verb_defaults=(("image build", "8G"),),
         ),
     ]
@@ -510,17 +512,7 @@ class PoolOptions(TypedDict, total=False):
             "Give the guest a processor of this architecture. If it is not the architecture of the "
             "host, QEMU emulates the processor. An image that has another architecture is refused.",
             shown="that of the image, else of the host",
-            verbs=(
-                "run",
-                "python",
-                "map",
-                "start",
-                "pool start",
-                "mcp",
-                "bench",
-                "image build",
-                "image pull",
-            ),
+            verbs=(*_STARTING, "bench", "image build", "image pull"),
         ),
     ]
     accel: Annotated[
@@ -529,7 +521,7 @@ class PoolOptions(TypedDict, total=False):
             "Choose how the guest's CPU runs. `kvm`: by the host's CPU, with KVM; `tcg`: emulated "
             "by QEMU; `auto`: `kvm` if a guest starts with it on this host, else `tcg`.",
             default="auto",
-            verbs=("run", "python", "map", "start", "pool start", "mcp", "bench"),
+            verbs=(*_STARTING, "bench"),
         ),
     ]
     confinement: Annotated[
@@ -540,7 +532,7 @@ class PoolOptions(TypedDict, total=False):
             "not supported; `off`: use almost none, to debug QEMU. `microvm confinement` lists "
             "them.",
             default="auto",
-            verbs=("run", "python", "map", "start", "pool start", "mcp", "bench", "image build"),
+            verbs=(*_STARTING, "bench", "image build"),
         ),
     ]
     cold: Annotated[

@@ -17,6 +17,7 @@ from tests.image import oci
 from tests.support.processes import environment
 
 from microvm import arches
+from microvm.cli import template_maker
 from microvm.qemu import launcher
 from microvm_image import programs
 from microvm_image.sources import alpine
@@ -71,6 +72,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the compilation of the launcher, since no machine is started."""
     monkeypatch.setattr(launcher, "is_ready", lambda: True)
+
+
+@pytest.fixture(autouse=True)
+def _no_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save no templates of built images, since their kernels cannot boot."""
+    monkeypatch.setattr(template_maker, "try_template", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import stat
 import subprocess
@@ -25,7 +26,7 @@ from microvm import MicroVM, cache
 from microvm.errors import ImageError
 from microvm.images import Image, readymade
 from microvm.progress import NullReporter
-from microvm.start import starter
+from microvm.start import starter, template
 from microvm.system.compiler import compiler
 from microvm_image import programs, rootfs, step_runner
 from microvm_image.limits import Limits
@@ -124,6 +125,9 @@ async def test_archive_of_docker_save_can_be_built(
     with saved.open("rb") as stream:
         built = microvm("image", "build", "saved:test", "--from", "-", stdin=stream)
     assert built.returncode == 0, built.stderr
+    name = Path(os.fsdecode(built.stdout).rstrip()).name
+    assert f"saving a template of {name}".encode() in built.stderr
+    assert any(each.startswith(name) for each in template.STORE.names())
     done = microvm("run", "--image", "saved:test")
     assert (done.stdout, done.returncode) == (b"from the upper layer\n", 0), done.stderr
 

@@ -72,6 +72,25 @@ async def test_first_start_saves_a_template_and_later_starts_use_it(
     assert list((cache / "templates").iterdir()) == _templates(cache)
 
 
+async def test_command_makes_a_template_once(image: Image, cache: Path, microvm: Command) -> None:
+    for _ in range(2):
+        made = microvm(*make_arguments(image))
+        assert (made.returncode, made.stdout) == (0, b""), made.stderr
+        assert f"saving a template of {image.name}".encode() in made.stderr
+    before = (_folder(cache) / "ram").stat()
+    assert await start(image) == (True, [])
+    assert (_folder(cache) / "ram").stat().st_ino == before.st_ino
+
+
+@pytest.mark.usefixtures("cache")
+def test_command_that_cannot_save_a_template_fails(image: Image, microvm: Command) -> None:
+    with soft_limit(resource.RLIMIT_FSIZE, 8 << 20):
+        failed = microvm(*make_arguments(image))
+    assert failed.returncode == 125
+    assert f"no template of {image.name} was saved".encode() in failed.stderr
+    assert b"booting instead" in failed.stderr
+
+
 async def test_clones_map_the_file_of_the_template(image: Image, cache: Path) -> None:
     """The clones share the pages of the file, even if QEMU's uid may not read the file."""
     async with _machine(image) as vm, _machine(image) as other:
@@ -350,6 +369,11 @@ def test_starts_that_are_killed_leave_nothing(
     name = Path("templates") / _folder(cache).name
     assert left == {name / part for part in ("ram", "state", "manifest.json", "verified.json")}
     assert list(temporary.iterdir()) == []
+
+
+def make_arguments(image: Image) -> list[str]:
+    memory, accel = ("--memory", f"{MEMORY}M"), ("--accel", accelerator())
+    return ["template", "make", str(image.path), *memory, *accel]
 
 
 def run_arguments(image: Image, *more: str) -> list[str]:

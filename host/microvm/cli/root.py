@@ -44,7 +44,7 @@ _GROUPS = {
     "Snapshots and templates": {
         "checkpoint": ("snapshot", "Save a named machine as a snapshot, and let it continue."),
         "snapshot": ("snapshot", "List and remove snapshots."),
-        "template": ("template", "List and remove templates."),
+        "template": ("template", "Make, list and remove templates."),
     },
     "Images": {
         "image": ("image", "Build, list, tag, remove, export and import images."),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Unpack, cast
+from typing import Unpack
 
 from microvm.cli import names
 from microvm.cli.checks.check import CheckResult, EarlierResults, HostFault, ok
 from microvm.cli.presets import Presets
+from microvm.cli.template_maker import run_options
 from microvm.errors import MicroVMError
 from microvm.images import Image
 from microvm.machine.machine import MicroVM
-from microvm.option import options_of
 from microvm.options import PoolOptions
 from microvm.system.patience import patient
 
@@ -57,15 +57,12 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
     :return: The number of seconds that it took, and a text that says how the machine was started.
     :raises NoAnswer: Raised if the machine did not run the command within the time limit.
     """
-    presets = Presets()
-    image = presets.find("image", "run")
-    found = {name: presets.find(name, "run") for name in options_of(PoolOptions)}
-    given = {name: preset.value for name, preset in found.items() if preset}
-    given |= options
+    image = Presets().find("image", "run")
+    given: PoolOptions = {**run_options(), **options}
     booted = names.find_image(image.value if image else None, given.get("arch"))
     within = patient(within)
     try:
-        return asyncio.run(_hello(booted, within, cast(PoolOptions, given)))
+        return asyncio.run(_hello(booted, within, given))
     except TimeoutError:
         raise NoAnswer(f"no answer within {within:.0f} seconds") from None
 

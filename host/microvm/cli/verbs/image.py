@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import click
 
 from microvm.cache import record
-from microvm.cli import parameters, signals
+from microvm.cli import parameters, signals, template_maker
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.names import check_image, expand_image
@@ -195,6 +195,7 @@ def pull(reference: str, tag: str | None, arch: str | None) -> None:
             tag=tag,
             report=report,
         )
+        template_maker.try_template(made, report)
     click.echo(made.name if tag is None else tags.of_arch(tag, made.manifest.arch))
 
 

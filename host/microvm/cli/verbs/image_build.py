@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from microvm import arches
-from microvm.cli import parameters
+from microvm.cli import parameters, template_maker
 from microvm.cli.machine_file import read
 from microvm.images import tags
 from microvm.options import MachineOptions
@@ -200,6 +200,8 @@ def build(
         # machine need not compile it.
         if not launcher.is_ready():
             launcher.find()
+        if made.is_in_cache:
+            template_maker.try_template(made, report)
     click.echo(made.path)
 
 

@@ -1,13 +1,18 @@
-"""`microvm template`: list and remove templates, the saved guests that machines are cloned from."""
+"""`microvm template`: make, list and remove templates, the guests that machines are cloned from."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from microvm.cli import parameters
+from microvm.cli import names, parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.properties import echo_json, echo_table, saved_properties, time_text
+from microvm.cli.template_maker import make_template
+from microvm.options import PoolOptions
+from microvm.progress import on_stderr
 from microvm.start import template as templates
 from microvm.start.saved import SavedGuest
 from microvm.start.template import STORE
@@ -15,14 +20,35 @@ from microvm.start.template import STORE
 
 @click.group(cls=VerbGroup)
 def template() -> None:
-    """List and remove templates.
+    """Make, list and remove templates.
 
     A template is a booted guest that is saved on the disk. The first start of an image with a
-    memory size and number of CPUs boots a guest and saves it as a template. Later starts are fast
-    because they clone the template instead of booting. The variable MICROVM_TEMPLATES limits the
+    memory size and number of CPUs boots a guest and saves it as a template, unless `microvm
+    template make`, `image build` or `image pull` has done that. Later starts are fast because they
+    clone the template instead of booting. The variable MICROVM_TEMPLATES limits the
     total size of all templates, by default to 4G. If it is exceeded, the least recently used
     templates are removed.
     """
+
+
+@template.command()
+@click.argument("image", required=False, shell_complete=parameters.completer("image"))
+@parameters.options(PoolOptions, "template make")
+@parameters.verbose
+def make(image: str | None, **options: Any) -> None:
+    """Boot a guest of IMAGE, and save it as a template.
+
+    After that, each start of a machine with the same image and the same options clones the
+    template. If this template exists already, nothing is changed. IMAGE is a name, a tag or the path of an image's folder, by default the default image
+    of `microvm run`. The image is built first if it does not exist.
+
+    If no template can be saved, the exit status is 125. A start then boots a guest instead.
+    """
+    with signals.exit_on_signal():
+        given = parameters.given_options(PoolOptions, options)
+        found = names.find_image(image, given.get("arch"))
+        with on_stderr() as report:
+            make_template(found, given, report)
 
 
 @template.command()
