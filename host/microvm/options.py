@@ -619,7 +619,7 @@ class PoolChoice(TypedDict, total=False):
             "-v says why.",
             _name,
             shown="start a machine",
-            verbs=("run",),
+            verbs=("run", "map"),
             metavar="NAME",
         ),
     ]

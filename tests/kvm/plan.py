@@ -55,9 +55,9 @@ _REASONS = {
         "sync_interpreter"
     ),
     "its tests check functions of the host that do not depend on the accelerator": (
-        "attach beside cache config copies detached doctor examples images json log loops map "
-        "mismatch named_pool pack patience pytest_plugin reading reopened run run_options "
-        "snapshot_commands start_named sync sync_pool wait"
+        "attach beside cache cluster_node config copies detached doctor examples images json log "
+        "loops map mismatch named_pool pack patience pytest_plugin reading reopened run "
+        "run_options snapshot_commands start_named sync sync_pool wait"
     ),
     "its tests compare the guest's programs with the specification, which does not depend on the "
     "accelerator": "spec vectors",

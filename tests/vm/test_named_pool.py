@@ -133,6 +133,17 @@ def test_the_entrypoint_of_the_image_runs_the_command(microvm: Command, tmp_path
         microvm("pool", "stop", "echoing")
 
 
+def test_map_uses_the_machines(microvm: Command, pool: str) -> None:
+    served = full(microvm)["served"]
+    done = microvm("map", "--pool", pool, "-", input=f"cat {IDENTITY}\n".encode() * 4)
+    outputs = {json.loads(line)["stdout"] for line in done.stdout.splitlines()}
+    assert (done.returncode, done.stderr, len(outputs)) == (0, b"", 4)
+    assert facts(microvm)["served"] >= served + 2
+    done = microvm("map", "-v", "--pool", pool, "--memory", "300M", "-", input=b"echo hello\n")
+    assert json.loads(done.stdout)["stdout"] == "hello\n"
+    assert b"its machines have --memory 256M, and not 300M" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [

@@ -1,22 +1,25 @@
-"""Takes a machine of a named pool for `microvm run`, if the machine fits the other options."""
+"""Takes machines of a named pool for `run` and `map`, if the machines fit the other options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from microvm.cli import names
 from microvm.errors import MicroVMError
 from microvm.log import Area
 from microvm.machine.snapshot import Snapshot
-from microvm.options import MachineOptions
+from microvm.options import MachineOptions, PoolOptions
 from microvm.printable import printable
+from microvm.supervisor.client.attached_pool import AttachedPool
 from microvm.supervisor.client.pooled import PooledVM, facts_of
 from microvm.units import format_size
 
 if TYPE_CHECKING:
     from microvm.cli.attach import WantedPorts
     from microvm.images import Image
+
+T = TypeVar("T")
 
 _logger = Area("start")
 
@@ -44,39 +47,61 @@ def take(
     :param wanted: The ports to open. A pool's machines run one command at a time, so they cannot
         serve ports.
     """
-    try:
+
+    def lease() -> PooledVM:
         facts = facts_of(name)
         if any(wanted):
-            why = "its machines open no ports"
-        else:
-            why = _misfit(facts, machine, image, snapshot)
-        if not why:
-            return PooledVM(name, facts)
+            raise MicroVMError("its machines open no ports")
+        _check_fit(facts, machine, image, snapshot)
+        return PooledVM(name, facts)
+
+    return _try(name, lease)
+
+
+def attach(
+    name: str, size: int | None, machine: PoolOptions, *, image: str | None, snapshot: str | None
+) -> AttachedPool | None:
+    """Attach to the pool `name` for `microvm map`. If it does not fit, return None, and log why.
+
+    :param size: Maximum number of machines at the same time; None for the maximum of the pool.
+    :param machine: The options of the machines that the user has given.
+    :param image: The image that the user has given, which must be that of the pool.
+    """
+
+    def attached() -> AttachedPool:
+        _check_fit(facts_of(name), machine, image, snapshot)
+        return AttachedPool(name, size)
+
+    return _try(name, attached)
+
+
+def _try(name: str, use: Callable[[], T]) -> T | None:
+    """Return the result of `use`, or if the pool cannot be used, log the reason and return None."""
+    try:
+        return use()
     except (MicroVMError, OSError) as error:
-        why = str(error)
-    _logger.info("pool %s is not used: %s; starting a machine", printable(name), why)
-    return None
+        _logger.info("pool %s is not used: %s; starting a machine", printable(name), error)
+        return None
 
 
-def _misfit(
-    facts: Mapping[str, Any], machine: MachineOptions, image: str | None, snapshot: str | None
-) -> str:
-    """Return why the machines of a pool do not fit the options that the user has given, or ""."""
+def _check_fit(
+    facts: Mapping[str, Any], machine: PoolOptions, image: str | None, snapshot: str | None
+) -> None:
+    """Raise an error if the machines of a pool do not fit the options that the user has given."""
     given: Mapping[str, Any] = machine
     for option in _UNFIT:
         if given.get(option):
-            return f"--{option} needs a new machine"
+            raise MicroVMError(f"--{option} needs a new machine")
     if snapshot is not None and not _has_snapshot(facts, snapshot):
-        return f"its machines do not start from snapshot {snapshot} as it is now"
+        raise MicroVMError(f"its machines do not start from snapshot {snapshot} as it is now")
     if image is not None and not _has_image(facts, names.find_image(image, machine.get("arch"))):
-        return f"its machines have the image {facts['image']}"
+        raise MicroVMError(f"its machines have the image {facts['image']}")
     for option in _PROPERTIES:
         if option in given and given[option] != facts[option]:
             if option == "accel" and given[option] == "auto":
                 continue
             has, wants = (_shown(option, each[option]) for each in (facts, given))
-            return f"its machines have --{option} {has}, and not {wants}"
-    return ""
+            raise MicroVMError(f"its machines have --{option} {has}, and not {wants}")
 
 
 def _shown(option: str, value: object) -> str:

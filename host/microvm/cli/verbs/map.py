@@ -9,14 +9,21 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 import click
 
-from microvm.cli import docker_hints, names, parameters, snapshot_parameters, standard_streams
+from microvm.cli import (
+    docker_hints,
+    names,
+    parameters,
+    pooled,
+    snapshot_parameters,
+    standard_streams,
+)
 from microvm.cli.signals import run_until_signal
 from microvm.concurrency.tasks import cancel
 from microvm.errors import MicroVMError, NotRun, how_to_install
@@ -24,10 +31,11 @@ from microvm.guest.stdio import read_lines, write
 from microvm.images import Image
 from microvm.jobs.file import LineJob, parse, report, status
 from microvm.jobs.job import Outcome
+from microvm.jobs.machine_pool import MachinePool
 from microvm.jobs.pool import Pool
 from microvm.machine.snapshot import Snapshot
 from microvm.option import complete_options
-from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
+from microvm.options import ExecOptions, ImageOptions, PoolChoice, PoolOptions, RunOptions
 from microvm.progress import STDERR
 from microvm.system.capacity import usable_cpus
 
@@ -56,6 +64,7 @@ _LINE_LIMIT = 16 << 20
     "With --scheduler: push the image or snapshot to this registry, from which the workers "
     "pull it.",
 )
+@parameters.options(PoolChoice, "map")
 @parameters.options(ImageOptions, "map")
 @snapshot_parameters.from_snapshot
 @parameters.options(PoolOptions, "map")
@@ -68,6 +77,7 @@ def map(  # noqa: A001 - the verb's name
     ordered: bool,
     scheduler: str | None,
     registry: str | None,
+    pool: str | None,
     image: str | None,
     snapshot: str | None,
     **options: Any,
@@ -123,32 +133,33 @@ def map(  # noqa: A001 - the verb's name
         if snapshot is None
         else partial(snapshot_parameters.find, snapshot, image)
     )
-    work = _map(lines, jobs, start, machine, command_options, ordered, scheduler, registry)
+    attached = None
+    if pool is not None and scheduler is None:
+        attached = pooled.attach(pool, jobs, machine, image=image, snapshot=snapshot)
+    if attached is not None:
+        run = partial(_in_pool, lambda _: attached)
+    elif scheduler is None:
+        jobs = jobs or usable_cpus()
+        run = partial(_in_pool, lambda size: _new_pool(size, start(), machine))
+    else:
+        run = partial(_on_cluster, scheduler, registry, start, machine)
+    # if several machines give the same notice, print it only once
+    machine["notify"] = cache(standard_streams.notify)
+    work = _map(lines, jobs, run, command_options, ordered)
     sys.exit(asyncio.run(run_until_signal(work)))
 
 
 async def _map(
-    lines: _JobLines,
-    machines: int | None,
-    start: Callable[[], Snapshot | Image],
-    machine: PoolOptions,
-    options: RunOptions,
-    ordered: bool,
-    scheduler: str | None,
-    registry: str | None,
+    lines: _JobLines, size: int | None, run: Run, options: RunOptions, ordered: bool
 ) -> int:
     total = await lines.count()
     if total == 0:
         return 0
-    # if several machines give the same notice, print it only once
-    machine["notify"] = cache(standard_streams.notify)
-    size = machines or (usable_cpus() if scheduler is None else None)
     if size is not None and total is not None:
         size = min(size, total)
-    run = _in_pool if scheduler is None else partial(_on_cluster, scheduler, registry)
     failures, ended_by = 0, None
     async with (
-        run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, describe),
+        run(lines.jobs(), size, options, ordered) as (outcomes, describe),
         _progress(total, describe) as show,
     ):
         async for outcome in outcomes:
@@ -174,24 +185,28 @@ async def _map(
 
 Outcomes = AsyncGenerator["Outcome[Any]", None]
 Describe = Callable[[], Awaitable[str]]
+Run = Callable[..., AbstractAsyncContextManager[tuple[Outcomes, Describe]]]
+
+
+def _new_pool(size: int | None, start: Snapshot | Image, machine: PoolOptions) -> Pool:
+    return Pool._from_options(size, start, complete_options(PoolOptions, machine))
 
 
 @asynccontextmanager
 async def _in_pool(
+    find: Callable[[int | None], MachinePool],
     jobs: AsyncIterator[LineJob],
     size: int | None,
-    start: Snapshot | Image,
-    machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
-    """Context manager: runs `jobs` in `size` machines on this host, and yields their outcomes.
+    """Context manager: runs `jobs` in the machines of a pool, and yields their outcomes.
 
     It also yields a function that returns how many machines run, as text for the user.
 
-    :param size: Number of machines; None for the default of `Pool`.
+    :param find: Function that returns the pool for a number of machines.
     """
-    pool = Pool._from_options(size, start, complete_options(PoolOptions, machine))
+    pool = find(size)
 
     async def describe() -> str:
         return f"machines: {pool.size}"
@@ -204,10 +219,10 @@ async def _in_pool(
 async def _on_cluster(
     scheduler: str,
     registry: str | None,
+    start: Callable[[], Snapshot | Image],
+    machine: PoolOptions,
     jobs: AsyncIterator[LineJob],
     size: int | None,
-    start: Snapshot | Image,
-    machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
@@ -223,7 +238,7 @@ async def _on_cluster(
             f"--scheduler needs the extra dask: {error}", hint=how_to_install("dask")
         ) from error
     async with connected(scheduler, size) as client:
-        batch = run_batch(jobs, client, start, registry, size, ordered, {**machine, **options})
+        batch = run_batch(jobs, client, start(), registry, size, ordered, {**machine, **options})
         async with aclosing(batch) as outcomes:
             yield outcomes, partial(shape, client)
 

@@ -39,8 +39,9 @@ def make(image: str | None, **options: Any) -> None:
     """Boot a guest of IMAGE, and save it as a template.
 
     After that, each start of a machine with the same image and the same options clones the
-    template. If this template exists already, nothing is changed. IMAGE is a name, a tag or the path of an image's folder, by default the default image
-    of `microvm run`. The image is built first if it does not exist.
+    template. If this template exists already, nothing is changed. IMAGE is a name, a tag or the
+    path of an image's folder, by default the default image of `microvm run`. The image is built
+    first if it does not exist.
 
     If no template can be saved, the exit status is 125. A start then boots a guest instead.
     """

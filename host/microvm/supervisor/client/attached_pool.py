@@ -58,6 +58,9 @@ class _PooledLease(MachineLease):
             self.vm = machine = _new(self._facts)
             await machine.start()
 
+    async def wait_lost(self) -> None:
+        """Return at once: this object keeps no machine without a user."""
+
     async def stop(self) -> None:
         """Stop the machine, if there is one."""
         if hasattr(self, "vm"):

@@ -1,0 +1,109 @@
+"""Tests on a node of a cluster: an ordinary user, a read-only cache, and a small /tmp.
+
+The node has no KVM that this user may open, and lacks locks, user namespaces or files in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.support.ordinary import as_user, only_root, read_only
+from tests.vm.conftest import DEADLINE
+
+from microvm import arches
+from microvm import cache as caches
+from microvm.cache import readers
+from microvm.images import Image
+
+pytestmark = only_root
+
+SOURCE = Path(__file__).parents[1] / "launcher/lacking.c"
+
+
+class Lack(NamedTuple):
+    """A system call that fails on the node.
+
+    :ivar calls: the numbers of the system call on each architecture.
+    :ivar layer: the layer of confinement that is absent then.
+    :ivar clones: whether machines are cloned nevertheless.
+    """
+
+    calls: dict[str, int]
+    error: int
+    layer: str = ""
+    clones: bool = True
+
+
+LACKS = {
+    "nothing": None,
+    "locks": Lack({"x86_64": 73, "aarch64": 32}, errno.ENOLCK),
+    "namespaces": Lack({"x86_64": 272, "aarch64": 97}, errno.EPERM, layer="user"),
+    "Landlock": Lack({"x86_64": 444, "aarch64": 444}, errno.ENOSYS, layer="landlock"),
+    "memfd": Lack({"x86_64": 319, "aarch64": 279}, errno.ENOSYS, clones=False),
+}
+
+
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that executes another one, for which a system call fails."""
+    made = tmp_path_factory.mktemp("lacking") / "lacking"
+    subprocess.run(["gcc", "-std=gnu11", "-o", made, SOURCE], check=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Iterator[Path]:
+    """A read-only cache of root with an image and its template, which all users may read."""
+    folder = tmp_path_factory.mktemp("node") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROVM_CACHE", str(folder))
+        caches.make(folder)
+        (folder / readers.MARK).touch()
+        shutil.copytree(image.path, caches.folder("images") / image.name)
+        made = ["template", "make", image.name, "--memory", "96M", "--accel", "tcg"]
+        subprocess.run([sys.executable, "-m", "microvm", *made], check=True)
+        with read_only(folder):
+            yield folder
+
+
+@pytest.mark.parametrize("name", LACKS)
+def test_machines_start_and_say_what_is_missing(
+    filled: Path, image: Image, lacking: Path, name: str
+) -> None:
+    lack = LACKS[name]
+    words = [sys.executable, "-m", "microvm"]
+    if lack is not None:
+        number = str(lack.calls[arches.native()])
+        words = [str(lacking), str(lack.error), number, "--", *words]
+    small = 'mount -t tmpfs -o size=64k,mode=1777 tmpfs /tmp; exec "$@"'
+    mounted = ["unshare", "--mount", "/bin/sh", "-ec", small, "sh"]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*mounted, *as_user(*words, *arguments)],
+            env={"MICROVM_CACHE": str(filled), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    options = ["--image", image.name, "--memory", "96M", "--accel", "tcg", "-v"]
+    done = run("run", *options, "--", "echo", "hello")
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+    assert ("cloned under" in done.stderr) == (lack is None or lack.clones), done.stderr
+    found = run("confinement", "--json")
+    layers = json.loads(found.stdout)["layers"]
+    absent = {each["layer"]: each for each in layers if not each["holds"]}
+    if lack is not None and lack.layer:
+        assert lack.layer in absent
+        assert absent[lack.layer]["text"]
