@@ -18,7 +18,7 @@ class TestFile:
 
 _IN_VM = (
     "template snapshot named several exec files clone_failures snapshot_failures ports terminal "
-    "machine pool disk kernel hostile connections keep slots boot cgroup"
+    "machine pool hostile connections keep slots boot cgroup"
 ).split()
 _IN_QEMU = (
     "arches accel lifecycle launcher layers exit refusals orphans probe escaped confinement"
@@ -28,6 +28,8 @@ TESTS = (
     TestFile("tests/vm/test_twins.py", ("-m", "long")),
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
+    # The kernel of the distribution cannot be downloaded without a network.
+    TestFile("tests/vm/test_disk.py", ("-m", "not long", "-k", "not distribution")),
     # Load tests/conftest.py, which defines `--accel`, because this file is in another folder.
     # The corpus takes longer than most files, so only random conversations run.
     TestFile(
@@ -64,7 +66,7 @@ _REASONS = {
     "its tests use guests or hosts without KVM": "macos other_arch",
     "it measures, and its limits are for a machine that is not emulated; use `python -m tests.kvm "
     "-- microvm bench --accel kvm`": "bench",
-    "it has only long tests": "interpreter_long named_long",
+    "it has only long tests": "interpreter_long kernel named_long",
 }
 
 LEFT_OUT = {
