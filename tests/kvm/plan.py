@@ -18,7 +18,7 @@ class TestFile:
 
 _IN_VM = (
     "template snapshot named several exec files clone_failures snapshot_failures ports terminal "
-    "machine pool hostile connections keep slots boot cgroup"
+    "machine pool hostile connections keep slots boot"
 ).split()
 _IN_QEMU = (
     "arches accel lifecycle launcher layers exit refusals orphans probe escaped confinement"
@@ -66,7 +66,7 @@ _REASONS = {
     "its tests use guests or hosts without KVM": "macos other_arch",
     "it measures, and its limits are for a machine that is not emulated; use `python -m tests.kvm "
     "-- microvm bench --accel kvm`": "bench",
-    "it has only long tests": "interpreter_long kernel named_long",
+    "it has only long tests": "cgroup interpreter_long kernel named_long",
 }
 
 LEFT_OUT = {
