@@ -18,14 +18,13 @@ class TestFile:
 
 _IN_VM = (
     "template snapshot named several exec files clone_failures snapshot_failures ports terminal "
-    "machine pool hostile connections keep slots boot"
+    "machine pool twins hostile connections keep slots boot"
 ).split()
 _IN_QEMU = (
     "arches accel lifecycle launcher layers exit refusals orphans probe escaped confinement"
 ).split()
 
 TESTS = (
-    TestFile("tests/vm/test_twins.py", ("-m", "long")),
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
     # The kernel of the distribution cannot be downloaded without a network.
