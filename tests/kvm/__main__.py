@@ -21,10 +21,14 @@ from microvm.errors import MachineError
 FAILURES = 4
 """Maximum number of emulated machines that may fail. The file that ran in one runs again."""
 
-TIMEOUT = 1500
+TIMEOUT = 600
 """Maximum number of seconds for a test file."""
 
-_PYTEST = "python3 -m pytest -q -p no:cacheprovider -o tmp_path_retention_policy=failed".split()
+# If a test hangs, show where.
+_PYTEST = (
+    "python3 -m pytest -q -p no:cacheprovider -o tmp_path_retention_policy=failed "
+    "-o faulthandler_timeout=300"
+).split()
 
 
 class FilesRunner:
