@@ -166,7 +166,10 @@ def memory_file(label: str, *, sealable: bool = False, executable: bool = False)
                 return os.memfd_create(label, flags | _MFD_EXEC)
             except OSError:
                 pass
-        return os.memfd_create(label, flags)
+        try:
+            return os.memfd_create(label, flags)
+        except OSError as error:  # for example, the filter of a container forbids the call
+            raise OSError(error.errno, f"memfd_create: {error.strerror}") from None
     raise missing("memfd_create")
 
 
