@@ -41,6 +41,7 @@ def target() -> Iterator[str]:
             with suppress(OSError):
                 while True:
                     with server.accept()[0] as client:
+                        client.settimeout(60)  # so that a silent client cannot block `join`
                         client.sendall(client.recv(100).upper())
 
         thread = threading.Thread(target=serve)
