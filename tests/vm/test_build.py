@@ -370,7 +370,7 @@ async def test_named_ready_made_image_is_built_once(
         assert [line[: len(says)] for line in said if "image" in line] == [says]
         said.clear()
         assert not readymade.needs_build(name, target().name)
-        async with MicroVM(name, notify=said.append) as vm:
+        async with MicroVM(name, arch=arch_name(), notify=said.append) as vm:
             assert vm.cloned
         assert said == []
 
