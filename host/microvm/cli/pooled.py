@@ -11,13 +11,13 @@ from microvm.log import Area
 from microvm.machine.snapshot import Snapshot
 from microvm.options import MachineOptions, PoolOptions
 from microvm.printable import printable
-from microvm.supervisor.client.attached_pool import AttachedPool
 from microvm.supervisor.client.pooled import PooledVM, facts_of
 from microvm.units import format_size
 
 if TYPE_CHECKING:
     from microvm.cli.attach import WantedPorts
     from microvm.images import Image
+    from microvm.supervisor.client.attached_pool import AttachedPool
 
 T = TypeVar("T")
 
@@ -67,6 +67,8 @@ def attach(
     :param machine: The options of the machines that the user has given.
     :param image: The image that the user has given, which must be that of the pool.
     """
+    # Imported here, because `microvm run` needs no asyncio, whose import is slow.
+    from microvm.supervisor.client.attached_pool import AttachedPool
 
     def attached() -> AttachedPool:
         _check_fit(facts_of(name), machine, image, snapshot)
