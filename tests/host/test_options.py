@@ -94,7 +94,7 @@ def test_request_contains_the_given_options() -> None:
     ("command", "verb", "kinds"),
     [
         (run, "run", (MachineOptions, ExecOptions, PoolChoice)),
-        (map_, "map", (PoolOptions, ExecOptions)),
+        (map_, "map", (PoolOptions, ExecOptions, PoolChoice)),
         (bench, "bench", (PoolOptions,)),
     ],
     ids=["run", "map", "bench"],

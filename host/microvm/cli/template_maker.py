@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import cast
 
+from microvm import cache
 from microvm.cli.presets import Presets
 from microvm.errors import MicroVMError, TemplateError
 from microvm.images import Image
@@ -42,7 +44,12 @@ def make_template(image: Image, given: PoolOptions, report: Reporter) -> None:
 
 
 def try_template(image: Image, report: Reporter) -> None:
-    """Save a template for `microvm run` without options. If this fails, notify the user."""
+    """Save a template for `microvm run` without options, if the cache can be written.
+
+    If this fails, notify the user.
+    """
+    if not os.access(cache.root(), os.W_OK):
+        return
     options = run_options()
     options.pop("arch", None)  # the image has its own architecture
     try:
