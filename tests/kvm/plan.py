@@ -27,8 +27,8 @@ _IN_QEMU = (
 TESTS = (
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
-    # On one CPU, `microvm checkpoint --wait` waits as long as new clients connect to a port, so this
-    # test of them would not end.
+    # On one CPU, `microvm checkpoint --wait` waits as long as new clients connect to a port. So the
+    # test of this would not end.
     TestFile("tests/vm/test_ports.py", ("-m", "not long", "-k", "not clients_wait")),
     # The kernel of the distribution cannot be downloaded without a network.
     TestFile("tests/vm/test_disk.py", ("-m", "not long", "-k", "not distribution")),
