@@ -21,7 +21,8 @@
 
 /* Interval and maximum number of the daemon's checks of a child process that has not yet executed
  * its program. Without them, the daemon would wait for ever if another process of the same user
- * stops the child, or if root freezes it. A slow host alone does not stop the child. */
+ * stops the child, or if root freezes it. On a slow host, the child uses CPU time, so it may
+ * continue. */
 enum { CHECK_INTERVAL_MS = 2500, MAX_CHECKS = 24 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */
@@ -327,7 +328,8 @@ static void give_up(pid_t pid)
 /* Returns the CPU time that a process has used, in nanoseconds. */
 static int64_t cpu_time(pid_t pid)
 {
-	/* The clock of a process, CPUCLOCK_SCHED in the kernel's posix-timers.h. */
+	/* The id of the clock that measures the CPU time of this process. The kernel calls this
+	 * kind of clock CPUCLOCK_SCHED, in its header posix-timers.h. */
 	clockid_t id = (clockid_t)(~(uint32_t)pid << 3 | 2);
 	struct timespec used = { 0 };
 

@@ -12,7 +12,7 @@ from microvm import MicroVM
 from microvm.options import MachineOptions
 
 MACHINES = 2
-"""Number of machines that run at the same time, and so of test files."""
+"""Number of machines that run at the same time. Each runs one test file at a time."""
 
 ENVIRONMENT = {
     "CI": "true",

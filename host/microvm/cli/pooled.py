@@ -71,8 +71,9 @@ def attach(
     from microvm.supervisor.client.attached_pool import AttachedPool
 
     def attached() -> AttachedPool:
-        _check_fit(facts_of(name), machine, image, snapshot)
-        return AttachedPool(name, size)
+        found = AttachedPool(name, size)
+        _check_fit(found.facts, machine, image, snapshot)
+        return found
 
     return _try(name, attached)
 

@@ -22,11 +22,12 @@ class AttachedPool(MachinePool):
     """The machines of a named pool; see `Pool.attach`.
 
     :ivar name: Name of the pool.
+    :ivar facts: Description of the pool when it was found, as `microvm pool inspect` shows it.
     """
 
     def __init__(self, name: str, size: int | None = None) -> None:
         """Find the pool `name`, and use at most `size` of its machines at the same time."""
-        facts = facts_of(name)
+        facts = self.facts = facts_of(name)
         self.name = name
         most = facts["pool"]["max"] if size is None else size
         # With `spare=0`, this object takes a machine only when a user waits for one. So it keeps no
