@@ -18,7 +18,7 @@ class TestFile:
 
 _IN_VM = (
     "template snapshot named several exec files clone_failures snapshot_failures terminal "
-    "machine pool twins hostile connections keep slots boot"
+    "machine pool ports twins hostile connections keep slots boot"
 ).split()
 _IN_QEMU = (
     "arches accel lifecycle launcher layers exit refusals orphans probe escaped confinement"
@@ -27,9 +27,6 @@ _IN_QEMU = (
 TESTS = (
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
-    # On one CPU, `microvm checkpoint --wait` waits as long as new clients connect to a port. So the
-    # test of this would not end.
-    TestFile("tests/vm/test_ports.py", ("-m", "not long", "-k", "not clients_wait")),
     # The kernel of the distribution cannot be downloaded without a network.
     TestFile("tests/vm/test_disk.py", ("-m", "not long", "-k", "not distribution")),
     # Load tests/conftest.py, which defines `--accel`, because this file is in another folder.

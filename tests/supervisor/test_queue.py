@@ -83,6 +83,33 @@ async def test_a_connection_waits_for_an_operation_that_is_alone() -> None:
     assert turns.runs == []
 
 
+async def test_clients_without_a_break_let_a_waiting_operation_begin() -> None:
+    turns = CommandQueue("one")
+    first = AsyncExitStack()
+    await first.enter_async_context(turns.connected())
+    operation = asyncio.create_task(_take(turns, "checkpoint", alone=True))
+    await _settle()
+    async with AsyncExitStack() as second:
+        next_client = asyncio.create_task(second.enter_async_context(turns.connected()))
+        await _settle()
+        await first.aclose()
+        assert turns.runs == ["checkpoint"]
+        await operation
+        await next_client
+        assert turns.runs == ["connections to its ports"]
+
+
+async def test_a_lasting_connection_keeps_out_no_client() -> None:
+    turns = CommandQueue("one")
+    async with turns.connected():
+        operation = asyncio.create_task(_take(turns, "checkpoint", alone=True))
+        await _settle()
+        async with turns.connected():
+            assert turns.runs == ["connections to its ports"]
+            assert turns.length == 1
+    await operation
+
+
 @pytest.mark.parametrize("when", ["before", "at"])
 async def test_the_turn_of_a_cancelled_request_is_passed_on(when: str) -> None:
     turns = CommandQueue("one")

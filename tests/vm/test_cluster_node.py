@@ -53,31 +53,35 @@ LACKS = {
 
 
 @pytest.fixture(scope="module")
-def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder() -> Iterator[Path]:
+    """A folder for the files that the node's users need. It is not in /tmp, which is hidden there."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def lacking(folder: Path) -> Path:
     """A program that executes another one, for which a system call fails."""
-    made = tmp_path_factory.mktemp("lacking") / "lacking"
+    made = folder / "lacking"
     subprocess.run(["gcc", "-std=gnu11", "-o", made, SOURCE], check=True)
     return made
 
 
 @pytest.fixture(scope="module")
-def filled(image: Image) -> Iterator[Path]:
+def filled(folder: Path, image: Image) -> Iterator[Path]:
     """A read-only cache of root with an image and its template, which all users may read."""
-    with (
-        tempfile.TemporaryDirectory(dir="/var/tmp") as parent,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        Path(parent).chmod(0o755)
-        folder = Path(parent, "cache")
-        patch.setenv("MICROVM_CACHE", str(folder))
-        caches.make(folder)
-        (folder / readers.MARK).touch()
+    cache = folder / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROVM_CACHE", str(cache))
+        caches.make(cache)
+        (cache / readers.MARK).touch()
         shutil.copytree(image.path, caches.folder("images") / image.name)
-        subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+        subprocess.run(["chmod", "-R", "a+rX", cache], check=True)
         made = ["template", "make", image.name, "--memory", "96M", "--accel", "tcg"]
         subprocess.run([sys.executable, "-m", "microvm", *made], check=True)
-        with read_only(folder):
-            yield folder
+        with read_only(cache):
+            yield cache
 
 
 @pytest.mark.parametrize("name", LACKS)

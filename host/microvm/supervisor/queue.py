@@ -13,6 +13,11 @@ from microvm.supervisor import clock
 
 _MOST_SHOWN = 3  # maximum number of uses that an error lists
 
+# Maximum number of seconds for which a new client of a port lets the connected clients finish, if
+# an operation waits for this. Without such a pause, clients that connect one after another would
+# prevent the operation forever. Without a limit, one lasting connection would keep out all others.
+_COURTESY = 2.0
+
 
 @dataclass(eq=False, slots=True)
 class Use:
@@ -49,6 +54,8 @@ class CommandQueue:
         self._waiting: dict[Use, asyncio.Future[None]] = {}
         self._connections = Use("connections to its ports")
         self._connected = 0
+        self._disconnected = asyncio.Event()  # set while no client of a port is connected
+        self._disconnected.set()
         self._shared = asyncio.Event()  # set while no operation is alone with the guest
         self._shared.set()
         self._busy = asyncio.Event()
@@ -89,18 +96,25 @@ class CommandQueue:
         """Context manager: count the guest as used while a port's client is connected.
 
         The connection occupies no slot. If an operation with `alone` runs, wait until it has
-        finished, because the command that serves the connection would disturb this operation.
+        finished, because the command that serves the connection would disturb this operation. If
+        such an operation waits, wait a short time for the end of all other connections.
         """
+        if any(each.alone for each in self._waiting):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_COURTESY):
+                    await self._disconnected.wait()
         while self._is_taken_whole:
             await self._shared.wait()
         self._connected += 1
         if self._connected == 1:
+            self._disconnected.clear()
             self._begin(self._connections)
         try:
             yield
         finally:
             self._connected -= 1
             if not self._connected:
+                self._disconnected.set()
                 self._remove(self._connections)
 
     def _has_room(self, use: Use) -> bool:
