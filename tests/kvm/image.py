@@ -51,6 +51,7 @@ def find() -> Image:
         if known == digest:
             return load(name)
     image = _built(pins)
+    BUILD.mkdir(parents=True, exist_ok=True)
     note.write_text(f"{digest} {image.name}\n")
     return image
 
