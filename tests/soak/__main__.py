@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
+from tests.support.small_disk import small_disk
 
 from microvm.qemu import launcher
 from microvm_image import default
@@ -21,25 +22,37 @@ from microvm_image import default
 from . import report
 from .endurance import endure
 from .events import EVENTS
+from .pools import POOL_EVENTS
 from .soak import Soak
 
 ENDLESS = 24 * 3600.0
 
 
+_VARIABLES = "MICROVM_CACHE", "TMPDIR", "XDG_RUNTIME_DIR"
+
+
 @contextmanager
-def of_its_own() -> Iterator[tuple[Path, Path]]:
-    """Yield a cache that contains only the launcher, and a folder for temporary files."""
+def of_its_own(disk: str = "") -> Iterator[tuple[Path, Path]]:
+    """Yield a cache that contains only the launcher, and a folder for temporary files.
+
+    Named machines and pools use the folder for temporary files, too.
+
+    :param disk: size of a disk for both folders, which only root can mount; empty for no new disk.
+    """
     top = Path(tempfile.mkdtemp(prefix="microvm-soak-", dir="/tmp"))
-    top.chmod(0o755)
-    programs, temporary = top / "cache/programs", top / "temporary"
-    programs.mkdir(parents=True)
-    temporary.mkdir()
-    shutil.copy2(launcher.find(), programs)
-    before = {name: os.environ.get(name) for name in ("MICROVM_CACHE", "TMPDIR")}
-    os.environ |= {"MICROVM_CACHE": str(top / "cache"), "TMPDIR": str(temporary)}
-    tempfile.tempdir = None  # the result is cached
+    before = {name: os.environ.get(name) for name in _VARIABLES}
     try:
-        yield top / "cache", temporary
+        with small_disk(top, disk) if disk else nullcontext():
+            top.chmod(0o755)
+            cache, temporary = top / "cache", top / "temporary"
+            (cache / "programs").mkdir(parents=True)
+            temporary.mkdir(mode=0o700)
+            shutil.copy2(launcher.find(), cache / "programs")
+            os.environ |= dict(
+                zip(_VARIABLES, map(str, (cache, temporary, temporary)), strict=True)
+            )
+            tempfile.tempdir = None  # the result is cached
+            yield cache, temporary
     finally:
         tempfile.tempdir = None
         for name, value in before.items():
@@ -68,6 +81,7 @@ def of_its_own() -> Iterator[tuple[Path, Path]]:
 @click.option(
     "--kills-controller", type=int, default=0, help="Kill only this number of controllers."
 )
+@click.option("--pool", is_flag=True, help="Use only a named pool; needs root for its small disk.")
 def main(
     seconds: float,
     seed: int | None,
@@ -77,6 +91,7 @@ def main(
     starts: int,
     kills_qemu: int,
     kills_controller: int,
+    pool: bool,
 ) -> None:
     """Run random starts, commands and faults; exit with 1 if a resource grows or remains.
 
@@ -90,7 +105,7 @@ def main(
     counts = {"clone": starts, "QEMU killed": kills_qemu, "controller killed": kills_controller}
     plan = [EVENTS[name] for name, count in counts.items() for _ in range(count)]
     image = default()
-    with of_its_own() as (cache, temporary):
+    with of_its_own("2g" if pool else "") as (cache, temporary):
         soak = Soak(
             image,
             cache,
@@ -99,6 +114,8 @@ def main(
             seconds=ENDLESS if plan else seconds,
             interval=interval,
             plan=plan or None,
+            events=POOL_EVENTS if pool else EVENTS.values(),
+            pool=pool,
             tell=click.echo,
         )
         asyncio.run(soak.run())

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ ORPHANS = 10.0
 _TREE = Path(__file__).parents[2]
 _PANIC = ["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"]
 _ENDS = (QemuError, BootError, GuestDied)
-_MOMENTS = 0.5  # approximate number of seconds of a start and its first command
+MOMENTS = 0.5
+"""Approximate number of seconds of a start and its first command."""
 
 
 @dataclass
@@ -50,6 +51,7 @@ class World:
     :ivar folder: folder for files; each event leaves it as it was.
     :ivar witness: machine that runs all the time.
     :ivar snapshot: snapshot of a prepared machine.
+    :ivar identities: boot ids of the machines in which clients of a pool have run.
     """
 
     image: Image
@@ -57,6 +59,7 @@ class World:
     folder: Path
     witness: MicroVM
     snapshot: Snapshot | None = None
+    identities: set[bytes] = field(default_factory=set)
 
     def machine(self, **options: Any) -> MicroVM:
         return MicroVM(self.image, **{**quiet(), **options})
@@ -181,7 +184,7 @@ async def background(world: World) -> None:
 async def given_up(world: World) -> None:
     """Cancel the start, the command or the end of a machine, at any moment."""
     task = asyncio.create_task(clone(world))
-    await asyncio.sleep(world.chance.uniform(0, _MOMENTS))
+    await asyncio.sleep(world.chance.uniform(0, MOMENTS))
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -210,12 +213,23 @@ async def kill_qemu(world: World) -> None:
     """Kill QEMU at any moment of a start, a command or an end."""
     others = set(children(os.getpid()))
     task = asyncio.create_task(clone(world))
-    await asyncio.sleep(world.chance.uniform(0, _MOMENTS))
+    await asyncio.sleep(world.chance.uniform(0, MOMENTS))
     for pid in set(children(os.getpid())) - others:
         if program(pid).startswith("qemu-system-") or not world.chance.randrange(4):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     await task
+
+
+async def reap_others(expected: set[int]) -> None:
+    """Wait until this process has only the expected children, and reap those that it adopted."""
+    async with asyncio.timeout(ORPHANS):
+        while orphans := set(children(os.getpid())) - expected:
+            for pid in orphans:
+                if exists(pid) and state(pid) == "Z":
+                    with suppress(ChildProcessError):
+                        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 -- it has ended
+            await asyncio.sleep(0.01)
 
 
 async def kill_controller(world: World) -> None:
@@ -230,17 +244,11 @@ async def kill_controller(world: World) -> None:
     try:
         assert victim.stdout
         await victim.stdout.readline()  # the controller has started
-        await asyncio.sleep(world.chance.uniform(0, 2 * _MOMENTS))
+        await asyncio.sleep(world.chance.uniform(0, 2 * MOMENTS))
     finally:
         victim.kill()
         await victim.wait()
-    async with asyncio.timeout(ORPHANS):
-        while orphans := set(children(os.getpid())) - others:
-            for pid in orphans:
-                if exists(pid) and state(pid) == "Z":  # it became our child
-                    with suppress(ChildProcessError):
-                        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 -- it has ended
-            await asyncio.sleep(0.01)
+    await reap_others(others)
     for kept in snapshots.STORE.installed():  # complete templates must remain
         if not kept.flaw:
             snapshots.STORE.remove(kept.name)

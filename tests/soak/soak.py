@@ -9,7 +9,7 @@ import time
 import traceback
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.support.processes import adopting
 from microvm import MicroVM
 from microvm.images import Image
 
-from . import resources
+from . import pools, resources
 from .events import EVENTS, MUST_FAIL, SoakEvent, World, quiet
 from .resources import RESOURCES, Resource
 from .trend import growth
@@ -75,6 +75,8 @@ class Soak:
     """A soak and its results.
 
     :ivar plan: events in order; None for random events.
+    :ivar events: the events from which random ones are drawn.
+    :ivar pool: True to start a named pool, which the events of `pools` need.
     :ivar seconds: maximum duration.
     :ivar interval: number of seconds between two samples.
     :ivar tell: function that is called with progress lines.
@@ -89,6 +91,8 @@ class Soak:
     seconds: float
     interval: float = 2.0
     plan: list[SoakEvent] | None = None
+    events: Collection[SoakEvent] = field(default_factory=EVENTS.values)
+    pool: bool = False
     tell: Callable[[str], object] = id
     samples: Samples = field(default_factory=Samples)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -135,6 +139,9 @@ class Soak:
             async with MicroVM(self.image, **quiet()) as prepared:
                 await prepared.run(["sh", "-c", "sleep 1000000 >/dev/null 2>&1 &"], check=True)
                 world.snapshot = stack.enter_context(await prepared.checkpoint())
+            if self.pool:
+                await pools.start(world)
+                stack.push_async_callback(pools.stop)
             begun = time.monotonic()
             sampled = 0.0
             for events in self._rounds(chance):
@@ -151,7 +158,7 @@ class Soak:
         if self.plan is not None:
             drawn = iter(self.plan)
         else:
-            events = list(EVENTS.values())
+            events = list(self.events)
             weights = [event.weight for event in events]
             drawn = (chance.choices(events, weights)[0] for _ in itertools.count())
         waiting: list[SoakEvent] = []

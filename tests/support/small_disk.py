@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,3 +25,12 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Use up all free space of the disk that has this folder."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        disk = os.statvfs(folder)
+        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize)
+        yield

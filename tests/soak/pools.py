@@ -1,0 +1,146 @@
+"""The events of a soak for a named pool: clients, and deaths of clients, machines and the pool."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from typing import Any
+
+from tests.support.processes import children, program
+from tests.support.small_disk import filled
+
+from .events import MEMORY, MOMENTS, SoakEvent, World, reap_others
+
+NAME = "soak"
+_SIZE = 2
+_LIMIT = 20.0  # maximum number of seconds until the pool has its machines again
+_SCRIPT = "cat /proc/sys/kernel/random/boot_id; test -e /used && echo used; touch /used"
+
+
+def _words(world: World) -> tuple[str, ...]:
+    """Return the options of the pool and of its clients: the pool serves only equal ones."""
+    return "--image", str(world.image.path), "--memory", MEMORY, "--accel", "tcg", "-q"
+
+
+async def _begin(*words: str) -> Process:
+    """Start a command of microvm, whose standard streams are pipes."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "microvm", *words), stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def _run(*words: str, text: bytes = b"") -> bytes:
+    """Run a command of microvm, which must succeed, and return its output."""
+    process = await _begin(*words)
+    out, err = await process.communicate(text)
+    assert process.returncode == 0, (words, process.returncode, out, err)
+    return out
+
+
+async def start(world: World) -> None:
+    await _run("pool", "start", "--linger", "--size", str(_SIZE), *_words(world), NAME)
+
+
+async def stop() -> None:
+    others = set(children(os.getpid())) - {(await _facts())["supervisor"]}
+    await _run("pool", "stop", NAME)
+    await reap_others(others)
+
+
+async def _facts() -> dict[str, Any]:
+    [found] = json.loads(await _run("pool", "inspect", "--json", NAME))
+    assert isinstance(found, dict)
+    return found
+
+
+async def _full() -> dict[str, Any]:
+    """Wait until all machines of the pool are ready and none is used, and return its description.
+
+    So a machine that a dead client used is deleted, and a machine that was killed is replaced.
+    """
+    async with asyncio.timeout(_LIMIT):
+        while True:
+            facts = await _facts()
+            if facts["ready"] >= facts["size"] and not facts["used"]:
+                return facts
+            await asyncio.sleep(0.05)
+
+
+def _client(world: World, *argv: str) -> tuple[str, ...]:
+    return "run", "--pool", NAME, *_words(world), "--", *argv
+
+
+async def command(world: World) -> None:
+    """Run a command, in a machine that no other command has used and that is no twin."""
+    lines = (await _run(*_client(world, "sh", "-c", _SCRIPT))).split()
+    assert len(lines) == 1, lines
+    assert lines[0] not in world.identities
+    world.identities.add(lines[0])
+
+
+async def several(world: World) -> None:
+    """Run more commands at once than there are machines."""
+    await asyncio.gather(*(command(world) for _ in range(2 * _SIZE)))
+
+
+async def mapped(world: World) -> None:
+    jobs = b"".join(b"echo %d\n" % number for number in range(3))
+    out = await _run("map", "--pool", NAME, *_words(world), "-", text=jobs)
+    assert sorted(json.loads(line)["stdout"] for line in out.splitlines()) == ["0\n", "1\n", "2\n"]
+
+
+async def kill_client(world: World) -> None:
+    """Kill a client at any moment."""
+    client = await _begin(*_client(world, "sleep", "60"))
+    await asyncio.sleep(world.chance.uniform(0, 2 * MOMENTS))
+    client.kill()
+    await client.communicate()
+    await _full()
+
+
+async def kill_machine(world: World) -> None:
+    """Kill a machine of the pool, ready or just being started."""
+    supervisor = (await _facts())["supervisor"]
+    if machines := [each for each in children(supervisor) if program(each)]:
+        with suppress(ProcessLookupError):
+            os.kill(world.chance.choice(machines), signal.SIGKILL)
+    await command(world)
+    await _full()
+
+
+async def kill_pool(world: World) -> None:
+    """Kill the supervisor at any moment. The next command runs, and the machines exit soon."""
+    supervisor = (await _facts())["supervisor"]
+    others = set(children(os.getpid())) - {supervisor}
+    client = await _begin(*_client(world, "true"))
+    await asyncio.sleep(world.chance.uniform(0, MOMENTS))
+    os.kill(supervisor, signal.SIGKILL)
+    await client.communicate()  # it fails if it had a machine of the pool
+    await command(world)
+    await reap_others(others)
+    await start(world)
+
+
+async def fill_disk(world: World) -> None:
+    """Fill the disk. Commands run in the ready machines, and the pool recovers afterwards."""
+    await _full()
+    with filled(world.folder):
+        await command(world)
+    await _full()
+
+
+POOL_EVENTS = (
+    SoakEvent("pool: command", command, 8),
+    SoakEvent("pool: several commands", several, 2),
+    SoakEvent("pool: map", mapped, 2),
+    SoakEvent("pool: client killed", kill_client, 4, alone=True),
+    SoakEvent("pool: machine killed", kill_machine, 4, alone=True),
+    SoakEvent("pool: killed", kill_pool, 2, alone=True),
+    SoakEvent("pool: disk full", fill_disk, 2, alone=True),
+)
+"""The events of a soak for a named pool. The last one needs a small disk, which root can mount."""
