@@ -19,7 +19,7 @@ struct cgroup {
 	 * open: descriptor 0 is always a standard stream. */
 	int folder;
 	int pids_max;	    /* pids.max */
-	int peak;	    /* memory.peak; not open if it cannot be reset */
+	int peak;	    /* memory.peak; not open if this kernel cannot reset it */
 	int events;	    /* cgroup.events */
 	bool limits_memory; /* true if the command has a memory limit */
 };

@@ -152,8 +152,8 @@ static uint32_t read_stream(struct exec_stream *stream, uint8_t *into, size_t si
 	return 0;
 }
 
-/* Gives an output pipe the size of a large pipe of this slot. Returns false if the kernel
- * refuses. */
+/* Enlarges an output pipe of a command. The size depends on the slot; see LARGE_PIPE. Returns false
+ * if the kernel refuses. */
 static bool enlarge(int pipe, uint32_t slot)
 {
 	return fcntl(pipe, F_SETPIPE_SZ, LARGE_PIPE >> (slot / SLOTS_OF_A_SIZE)) >= 0;

@@ -1,5 +1,5 @@
-/* Reads the frames that the host sends to `relay` from standard input, and writes the frames of
- * `relay` to standard output. No function waits. */
+/* Input and output of the program `relay`. These functions read the frames of the host from standard
+ * input, and write the frames of `relay` to standard output. They never block. */
 #ifndef LINK_H
 #define LINK_H
 

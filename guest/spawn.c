@@ -19,10 +19,10 @@
 #include "drain.h"
 #include "priority.h"
 
-/* Interval and maximum number of the daemon's checks of a child process that has not yet executed
- * its program. Without them, the daemon would wait for ever if another process of the same user
- * stops the child, or if root freezes it. On a slow host, the child uses CPU time, so it may
- * continue. */
+/* While a child process has not yet executed its program, the daemon checks the child's CPU time at
+ * this interval, and at most this number of times. If the child has used none since the last check,
+ * the daemon kills it: another process of the same user has stopped it, or root has frozen it. On a
+ * slow host, the child uses CPU time, so it may continue until the last check. */
 enum { CHECK_INTERVAL_MS = 2500, MAX_CHECKS = 24 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */
@@ -325,7 +325,7 @@ static void give_up(pid_t pid)
 	*failure = (struct spawn_failure){ SANDBOXD_STAGE_SETUP, ETIMEDOUT };
 }
 
-/* Returns the CPU time that a process has used, in nanoseconds. */
+/* Returns the CPU time that the process `pid` has used, in nanoseconds. */
 static int64_t cpu_time(pid_t pid)
 {
 	/* The id of the clock that measures the CPU time of this process. The kernel calls this

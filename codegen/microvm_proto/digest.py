@@ -75,7 +75,7 @@ def shape(kind: types.Type) -> list[Any]:
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """Return the seeds, each with its first version. Frames' checksums are XORed with a seed.
+    """Return pairs of a protocol version and the seed that is used from this version on.
 
     A seed is a digest of everything in the schema that gives the bytes a meaning, including names
     and units. The checksum of each frame is XORed with the seed, which has the same size. So if the

@@ -197,11 +197,11 @@ def _chosen(literal: Any) -> partial[Option]:
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
+# Verbs that run commands, and verbs that start machines of an image.
 _COMMAND = ("run", "map", "exec", "shell")
+_STARTING = ("run", "python", "map", "start", "pool start", "template make", "mcp")
 
 # Functions that create options of one kind: only for Python, with a duration, or with a size.
-# Verbs that start machines of an image.
-_STARTING = ("run", "python", "map", "start", "pool start", "template make", "mcp")
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(
     Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"

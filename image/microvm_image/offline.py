@@ -34,9 +34,9 @@ _RESOLVER = "options timeout:0\n"
 
 _APT = 'Acquire::Retries "0";\n'
 
-# pip waits only before its second retry. Without the first retry, pip would not print why it cannot
-# reach its index. PEP 668 protects the packages of a distribution on a machine that lives long; a
-# guest is deleted after use.
+# With `retries = 0`, pip would not print why it cannot reach its index. One retry costs no time,
+# because pip waits only before the second. PEP 668 protects the packages of a distribution from
+# pip; a guest needs no such protection, because it is deleted after use.
 _PIP = """\
 [global]
 retries = 1

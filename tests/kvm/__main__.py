@@ -19,7 +19,8 @@ from microvm import MicroVM
 from microvm.errors import MachineError
 
 FAILURES = 4
-"""Maximum number of emulated machines that may fail. The file that ran in one runs again."""
+"""Maximum number of failures of emulated machines in a run. After a failure, the test file that was
+running runs again in a new machine."""
 
 TIMEOUT = 600
 """Maximum number of seconds for a test file."""

@@ -25,8 +25,8 @@ ENVIRONMENT = {
     "TERM": "xterm",
 }
 
-# The kernel cannot map the owners of files in an overlay, so the launcher would copy all files that
-# QEMU opens. A file system in memory supports this, and is faster than the emulated disk.
+# An overlay does not support idmapped mounts, so the launcher would copy each file that QEMU opens.
+# A tmpfs supports them, and is faster than the emulated disk.
 _MOUNT = "mount -t tmpfs -o size=2G,mode=1777 tmpfs /tmp"
 
 # The editable installation of the project, without pip: its modules, plugins and commands.

@@ -76,4 +76,4 @@ LEFT_OUT = {
     f"tests/qemu/test_{name}.py": "its tests start no guest"
     for name in "capacity command console units".split()
 }
-"""The reason to leave out each other file of tests/vm and tests/qemu."""
+"""For each file of tests/vm and tests/qemu that is not in `TESTS`: why it is left out."""

@@ -49,7 +49,7 @@ async def test_qemu_of_root_has_its_own_ids_and_no_capabilities(configure: Confi
     own = str(UIDS + int(said["Pid"]))
     assert said["Uid"].split() == [own] * 4
     assert said["Gid"].split() == [own] * 4
-    # QEMU may open the device of KVM only by its group.
+    # QEMU keeps the group of KVM's device, without which it may not open the device.
     groups = [str(KVM.stat().st_gid)] if accelerator() == "kvm" else []
     assert said["Groups"].split() == groups
     assert {said[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}

@@ -83,7 +83,7 @@ async def test_a_connection_waits_for_an_operation_that_is_alone() -> None:
     assert turns.runs == []
 
 
-async def test_clients_without_a_break_let_a_waiting_operation_begin() -> None:
+async def test_waiting_operation_begins_despite_new_clients() -> None:
     turns = CommandQueue("one")
     first = AsyncExitStack()
     await first.enter_async_context(turns.connected())
@@ -99,7 +99,7 @@ async def test_clients_without_a_break_let_a_waiting_operation_begin() -> None:
         assert turns.runs == ["connections to its ports"]
 
 
-async def test_a_lasting_connection_keeps_out_no_client() -> None:
+async def test_new_client_connects_beside_a_long_connection() -> None:
     turns = CommandQueue("one")
     async with turns.connected():
         operation = asyncio.create_task(_take(turns, "checkpoint", alone=True))

@@ -30,7 +30,7 @@ SOURCE = Path(__file__).parents[1] / "launcher/lacking.c"
 
 
 class Lack(NamedTuple):
-    """A system call that fails on the node.
+    """A system call that fails on the node with `error`.
 
     :ivar calls: the numbers of the system call on each architecture.
     :ivar layer: the layer of confinement that is absent then.
@@ -54,7 +54,7 @@ LACKS = {
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder for the files that the node's users need. It is not in /tmp, which is hidden there."""
+    """A folder for files that the node's users need: not in /tmp, which is hidden on the node."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
         Path(made).chmod(0o755)
         yield Path(made)

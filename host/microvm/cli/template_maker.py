@@ -1,4 +1,4 @@
-"""The start of a machine only to save its template, so that later starts are fast."""
+"""Starts a machine only to save its template, so that later starts are fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from microvm.progress import Reporter
 
 
 def run_options() -> PoolOptions:
-    """Return the options of a machine of `microvm run` that the user has preset."""
+    """Return the options of machines that the user has preset for `microvm run`."""
     presets = Presets()
     found = {name: presets.find(name, "run") for name in options_of(PoolOptions)}
     return cast(PoolOptions, {name: preset.value for name, preset in found.items() if preset})
@@ -38,8 +38,8 @@ def make_template(image: Image, given: PoolOptions, report: Reporter) -> None:
 
     if not asyncio.run(start()):
         raise TemplateError(
-            f"no template of {image.name} was saved: its machine was booted, not cloned",
-            hint="`microvm run -v -- true` shows why",
+            f"cannot save a template of {image.name}: the machine was booted instead of cloned",
+            hint=f"`microvm run -v --image {image.name} -- true`, with the same options, shows why",
         )
 
 

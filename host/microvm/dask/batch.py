@@ -120,7 +120,7 @@ async def run_batch(
     ordered: bool,
     options: Mapping[str, Any],
 ) -> AsyncGenerator[Outcome[Any], None]:
-    """Run commands as `map` does, with options of `BatchOptions` that `read_options` has returned.
+    """Run commands on a Dask cluster, like `map`. `read_options` has returned the `options`.
 
     :param cluster_at: Client whose cluster is used, or address of the scheduler.
     """

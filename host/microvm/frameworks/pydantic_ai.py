@@ -63,9 +63,9 @@ class MicroVMWorkspace(AbstractCapability[AgentDepsT]):
     def get_workspace(
         self, ctx: RunContext[AgentDepsT], *, ref: WorkspaceRef | None
     ) -> ws.WorkspaceBackend | None:
-        """Return the workspace of a run, or None if the reference is for another provider."""
-        # A history of messages contains the reference, and its author may be hostile. So accept
-        # only names of machines that a workspace has started.
+        """Return the workspace of a run, or None if `ref` belongs to another provider."""
+        # `ref` comes from a history of messages, and the author of the history may be hostile. So
+        # accept only names of machines that a workspace has started.
         if ref is None or (ref.provider == PROVIDER and ref.id.startswith(PREFIX)):
             return MicroVMBackend(self._image, ref=ref, **self._options)
         return None
@@ -98,7 +98,10 @@ class MicroVMBackend(
 
     @asynccontextmanager
     async def _using(self) -> AsyncIterator[AttachedVM]:
-        """Context manager that yields the machine, and converts errors of a failed machine."""
+        """Context manager that yields the machine.
+
+        :raises WorkspaceUnavailableError: The machine has failed.
+        """
         machine = self._machine
         if machine is None or (machine.done() and (machine.cancelled() or machine.exception())):
             machine = self._machine = asyncio.ensure_future(self._find_or_start())

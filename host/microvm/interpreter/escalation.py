@@ -56,9 +56,9 @@ class Escalation:
             self._schedule(self._kill_processes)
 
     def kill(self) -> None:
-        """Kill the processes that the request has started; the second time, the interpreter.
+        """Kill the processes that the request has started. The second call kills the interpreter.
 
-        The first time, also interrupt the request if it was not interrupted before.
+        The first call also interrupts the request, if it was not interrupted before.
         """
         if self.killed:
             self._kill_interpreter()

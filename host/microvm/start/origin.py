@@ -99,7 +99,7 @@ def config(image: Image, accel: Accel, *, memory: int, cpus: int, scratch: int) 
 
 
 def origin(image: Image, config: QemuConfig) -> Origin:
-    """Return the origin of a guest that is saved on this host now."""
+    """Return the origin to store with a guest of this image that is being saved on this host."""
     program = find_qemu(config.arch)
     build = program.stat()
     emulated = ACCELERATORS[config.accel].emulates

@@ -13,10 +13,11 @@ from microvm.supervisor import clock
 
 _MOST_SHOWN = 3  # maximum number of uses that an error lists
 
-# Maximum number of seconds for which a new client of a port lets the connected clients finish, if
-# an operation waits for this. Without such a pause, clients that connect one after another would
-# prevent the operation forever. Without a limit, one lasting connection would keep out all others.
-_COURTESY = 2.0
+# Maximum number of seconds that a new client of a port waits while an operation, such as a
+# checkpoint, waits until no client is connected. Without this pause, clients that connect one after
+# another would prevent the operation forever. Without the limit, one long connection would keep out
+# all new clients.
+_NEW_CLIENT_PAUSE = 2.0
 
 
 @dataclass(eq=False, slots=True)
@@ -101,7 +102,7 @@ class CommandQueue:
         """
         if any(each.alone for each in self._waiting):
             with suppress(TimeoutError):
-                async with asyncio.timeout(_COURTESY):
+                async with asyncio.timeout(_NEW_CLIENT_PAUSE):
                     await self._disconnected.wait()
         while self._is_taken_whole:
             await self._shared.wait()

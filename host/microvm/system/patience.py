@@ -26,5 +26,5 @@ def patience() -> float:
 
 
 def patient(seconds: float) -> float:
-    """Return a time limit of `seconds`, which is longer on a very slow host."""
+    """Return `seconds` multiplied by MICROVM_PATIENCE, which users set on a very slow host."""
     return patience() * seconds

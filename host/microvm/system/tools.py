@@ -29,9 +29,9 @@ _INTERVAL = 0.1
 _CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files
 _KEEPER = Path(__file__).with_name("namespaces.py")
 _OWN_IDS = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
-# Command with which `may_use_all_ids` tries to create a user namespace. It also creates a mount
-# namespace in it, because AppArmor can allow a user namespace, but deny the rights in it to the
-# program that runs there.
+# Command with which `may_use_all_ids` tries to create a user namespace. The command also creates a
+# mount namespace in the user namespace, because AppArmor can allow to create a user namespace, but
+# deny all rights in it.
 _TRY_OWN_IDS = (*_OWN_IDS, "unshare", "--mount", "--", "true")
 _NOTES_LIMIT = 1 << 10
 

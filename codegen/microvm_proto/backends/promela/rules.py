@@ -126,7 +126,7 @@ class MessageRules:
             for each, belongs in pairs
             for name, add in _amounts(each, message, takes=False)
         ]
-        # A model is finite, so it also limits the requests that are open at a time.
+        # A model must be finite, so it allows at most MANY open requests of each kind.
         limits += [
             f"{_at(each, f'{request.message}_open')} < MANY"
             for each, _ in pairs

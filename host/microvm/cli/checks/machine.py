@@ -51,7 +51,7 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
 
     The command is `echo hello`. The image is built first if it does not exist.
 
-    :param within: Time limit in seconds, which is longer on a very slow host. The time to build the
+    :param within: Time limit in seconds, which MICROVM_PATIENCE multiplies. The time to build the
         image does not count.
     :param options: Options that replace the user's presets.
     :return: The number of seconds that it took, and a text that says how the machine was started.

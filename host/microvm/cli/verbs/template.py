@@ -22,12 +22,13 @@ from microvm.start.template import STORE
 def template() -> None:
     """Make, list and remove templates.
 
-    A template is a booted guest that is saved on the disk. The first start of an image with a
-    memory size and number of CPUs boots a guest and saves it as a template, unless `microvm
-    template make`, `image build` or `image pull` has done that. Later starts are fast because they
-    clone the template instead of booting. The variable MICROVM_TEMPLATES limits the
-    total size of all templates, by default to 4G. If it is exceeded, the least recently used
-    templates are removed.
+    A template is a booted guest that is saved on the disk. Each combination of an image, a memory
+    size and a number of CPUs has its own template. `microvm template make`, `image build` and
+    `image pull` save a template ahead of time. Otherwise, the first start boots a guest and saves
+    it. Later starts are fast because they clone the template instead of booting.
+
+    The variable MICROVM_TEMPLATES limits the total size of all templates, by default to 4G. If it
+    is exceeded, the least recently used templates are removed.
     """
 
 

@@ -60,7 +60,10 @@ class _PooledLease(MachineLease):
             await machine.start()
 
     async def wait_lost(self) -> None:
-        """Return at once: this object keeps no machine without a user."""
+        """Return at once, so that a machine without a user goes back to its pool.
+
+        Other processes may need the machine.
+        """
 
     async def stop(self) -> None:
         """Stop the machine, if there is one."""
