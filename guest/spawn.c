@@ -20,10 +20,11 @@
 #include "priority.h"
 
 /* While a child process has not yet executed its program, the daemon checks the child's CPU time at
- * this interval, and at most this number of times. If the child has used none since the last check,
- * the daemon kills it: another process of the same user has stopped it, or root has frozen it. On a
- * slow host, the child uses CPU time, so it may continue until the last check. */
-enum { CHECK_INTERVAL_MS = 2500, MAX_CHECKS = 24 };
+ * this interval, and at most this number of times. From the second check on, the child must have
+ * used at least this much since the last check. Otherwise the daemon kills it: another process of
+ * the same user has stopped it, or root has frozen it. On a slow host, the child computes all the
+ * time, so it may continue until the last check. */
+enum { CHECK_INTERVAL_MS = 2500, MAX_CHECKS = 24, LEAST_NS = 250000000 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ULL
@@ -337,8 +338,8 @@ static int64_t cpu_time(pid_t pid)
 	return (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
 }
 
-/* Waits until `end` is at end of file, and returns true. Returns false if the child has used no CPU
- * time between two checks, or after the last check. */
+/* Waits until `end` is at end of file, and returns true. Returns false if the child has used too
+ * little CPU time between two checks, or after the last check. */
 static bool wait_running(pid_t pid, struct pollfd *end)
 {
 	int64_t before = 0;
@@ -348,7 +349,7 @@ static bool wait_running(pid_t pid, struct pollfd *end)
 			return true;
 		int64_t used = cpu_time(pid);
 
-		if (used <= before)
+		if (check && used - before < LEAST_NS)
 			return false;
 		before = used;
 	}

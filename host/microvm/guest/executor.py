@@ -26,8 +26,8 @@ class Executor(Protocol):
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
         """Start a command. If an earlier command was killed, first wait until it has exited."""
 
-    async def ping(self, timeout: float) -> None:
+    async def ping(self, timeout: float | None) -> None:
         """Send a ping to the guest, and wait for its answer."""
 
-    async def status(self, timeout: float) -> codec.Status:
+    async def status(self, timeout: float | None) -> codec.Status:
         """Return the counters of the guest's daemon, such as the number of commands."""

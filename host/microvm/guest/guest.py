@@ -131,7 +131,7 @@ class Guest:
         if not self._resumed:
             self.resume()
 
-    async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
+    async def keep(self, timeout: float | None = None) -> None:
         """Tell the guest to freeze its processes, so that clones of the saved guest continue them.
 
         Otherwise the `hello` with which a host begins a session would stop the processes.
@@ -244,20 +244,26 @@ class Guest:
         commands = (running.command for running in self._running.values())
         return next((command for command in commands if command.abandoned), None)
 
-    async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Send a ping to the guest, and wait at most `timeout` seconds for the answer."""
+    async def ping(self, timeout: float | None = None) -> None:
+        """Send a ping to the guest, and wait at most `timeout` seconds for the answer.
+
+        None is the time limit of the pings that are sent while a command runs.
+        """
         await self._free.wait()
         await self._ping(timeout)
 
-    async def _ping(self, timeout: float) -> None:
+    async def _ping(self, timeout: float | None) -> None:
         self._check_alive()
         token = next(self._tokens)
         self._channel.write(self._session.ping(token))
         pong = self._pongs[token] = self._loop.create_future()
         await self._answer(pong, timeout)
 
-    async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
-        """Return the counters of the guest's daemon, which must arrive within `timeout` seconds."""
+    async def status(self, timeout: float | None = None) -> codec.Status:
+        """Return the counters of the guest's daemon, which must arrive within `timeout` seconds.
+
+        None is the time limit of a ping.
+        """
         await self._free.wait()
         self._check_alive()
         self._channel.write(self._session.status_request())
@@ -265,7 +271,9 @@ class Guest:
         self._statuses.append(status)
         return await self._answer(status, timeout)
 
-    async def _answer(self, future: asyncio.Future[T], timeout: float) -> T:
+    async def _answer(self, future: asyncio.Future[T], timeout: float | None) -> T:
+        if timeout is None:
+            timeout = self._timeouts.ping
         try:
             async with asyncio.timeout(timeout):
                 return await future

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from microvm import machine
-from microvm.guest.timeouts import TIMEOUTS
 from microvm.machine.files import FileMethods
 from microvm.option import ParsedOptions, document_options, parse_options
 from microvm.options import (
@@ -96,25 +95,27 @@ class CommandMethods(FileMethods):
     async def _run(self, argv: Sequence[Text], options: ParsedOptions) -> CompletedProcess[Any]:
         return await machine.run_parsed(self._guest(), argv, options)
 
-    async def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:
+    async def ping(self, timeout: Duration | None = None) -> None:
         """Check that the guest answers.
 
-        :param timeout: Maximum time for the answer, in seconds or as text such as `2s`.
+        :param timeout: Maximum time for the answer, in seconds or as text such as `2s`; by default
+            8 seconds, which MICROVM_PATIENCE multiplies.
         :raises GuestUnresponsive: If the guest does not answer in time.
         :raises UsageError: If the machine is not running.
         :raises MachineError: If the machine has failed.
         """
-        seconds = parse_duration(timeout)
+        seconds = None if timeout is None else parse_duration(timeout)
         await self._guest().ping(seconds)
 
-    async def status(self, timeout: Duration = TIMEOUTS.ping) -> GuestStatus:
+    async def status(self, timeout: Duration | None = None) -> GuestStatus:
         """Return the counters of the guest's daemon.
 
-        :param timeout: Maximum time for the answer, in seconds or as text such as `2s`.
+        :param timeout: Maximum time for the answer, in seconds or as text such as `2s`; by default
+            8 seconds, which MICROVM_PATIENCE multiplies.
         :raises GuestUnresponsive: If the guest does not answer in time.
         :raises UsageError: If the machine is not running.
         :raises MachineError: If the machine has failed.
         """
-        seconds = parse_duration(timeout)
+        seconds = None if timeout is None else parse_duration(timeout)
         counters = await self._guest().status(seconds)
         return machine.GuestStatus(**machine.asdict(counters))

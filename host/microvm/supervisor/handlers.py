@@ -16,13 +16,11 @@ from microvm.concurrency.tasks import cancel
 from microvm.errors import MicroVMError, UsageError
 from microvm.guest.exchange import give_up
 from microvm.guest.stdio import attach, copy_in
-from microvm.guest.timeouts import TIMEOUTS
 from microvm.machine import hints
 from microvm.printable import printable
 from microvm.supervisor.descriptors import ClientDescriptor
 from microvm.supervisor.recent_output import OutputView
 from microvm.system.process import stat_fields
-from microvm.units import parse_duration
 from microvm.wire import files, streams
 
 if TYPE_CHECKING:
@@ -250,8 +248,7 @@ async def _ended(owned: SupervisedMachine) -> dict[str, Any]:
 
 async def _status(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Reply with the counters of `sandboxd`, the guest's daemon; fail after `timeout` seconds."""
-    timeout = request.fields.get("timeout", TIMEOUTS.ping)
-    return asdict(await owned.machine.status(parse_duration(timeout)))
+    return asdict(await owned.machine.status(request.fields.get("timeout")))
 
 
 async def _checkpoint(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:

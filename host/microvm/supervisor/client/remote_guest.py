@@ -94,11 +94,11 @@ class RemoteGuest:
         running = await self._begin(args, request, fields, fed, RemoteDetachedCommand)
         return running.detached_process(number)
 
-    async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
+    async def ping(self, timeout: float | None = None) -> None:
         """Send a ping to the guest, and wait for its answer; see `MicroVM.ping`."""
         await self.call("status", timeout=timeout)
 
-    async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
+    async def status(self, timeout: float | None = None) -> codec.Status:
         """Return the counters of `sandboxd`, the guest's daemon; see `MicroVM.status`."""
         return codec.Status(**await self.call("status", timeout=timeout))
 
