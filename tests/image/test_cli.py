@@ -34,8 +34,11 @@ def built(archive: Path, kernel: Path) -> Path:
     return Path(result.stdout.splitlines()[-1])
 
 
-def test_build_prints_the_path_alone_on_stdout(archive: Path, kernel: Path, cache: Path) -> None:
+def test_build_prints_the_path_alone_on_stdout(
+    archive: Path, kernel: Path, cache: Path, templates: list[str]
+) -> None:
     result = run("build", "--rootfs", archive, "--kernel", kernel)
+    assert templates == [Path(result.stdout.rstrip("\n")).name]
     assert Path(result.stdout.rstrip("\n")).parent == cache / "images"
     assert "microvm: compiling sandboxd" in result.stderr
     again = run("build", "--rootfs", archive, "--kernel", kernel)
@@ -43,9 +46,12 @@ def test_build_prints_the_path_alone_on_stdout(archive: Path, kernel: Path, cach
     assert again.stderr == ""
 
 
-def test_build_makes_the_folder_named(archive: Path, kernel: Path, tmp_path: Path) -> None:
+def test_build_makes_the_folder_named(
+    archive: Path, kernel: Path, tmp_path: Path, templates: list[str]
+) -> None:
     output = tmp_path / "out"
     result = run("build", "--rootfs", archive, "--kernel", kernel, "-o", output)
+    assert templates == []
     assert result.stdout == f"{output}\n"
     assert (output / "manifest.json").is_file()
 
@@ -175,7 +181,7 @@ def test_failed_export_keeps_the_existing_file(built: Path, tmp_path: Path) -> N
 
 
 def test_pull_from_a_registry(
-    tmp_path: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kernel: Path, templates: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
     (tmp_path / "registry").mkdir()
@@ -194,6 +200,7 @@ def test_pull_from_a_registry(
             found = load("base:1")
             assert found.manifest.config.cmd == ("id",)
             names.append(found.name)
+            assert templates == names
         pinned = found.manifest.source.removeprefix("docker://").replace(":1@", "@")
         untagged = run("pull", "-q", pinned).stdout.rstrip("\n")
         assert load(untagged).digest == found.digest

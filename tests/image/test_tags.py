@@ -75,6 +75,13 @@ def test_hosts_of_two_architectures_share_tags(
     assert load("base") == here
 
 
+def test_other_files_are_no_tags(images: tuple[Image, Image], cache: Path) -> None:
+    tags.assign("python", images[0].name)
+    for name in ("python:2@riscv64", "python:1@x86_64~"):
+        (cache / "tags" / name).write_text(images[0].name)
+    assert tags.all_tags() == {"python:latest": images[0].name}
+
+
 def test_rm_finds_the_tag_of_another_architecture(kernel: Path) -> None:
     built = build(Recipe(source="scratch"), arch=OTHER, kernel=kernel, tag="one")
     tags.assign("two", built.name)

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from subprocess import STDOUT
 
@@ -18,9 +18,8 @@ from tests.kvm.results import FileResult, FileResults
 from microvm import MicroVM
 from microvm.errors import MachineError
 
-FAILURES = 4
-"""Maximum number of failures of emulated machines in a run. After a failure, the test file that was
-running runs again in a new machine."""
+ATTEMPTS = 2
+"""Maximum number of emulated machines in which a test file is started, because one may crash."""
 
 TIMEOUT = 600
 """Maximum number of seconds for a test file."""
@@ -39,7 +38,7 @@ class FilesRunner:
         self._results = results
         self._found = {each.path: results.recall(each.path) for each in files}
         self._waiting = deque(each for each in files if self._found[each.path] is None)
-        self._failures = 0
+        self._crashes = Counter[str]()
 
     async def run(self) -> bool:
         """Run all files, and return whether each has passed."""
@@ -56,33 +55,35 @@ class FilesRunner:
     async def _run_in_machine(self, number: int) -> None:
         """Run waiting files, one after the other. If the machine fails, start another."""
         while self._waiting:
-            try:
-                async with machine.started(number) as vm:
-                    click.echo(f"emulated machine {number} has started, and has a /dev/kvm")
-                    while self._waiting:
-                        await self._run_file(vm, self._waiting.popleft())
-            except MachineError as error:
-                click.echo(f"emulated machine {number} has failed: {error}")
-                self._failures += 1
-                if self._failures > FAILURES:
-                    raise
+            async with machine.started(number) as vm:
+                click.echo(f"emulated machine {number} has started, and has a /dev/kvm")
+                while self._waiting and await self._run_file(vm, self._waiting.popleft()):
+                    pass
 
-    async def _run_file(self, vm: MicroVM, file: TestFile) -> None:
+    async def _run_file(self, vm: MicroVM, file: TestFile) -> bool:
+        """Run a file. Return False if the machine has failed; then the file may run again."""
         begun = time.monotonic()
         limited = ("timeout", "-k", "10", str(TIMEOUT))
         words = [*limited, *_PYTEST, "--accel=kvm", *file.options, file.path]
+        failure = ""
         try:
             done = await vm.run(
                 words, cwd=f"/{sources.SOURCE}", env=machine.ENVIRONMENT, stderr=STDOUT
             )
-        except MachineError:
-            self._waiting.append(file)
-            raise
-        output = done.stdout.decode(errors="replace")
-        result = FileResult.of(file.path, done.returncode, time.monotonic() - begun, output)
+            code, output = done.returncode, done.stdout.decode(errors="replace")
+        except MachineError as error:
+            failure = f"the emulated machine has failed: {error}"
+            self._crashes[file.path] += 1
+            if self._crashes[file.path] < ATTEMPTS:
+                click.echo(f"{file.path}: {failure}; it runs again")
+                self._waiting.append(file)
+                return False
+            code, output = 1, failure
+        result = FileResult.of(file.path, code, time.monotonic() - begun, output)
         path = self._results.store(result, output)
         self._found[file.path] = result
         click.echo(str(result) if result.is_good else f"{result}: {path}")
+        return not failure
 
 
 async def _execute(words: Sequence[str]) -> int:

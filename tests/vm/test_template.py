@@ -73,10 +73,10 @@ async def test_first_start_saves_a_template_and_later_starts_use_it(
 
 
 async def test_command_makes_a_template_once(image: Image, cache: Path, microvm: Command) -> None:
-    for _ in range(2):
-        made = microvm(*make_arguments(image))
-        assert (made.returncode, made.stdout) == (0, b""), made.stderr
-        assert f"saving a template of {image.name}".encode() in made.stderr
+    made, again = (microvm(*make_arguments(image)) for _ in range(2))
+    assert (made.returncode, made.stdout) == (0, b""), made.stderr
+    assert f"saving a template of {image.name}".encode() in made.stderr
+    assert (again.returncode, again.stdout, again.stderr) == (0, b"", b"")
     before = (_folder(cache) / "ram").stat()
     assert await start(image) == (True, [])
     assert (_folder(cache) / "ram").stat().st_ino == before.st_ino
@@ -87,8 +87,8 @@ def test_command_that_cannot_save_a_template_fails(image: Image, microvm: Comman
     with soft_limit(resource.RLIMIT_FSIZE, 8 << 20):
         failed = microvm(*make_arguments(image))
     assert failed.returncode == 125
-    assert f"no template of {image.name} was saved".encode() in failed.stderr
-    assert b"booting instead" in failed.stderr
+    assert b"no template can be saved" in failed.stderr
+    assert b"booting instead" not in failed.stderr
 
 
 async def test_clones_map_the_file_of_the_template(image: Image, cache: Path) -> None:

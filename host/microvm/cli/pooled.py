@@ -63,7 +63,7 @@ def attach(
 ) -> AttachedPool | None:
     """Attach to the pool `name` for `microvm map`. If it does not fit, return None, and log why.
 
-    :param size: Maximum number of machines at the same time; None for the maximum of the pool.
+    :param size: Maximum number of machines at the same time; None for the default of `Pool.attach`.
     :param machine: The options of the machines that the user has given.
     :param image: The image that the user has given, which must be that of the pool.
     """
@@ -71,7 +71,7 @@ def attach(
     from microvm.supervisor.client.attached_pool import AttachedPool
 
     def attached() -> AttachedPool:
-        found = AttachedPool(name, size)
+        found = AttachedPool(name, size, machine.get("notify"))
         _check_fit(found.facts, machine, image, snapshot)
         return found
 
@@ -83,8 +83,13 @@ def _try(name: str, use: Callable[[], T]) -> T | None:
     try:
         return use()
     except (MicroVMError, OSError) as error:
-        _logger.info("pool %s is not used: %s; starting a machine", printable(name), error)
+        log_unused(name, f"{error}; starting a machine")
         return None
+
+
+def log_unused(name: str, why: str) -> None:
+    """Log the reason why the pool `name` is not used."""
+    _logger.info("pool %s is not used: %s", printable(name), why)
 
 
 def _check_fit(

@@ -14,6 +14,13 @@ from microvm.machine.machine import MicroVM
 from microvm.option import options_of
 from microvm.options import PoolOptions
 from microvm.progress import Reporter
+from microvm.system import platform
+
+
+def run_image() -> str | None:
+    """Return the image that the user has preset for `microvm run`; None for the default image."""
+    preset = Presets().find("image", "run")
+    return preset.value if preset else None
 
 
 def run_options() -> PoolOptions:
@@ -26,33 +33,35 @@ def run_options() -> PoolOptions:
 def make_template(image: Image, given: PoolOptions, report: Reporter) -> None:
     """Save a template of an image, if none exists, by starting a machine with the `given` options.
 
-    :raises TemplateError: If the machine could only be booted.
+    :raises TemplateError: If no template can be saved or cloned.
     :raises MicroVMError: If the machine could not be started; see `MicroVM.start`.
     """
-    report.step(f"saving a template of {image.name}")
     options: PoolOptions = {**given, "notify": report.notice, "cold": False}
 
     async def start() -> bool:
-        async with MicroVM(image, **options) as vm:
+        machine = MicroVM(image, **options)
+        machine._on_save = lambda: report.step(f"saving a template of {image.name}")
+        async with machine as vm:
             return vm.cloned
 
     if not asyncio.run(start()):
-        raise TemplateError(
-            f"cannot save a template of {image.name}: the machine was booted instead of cloned",
-            hint=f"`microvm run -v --image {image.name} -- true`, with the same options, shows why",
-        )
+        raise TemplateError(f"other users can change {image.path}, so no template of it is saved")
 
 
 def try_template(image: Image, report: Reporter) -> None:
-    """Save a template for `microvm run` without options, if the cache can be written.
+    """Save a template for `microvm run` without options, if such a run uses one.
 
     If this fails, notify the user.
     """
-    if not os.access(cache.root(), os.W_OK):
-        return
     options = run_options()
     options.pop("arch", None)  # the image has its own architecture
+    if (
+        options.get("cold")
+        or platform.lack(platform.CLONES)
+        or not os.access(cache.root(), os.W_OK)
+    ):
+        return
     try:
         make_template(image, options, report)
     except MicroVMError as error:
-        report.notice(f"no template was saved, so the first start takes longer: {error.message}")
+        report.notice(f"no template was saved, so starts take longer: {error}")

@@ -107,8 +107,12 @@ def image_of(tag: str) -> str | None:
 
 
 def all_tags() -> dict[str, str]:
-    """Return all tags, sorted, each with the name of its image."""
-    names = sorted(parse(path.name) for path in _folder().glob("[!.]*@*"))
+    """Return all tags, sorted, each with the name of its image.
+
+    Other files are ignored, such as the tags of architectures that only a newer version knows.
+    """
+    files = [path.name for path in _folder().glob("[!.]*@*")]
+    names = sorted(parse(each) for each in files if _TAG.fullmatch(each))
     found = {tag: image_of(tag) for tag in names}
     return {tag: image for tag, image in found.items() if image is not None}
 

@@ -113,7 +113,7 @@ class Pool(MachinePool):
 
         :param name: Name of the pool.
         :param size: Maximum number of machines that this object uses at the same time. The default
-            is that of the named pool.
+            is the maximum of the named pool, or the number of CPUs if that is larger.
         :raises MicroVMError: If the pool does not exist, or has ended.
         """
         from microvm.supervisor.client.attached_pool import AttachedPool

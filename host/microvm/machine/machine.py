@@ -100,6 +100,7 @@ class MicroVM(Machine, NamedMachines):
         self._requested: Accelerator = options["accel"]
         self.confinement: Confinement = options["confinement"]
         self._cold: bool = options["cold"]
+        self._on_save: Callable[[], object] | None = None  # see `Starter.clone`
         self._console_log: Path | None = options.get("console")
         self._on_notice: Callable[[str], None] = options["notify"]
         self._state = "new"
@@ -212,7 +213,7 @@ class MicroVM(Machine, NamedMachines):
             starter, self._starter = made, None
             self.accel = accel
             try:
-                running = await (starter.boot() if cold else starter.clone())
+                running = await (starter.boot() if cold else starter.clone(self._on_save))
             except ConfinementError:
                 raise
             except (QemuError, BootError) as error:

@@ -106,23 +106,31 @@ class Starter:
         launched, self._launched = self._launched, None
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
-    async def clone(self) -> start.RunningVM:
+    async def clone(self, on_save: Callable[[], object] | None = None) -> start.RunningVM:
         """Clone a guest from a template; create a missing template first. If this fails, boot.
 
         The errors are those of `boot`.
+
+        :param on_save: Function that is called before a template is saved. If it is given, the
+            caller needs the template, so a failure is an error.
+        :raises TemplateError: If cloning fails, and `on_save` is given.
         """
         if not self._may_clone:
+            if on_save is not None:
+                lack = platform.lack(platform.CLONES)
+                raise TemplateError(lack or "this QEMU cannot clone guests")
             self._explain(platform.CLONES, "each machine boots, which takes longer")
             return await self.boot()
         try:
-            return await self._clone_or_make()
-        except _Refused as error:
+            return await self._clone_or_make(on_save)
+        except (_Refused, _Unavailable, TemplateError) as error:
+            if on_save is not None:
+                raise TemplateError(str(error)) from error
             vm = await self.boot()
-            self._disable_clones(error)
-            return vm
-        except (_Unavailable, TemplateError) as error:
-            vm = await self.boot()
-            self._notify(f"{error}; booting instead")
+            if isinstance(error, _Refused):
+                self._disable_clones(error)
+            else:
+                self._notify(f"{error}; booting instead")
             return vm
 
     def _explain(self, feature: platform.Feature, consequence: str) -> None:
@@ -141,14 +149,14 @@ class Starter:
             f" (to try again before, remove {self._probes.path})"
         )
 
-    async def _clone_or_make(self) -> start.RunningVM:
+    async def _clone_or_make(self, on_save: Callable[[], object] | None) -> start.RunningVM:
         """Clone the template. If the template does not exist or is damaged, create it first."""
         try:
             if vm := await self._clone_existing():
                 return vm
         except TemplateError as error:
             self._notify(f"{error.message}; making it again")
-        await self._make_template()
+        await self._make_template(on_save)
         if vm := await self._clone_existing():
             return vm
         raise _Unavailable(f"template {self._name} was removed right after it was made")
@@ -192,7 +200,7 @@ class Starter:
     ) -> start.RunningVM:
         return await start.RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 
-    async def _make_template(self) -> None:
+    async def _make_template(self, on_save: Callable[[], object] | None) -> None:
         """Boot a guest and save it as the template, unless another process does that first."""
         template.limit()  # raises the error for an invalid limit before a guest is booted
         with _classify_errors("no template can be saved", boots=True):
@@ -201,6 +209,8 @@ class Starter:
                     return
                 if self._probes.recall() is False:
                     raise _Unavailable("another start has found that this QEMU cannot clone guests")
+                if on_save is not None:
+                    on_save()
                 _logger.info("booting a guest to save as template %s", self._name)
                 with saved.blank(self._config.scratch) as memory:
                     launched = launch(self._config, memory)

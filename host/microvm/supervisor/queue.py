@@ -14,9 +14,9 @@ from microvm.supervisor import clock
 _MOST_SHOWN = 3  # maximum number of uses that an error lists
 
 # Maximum number of seconds that a new client of a port waits while an operation, such as a
-# checkpoint, waits until no client is connected. Without this pause, clients that connect one after
-# another would prevent the operation forever. Without the limit, one long connection would keep out
-# all new clients.
+# checkpoint, waits until no client is connected. Without this pause, clients with short connections
+# would prevent the operation forever, because there is always one of them. Without the limit, one
+# long connection would keep out all new clients.
 _NEW_CLIENT_PAUSE = 2.0
 
 

@@ -8,8 +8,7 @@ from typing import Unpack
 
 from microvm.cli import names
 from microvm.cli.checks.check import CheckResult, EarlierResults, HostFault, ok
-from microvm.cli.presets import Presets
-from microvm.cli.template_maker import run_options
+from microvm.cli.template_maker import run_image, run_options
 from microvm.errors import MicroVMError
 from microvm.images import Image
 from microvm.machine.machine import MicroVM
@@ -57,9 +56,8 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
     :return: The number of seconds that it took, and a text that says how the machine was started.
     :raises NoAnswer: Raised if the machine did not run the command within the time limit.
     """
-    image = Presets().find("image", "run")
     given: PoolOptions = {**run_options(), **options}
-    booted = names.find_image(image.value if image else None, given.get("arch"))
+    booted = names.find_image(run_image(), given.get("arch"))
     within = patient(within)
     try:
         return asyncio.run(_hello(booted, within, given))

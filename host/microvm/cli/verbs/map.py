@@ -50,7 +50,8 @@ _LINE_LIMIT = 16 << 20
 @click.command("map", cls=docker_hints.HintingCommand)
 @parameters.option(
     "-j --jobs N",
-    "Run this number of machines at the same time. [default: the number of CPUs]",
+    "Run this number of machines at the same time. [default: the number of CPUs, or with --pool "
+    "the maximum of the pool if that is larger]",
     callback=parameters.count(1),
 )
 @click.option("--ordered", is_flag=True, help="Print the results in the order of the jobs.")
@@ -133,8 +134,12 @@ def map(  # noqa: A001 - the verb's name
         if snapshot is None
         else partial(snapshot_parameters.find, snapshot, image)
     )
+    # if several machines give the same notice, print it only once
+    machine["notify"] = cache(standard_streams.notify)
     attached = None
-    if pool is not None and scheduler is None:
+    if pool is not None and scheduler is not None:
+        pooled.log_unused(pool, "--scheduler runs the jobs elsewhere")
+    elif pool is not None:
         attached = pooled.attach(pool, jobs, machine, image=image, snapshot=snapshot)
     if attached is not None:
         run = partial(_in_pool, lambda _: attached)
@@ -143,8 +148,6 @@ def map(  # noqa: A001 - the verb's name
         run = partial(_in_pool, lambda size: _new_pool(size, start(), machine))
     else:
         run = partial(_on_cluster, scheduler, registry, start, machine)
-    # if several machines give the same notice, print it only once
-    machine["notify"] = cache(standard_streams.notify)
     work = _map(lines, jobs, run, command_options, ordered)
     sys.exit(asyncio.run(run_until_signal(work)))
 

@@ -10,7 +10,7 @@ from microvm.cli import names, parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.properties import echo_json, echo_table, saved_properties, time_text
-from microvm.cli.template_maker import make_template
+from microvm.cli.template_maker import make_template, run_image
 from microvm.options import PoolOptions
 from microvm.progress import on_stderr
 from microvm.start import template as templates
@@ -48,7 +48,7 @@ def make(image: str | None, **options: Any) -> None:
     """
     with signals.exit_on_signal():
         given = parameters.given_options(PoolOptions, options)
-        found = names.find_image(image, given.get("arch"))
+        found = names.find_image(image or run_image(), given.get("arch"))
         with on_stderr() as report:
             make_template(found, given, report)
 
