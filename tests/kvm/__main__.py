@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from subprocess import STDOUT
 
 import click
-from tests.kvm import image, machine, sources
+from tests.kvm import cpu_models, image, machine, sources
 from tests.kvm.plan import LEFT_OUT, TESTS, TestFile
 from tests.kvm.results import FileResult, FileResults
 
@@ -114,6 +114,8 @@ def main(again: bool, only: str | None, command: tuple[str, ...]) -> None:
     files = [each for each in TESTS if not only or only in each.path]
     begun = time.monotonic()
     good = asyncio.run(FilesRunner(files, FileResults(folder)).run())
+    if not only:
+        good &= asyncio.run(cpu_models.check())
     click.echo(f"left out: {len(LEFT_OUT)} files, for the reasons in CONTRIBUTING.md")
     click.echo(f"{'passed' if good else 'FAILED'} after {(time.monotonic() - begun) / 60:.0f} min")
     sys.exit(0 if good else 1)
