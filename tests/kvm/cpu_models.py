@@ -16,7 +16,7 @@ from microvm import MicroVM, arches
 
 CHANGES = {
     "model-id=Other": "",
-    "-avx2,-bmi2": "this processor lacks avx2 bmi2",
+    "-avx2,-bmi2": "this processor lacks avx2, bmi2",
 }
 """Changes of the CPU model, each with the error of a snapshot there; empty if it can be used."""
 
