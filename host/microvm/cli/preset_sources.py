@@ -19,8 +19,8 @@ VARIABLES = {
     "MICROVM_MCP_TOKEN": "token of the clients of `microvm mcp --http`",
     "MICROVM_MIRROR": "mirror from which Alpine is downloaded",
     NO_FILES: "if not empty, configuration files are not read",
-    "MICROVM_PATIENCE": "factor from 1 to 1000 for the time limits of guests, such as the 60 "
-    "seconds of a boot; for very slow hosts",
+    "MICROVM_PATIENCE": "factor from 1 to 1000 for the time limits of guests, QEMU and "
+    "`microvm doctor`, such as the 60 seconds of a boot; for very slow hosts",
     "MICROVM_ROOTFS": "archive of Alpine's minirootfs, or the folder that contains it",
     "MICROVM_TEMPLATES": "maximum total size of templates",
 }

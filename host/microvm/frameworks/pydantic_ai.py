@@ -98,10 +98,7 @@ class MicroVMBackend(
 
     @asynccontextmanager
     async def _using(self) -> AsyncIterator[AttachedVM]:
-        """Context manager that yields the machine.
-
-        :raises WorkspaceUnavailableError: The machine has failed.
-        """
+        """Yield the machine; raise `WorkspaceUnavailableError` if it has failed."""
         machine = self._machine
         if machine is None or (machine.done() and (machine.cancelled() or machine.exception())):
             machine = self._machine = asyncio.ensure_future(self._find_or_start())
