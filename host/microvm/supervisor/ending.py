@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,15 @@ class Ending:
         if not self.wanted.done():
             self.wanted.set_result(Termination(reason, asked, traceless))
 
-    async def wait_gone(self) -> Termination:
-        """Wait until the machine has stopped and its files are removed, and return the reason."""
+    def stop(self) -> None:
+        """Request that the machine or pool stops, because a user asked for it."""
+        self.want("it was stopped", asked=True, traceless=True)
+
+    async def reply(self) -> dict[str, Any]:
+        """Wait until the machine has stopped and its files are removed.
+
+        :return: The `reason`, and `asked`, which is True if somebody asked for the end.
+        """
         await self.gone.wait()
         assert self.begun is not None  # noqa: S101 - set before `gone`
-        return self.begun
+        return {"reason": self.begun.reason, "asked": self.begun.asked}

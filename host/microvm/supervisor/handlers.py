@@ -226,24 +226,15 @@ async def _signal(owned: SupervisedMachine, request: ClientRequest) -> dict[str,
 
 async def _stop(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """End the machine, and reply with the reason after its files were removed."""
-    owned.ending.want("it was stopped", asked=True, traceless=True)
-    return await _ended(owned)
+    owned.ending.stop()
+    return await owned.ending.reply()
 
 
 async def _wait(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:
     """Reply when the machine has ended; for an `id`, when this detached command has exited."""
     if "id" in request.fields:
         return await owned.detached.find(request.fields["id"]).wait()
-    return await _ended(owned)
-
-
-async def _ended(owned: SupervisedMachine) -> dict[str, Any]:
-    """Wait for the end of the machine.
-
-    Return the `reason`, and `asked`, which is True if a user wanted it.
-    """
-    termination = await owned.ending.wait_gone()
-    return {"reason": termination.reason, "asked": termination.asked}
+    return await owned.ending.reply()
 
 
 async def _status(owned: SupervisedMachine, request: ClientRequest) -> dict[str, Any]:

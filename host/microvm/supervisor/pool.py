@@ -247,13 +247,12 @@ class PoolSupervisor(Server):
 
     async def _stop(self, request: ClientRequest) -> dict[str, Any]:
         """End the pool, and reply with the reason after its files were removed."""
-        self.ending.want("it was stopped", asked=True, traceless=True)
-        return await self._wait(request)
+        self.ending.stop()
+        return await self.ending.reply()
 
     async def _wait(self, request: ClientRequest) -> dict[str, Any]:
         """Reply with the reason when the pool has ended."""
-        termination = await self.ending.wait_gone()
-        return {"reason": termination.reason, "asked": termination.asked}
+        return await self.ending.reply()
 
     async def _facts(self, request: ClientRequest) -> dict[str, Any]:
         """Reply with the description of the pool, and its current state."""
