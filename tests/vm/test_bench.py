@@ -104,6 +104,7 @@ def test_times_of_the_steps_of_a_boot_add_up(everything: dict[str, bytes]) -> No
     assert values["boots_ms"] == [parts]
 
 
+@pytest.mark.only_arch("x86_64", reason="the memory of QEMU for aarch64 itself varies by 9 MiB")
 def test_clones_share_memory(everything: dict[str, bytes]) -> None:
     """Two clones use less memory each than one alone, since shared pages count half."""
     for density in json.loads(everything["json"])["alive"].values():
@@ -266,6 +267,7 @@ def test_kernel_and_image_together_are_refused(microvm: Command) -> None:
     assert b"--kernel" in result.stderr
 
 
+@pytest.mark.only_arch("x86_64", reason="QEMU for aarch64 starts any file as a kernel")
 async def test_baseline_that_does_not_start_reports_the_reason(
     image: Image, tmp_path: Path
 ) -> None:
