@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -30,6 +30,8 @@ from microvm.start import retry
 from microvm.start.warmup import Run, warm_up
 
 from .conftest import VARIABLE, machines
+
+Command = Callable[..., bytes]
 
 pytestmark = pytest.mark.usefixtures("_nothing_left")
 
@@ -108,6 +110,48 @@ async def test_a_worker_that_retires_gives_its_jobs_to_others(client: Client) ->
     await asyncio.to_thread(client.restart_workers, list(client.processing())[:1])
     assert (await first).result().stdout == "0\n"
     assert [each.result().stdout async for each in outcomes] == ["1\n", "2\n", "3\n"]
+
+
+@pytest.fixture
+def pool(client: Client, image: Image, tmp_path: Path) -> Iterator[Command]:
+    """Start the pool `tools`, which the workers see. Return a function to run `microvm pool`."""
+    name = "XDG_RUNTIME_DIR"
+    tmp_path.chmod(0o700)
+
+    def run(*words: str) -> bytes:
+        command = [sys.executable, "-m", "microvm", "pool", *words]
+        environment = {**os.environ, name: str(tmp_path)}
+        return subprocess.run(command, env=environment, check=True, capture_output=True).stdout
+
+    def set_variable(value: str | None) -> None:
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+    client.run(set_variable, str(tmp_path))
+    run("start", "--linger", "--size", "2", "--image", str(image.path), "tools")
+    try:
+        yield run
+    finally:
+        run("stop", "tools")
+        client.run(set_variable, os.environ.get(name))
+
+
+@pytest.mark.parametrize(("memory", "uses"), [("256M", True), ("300M", False)])
+async def test_workers_use_the_pool_of_their_host_if_it_fits(
+    client: Client, image: Image, pool: Command, memory: str, uses: bool
+) -> None:
+    told: list[str] = []
+    jobs = [["cat", "/proc/sys/kernel/random/boot_id"]] * 4
+    batch = microvm.dask.map(
+        jobs, client=client, image=image, pool="tools", memory=memory, notify=told.append
+    )
+    identities = {each.result().stdout async for each in batch}
+    assert len(identities) == 4
+    [facts] = json.loads(pool("inspect", "--json", "tools"))
+    assert (facts["served"] > 0) == uses
+    unused = "pool tools is not used: its machines have --memory 256M, and not 300M"
+    assert any(unused in each for each in told) != uses
 
 
 async def test_a_job_that_ends_its_machine_is_run_once(client: Client, image: Image) -> None:

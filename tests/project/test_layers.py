@@ -31,7 +31,7 @@ KNOWS = {
         *"ground wire guest images machine interpreter supervisor jobs builder".split(),
     },
     "testing": {"ground", "wire", "guest", "qemu", "start", "images", "machine", "sync", "builder"},
-    "dask": {"ground", "start", "images", "machine", "jobs", "sync", "builder"},
+    "dask": {"ground", "start", "images", "machine", "supervisor", "jobs", "sync", "builder"},
     "frameworks": {
         *"ground wire guest images machine interpreter supervisor jobs sync".split(),
     },

@@ -8,28 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from microvm.cli import names
 from microvm.errors import MicroVMError
 from microvm.log import Area
-from microvm.machine.snapshot import Snapshot
 from microvm.options import MachineOptions, PoolOptions
 from microvm.printable import printable
+from microvm.supervisor.client.pool_fit import check_fit
 from microvm.supervisor.client.pooled import PooledVM, facts_of
-from microvm.units import format_size
 
 if TYPE_CHECKING:
     from microvm.cli.attach import WantedPorts
-    from microvm.images import Image
     from microvm.supervisor.client.attached_pool import AttachedPool
 
 T = TypeVar("T")
 
 _logger = Area("start")
-
-_PROPERTIES = ("memory", "cpus", "disk", "arch", "accel", "confinement")
-"""The options that the machines of a pool share, and that `microvm run` can have, too."""
-
-_SIZES = ("memory", "disk")
-
-_UNFIT = ("cold", "console")
-"""The options of `microvm run` that need a machine that has not been started yet."""
 
 
 def take(
@@ -83,45 +73,12 @@ def _try(name: str, use: Callable[[], T]) -> T | None:
     try:
         return use()
     except (MicroVMError, OSError) as error:
-        log_unused(name, f"{error}; starting a machine")
+        _logger.info("pool %s is not used: %s; starting a machine", printable(name), error)
         return None
-
-
-def log_unused(name: str, why: str) -> None:
-    """Log the reason why the pool `name` is not used."""
-    _logger.info("pool %s is not used: %s", printable(name), why)
 
 
 def _check_fit(
     facts: Mapping[str, Any], machine: PoolOptions, image: str | None, snapshot: str | None
 ) -> None:
-    """Raise an error if the machines of a pool do not fit the options that the user has given."""
-    given: Mapping[str, Any] = machine
-    for option in _UNFIT:
-        if given.get(option):
-            raise MicroVMError(f"--{option} needs a new machine")
-    if snapshot is not None and not _has_snapshot(facts, snapshot):
-        raise MicroVMError(f"its machines do not start from snapshot {snapshot} as it is now")
-    if image is not None and not _has_image(facts, names.find_image(image, machine.get("arch"))):
-        raise MicroVMError(f"its machines have the image {facts['image']}")
-    for option in _PROPERTIES:
-        if option in given and given[option] != facts[option]:
-            if option == "accel" and given[option] == "auto":
-                continue
-            has, wants = (_shown(option, each[option]) for each in (facts, given))
-            raise MicroVMError(f"its machines have --{option} {has}, and not {wants}")
-
-
-def _shown(option: str, value: object) -> str:
-    return format_size(value) if option in _SIZES and isinstance(value, int) else str(value)
-
-
-def _has_snapshot(facts: Mapping[str, Any], name: str) -> bool:
-    """Return True if the machines of a pool start from this snapshot, which may have changed."""
-    state = Snapshot._state_of(name)
-    return facts["snapshot"] == name and state is not None and state == facts["snapshot_state"]
-
-
-def _has_image(facts: Mapping[str, Any], image: Image) -> bool:
-    """Return True if the machines of a pool have this image, and start from no snapshot."""
-    return facts["snapshot"] is None and facts["image"] == image.name
+    found = None if image is None else names.find_image(image, machine.get("arch"))
+    check_fit(facts, machine, found, snapshot)

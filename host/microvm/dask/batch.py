@@ -71,6 +71,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     scheduler: str = cluster.LOCAL,
     image: Image | Snapshot | str | Path | None = None,
     registry: str | None = None,
+    pool: str | None = None,
     size: int | None = None,
     ordered: bool = True,
     **options: Unpack[BatchOptions],
@@ -96,6 +97,8 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     :param registry: Repository `docker://HOST/REPOSITORY` from which workers download the image or
         snapshot that they lack. It is uploaded there first if necessary. By default, the client
         sends it through Dask.
+    :param pool: Name of a pool. Each worker uses the pool of this name on its host, if there is one
+        that fits; see `Pool.attach`.
     :param size: Maximum number of commands that are taken ahead of the outcomes that the caller has
         received. The default is twice the number of threads of the workers.
     :param ordered: See `Pool.map`.
@@ -105,7 +108,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     :raises MicroVMError: If the scheduler cannot be reached, or a worker has another version.
     """
     checked = read_options(BatchOptions, options, "map")
-    batch = run_batch(commands, client or scheduler, image, registry, size, ordered, checked)
+    batch = run_batch(commands, client or scheduler, image, registry, pool, size, ordered, checked)
     async with aclosing(batch) as outcomes:
         async for outcome in outcomes:
             yield outcome
@@ -116,6 +119,7 @@ async def run_batch(
     cluster_at: Client | str,
     image: Image | Snapshot | str | Path | None,
     registry: str | None,
+    pool: str | None,
     size: int | None,
     ordered: bool,
     options: Mapping[str, Any],
@@ -140,7 +144,7 @@ async def run_batch(
         reference = ImageReference.to(found)
     async with (
         cluster.connected(cluster_at, size) as connection,
-        _begun(connection, reference, repository, cast(PoolOptions, given), notify) as batch,
+        _begun(connection, reference, repository, cast(PoolOptions, given), pool, notify) as batch,
     ):
         outcomes = spread(
             jobs(commands),
@@ -160,6 +164,7 @@ async def _begun(
     reference: ImageReference | SnapshotReference,
     repository: Repository | None,
     machine: PoolOptions,
+    pool: str | None,
     notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
     """Context manager that lets all workers start machines from `reference`; yields a `_Batch`.
@@ -186,7 +191,7 @@ async def _begun(
     tasks = [asyncio.create_task(sender.serve())]
     try:
         await cluster.check_versions(client, notify)
-        machines = worker.Machines(batch, client.id, reference, repository, machine)
+        machines = worker.Machines(batch, client.id, reference, repository, machine, pool)
         tasks.append(await _registered(client, machines, notify))
         assert client.scheduler is not None  # noqa: S101 - the client is connected
         workers = (await client.scheduler.identity())["workers"].values()

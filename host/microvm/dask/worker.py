@@ -22,11 +22,14 @@ from microvm.dask.transfer import Receiver
 from microvm.errors import MicroVMError
 from microvm.images import Image
 from microvm.jobs.job import Job, Outcome, carry_out
+from microvm.jobs.machine_pool import MachinePool
 from microvm.jobs.pool import Pool
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
 from microvm.progress import NoticeReporter
+from microvm.supervisor.client.attached_pool import AttachedPool
+from microvm.supervisor.client.pool_fit import check_fit
 
 T = TypeVar("T")
 
@@ -63,18 +66,21 @@ class Machines(WorkerPlugin):
         reference: ImageReference | SnapshotReference,
         repository: Repository | None,
         options: PoolOptions,
+        pool: str | None,
     ) -> None:
         """Store the arguments. Dask sends this object to the workers, where `setup` is called.
 
         :param batch: Name of the batch, and of the topic of its notices.
         :param repository: Repository to download missing images from. None asks the client.
         :param options: Options of the machines, without `notify`. Notices are sent as events.
+        :param pool: Name of a pool on the worker's host, whose machines are used if they fit.
         """
         self.name = batch
         self._reference = reference
         self._repository = repository
         self._options = options
         self._client = client
+        self._pool_name = pool
 
     async def setup(self, worker: Worker) -> None:
         """Prepare this worker for jobs. The first job starts machines."""
@@ -83,7 +89,7 @@ class Machines(WorkerPlugin):
         # Running jobs, by the keys of their tasks in Dask.
         self._jobs: dict[str, asyncio.Task[Any] | None] = {}
         self._busy = 0
-        self._pool: Pool | None = None
+        self._pool: MachinePool | None = None
         self._last_use: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
         self._receiver = Receiver(worker, self.name)
@@ -146,7 +152,7 @@ class Machines(WorkerPlugin):
             self._busy -= 1
             self._wait_for_next()
 
-    async def _begin(self) -> Pool:
+    async def _begin(self) -> MachinePool:
         """Return the worker's pool of machines, and start the pool if necessary."""
         if self._found is None:
             self._found = asyncio.ensure_future(in_stoppable_thread(self._find))
@@ -159,10 +165,25 @@ class Machines(WorkerPlugin):
             raise
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}
-            self._pool = Pool(self._size(), self._start, **options)
+            self._pool = self._attached() or Pool(self._size(), self._start, **options)
             await self._pool.__aenter__()
             self._wait_for_next()
         return self._pool
+
+    def _attached(self) -> AttachedPool | None:
+        """Attach to the named pool of this host. Return None if there is none, or it does not fit.
+
+        Machines from a snapshot are not taken from a pool.
+        """
+        if self._pool_name is None or isinstance(self._start, Snapshot):
+            return None
+        try:
+            found = AttachedPool(self._pool_name, self._size(), self._notify)
+            check_fit(found.facts, self._options, self._start, None)
+        except (MicroVMError, OSError) as error:
+            self._notify(f"pool {self._pool_name} is not used: {error}")
+            return None
+        return found
 
     def _wait_for_next(self) -> None:
         """Stop the pool of machines after `IDLE` seconds, unless another job arrives before."""

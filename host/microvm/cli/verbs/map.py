@@ -137,9 +137,7 @@ def map(  # noqa: A001 - the verb's name
     # if several machines give the same notice, print it only once
     machine["notify"] = cache(standard_streams.notify)
     attached = None
-    if pool is not None and scheduler is not None:
-        pooled.log_unused(pool, "--scheduler runs the jobs elsewhere")
-    elif pool is not None:
+    if pool is not None and scheduler is None:
         attached = pooled.attach(pool, jobs, machine, image=image, snapshot=snapshot)
     if attached is not None:
         run = partial(_in_pool, lambda _: attached)
@@ -147,7 +145,7 @@ def map(  # noqa: A001 - the verb's name
         jobs = jobs or usable_cpus()
         run = partial(_in_pool, lambda size: _new_pool(size, start(), machine))
     else:
-        run = partial(_on_cluster, scheduler, registry, start, machine)
+        run = partial(_on_cluster, scheduler, registry, pool, start, machine)
     work = _map(lines, jobs, run, command_options, ordered)
     sys.exit(asyncio.run(run_until_signal(work)))
 
@@ -222,6 +220,7 @@ async def _in_pool(
 async def _on_cluster(
     scheduler: str,
     registry: str | None,
+    pool: str | None,
     start: Callable[[], Snapshot | Image],
     machine: PoolOptions,
     jobs: AsyncIterator[LineJob],
@@ -241,7 +240,8 @@ async def _on_cluster(
             f"--scheduler needs the extra dask: {error}", hint=how_to_install("dask")
         ) from error
     async with connected(scheduler, size) as client:
-        batch = run_batch(jobs, client, start(), registry, size, ordered, {**machine, **options})
+        given = {**machine, **options}
+        batch = run_batch(jobs, client, start(), registry, pool, size, ordered, given)
         async with aclosing(batch) as outcomes:
             yield outcomes, partial(shape, client)
 
