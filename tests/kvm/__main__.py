@@ -45,7 +45,7 @@ class FilesRunner:
         if self._waiting:
             image.find()  # build it once, and not in each machine
         async with asyncio.TaskGroup() as group:
-            for number in range(machine.MACHINES):
+            for number in range(min(machine.MACHINES, len(self._waiting))):
                 group.create_task(self._run_in_machine(number))
         results = [each for each in self._found.values() if each is not None]
         for result in results:
