@@ -25,6 +25,7 @@ _IN_QEMU = (
 ).split()
 
 TESTS = (
+    TestFile("tests/kvm/test_device.py"),
     *(TestFile(f"tests/vm/test_{name}.py") for name in _IN_VM),
     *(TestFile(f"tests/qemu/test_{name}.py") for name in _IN_QEMU),
     # The kernel of the distribution cannot be downloaded without a network.
@@ -35,7 +36,6 @@ TESTS = (
         "fuzz/guest/test_guest.py",
         ("-m", "not long", "-k", "random_host", "-p", "tests.conftest"),
     ),
-    TestFile("tests/kvm/test_device.py"),
     TestFile("tests/kvm/test_moved.py"),
 )
 """The test files to run, roughly the longest first."""
