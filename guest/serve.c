@@ -327,9 +327,9 @@ void serve_output(struct server *server)
 	uint32_t used = server->renewing ? 0 : server->session.used;
 	uint32_t slot = server->turn;
 
-	/* Output is queued only while no frame waits in the queue, so first write the queued small
-	 * frames to the port. Ignore a failure, because the main loop notices that the port is
-	 * broken. */
+	/* `exec_pump` queues a frame of output only if the queue of the port is empty. Small frames
+	 * may still be in the queue, so first write them to the port. Ignore a failure, because the
+	 * main loop notices that the port is broken. */
 	(void)port_flush(&server->port);
 	for (uint32_t i = 0; i < used; i++, slot++) {
 		if (slot >= used)

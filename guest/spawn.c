@@ -19,11 +19,11 @@
 #include "drain.h"
 #include "priority.h"
 
-/* While a child process has not yet executed its program, the daemon checks the child's CPU time at
- * this interval, and at most this number of times. From the second check on, the child must have
- * used at least this much since the last check. Otherwise the daemon kills it: another process of
- * the same user has stopped it, or root has frozen it. On a slow host, the child computes all the
- * time, so it may continue until the last check. */
+/* Until a child process has executed its program, the daemon checks the child's CPU time every
+ * CHECK_INTERVAL_MS, at most MAX_CHECKS times. From the second check on, the daemon kills a child
+ * that has used less than LEAST_NS since the last check: another process of the same user has
+ * stopped it, or root has frozen it. A child on a slow host computes all the time, so it is killed
+ * only after the last check. */
 enum { CHECK_INTERVAL_MS = 2500, MAX_CHECKS = 24, LEAST_NS = 250000000 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */

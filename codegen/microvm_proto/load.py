@@ -184,7 +184,7 @@ class Table:
         return tuple(value)
 
     def tables(self, key: str) -> Iterator[Table]:
-        """Yield the tables of an optional array of tables, in order."""
+        """Yield each table of TOML's array of tables `key`, in order; none if it is missing."""
         self.known_keys.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

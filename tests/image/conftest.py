@@ -76,9 +76,9 @@ def _launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def templates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of the images of which templates are to be saved, which happens not here.
+    """Replace `try_template`, because the kernels of these images cannot boot.
 
-    The kernels of these images cannot boot.
+    Return the list of the names of images with which it is called.
     """
     names: list[str] = []
     monkeypatch.setattr(template_maker, "try_template", lambda image, _: names.append(image.name))

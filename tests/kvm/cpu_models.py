@@ -1,4 +1,4 @@
-"""A check of snapshots under KVM on other processors, which QEMU emulates by other CPU models."""
+"""Checks whether a snapshot fits other processors, which QEMU emulates by other CPU models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ CHANGES = {
     "model-id=Other": "",
     "-avx2,-bmi2": "this processor lacks avx2, bmi2",
 }
-"""Changes of the CPU model, each with the error of a snapshot there; empty if it can be used."""
+"""Changes of the emulated CPU model. For each, the error with which a start from the snapshot must
+fail; empty if the start must succeed."""
 
 _RUN = ("microvm", "run", "-q", "--accel=kvm")
 

@@ -39,12 +39,12 @@ def shell(script: str) -> None:
 
 
 def unload() -> None:
-    """Unload KVM's modules, if they are loaded and no process has a VM open."""
+    """Unload the module `kvm_amd`, if it is loaded, and `kvm`. This fails if a VM is open."""
     shell("! grep -q ^kvm_amd /proc/modules || rmmod kvm_amd; rmmod kvm")
 
 
 def forget() -> None:
-    """Remove the records in the cache of notices, and of whether KVM works."""
+    """Remove the cache's records: which notices were printed, and whether KVM works."""
     shell('find "$MICROVM_CACHE" -maxdepth 1 -type f -delete')
 
 
@@ -170,7 +170,7 @@ def check_reports(failure: KvmFailure, why: str, *, is_user: bool = False) -> No
 
 
 async def check_fallback(image: Image, failure: KvmFailure) -> None:
-    """Check that emulation takes the place of KVM, with a notice if the failure is told."""
+    """Check that a machine starts under emulation, with a notice if `failure.told` is True."""
     told: list[str] = []
     async with MicroVM(image, memory=MEMORY, notify=told.append) as vm:
         assert (vm.accel, vm.cloned, len(told)) == ("tcg", True, int(failure.told))

@@ -81,7 +81,7 @@ def of_its_own(disk: str = "") -> Iterator[tuple[Path, Path]]:
 @click.option(
     "--kills-controller", type=int, default=0, help="Kill only this number of controllers."
 )
-@click.option("--pool", is_flag=True, help="Use only a named pool; needs root for its small disk.")
+@click.option("--pool", is_flag=True, help="Run only the events of a named pool; needs root.")
 def main(
     seconds: float,
     seed: int | None,

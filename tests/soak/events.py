@@ -39,7 +39,7 @@ _TREE = Path(__file__).parents[2]
 _PANIC = ["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"]
 _ENDS = (QemuError, BootError, GuestDied)
 MOMENTS = 0.5
-"""Approximate number of seconds of a start and its first command."""
+"""Approximate number of seconds that a start and its first command take."""
 
 
 @dataclass

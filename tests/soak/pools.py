@@ -23,7 +23,7 @@ _SCRIPT = "cat /proc/sys/kernel/random/boot_id; test -e /used && echo used; touc
 
 
 def _words(world: World) -> tuple[str, ...]:
-    """Return the options of the pool and of its clients: the pool serves only equal ones."""
+    """Return the options of the pool. Its clients have the same ones, so that it serves them."""
     return "--image", str(world.image.path), "--memory", MEMORY, "--accel", "tcg", "-q"
 
 
@@ -76,7 +76,7 @@ def _client(world: World, *argv: str) -> tuple[str, ...]:
 
 
 async def command(world: World) -> None:
-    """Run a command, in a machine that no other command has used and that is no twin."""
+    """Run a command in a machine that no command has used before, and that has a new boot id."""
     lines = (await _run(*_client(world, "sh", "-c", _SCRIPT))).split()
     assert len(lines) == 1, lines
     assert lines[0] not in world.identities

@@ -1,6 +1,6 @@
 """Tests on a node of a cluster: an ordinary user, a read-only cache, a small /tmp, and no KVM.
 
-The node also lacks locks, user namespaces, Landlock or files in memory.
+Each test takes away at most one more feature: locks, user namespaces, Landlock or files in memory.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def filled(folder: Path, image: Image) -> Iterator[Path]:
 
 
 def test_all_users_can_read_the_cache(filled: Path) -> None:
-    """The tests below may read all files, because Python may be in root's home."""
+    """The user of the tests below may read all files, because Python may be in root's home."""
     assert [*filled.glob("templates/*/ram")]
     assert all(path.stat().st_mode & 0o004 for path in filled.rglob("*"))
 

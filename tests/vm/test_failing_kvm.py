@@ -17,9 +17,11 @@ from microvm.cache import async_lock, lock
 from microvm.cli.checks import kvm as check
 from microvm.cli.checks import machine
 from microvm.cli.checks.check import EarlierResults
+from microvm.cli.template_maker import make_template
 from microvm.cli.verbs.doctor import doctor
 from microvm.errors import BootError, QemuError
 from microvm.images import Image
+from microvm.progress import NoticeReporter
 from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.kvm_failure import INTERNAL_ERROR, REFUSED, KvmFailure
@@ -120,6 +122,16 @@ def test_failure_on_request_does_not_let_auto_try_kvm_again(
     assert check.check_kvm(EarlierResults()).status == "note"
     assert failing_kvm.tries(folder) == 1
     assert probes.recall() is False
+
+
+def test_template_is_made_by_emulation(
+    image: Image, folder: Path, cache: Path, misbehave: Misbehave
+) -> None:
+    misbehave(failing_kvm.script(folder, "refused"))
+    notices: list[str] = []
+    make_template(image, {"confinement": "off"}, NoticeReporter(notices.append))
+    assert [*(cache / "templates").glob("[!.]*/ram")]
+    assert any(each.startswith(_beginning(REFUSED)) for each in notices), notices
 
 
 @pytest.mark.only_arch(arches.native(), reason="the doctor tries KVM with guests of this host")

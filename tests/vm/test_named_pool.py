@@ -182,7 +182,7 @@ def test_a_pool_that_does_not_answer_is_no_error(microvm: Command, number: int) 
         mapped = microvm("map", "-v", "-j", "1", "--pool", "broken", "-", input=b"true\ntrue\n")
         assert mapped.returncode == 0
         # A stopped supervisor is asked once. One that was killed is not asked at all.
-        asked_once = mapped.stderr.count(b"it did not answer a short time ago") == 1
+        asked_once = mapped.stderr.count(b"the last request failed a short time ago") == 1
         assert asked_once == (number == signal.SIGSTOP)
     finally:
         os.kill(supervisor, signal.SIGCONT) if number == signal.SIGSTOP else None

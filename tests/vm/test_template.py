@@ -363,7 +363,7 @@ def test_starts_that_are_killed_leave_nothing(
         result = microvm(*run_arguments(image), env=env)
         assert (result.returncode, result.stderr) == (0, b"")
     assert microvm("template", "prune").stdout == b""
-    # Only the files of the template may remain, the launcher, and the records of accelerators.
+    # Only these files may remain: those of the template, the launcher, and records of accelerators.
     left = {path.relative_to(cache) for path in cache.rglob("*") if path.is_file()}
     left = {path for path in left if not path.parts[0].startswith(("programs", "accel-"))}
     name = Path("templates") / _folder(cache).name

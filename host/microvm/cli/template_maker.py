@@ -41,11 +41,15 @@ def make_template(image: Image, given: PoolOptions, report: Reporter) -> None:
     async def start() -> bool:
         machine = MicroVM(image, **options)
         machine._on_save = lambda: report.step(f"saving a template of {image.name}")
+        machine._must_clone = True
         async with machine as vm:
             return vm.cloned
 
     if not asyncio.run(start()):
-        raise TemplateError(f"other users can change {image.path}, so no template of it is saved")
+        raise TemplateError(
+            f"no template of {image.path} was saved",
+            hint="`microvm run -v --image IMAGE -- true` shows why",
+        )
 
 
 def try_template(image: Image, report: Reporter) -> None:

@@ -124,9 +124,10 @@ async def run_batch(
     ordered: bool,
     options: Mapping[str, Any],
 ) -> AsyncGenerator[Outcome[Any], None]:
-    """Run commands on a Dask cluster, like `map`. `read_options` has returned the `options`.
+    """Run commands on a Dask cluster, like `map`.
 
     :param cluster_at: Client whose cluster is used, or address of the scheduler.
+    :param options: Options of `BatchOptions`, which `read_options` has already checked.
     """
     running_loop("batch")
     if size is not None and size < 1:

@@ -247,7 +247,7 @@ class Guest:
     async def ping(self, timeout: float | None = None) -> None:
         """Send a ping to the guest, and wait at most `timeout` seconds for the answer.
 
-        None is the time limit of the pings that are sent while a command runs.
+        If `timeout` is None, the limit is that of the pings that are sent while a command runs.
         """
         await self._free.wait()
         await self._ping(timeout)
@@ -262,7 +262,7 @@ class Guest:
     async def status(self, timeout: float | None = None) -> codec.Status:
         """Return the counters of the guest's daemon, which must arrive within `timeout` seconds.
 
-        None is the time limit of a ping.
+        If `timeout` is None, the limit is that of a ping.
         """
         await self._free.wait()
         self._check_alive()

@@ -96,7 +96,8 @@ class Preparation:
                 _logger.info("saved template %s", name)
         except CacheError as error:
             taken = taken or await self._take(notify)
-            # The start of the machine may have reported this error, because it saves a template.
+            # `_take` starts a machine, which also saves a template, so the user may already have a
+            # notice with this error.
             if not any(error.message in each for each in notices):
                 notify(f"the next start will be as slow, because no template can be saved: {error}")
         return taken

@@ -100,7 +100,8 @@ class MicroVM(Machine, NamedMachines):
         self._requested: Accelerator = options["accel"]
         self.confinement: Confinement = options["confinement"]
         self._cold: bool = options["cold"]
-        self._on_save: Callable[[], object] | None = None  # see `Starter.clone`
+        self._on_save: Callable[[], object] = lambda: None  # see `Starter.clone`
+        self._must_clone = False  # True to start the machine only for its template
         self._console_log: Path | None = options.get("console")
         self._on_notice: Callable[[str], None] = options["notify"]
         self._state = "new"
@@ -213,7 +214,13 @@ class MicroVM(Machine, NamedMachines):
             starter, self._starter = made, None
             self.accel = accel
             try:
-                running = await (starter.boot() if cold else starter.clone(self._on_save))
+                # A boot shows whether an accelerator works that is being tried.
+                boots_instead = not self._must_clone or accel != choice.candidates[-1]
+                running = await (
+                    starter.boot()
+                    if cold
+                    else starter.clone(self._on_save, boots_instead=boots_instead)
+                )
             except ConfinementError:
                 raise
             except (QemuError, BootError) as error:

@@ -106,17 +106,18 @@ class Starter:
         launched, self._launched = self._launched, None
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
-    async def clone(self, on_save: Callable[[], object] | None = None) -> start.RunningVM:
+    async def clone(
+        self, on_save: Callable[[], object] = lambda: None, *, boots_instead: bool = True
+    ) -> start.RunningVM:
         """Clone a guest from a template; create a missing template first. If this fails, boot.
 
         The errors are those of `boot`.
 
-        :param on_save: Function that is called before a template is saved. If it is given, the
-            caller needs the template, so a failure is an error.
-        :raises TemplateError: If cloning fails, and `on_save` is given.
+        :param on_save: Function that is called before a template is saved.
+        :raises TemplateError: If cloning fails, and `boots_instead` is False.
         """
         if not self._may_clone:
-            if on_save is not None:
+            if not boots_instead:
                 lack = platform.lack(platform.CLONES)
                 raise TemplateError(lack or "this QEMU cannot clone guests")
             self._explain(platform.CLONES, "each machine boots, which takes longer")
@@ -124,7 +125,7 @@ class Starter:
         try:
             return await self._clone_or_make(on_save)
         except (_Refused, _Unavailable, TemplateError) as error:
-            if on_save is not None:
+            if not boots_instead:
                 raise TemplateError(str(error)) from error
             vm = await self.boot()
             if isinstance(error, _Refused):
@@ -149,7 +150,7 @@ class Starter:
             f" (to try again before, remove {self._probes.path})"
         )
 
-    async def _clone_or_make(self, on_save: Callable[[], object] | None) -> start.RunningVM:
+    async def _clone_or_make(self, on_save: Callable[[], object]) -> start.RunningVM:
         """Clone the template. If the template does not exist or is damaged, create it first."""
         try:
             if vm := await self._clone_existing():
@@ -200,7 +201,7 @@ class Starter:
     ) -> start.RunningVM:
         return await start.RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 
-    async def _make_template(self, on_save: Callable[[], object] | None) -> None:
+    async def _make_template(self, on_save: Callable[[], object]) -> None:
         """Boot a guest and save it as the template, unless another process does that first."""
         template.limit()  # raises the error for an invalid limit before a guest is booted
         with _classify_errors("no template can be saved", boots=True):
@@ -209,8 +210,7 @@ class Starter:
                     return
                 if self._probes.recall() is False:
                     raise _Unavailable("another start has found that this QEMU cannot clone guests")
-                if on_save is not None:
-                    on_save()
+                on_save()
                 _logger.info("booting a guest to save as template %s", self._name)
                 with saved.blank(self._config.scratch) as memory:
                     launched = launch(self._config, memory)

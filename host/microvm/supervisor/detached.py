@@ -173,7 +173,7 @@ class DetachedCommands:
             del self._commands[self._exited.pop(0)]
 
     def find(self, number: object) -> DetachedCommand:
-        """Return the command with an id.
+        """Return the detached command whose id is `number`.
 
         :raises ProcessNotFound: If no such command exists, or if it was forgotten.
         """

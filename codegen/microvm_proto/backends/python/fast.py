@@ -195,7 +195,7 @@ def _numbers(kind: types.Scalar, values: str) -> str:
 
 
 def _put(field: types.Field) -> tuple[str, list[str]]:
-    """Return the Python function that packs a field of variable size, and its arguments."""
+    """Return the name of the function that packs a field of variable size, and its arguments."""
     value = f"self.{field.python_name}"
     match field.type:
         case types.Bytes(maximum=maximum, nul=nul):

@@ -21,7 +21,8 @@ from microvm.system.capacity import usable_cpus
 _logger = Area("start")
 
 
-# After a pool has not answered, machines are started without asking it for this number of seconds.
+# Number of seconds for which a pool is not asked again after a request for a machine has failed,
+# except because no machine was ready. Meanwhile, this process starts machines itself.
 _SILENCE = 30.0
 
 
@@ -55,7 +56,7 @@ class AttachedPool(MachinePool):
     def _lease(self) -> PooledVM:
         """Take a machine of the pool; this can block. The errors are those of `PooledVM`."""
         if time.monotonic() < self._ask_at:
-            raise MicroVMError("it did not answer a short time ago")
+            raise MicroVMError("the last request failed a short time ago")
         try:
             return PooledVM(self.name, self.facts)
         except Busy:
@@ -96,9 +97,10 @@ class _PooledLease(MachineLease):
             await machine.start()
 
     async def wait_lost(self) -> None:
-        """Return at once, so that a machine without a user goes back to its pool.
+        """Return at once, as if the machine had failed.
 
-        Other processes may need the machine.
+        So a machine that was leased for a user who no longer waits is given back at once. The pool
+        deletes it, and starts another one, which any process can use.
         """
 
     async def stop(self) -> None:

@@ -170,7 +170,7 @@ def _end(name: str, *, pool: bool) -> None:
                 connection.reply()
             except GuestUnresponsive:
                 connection.kill()
-            # The supervisor, whose wire has another version, has disconnected. Kill it.
+            # The supervisor refuses all requests, because it uses another version of the wire.
             except UsageError:
                 with connect_to(directory) as another:
                     another.kill()

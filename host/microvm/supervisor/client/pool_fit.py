@@ -51,7 +51,7 @@ def _shown(option: str, value: object) -> str:
 
 
 def _has_snapshot(facts: Mapping[str, Any], name: str) -> bool:
-    """Return True if the machines of a pool start from this snapshot, which may have changed."""
+    """Return True if a pool uses the snapshot `name`, which was not saved again meanwhile."""
     state = Snapshot._state_of(name)
     return facts["snapshot"] == name and state is not None and state == facts["snapshot_state"]
 
