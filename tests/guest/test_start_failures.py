@@ -6,16 +6,20 @@ import errno
 import os
 import platform
 import resource
+import signal
 import struct
+import threading
 import time
 import timeit
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.support.daemon import Daemon, request
 from tests.support.polling import eventually
-from tests.support.processes import open_files
+from tests.support.processes import children, open_files
 
 from microvm.wire import codec
 from microvm.wire.codec import Stage
@@ -56,16 +60,47 @@ def test_a_folder_that_is_forbidden(launch: Callable[..., Daemon], tmp_path: Pat
     assert result.failure == (Stage.CHDIR, errno.EACCES)
 
 
-def test_slow_search_may_take_longer_than_5_seconds(sandboxd: Daemon, tmp_path: Path) -> None:
+@pytest.fixture
+def slow_path(tmp_path: Path) -> bytes:
+    """The variable PATH with so many folders that a search takes 6 seconds of CPU time."""
     (tmp_path / "dot").symlink_to("./" * 2000)
     (tmp_path / "slow").symlink_to("dot/" * 38)  # the kernel follows at most 40 links
     lookup = min(timeit.repeat((tmp_path / "slow/true").exists, number=20, repeat=5)) / 20
-    path = b"PATH=" + b"slow:" * int(6 / lookup) + b"/bin"
+    return b"PATH=" + b"slow:" * int(6 / lookup) + b"/bin"
+
+
+def test_slow_search_may_take_longer_than_5_seconds(
+    sandboxd: Daemon, tmp_path: Path, slow_path: bytes
+) -> None:
     sandboxd.stream.settimeout(60)
     begun = time.monotonic()
-    result = sandboxd.run(b"true", env=(path,), cwd=bytes(tmp_path))
+    result = sandboxd.run(b"true", env=(slow_path,), cwd=bytes(tmp_path))
     assert isinstance(result.end, codec.ExecResponse)
     assert time.monotonic() - begun > 5
+
+
+def test_search_that_is_stopped_most_of_the_time_is_given_up(
+    sandboxd: Daemon, tmp_path: Path, slow_path: bytes
+) -> None:
+    """Another process of the same user stops and continues the process again and again."""
+    given_up = threading.Event()
+
+    def stop_and_continue() -> None:
+        while not given_up.is_set():
+            for child in children(sandboxd.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGSTOP)
+                    time.sleep(0.1)
+                    os.kill(child, signal.SIGCONT)
+
+    sandboxd.stream.settimeout(60)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(stop_and_continue)
+        try:
+            result = sandboxd.run(b"true", env=(slow_path,), cwd=bytes(tmp_path))
+        finally:
+            given_up.set()
+    assert result.failure == (Stage.SETUP, errno.ETIMEDOUT)
 
 
 @pytest.mark.parametrize("name", [b"nonexistent", b"", b"\xff\xfe", b"-c", b" "])

@@ -220,9 +220,9 @@ async def test_device_that_breaks_after_it_has_worked(image: Image) -> None:
         shell(ANOTHER)
         assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
         state = STATES["another device"]
-        check_reports(state.failure, state.why)
-        forget()
         await check_fallback(image, state.failure)
+        forget()
+        check_reports(state.failure, state.why)
         assert "1" in (await vm.run(["sh", "-c", "echo $((2 - 1))"], text=True)).stdout
     shell(RESTORE)
     async with MicroVM(image) as vm:

@@ -31,6 +31,9 @@ PREFIX = "MICROVM_"  # the prefix of the names of all environment variables of m
 VERBS_WITHOUT_PRESETS = ("exec", "shell")
 """The verbs that ignore presets, because their machine may be of another project."""
 
+PRESETS_OF = {"template make": "run"}
+"""The verbs that have the presets of another verb."""
+
 LIMIT = 1 << 20  # maximum size of a configuration file, in bytes
 
 

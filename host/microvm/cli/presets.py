@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from microvm.cli import preset_sources
-from microvm.cli.preset_sources import LIMIT, NO_FILES, PREFIX, VERBS_WITHOUT_PRESETS
+from microvm.cli.preset_sources import (
+    LIMIT,
+    NO_FILES,
+    PREFIX,
+    PRESETS_OF,
+    VERBS_WITHOUT_PRESETS,
+)
 from microvm.errors import UsageError
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, ImageOptions, MachineOptions, PoolChoice
@@ -91,6 +97,7 @@ class Presets:
         """Return the preset of an option of a verb, or None if the option has no preset."""
         if verb in VERBS_WITHOUT_PRESETS:
             return None
+        verb = PRESETS_OF.get(verb, verb)
         if found := self._variables.get(name):
             return found
         for file in self.files:
@@ -107,7 +114,7 @@ def verbs() -> list[str]:
 
 def verbs_of(option: Option) -> list[str]:
     """Return the verbs that have this option and accept a preset of it."""
-    return [verb for verb in option.verbs if verb not in VERBS_WITHOUT_PRESETS]
+    return [verb for verb in option.verbs if verb not in {*VERBS_WITHOUT_PRESETS, *PRESETS_OF}]
 
 
 def table_of(verb: str) -> str:

@@ -36,6 +36,11 @@ def make_template(image: Image, given: PoolOptions, report: Reporter) -> None:
     :raises TemplateError: If no template can be saved or cloned.
     :raises MicroVMError: If the machine could not be started; see `MicroVM.start`.
     """
+    if not image.is_ours:
+        raise TemplateError(
+            f"other users can change {image.path}, so no template of it is saved",
+            hint="let only yourself change the folder and the folders above it",
+        )
     options: PoolOptions = {**given, "notify": report.notice, "cold": False}
 
     async def start() -> bool:
@@ -46,10 +51,7 @@ def make_template(image: Image, given: PoolOptions, report: Reporter) -> None:
             return vm.cloned
 
     if not asyncio.run(start()):
-        raise TemplateError(
-            f"no template of {image.path} was saved",
-            hint="`microvm run -v --image IMAGE -- true` shows why",
-        )
+        raise TemplateError(f"no template of {image.name} was saved: its machine was booted")
 
 
 def try_template(image: Image, report: Reporter) -> None:

@@ -24,14 +24,18 @@ from microvm.images import Image
 from microvm.jobs.job import Job, Outcome, carry_out
 from microvm.jobs.machine_pool import MachinePool
 from microvm.jobs.pool import Pool
+from microvm.log import Area
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
+from microvm.printable import printable
 from microvm.progress import NoticeReporter
 from microvm.supervisor.client.attached_pool import AttachedPool
 from microvm.supervisor.client.pool_fit import check_fit
 
 T = TypeVar("T")
+
+_logger = Area("start")
 
 RESOURCE = "machines"
 """Resource of a worker that limits its machines, as in `dask worker --resources machines=N`."""
@@ -181,7 +185,7 @@ class Machines(WorkerPlugin):
             found = AttachedPool(self._pool_name, self._size(), self._notify)
             check_fit(found.facts, self._options, self._start, None)
         except (MicroVMError, OSError) as error:
-            self._notify(f"pool {self._pool_name} is not used: {error}")
+            _logger.info("pool %s is not used: %s", printable(self._pool_name), error)
             return None
         return found
 

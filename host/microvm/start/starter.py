@@ -114,18 +114,22 @@ class Starter:
         The errors are those of `boot`.
 
         :param on_save: Function that is called before a template is saved.
-        :raises TemplateError: If cloning fails, and `boots_instead` is False.
+        :raises TemplateError: If no template can be saved, and `boots_instead` is False.
         """
         if not self._may_clone:
             if not boots_instead:
-                lack = platform.lack(platform.CLONES)
-                raise TemplateError(lack or "this QEMU cannot clone guests")
+                raise self._lack()
             self._explain(platform.CLONES, "each machine boots, which takes longer")
             return await self.boot()
         try:
             return await self._clone_or_make(on_save)
         except (_Refused, _Unavailable, TemplateError) as error:
+            cause = error.__cause__
+            if not boots_instead and isinstance(cause, (QemuError, BootError)):
+                raise cause from None
             if not boots_instead:
+                if isinstance(error, _Refused):
+                    self._probes.remember(works=False)
                 raise TemplateError(str(error)) from error
             vm = await self.boot()
             if isinstance(error, _Refused):
@@ -133,6 +137,13 @@ class Starter:
             else:
                 self._notify(f"{error}; booting instead")
             return vm
+
+    def _lack(self) -> TemplateError:
+        """Return the error for a host or a QEMU that cannot clone guests."""
+        if lack := platform.lack(platform.CLONES):
+            return TemplateError(lack)
+        hint = f"to try again before a day has passed, remove {self._probes.path}"
+        return TemplateError("this QEMU cannot clone guests", hint=hint)
 
     def _explain(self, feature: platform.Feature, consequence: str) -> None:
         """Notify the user, at most once a day, if the host's system lacks a feature."""

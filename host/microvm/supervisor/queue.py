@@ -98,9 +98,10 @@ class CommandQueue:
 
         The connection occupies no slot. If an operation with `alone` runs, wait until it has
         finished, because the command that serves the connection would disturb this operation. If
-        such an operation waits, wait a short time for the end of all other connections.
+        such an operation waits only for connections, wait a short time for their end.
         """
-        if any(each.alone for each in self._waiting):
+        connections_only = self.uses == [self._connections]
+        if connections_only and any(each.alone for each in self._waiting):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_NEW_CLIENT_PAUSE):
                     await self._disconnected.wait()
