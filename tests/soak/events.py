@@ -52,6 +52,8 @@ class World:
     :ivar witness: machine that runs all the time.
     :ivar snapshot: snapshot of a prepared machine.
     :ivar identities: boot ids of the machines in which clients of a pool have run.
+    :ivar pool_descriptors: number of descriptors of an idle pool's supervisor, by the number of
+        ready machines.
     """
 
     image: Image
@@ -60,6 +62,7 @@ class World:
     witness: MicroVM
     snapshot: Snapshot | None = None
     identities: set[bytes] = field(default_factory=set)
+    pool_descriptors: dict[int, int] = field(default_factory=dict)
 
     def machine(self, **options: Any) -> MicroVM:
         return MicroVM(self.image, **{**quiet(), **options})

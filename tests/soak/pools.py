@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import Any
 
-from tests.support.processes import children, program
+from tests.support.processes import children, open_files, program
 from tests.support.small_disk import filled
 
 from .events import MEMORY, MOMENTS, SoakEvent, World, reap_others
@@ -44,6 +44,7 @@ async def _run(*words: str, text: bytes = b"") -> bytes:
 
 async def start(world: World) -> None:
     await _run("pool", "start", "--linger", "--size", str(_SIZE), *_words(world), NAME)
+    world.pool_descriptors.clear()
 
 
 async def stop() -> None:
@@ -58,16 +59,19 @@ async def _facts() -> dict[str, Any]:
     return found
 
 
-async def _full() -> dict[str, Any]:
-    """Wait until all machines of the pool are ready and none is used, and return its description.
+async def _full(world: World) -> None:
+    """Wait until all machines of the pool are ready and none is used.
 
-    So a machine that a dead client used is deleted, and a machine that was killed is replaced.
+    So a machine that a dead client used is deleted, and a machine that was killed is replaced. The
+    supervisor may then have no more descriptors than the first time that so many were ready.
     """
     async with asyncio.timeout(_LIMIT):
         while True:
             facts = await _facts()
-            if facts["ready"] >= facts["size"] and not facts["used"]:
-                return facts
+            used, ready = len(open_files(facts["supervisor"])), facts["ready"]
+            is_full = ready >= facts["size"] and not facts["used"]
+            if is_full and used <= world.pool_descriptors.setdefault(ready, used):
+                return
             await asyncio.sleep(0.05)
 
 
@@ -100,7 +104,7 @@ async def kill_client(world: World) -> None:
     await asyncio.sleep(world.chance.uniform(0, 2 * MOMENTS))
     client.kill()
     await client.communicate()
-    await _full()
+    await _full(world)
 
 
 async def kill_machine(world: World) -> None:
@@ -110,7 +114,7 @@ async def kill_machine(world: World) -> None:
         with suppress(ProcessLookupError):
             os.kill(world.chance.choice(machines), signal.SIGKILL)
     await command(world)
-    await _full()
+    await _full(world)
 
 
 async def kill_pool(world: World) -> None:
@@ -128,10 +132,10 @@ async def kill_pool(world: World) -> None:
 
 async def fill_disk(world: World) -> None:
     """Fill the disk. Commands run in the ready machines, and the pool recovers afterwards."""
-    await _full()
+    await _full(world)
     with filled(world.folder):
         await command(world)
-    await _full()
+    await _full(world)
 
 
 POOL_EVENTS = (

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.ordinary import only_root
 
 from microvm import GuestDied
 from microvm.images import Image
@@ -15,6 +16,7 @@ from . import report
 from .__main__ import of_its_own
 from .endurance import endure
 from .events import COMMANDS, FAULTS, STARTS, SoakEvent, World
+from .pools import POOL_EVENTS
 from .soak import Soak
 from .trend import growth, slope
 
@@ -80,6 +82,17 @@ async def test_short_soak_finds_no_leak(image: Image, folders: tuple[Path, Path]
     await soak.run()
     assert soak.failures == []
     assert soak.done == len(plan)
+
+
+@only_root
+@pytest.mark.long
+@pytest.mark.deadline(300.0)
+async def test_short_soak_of_a_pool_finds_no_leak(image: Image) -> None:
+    with of_its_own("2g") as folders:
+        soak = Soak(image, *folders, seed=1, seconds=60.0, plan=[*POOL_EVENTS] * 2, pool=True)
+        await soak.run()
+    assert soak.failures == []
+    assert soak.done == 2 * len(POOL_EVENTS)
 
 
 @pytest.mark.long
