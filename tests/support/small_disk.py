@@ -28,9 +28,9 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 @contextmanager
-def filled(folder: Path) -> Iterator[None]:
-    """Use up all free space of the disk that has this folder."""
+def filled(folder: Path, *, spare: int) -> Iterator[None]:
+    """Use up the free space of the disk that has this folder, except `spare` bytes."""
     with tempfile.TemporaryFile(dir=folder) as file:
         disk = os.statvfs(folder)
-        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize)
+        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - spare)
         yield
