@@ -17,12 +17,15 @@ _START = 'echo "$(setsid sh -c "$1" sh "$2" 2>/dev/null </dev/null &)"'
 
 # Starts the command $1 in a session of its own, and prints its process id. Then waits for its exit.
 # The command has another session than this script, so `kill -- -ID` does not end the script. The
-# exit status is the target of a link, because a link is created at once, also on a full disk.
+# exit status is the target of a link, because a link is created at once, also on a full disk. The
+# output is opened before the command's process exists, because the folder gets another name then.
 _RUN = f"""
 folder={_FOLDER}
 new=$folder/new-$$
 mkdir -p "$new" && ln -sfn $$ "$new/script" && : >"$new/output" || exit
-setsid sh -c "$1" >"$new/output" 2>&1 &
+exec 3>"$new/output"
+setsid sh -c "$1" >&3 2>&1 3>&- &
+exec 3>&-
 rm -rf "$folder/$!" && mv "$new" "$folder/$!" && echo $!
 exec >/dev/null
 wait $!
