@@ -130,7 +130,7 @@ help:
 	@echo 'make fuzz-mutants  check whether the fuzzing finds seeded bugs'
 	@echo 'make soak       run random starts, commands and faults; fails if a resource grows; SOAK_SECONDS=60'
 	@echo 'make test-systems  test the wheels on Debian 12, Debian 13 and Ubuntu 24.04; needs root and 10 minutes'
-	@echo 'make test-systems-aarch64  the same on an emulated aarch64 Debian 13; takes about half an hour'
+	@echo 'make test-systems-aarch64  the same on an emulated aarch64 Debian 13'
 	@echo 'make dist       build the source distribution and the wheel in dist/, reproducibly'
 	@echo 'make guest-pack  build guest packs with a kernel in dist/, which takes minutes; GUESTS=x86_64 for one'
 	@echo 'make workflows  check .github/ and action.yml'

@@ -90,7 +90,7 @@ def test_search_that_is_stopped_most_of_the_time_is_given_up(
             for child in children(sandboxd.pid):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGSTOP)
-                    time.sleep(0.1)
+                    time.sleep(0.1)  # it is stopped for nearly all of the time
                     os.kill(child, signal.SIGCONT)
 
     sandboxd.stream.settimeout(60)

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.install import built
 from tests.install.built import UserHost
+from tests.support.ordinary import enterable
 
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Path]:
-    """A folder that all users may enter.
-
-    It is not in pytest's folder, because each new run of pytest removes the permission to enter
-    that folder for other users.
-    """
-    with tempfile.TemporaryDirectory(prefix="microvm-test-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+    """A folder that all users may enter."""
+    with enterable() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from microvm_image import default
 from . import report
 from .endurance import endure
 from .events import EVENTS
-from .pools import POOL_EVENTS
 from .soak import Soak
 
 ENDLESS = 24 * 3600.0
@@ -114,7 +113,6 @@ def main(
             seconds=ENDLESS if plan else seconds,
             interval=interval,
             plan=plan or None,
-            events=POOL_EVENTS if pool else EVENTS.values(),
             pool=pool,
             tell=click.echo,
         )

@@ -9,7 +9,7 @@ import time
 import traceback
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,8 +75,7 @@ class Soak:
     """A soak and its results.
 
     :ivar plan: events in order; None for random events.
-    :ivar events: the events from which random ones are drawn.
-    :ivar pool: True to start a named pool, which the events of `pools` need.
+    :ivar pool: True to start a named pool, and to draw random events from those of `pools`.
     :ivar seconds: maximum duration.
     :ivar interval: number of seconds between two samples.
     :ivar tell: function that is called with progress lines.
@@ -91,7 +90,6 @@ class Soak:
     seconds: float
     interval: float = 2.0
     plan: list[SoakEvent] | None = None
-    events: Collection[SoakEvent] = field(default_factory=EVENTS.values)
     pool: bool = False
     tell: Callable[[str], object] = id
     samples: Samples = field(default_factory=Samples)
@@ -158,7 +156,7 @@ class Soak:
         if self.plan is not None:
             drawn = iter(self.plan)
         else:
-            events = list(self.events)
+            events = list(pools.POOL_EVENTS if self.pool else EVENTS.values())
             weights = [event.weight for event in events]
             drawn = (chance.choices(events, weights)[0] for _ in itertools.count())
         waiting: list[SoakEvent] = []

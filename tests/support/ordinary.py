@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,18 @@ def as_user(*command: str | Path, reads_all: bool = True) -> list[str]:
     ids = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
     readers = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     return [shutil.which("setpriv") or "setpriv", *ids, *(readers if reads_all else []), *words]
+
+
+@contextmanager
+def enterable(parent: str | None = None) -> Iterator[Path]:
+    """A temporary folder that all users may enter, in the folder `parent` or in TMPDIR.
+
+    It is not in pytest's folder, because each new run of pytest removes the permission to enter
+    that folder for other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="microvm-test-", dir=parent) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @contextmanager

@@ -10,13 +10,12 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.support.ordinary import as_user, only_root
+from tests.support.ordinary import as_user, enterable, only_root
 from tests.vm.conftest import DEADLINE
 
 from microvm import arches
@@ -65,9 +64,8 @@ LACKS = {
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A folder for files that the node's users need: not in /tmp, which is hidden on the node."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
+    with enterable("/var/tmp") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
