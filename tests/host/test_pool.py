@@ -502,7 +502,6 @@ def a_stock(machine: type[PoolMachine], size: int = 8, **options: int) -> Stock:
 async def test_spare_machines_are_kept_ready(machine: type[PoolMachine]) -> None:
     stocked = a_stock(machine, spare=2)
     stocked.open()
-    assert await stocked.take() is None  # does not wait
     await settle()
     assert len(stocked.ready) == machine.started == 2
     taken = await stocked.take()
@@ -536,10 +535,35 @@ async def test_a_machine_that_has_died_is_not_taken(machine: type[PoolMachine]) 
     stocked.open()
     first = await stocked.wait_ready()
     first.vm.dead = True  # type: ignore[attr-defined]
-    assert await stocked.take() is None
+    taken = await stocked.take()
+    assert taken is not first
+    assert taken is not None
+    await stocked.close()
+
+
+async def test_a_starting_machine_is_for_one_user(machine: type[PoolMachine]) -> None:
+    stocked = a_stock(machine, spare=1)
+    stocked.open()
+    first = asyncio.create_task(stocked.take())
+    await asyncio.sleep(0)
+    assert await stocked.take() is None  # does not wait
+    taken = await first
+    assert taken is not None
+    assert taken.vm.commands == [["true"]]  # type: ignore[attr-defined]
+    await stocked.close()
+
+
+async def test_nobody_waits_for_a_start_after_a_failed_one(machine: type[PoolMachine]) -> None:
+    machine.failures = itertools.chain([lost()], itertools.repeat(None))
+    stocked = a_stock(machine, spare=1)
+    stocked.open()
+    first = asyncio.create_task(stocked.take())
     await settle()
-    assert first not in stocked.ready
-    assert len(stocked.ready) == 1
+    assert not first.done()
+    stocked.keep(1)
+    assert await stocked.take() is None
+    assert await first is not None
+    assert await stocked.take() is not None
     await stocked.close()
 
 

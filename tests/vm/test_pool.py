@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -79,10 +79,10 @@ async def test_pool_replaces_a_machine_that_is_killed_in_use(pool: Pool) -> None
 def _killing(monkeypatch: pytest.MonkeyPatch, kills: Iterator[bool]) -> None:
     """Kill QEMUs when their machines begin to warm up, if `kills` yields True."""
 
-    async def warm_up_killed(run: Run) -> None:
+    async def warm_up_killed(run: Run, is_wanted: Callable[[], bool]) -> None:
         if next(kills):
             os.kill(run.__self__.pid, signal.SIGKILL)  # type: ignore[attr-defined]
-        await warm_up(run)
+        await warm_up(run, is_wanted)
 
     monkeypatch.setattr(leases, "warm_up", warm_up_killed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import create_task
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from microvm.concurrency.tasks import cancel
@@ -32,8 +33,11 @@ class Lease:
         self.taken = asyncio.Event()
         self.released = asyncio.Event()
 
-    async def start(self) -> None:
-        """Start the machine, and use it once, so that its user's first call is faster."""
+    async def start(self, is_wanted: Callable[[], bool]) -> None:
+        """Start the machine, and use it once, so that its user's first call is faster.
+
+        :param is_wanted: Function that returns True if a user waits for the machine.
+        """
         raise NotImplementedError
 
     async def ping(self) -> None:
@@ -90,10 +94,10 @@ class NewMachineLease(MachineLease):
         super().__init__()
         self.vm = vm
 
-    async def start(self) -> None:
-        """Start the machine, and run a few commands."""
+    async def start(self, is_wanted: Callable[[], bool]) -> None:
+        """Start the machine, and run a few commands, or only one if a user waits."""
         await self.vm.start()
-        await warm_up(self.vm.run)
+        await warm_up(self.vm.run, is_wanted)
 
     async def wait_lost(self) -> MachineError:
         """Wait until the machine fails."""
@@ -107,7 +111,7 @@ class InterpreterLease(Lease):
         super().__init__()
         self.python = python
 
-    async def start(self) -> None:
+    async def start(self, is_wanted: Callable[[], bool]) -> None:
         """Start the interpreter, and run an empty cell."""
         await self.python.start()
         await self.python.run("pass")

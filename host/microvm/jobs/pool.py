@@ -108,8 +108,8 @@ class Pool(MachinePool):
                     await vm.run(["echo", "hello"])
 
         `microvm pool start` starts a named pool, and any number of processes can use it. Each
-        machine has one user among all of them. If the pool has no machine ready, or has ended, this
-        process starts a machine of the same kind.
+        machine has one user among all of them. If the pool has no machine for this process, or has
+        ended, this process starts a machine of the same kind.
 
         :param name: Name of the pool.
         :param size: Maximum number of machines that this object uses at the same time. The default

@@ -130,7 +130,11 @@ class Stock:
         return await self._watcher
 
     async def take(self) -> Lease | None:
-        """Return a machine as `acquire` does, or None at once if none is ready."""
+        """Return a machine as `acquire` does.
+
+        Return None at once if no machine is ready, and none starts that no other user waits for.
+        After a failed start, do not wait for another one either.
+        """
         self._check_open()
         while self._ready:
             lease = self._pop()
@@ -142,6 +146,8 @@ class Stock:
                 lease.released.set()
                 if not isinstance(error, MachineError):
                     raise
+        if self.error is None and len(self._starting) > len(self._waiters):
+            return await self.acquire()
         return None
 
     def keep(self, spare: int) -> None:
@@ -240,7 +246,7 @@ class Stock:
         try:
             try:
                 lease = self._factory()
-                await lease.start()
+                await lease.start(lambda: bool(self._waiters))
             except Exception as error:
                 self._fail(attempt, error)
                 return

@@ -65,9 +65,15 @@ async def prepare_guest(
     await _settle(guest)
 
 
-async def warm_up(run: Run) -> None:
-    """Run a few commands in a guest with the function `run`, so that later commands are faster."""
-    for argv, options in _COMMANDS:
+async def warm_up(run: Run, is_wanted: Callable[[], bool] = lambda: False) -> None:
+    """Run a few commands in a guest with the function `run`, so that later commands are faster.
+
+    :param is_wanted: Function that returns True if somebody waits for the guest. Only the first
+        command runs then.
+    """
+    for number, (argv, options) in enumerate(_COMMANDS):
+        if number and is_wanted():
+            break
         # Even a failed attempt to start a program that the image lacks warms up the kernel.
         with suppress(ExecError):
             await run(argv, timeout=patient(_TIMEOUT), **options)

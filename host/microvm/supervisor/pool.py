@@ -169,13 +169,14 @@ class PoolSupervisor(Server):
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[SupervisedMachine]:
-        """Context manager that lends a ready machine to a client, and deletes it after the block.
+        """Context manager that lends a machine to a client, and deletes it after the block.
 
-        :raises Busy: No machine is ready.
+        :raises Busy: No machine is ready, and none that starts is for this client.
         """
         self._last_use = clock.now()
-        if (lease := await self._stock.take()) is None:
+        if not self._stock.ready:
             self._grow()
+        if (lease := await self._stock.take()) is None:
             raise Busy(f"pool {self.directory.name} has no machine ready")
         machine = _machine(lease)
         process = machine.pid or 0

@@ -55,7 +55,7 @@ def pool() -> None:
 @parameters.duration(
     "--idle-timeout",
     "Stop the ready machines when no command has used the pool for this time. The next command "
-    "starts a machine of its own, and the pool starts its machines again. [default: 1h]",
+    "waits for a machine, and the pool starts its machines again. [default: 1h]",
 )
 @click.option("--linger", is_flag=True, help="Keep the pool after the end of this login session.")
 @parameters.options(ImageOptions, "pool start")

@@ -83,7 +83,7 @@ class _PooledLease(MachineLease):
         super().__init__()
         self._pool = pool
 
-    async def start(self) -> None:
+    async def start(self, is_wanted: Callable[[], bool]) -> None:
         """Take a machine from the pool, or start one."""
         leasing = asyncio.ensure_future(in_thread(self._pool._lease))
         try:
