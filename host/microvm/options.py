@@ -614,8 +614,8 @@ class PoolChoice(TypedDict, total=False):
     pool: Annotated[
         str | None,
         Option(
-            "Use a ready machine of this pool, which `microvm pool start` has started, if the "
-            "other options permit it. If the pool has none, or does not exist, start a machine. "
+            "Use a machine of this pool, which `microvm pool start` has started, if the other "
+            "options permit it. If the pool has none soon, or does not exist, start a machine. "
             "-v says why.",
             _name,
             shown="start a machine",

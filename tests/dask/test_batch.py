@@ -163,10 +163,10 @@ def _killing(client: Client, *kills: bool) -> Iterator[None]:
     def begin() -> None:
         turns = itertools.cycle(kills)
 
-        async def warm_up_killed(run: Run) -> None:
+        async def warm_up_killed(run: Run, is_wanted: Callable[[], bool]) -> None:
             if next(turns):
                 os.kill(run.__self__.pid, signal.SIGKILL)  # type: ignore[attr-defined]
-            await warm_up(run)
+            await warm_up(run, is_wanted)
 
         setattr(leases, "warm_up", warm_up_killed)  # noqa: B010 - mypy does not know the attribute
         retry.LONGEST_PAUSE = 0.1

@@ -19,7 +19,7 @@ from microvm.jobs import lease as leases
 from microvm.jobs import pool as pools
 from microvm.jobs import stock
 from microvm.jobs.job import Job
-from microvm.jobs.lease import NewMachineLease
+from microvm.jobs.lease import Lease, NewMachineLease
 from microvm.jobs.pool import Pool
 from microvm.jobs.stock import Stock
 from microvm.option import ParsedOptions, options_of, parse_options
@@ -499,9 +499,16 @@ def a_stock(machine: type[PoolMachine], size: int = 8, **options: int) -> Stock:
     )
 
 
+def commands_of(lease: Lease) -> list[object]:
+    """Return the commands that have run in a fake machine."""
+    found: list[object] = lease.vm.commands  # type: ignore[attr-defined]
+    return found
+
+
 async def test_spare_machines_are_kept_ready(machine: type[PoolMachine]) -> None:
     stocked = a_stock(machine, spare=2)
     stocked.open()
+    assert await stocked.take() is None  # does not wait
     await settle()
     assert len(stocked.ready) == machine.started == 2
     taken = await stocked.take()
@@ -535,36 +542,60 @@ async def test_a_machine_that_has_died_is_not_taken(machine: type[PoolMachine]) 
     stocked.open()
     first = await stocked.wait_ready()
     first.vm.dead = True  # type: ignore[attr-defined]
-    taken = await stocked.take()
-    assert taken is not first
-    assert taken is not None
+    assert await stocked.take() is None
+    await settle()
+    assert first not in stocked.ready
+    assert len(stocked.ready) == 1
     await stocked.close()
 
 
 async def test_a_starting_machine_is_for_one_user(machine: type[PoolMachine]) -> None:
     stocked = a_stock(machine, spare=1)
     stocked.open()
-    first = asyncio.create_task(stocked.take())
+    first = asyncio.create_task(stocked.take_starting())
     await asyncio.sleep(0)
-    assert await stocked.take() is None  # does not wait
+    assert await stocked.take_starting() is None  # does not wait
     taken = await first
     assert taken is not None
-    assert taken.vm.commands == [["true"]]  # type: ignore[attr-defined]
+    await settle()
+    assert (machine.started, stocked.used) == (2, 1)
+    assert commands_of(taken) == [["true"]]
+    assert len(commands_of(stocked.ready[0])) > 1
     await stocked.close()
 
 
-async def test_nobody_waits_for_a_start_after_a_failed_one(machine: type[PoolMachine]) -> None:
+async def test_nobody_waits_after_a_failed_start(machine: type[PoolMachine]) -> None:
     machine.failures = itertools.chain([lost()], itertools.repeat(None))
     stocked = a_stock(machine, spare=1)
     stocked.open()
-    first = asyncio.create_task(stocked.take())
-    await settle()
-    assert not first.done()
-    stocked.keep(1)
-    assert await stocked.take() is None
-    assert await first is not None
-    assert await stocked.take() is not None
+    with pytest.raises(GuestDied):  # also not for the machine that starts after a pause
+        await stocked.take_starting()
+    while not machine.starting:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0)
+    assert await stocked.take_starting() is None
+    await stocked.wait_ready()
     await stocked.close()
+
+
+async def test_a_user_that_no_longer_waits_gets_no_machine(machine: type[PoolMachine]) -> None:
+    stocked = a_stock(machine, spare=1)
+    stocked.open()
+    user = asyncio.create_task(stocked.take_starting())
+    await asyncio.sleep(0)
+    user.cancel()
+    await settle()
+    assert (len(stocked.ready), stocked.used, machine.started) == (1, 0, 1)
+    await stocked.close()
+
+
+async def test_a_stock_that_is_closed_ends_the_wait(machine: type[PoolMachine]) -> None:
+    stocked = a_stock(machine, spare=1)
+    stocked.open()
+    user = asyncio.create_task(stocked.take_starting())
+    await asyncio.sleep(0)
+    await stocked.close()
+    with pytest.raises(UsageError, match="closed"):
+        await user
 
 
 async def test_starts_go_on_after_they_were_given_up(machine: type[PoolMachine]) -> None:

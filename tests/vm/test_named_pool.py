@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from tests.support.examples import EXAMPLES, check
 from tests.support.polling import eventually
-from tests.support.processes import is_alive
+from tests.support.processes import children, is_alive, program
 from tests.vm.conftest import Command
 
 from microvm import Job, Pool, sync
@@ -192,10 +193,30 @@ def test_a_pool_that_does_not_answer_is_no_error(microvm: Command, number: int) 
 
 def test_killed_machines_are_replaced(microvm: Command, pool: str) -> None:
     supervisor = full(microvm)["supervisor"]
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
+    for child in children(supervisor):
+        os.kill(child, signal.SIGKILL)
     assert microvm("run", "--pool", pool, "--", "echo", "hello").stdout == b"hello\n"
+    full(microvm)
+
+
+def test_a_machine_that_starts_slowly_is_not_waited_for(microvm: Command, pool: str) -> None:
+    supervisor = full(microvm)["supervisor"]
+    for child in children(supervisor):
+        os.kill(child, signal.SIGKILL)
+    command = [sys.executable, "-m", "microvm", "run", "-v", "--pool", pool, "--", "echo", "hello"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stopped: set[int] = set()
+    while run.poll() is None:
+        for child in {*children(supervisor)} - stopped:
+            if program(child).startswith("qemu"):  # no longer the supervisor's own program
+                os.kill(child, signal.SIGSTOP)
+                stopped.add(child)
+    for child in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGCONT)
+    output, messages = run.communicate()
+    assert output == b"hello\n"
+    assert b"pool tools has started no machine in 2 s; starting a machine" in messages
     full(microvm)
 
 

@@ -95,7 +95,7 @@ class NewMachineLease(MachineLease):
         self.vm = vm
 
     async def start(self, is_wanted: Callable[[], bool]) -> None:
-        """Start the machine, and run a few commands, or only one if a user waits."""
+        """Start the machine, and run commands in it, as few as possible if a user waits."""
         await self.vm.start()
         await warm_up(self.vm.run, is_wanted)
 

@@ -69,6 +69,8 @@ class Stock:
         self._starting: set[asyncio.Task[None]] = set()
         self._ready: deque[Lease] = deque()
         self._waiters: deque[asyncio.Future[Lease]] = deque()
+        # users that wait only for a machine that starts anyway
+        self._claims: deque[asyncio.Future[Lease]] = deque()
         self._watcher: asyncio.Future[Lease] | None = None
 
     def open(self) -> None:
@@ -84,6 +86,7 @@ class Stock:
         self._check_open()
         self.is_open = False
         self._end_pause()
+        _fail(self._claims, closed())
         self._fail_waiters(closed())
         try:
             await cancel(self._tasks)
@@ -109,14 +112,10 @@ class Stock:
         :raises UsageError: If the stock is closed.
         """
         while True:
-            lease = await self._get_lease()
-            try:
-                await lease.ping()
-                return lease
-            except BaseException as error:
-                lease.released.set()
-                if not isinstance(error, MachineError):  # the machine failed before it got a user
-                    raise
+            self._check_open()
+            lease = self._pop() if self._ready else await self._wait(self._waiters)
+            with suppress(MachineError):  # the machine failed before it got a user
+                return await _answering(lease)
 
     async def wait_ready(self) -> Lease:
         """Wait until a machine is ready, and return it without using it.
@@ -130,25 +129,27 @@ class Stock:
         return await self._watcher
 
     async def take(self) -> Lease | None:
-        """Return a machine as `acquire` does.
-
-        Return None at once if no machine is ready, and none starts that no other user waits for.
-        After a failed start, do not wait for another one either.
-        """
+        """Return a ready machine as `acquire` does, or None if there is none."""
         self._check_open()
         while self._ready:
             lease = self._pop()
             self.fill()
-            try:
-                await lease.ping()
-                return lease
-            except BaseException as error:
-                lease.released.set()
-                if not isinstance(error, MachineError):
-                    raise
-        if self.error is None and len(self._starting) > len(self._waiters):
-            return await self.acquire()
+            with suppress(MachineError):
+                return await _answering(lease)
         return None
+
+    async def take_starting(self) -> Lease | None:
+        """Wait for a machine that is starting, and return it. This starts no other machine.
+
+        Return None at once if other users wait for all starting machines, or if the last start has
+        failed.
+
+        :raises MicroVMError: If a start fails meanwhile, or if the machine fails.
+        """
+        self._check_open()
+        if self.error is not None or len(self._starting) <= self._waiting:
+            return None
+        return await _answering(await self._wait(self._claims))
 
     def keep(self, spare: int) -> None:
         """Set the number of machines that are kept ready. Stop surplus ones, or start missing ones.
@@ -166,12 +167,15 @@ class Stock:
         lease.taken.set()
         return lease
 
-    async def _get_lease(self) -> Lease:
-        self._check_open()
-        if self._ready:
-            return self._pop()
+    @property
+    def _waiting(self) -> int:
+        """The number of users that wait for a machine."""
+        return len(self._waiters) + len(self._claims)
+
+    async def _wait(self, queue: deque[asyncio.Future[Lease]]) -> Lease:
+        """Wait in a queue of users until a machine has been started for this one."""
         waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        queue.append(waiter)
         self.fill()
         try:
             return await waiter
@@ -182,24 +186,22 @@ class Stock:
             raise
         finally:
             with suppress(ValueError):
-                self._waiters.remove(waiter)
+                queue.remove(waiter)
 
     def _hand_over(self, lease: Lease) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                lease.taken.set()
-                waiter.set_result(lease)
-                return
+        for queue in (self._waiters, self._claims):
+            while queue:
+                waiter = queue.popleft()
+                if not waiter.done():
+                    lease.taken.set()
+                    waiter.set_result(lease)
+                    return
         self._ready.append(lease)
         if self._watcher and not self._watcher.done():
             self._watcher.set_result(lease)
 
     def _fail_waiters(self, error: Exception) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(error)
+        _fail(self._waiters, error)
         if self._watcher and not self._watcher.done():
             self._watcher.set_exception(error)
 
@@ -246,9 +248,10 @@ class Stock:
         try:
             try:
                 lease = self._factory()
-                await lease.start(lambda: bool(self._waiters))
+                await lease.start(lambda: self._waiting > 0)
             except Exception as error:
-                self._fail(attempt, error)
+                self._starting.remove(_this_task())
+                self._handle_failure(attempt, error)
                 return
             self._retries.succeed()
             self._given_up = False
@@ -273,12 +276,13 @@ class Stock:
         finally:
             self.used -= 1
 
-    def _fail(self, attempt: Attempt, error: Exception) -> None:
+    def _handle_failure(self, attempt: Attempt, error: Exception) -> None:
         """Handle `error`, which ended an attempt to start a machine: try again after a pause.
 
         If another attempt would be useless, pass the error to all waiting users instead.
         """
         self.error = error
+        _fail(self._claims, error)
         try:
             pause = self._retries.fail(attempt, error)
         except Exception as final:
@@ -323,6 +327,24 @@ class Stock:
 def closed() -> UsageError:
     """Return the error for the use of a closed pool."""
     return UsageError("the pool is closed", hint="use it inside of its `with` block")
+
+
+async def _answering(lease: Lease) -> Lease:
+    """Return a machine after it has answered a ping. If it does not answer, release it."""
+    try:
+        await lease.ping()
+    except BaseException:
+        lease.released.set()
+        raise
+    return lease
+
+
+def _fail(queue: deque[asyncio.Future[Lease]], error: Exception) -> None:
+    """Raise an error in all users of a queue."""
+    while queue:
+        waiter = queue.popleft()
+        if not waiter.done():
+            waiter.set_exception(error)
 
 
 def _this_task() -> asyncio.Task[Any]:

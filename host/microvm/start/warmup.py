@@ -68,8 +68,8 @@ async def prepare_guest(
 async def warm_up(run: Run, is_wanted: Callable[[], bool] = lambda: False) -> None:
     """Run a few commands in a guest with the function `run`, so that later commands are faster.
 
-    :param is_wanted: Function that returns True if somebody waits for the guest. Only the first
-        command runs then.
+    :param is_wanted: Function that returns True if somebody waits for the guest. The first command
+        always runs. Each further command is skipped if this function returns True.
     """
     for number, (argv, options) in enumerate(_COMMANDS):
         if number and is_wanted():

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from microvm import __version__
-from microvm.errors import Busy, GuestDied, MachineError, UsageError
+from microvm.errors import Busy, GuestDied, MachineError, MicroVMError, UsageError
 from microvm.jobs.lease import Lease, NewMachineLease
 from microvm.jobs.stock import Stock
 from microvm.machine.machine import MicroVM
@@ -31,6 +31,10 @@ from microvm.supervisor.supervised import SupervisedMachine
 from microvm.system.capacity import usable_cpus
 
 _CHECK_INTERVAL = 1.0  # seconds between two measurements of the load
+
+# Maximum number of seconds for which a client waits for a starting machine. Clients think that a
+# supervisor which sends nothing for 5 s does not answer.
+_LONGEST_WAIT = 2.0
 
 # After this number of seconds in which each client found a ready machine, a pool that has grown
 # keeps one machine less ready.
@@ -171,13 +175,10 @@ class PoolSupervisor(Server):
     async def _lent(self) -> AsyncIterator[SupervisedMachine]:
         """Context manager that lends a machine to a client, and deletes it after the block.
 
-        :raises Busy: No machine is ready, and none that starts is for this client.
+        :raises Busy: The pool has no machine for the client.
         """
         self._last_use = clock.now()
-        if not self._stock.ready:
-            self._grow()
-        if (lease := await self._stock.take()) is None:
-            raise Busy(f"pool {self.directory.name} has no machine ready")
+        lease = await self._take()
         machine = _machine(lease)
         process = machine.pid or 0
         try:
@@ -193,8 +194,31 @@ class PoolSupervisor(Server):
             self._load.remove(process)
             self._limit()
 
+    async def _take(self) -> Lease:
+        """Return a machine for a client: a ready one, or one that is starting.
+
+        :raises Busy: No machine is ready, and other clients wait for all starting machines; or the
+            machine has failed, or did not start in time.
+        """
+        name = self.directory.name
+        if "pool" not in self.facts:
+            raise Busy(f"pool {name} is only just being started")
+        if lease := await self._stock.take():
+            return lease
+        self._grow()  # the machines that this starts are for this client, too
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT):
+                lease = await self._stock.take_starting()
+        except TimeoutError:
+            raise Busy(f"pool {name} has started no machine in {_LONGEST_WAIT:g} s") from None
+        except MicroVMError as error:
+            raise Busy(f"pool {name} has started no machine: {error.message}") from error
+        if lease is None:
+            raise Busy(f"pool {name} has no machine ready")
+        return lease
+
     def _grow(self) -> None:
-        """Start machines for further clients, because a client has found none ready.
+        """Start machines, because a client has found none ready.
 
         An idle pool starts its machines again. A pool in use keeps one machine more ready, unless
         it has too few because its clients use all CPUs.

@@ -31,7 +31,8 @@ def pool() -> None:
     """Keep machines ready for `microvm run --pool NAME`.
 
     A pool is a process that starts machines ahead of time. Each machine runs one command, and is
-    then deleted and replaced. So a command waits neither for QEMU nor for its guest.
+    then deleted and replaced. A command that finds a ready machine waits neither for QEMU nor for
+    a guest.
     """
 
 
@@ -54,8 +55,8 @@ def pool() -> None:
 )
 @parameters.duration(
     "--idle-timeout",
-    "Stop the ready machines when no command has used the pool for this time. The next command "
-    "waits for a machine, and the pool starts its machines again. [default: 1h]",
+    "Stop the ready machines when no command has used the pool for this time. The pool "
+    "starts machines again when the next command needs one. [default: 1h]",
 )
 @click.option("--linger", is_flag=True, help="Keep the pool after the end of this login session.")
 @parameters.options(ImageOptions, "pool start")

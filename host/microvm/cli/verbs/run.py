@@ -116,9 +116,9 @@ def run(
     else the image's working directory, else the user's home. A user whose home does not exist or
     belongs to another user gets the home /home/UID, which is created.
 
-    With --pool, CMD gets a machine that is ready already, and that no other command gets. CMD and
-    all options work as without --pool. A machine is started if the pool has none ready, or if an
-    option asks for another kind of machine.
+    With --pool, CMD gets a machine that is ready already, or is being started, and that no other
+    command gets. CMD and all options work as without --pool. A machine is started if the pool has
+    none for CMD, or if an option asks for another kind of machine.
 
     An image may have default options, like an image of docker: a command, which CMD replaces; an
     entrypoint, which gets CMD as its arguments; variables; a working directory; and a user.

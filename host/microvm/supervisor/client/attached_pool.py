@@ -22,7 +22,7 @@ _logger = Area("start")
 
 
 # Number of seconds for which a pool is not asked again after a request for a machine has failed,
-# except because no machine was ready. Meanwhile, this process starts machines itself.
+# except because the pool had no machine. Meanwhile, this process starts machines itself.
 _SILENCE = 30.0
 
 

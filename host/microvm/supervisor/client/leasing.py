@@ -1,4 +1,4 @@
-"""Requests a ready machine from a named pool.
+"""Requests a machine from a named pool.
 
 This module imports very little, because `microvm run --pool` should take no longer than its command
 and the start of Python.
@@ -27,7 +27,7 @@ class LeasedMachine:
     def __init__(self, name: str) -> None:
         """Lease a machine of the pool `name`.
 
-        :raises MicroVMError: there is no such pool, it has no ready machine, or it does not answer.
+        :raises MicroVMError: there is no such pool, it has none for us, or it does not answer.
         """
         self._directory = _directory(name)
         try:
