@@ -24,7 +24,7 @@ enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
 	LARGE_PIPE = 1 << 20,
-	SLOTS_OF_A_SIZE = 16, /* number of successive slots with large pipes of the same size */
+	SLOTS_OF_A_SIZE = 16, /* successive slots whose large pipes have the same size */
 };
 _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits into its message");
 

@@ -1,4 +1,4 @@
-/* Calls of the kernel, and the entry point of a program, on x86-64. */
+/* System calls, and the entry point of a program, on x86-64. */
 #ifndef KERNEL_X86_64_H
 #define KERNEL_X86_64_H
 

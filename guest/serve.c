@@ -302,7 +302,7 @@ static void collect(struct server *server, bool coalescing)
 	if (!coalescing)
 		stop_collecting(server);
 	else if (!server->collected_ns)
-		/* If only one command runs, any number except 0 is enough, because the daemon reads
+		/* If only one command runs, any time except 0 is enough, because the daemon reads
 		 * the output of a single command after any event. */
 		server->collected_ns = server->session.used > 1 ? serve_clock() + COALESCE_NS : 1;
 }

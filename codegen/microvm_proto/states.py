@@ -93,7 +93,7 @@ class Amount:
         return f"{self.message}.{self.field}" if self.field else self.message
 
     def counts(self, message: str, sender: str) -> bool:
-        """Return True if a message of the side `sender` can change the counter."""
+        """Return True if this amount is for the message named `message` of the side `sender`."""
         return self.message == message and self.sender in ("", sender)
 
 

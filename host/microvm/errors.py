@@ -457,7 +457,7 @@ class ExecTimeout(ExecKilled, TimeoutError):
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        # Import it here to avoid a circular import: `microvm.units` imports this module.
+        # Imported here, because `microvm.units` imports this module.
         from microvm.units import format_duration
 
         super().__init__(f"{command}: timed out after {format_duration(timeout)}")
@@ -471,7 +471,7 @@ class OutputLimit(ExecKilled):
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        # Import it here to avoid a circular import: `microvm.units` imports this module.
+        # Imported here, because `microvm.units` imports this module.
         from microvm.units import exact_size
 
         message = f"{command}: wrote more than {exact_size(limit)}, and was killed"
@@ -490,7 +490,7 @@ class MemoryLimit(ExecKilled):
     exit_status = 128 + SIGKILL
 
     def __init__(self, command: str, limit: int) -> None:
-        # Import it here to avoid a circular import: `microvm.units` imports this module.
+        # Imported here, because `microvm.units` imports this module.
         from microvm.units import exact_size
 
         message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"

@@ -1,4 +1,4 @@
-"""The limit of a command's output, and the size of a machine, for several adapters."""
+"""The limit of a command's output, and the size of a machine, for adapters of frameworks."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Escalation:
         self._limit, self._next, self._last = Timer(), Timer(), Deadline()
 
     def limit(self, timeout: float) -> None:
-        """Begin with the first step after `timeout` seconds."""
+        """Set the time limit of the request: interrupt it after `timeout` seconds."""
         self._limit.start(timeout, self._time_out)
 
     def begin(self) -> None:

@@ -55,7 +55,7 @@ def _body(source: str) -> str:
 
 
 def _is_internal(node: ast.stmt) -> bool:
-    """Return True for an import of another module of the program, and of `__future__`."""
+    """Return True if `node` imports from another module of the program, or from `__future__`."""
     module = node.module if isinstance(node, ast.ImportFrom) else None
     return module is not None and module.partition(".")[0] in {PACKAGE, "__future__"}
 

@@ -107,7 +107,7 @@ DEMANDED = (("ids",), ("limits",), ("seccomp",), ("landlock", "mount"))
 # Layers that stay active with `--confinement off`: only `ids`, which removes QEMU's privileges.
 _ALWAYS = ("ids",)
 
-# Folders with QEMU's programs, libraries and data, which every user can read.
+# Folders and files that QEMU may read: programs, libraries and data, which every user can read.
 _READ = (
     *("/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"),
     *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/alternatives", "/etc/localtime"),

@@ -32,7 +32,7 @@ _HEADER = struct.Struct("=2I")
 _ENTRY = struct.Struct("=7I12x")  # leaf, subleaf, flags, EAX, EBX, ECX, EDX
 _MSR = struct.Struct("=4IQ")  # number of MSRs, padding, index, padding, value
 
-# Registers with features that CPUID does not contain: IA32_CORE_CAPABILITIES,
+# Registers (MSRs) with features that CPUID does not report: IA32_CORE_CAPABILITIES,
 # IA32_ARCH_CAPABILITIES and DE_CFG of AMD.
 _FEATURE_MSRS = (0xCF, 0x10A, 0xC0011029)
 # Leaves of CPUID that guests do not get from KVM (performance counters, nested virtualization and
@@ -69,7 +69,7 @@ class HostDescription(NamedTuple):
     parameters: str = ""
 
     def difference(self, here: HostDescription) -> str:
-        """Return what is different on the host `here`, where KVM offers other features."""
+        """Return how the host `here` differs from this one, to explain why KVM differs there."""
         found = []
         if self.processor != here.processor:
             found.append(f"the processor was {self.processor}, and is {here.processor}")

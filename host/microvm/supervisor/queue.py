@@ -200,7 +200,7 @@ class CommandQueue:
         )
 
     async def wait_unused(self, timeout: float) -> None:
-        """Wait until no request has used the guest for `timeout` seconds without interruption."""
+        """Wait until the guest has been idle for `timeout` seconds in a row."""
         while await self._is_used_within(timeout):
             pass
 

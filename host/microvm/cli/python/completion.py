@@ -10,7 +10,8 @@ from microvm.errors import MicroVMError
 _TIMEOUT = 2.0
 _MAX_SIZE = 1 << 16
 
-# Only names with dots between them are completed. A completion of `f().` would call `f` again.
+# Only a name is completed, or names with dots between them, such as `a.b`. To complete `f().`, the
+# guest would have to call `f` again.
 _WORD = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\.?")
 
 # This text is executed in the guest, so it is valid for Python 3.8. `word` is the word to complete,

@@ -135,7 +135,7 @@ def _typed(context: click.Context, name: str) -> Any:
 
 
 def _program(code: str | None, words: tuple[str, ...]) -> Program | None:
-    """Return the program that the command line names, or None for the prompt.
+    """Return the program that the command line names, or None if the user wants a prompt.
 
     :param words: The file of the program and its arguments, or only arguments if there is `code`.
     """

@@ -110,6 +110,6 @@ class _PooledLease(MachineLease):
 
 
 def _give_back(leasing: asyncio.Future[PooledVM]) -> None:
-    """Give back the machine that `leasing` has leased for a task that was cancelled."""
+    """Give back the machine of the request `leasing`, whose task was cancelled meanwhile."""
     if not leasing.cancelled() and leasing.exception() is None:
         leasing.result()._leased.close()
