@@ -615,7 +615,7 @@ class PoolChoice(TypedDict, total=False):
         str | None,
         Option(
             "Use a machine of this pool, which `microvm pool start` has started, if the other "
-            "options permit it. If the pool has none soon, or does not exist, start a machine. "
+            "options permit it. If it has none within 2 s, or does not exist, start one. "
             "-v says why.",
             _name,
             shown="start a machine",

@@ -27,6 +27,7 @@ from microvm.options import MachineOptions, PoolOptions
 from microvm.start import retry
 
 CPUS = 3
+DEADLINE = 10.0
 BROKEN = ImageError("it is broken")  # because another start would fail in the same way
 
 
@@ -501,8 +502,7 @@ def a_stock(machine: type[PoolMachine], size: int = 8, **options: int) -> Stock:
 
 def commands_of(lease: Lease) -> list[object]:
     """Return the commands that have run in a fake machine."""
-    found: list[object] = lease.vm.commands  # type: ignore[attr-defined]
-    return found
+    return cast("PoolMachine", cast("NewMachineLease", lease).vm).commands
 
 
 async def test_spare_machines_are_kept_ready(machine: type[PoolMachine]) -> None:
@@ -552,9 +552,9 @@ async def test_a_machine_that_has_died_is_not_taken(machine: type[PoolMachine]) 
 async def test_a_starting_machine_is_for_one_user(machine: type[PoolMachine]) -> None:
     stocked = a_stock(machine, spare=1)
     stocked.open()
-    first = asyncio.create_task(stocked.take_starting())
+    first = asyncio.create_task(stocked.take_starting(DEADLINE))
     await asyncio.sleep(0)
-    assert await stocked.take_starting() is None  # does not wait
+    assert await stocked.take_starting(DEADLINE) is None  # does not wait
     taken = await first
     assert taken is not None
     await settle()
@@ -568,30 +568,57 @@ async def test_nobody_waits_after_a_failed_start(machine: type[PoolMachine]) -> 
     machine.failures = itertools.chain([lost()], itertools.repeat(None))
     stocked = a_stock(machine, spare=1)
     stocked.open()
-    with pytest.raises(GuestDied):  # also not for the machine that starts after a pause
-        await stocked.take_starting()
+    with pytest.raises(GuestDied):  # though another machine starts after a pause
+        await stocked.take_starting(DEADLINE)
     while not machine.starting:  # noqa: ASYNC110 - no event
         await asyncio.sleep(0)
-    assert await stocked.take_starting() is None
+    assert await stocked.take_starting(DEADLINE) is None
     await stocked.wait_ready()
     await stocked.close()
 
 
-async def test_a_user_that_no_longer_waits_gets_no_machine(machine: type[PoolMachine]) -> None:
+@pytest.mark.parametrize("turns", range(20))
+async def test_a_user_that_no_longer_waits_keeps_no_machine(
+    machine: type[PoolMachine], turns: int
+) -> None:
     stocked = a_stock(machine, spare=1)
     stocked.open()
-    user = asyncio.create_task(stocked.take_starting())
-    await asyncio.sleep(0)
+    user = asyncio.create_task(stocked.take_starting(DEADLINE))
+    await settle(turns)
     user.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        lease = await user
+        assert lease is not None
+        lease.released.set()
     await settle()
-    assert (len(stocked.ready), stocked.used, machine.started) == (1, 0, 1)
+    assert (len(stocked.ready), stocked.used, len(machine.alive)) == (1, 0, 1)
     await stocked.close()
+
+
+async def test_nobody_waits_if_starts_take_long(machine: type[PoolMachine]) -> None:
+    stocked = a_stock(machine, spare=1)
+    stocked.open()
+    await stocked.wait_ready()
+    stocked.keep(2)
+    assert await stocked.take_starting(0) is None
+    await stocked.close()
+
+
+async def test_a_machine_that_a_user_waits_for_runs_one_command(
+    machine: type[PoolMachine],
+) -> None:
+    async with Pool(2) as pool:
+        async with pool.machine() as waited_for:
+            assert cast("PoolMachine", waited_for).commands == [["true"]]
+        await settle()
+        async with pool.machine() as from_stock:
+            assert len(cast("PoolMachine", from_stock).commands) > 1
 
 
 async def test_a_stock_that_is_closed_ends_the_wait(machine: type[PoolMachine]) -> None:
     stocked = a_stock(machine, spare=1)
     stocked.open()
-    user = asyncio.create_task(stocked.take_starting())
+    user = asyncio.create_task(stocked.take_starting(DEADLINE))
     await asyncio.sleep(0)
     await stocked.close()
     with pytest.raises(UsageError, match="closed"):

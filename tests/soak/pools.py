@@ -99,7 +99,7 @@ async def mapped(world: World) -> None:
 
 
 async def kill_client(world: World) -> None:
-    """Kill a client at any moment. If the pool had none for it, the client had its own machine."""
+    """Kill a client at any moment. If the pool had no machine for it, it has started one."""
     others = set(children(os.getpid()))
     client = await _begin(*_client(world, "sleep", "60"))
     await asyncio.sleep(world.chance.uniform(0, 2 * MOMENTS))

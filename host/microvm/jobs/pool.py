@@ -34,8 +34,8 @@ class Pool(MachinePool):
 
     A user is a block of `machine`, or a command of `map`. Each machine has one user. It is then
     deleted, and another machine is started. A new machine runs a few commands before it gets a
-    user, so that the user's first command is faster, and only one if a user waits for it. If a
-    machine without a user fails, it is replaced.
+    user, so that the user's first command is faster. If a user already waits, it runs only one. If
+    a machine without a user fails, it is replaced.
 
     If a machine fails while it starts, the start is repeated after a pause, which grows with each
     failure. After 12 failures in a row, after a minute, or if another attempt would be useless, all

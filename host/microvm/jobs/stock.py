@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -64,12 +65,13 @@ class Stock:
         self._pause: asyncio.TimerHandle | None = None
         # True after repeated failures: machines are then started only for users that wait for one
         self._given_up = False
+        self._start_seconds = 0.0  # duration of the last start that has succeeded
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: set[asyncio.Task[None]] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._ready: deque[Lease] = deque()
         self._waiters: deque[asyncio.Future[Lease]] = deque()
-        # users that wait only for a machine that starts anyway
+        # futures of the users in `take_starting`, for whom no machine is started
         self._claims: deque[asyncio.Future[Lease]] = deque()
         self._watcher: asyncio.Future[Lease] | None = None
 
@@ -138,16 +140,19 @@ class Stock:
                 return await _answering(lease)
         return None
 
-    async def take_starting(self) -> Lease | None:
-        """Wait for a machine that is starting, and return it. This starts no other machine.
+    async def take_starting(self, longest: float) -> Lease | None:
+        """Wait for a machine that is starting, and return it. No machine is started for this user.
 
         Return None at once if other users wait for all starting machines, or if the last start has
-        failed.
+        failed or has taken more than `longest` seconds.
 
-        :raises MicroVMError: If a start fails meanwhile, or if the machine fails.
+        :raises Exception: If any start fails meanwhile, even that of another machine, or if the
+            machine fails.
         """
         self._check_open()
-        if self.error is not None or len(self._starting) <= self._waiting:
+        if self.error is not None or self._start_seconds > longest:
+            return None
+        if len(self._starting) <= self._waiting:
             return None
         return await _answering(await self._wait(self._claims))
 
@@ -250,12 +255,12 @@ class Stock:
                 lease = self._factory()
                 await lease.start(lambda: self._waiting > 0)
             except Exception as error:
-                self._starting.remove(_this_task())
                 self._handle_failure(attempt, error)
                 return
             self._retries.succeed()
             self._given_up = False
             self.error = None
+            self._start_seconds = time.monotonic() - attempt.began
             self._end_pause()
             self._starting.remove(_this_task())
             self._hand_over(lease)

@@ -32,8 +32,8 @@ from microvm.system.capacity import usable_cpus
 
 _CHECK_INTERVAL = 1.0  # seconds between two measurements of the load
 
-# Maximum number of seconds for which a client waits for a starting machine. Clients think that a
-# supervisor which sends nothing for 5 s does not answer.
+# Maximum number of seconds for which a client waits until it gets a machine that answers. A client
+# thinks that a supervisor which sends nothing for 5 s does not answer, so this must be shorter.
 _LONGEST_WAIT = 2.0
 
 # After this number of seconds in which each client found a ready machine, a pool that has grown
@@ -197,25 +197,25 @@ class PoolSupervisor(Server):
     async def _take(self) -> Lease:
         """Return a machine for a client: a ready one, or one that is starting.
 
-        :raises Busy: No machine is ready, and other clients wait for all starting machines; or the
-            machine has failed, or did not start in time.
+        :raises Busy: The pool has no machine for the client in time.
         """
         name = self.directory.name
         if "pool" not in self.facts:
             raise Busy(f"pool {name} is only just being started")
-        if lease := await self._stock.take():
-            return lease
-        self._grow()  # the machines that this starts are for this client, too
         try:
             async with asyncio.timeout(_LONGEST_WAIT):
-                lease = await self._stock.take_starting()
+                if lease := await self._stock.take():
+                    return lease
+                self._grow()  # the machines that this starts are for this client, too
+                if lease := await self._stock.take_starting(_LONGEST_WAIT):
+                    return lease
         except TimeoutError:
             raise Busy(f"pool {name} has started no machine in {_LONGEST_WAIT:g} s") from None
-        except MicroVMError as error:
-            raise Busy(f"pool {name} has started no machine: {error.message}") from error
-        if lease is None:
-            raise Busy(f"pool {name} has no machine ready")
-        return lease
+        except Exception as error:
+            raise Busy(f"pool {name} has started no machine: {_text(error)}") from error
+        if failure := self._stock.error:
+            raise Busy(f"pool {name} could not start a machine: {_text(failure)}")
+        raise Busy(f"pool {name} has no machine ready")
 
     def _grow(self) -> None:
         """Start machines, because a client has found none ready.
@@ -306,6 +306,10 @@ class PoolSupervisor(Server):
     async def _watch_session(self, session: LoginSession) -> None:
         await session.wait_ended()
         self.ending.want("the login session has ended", asked=True, traceless=True)
+
+
+def _text(error: Exception) -> str:
+    return error.message if isinstance(error, MicroVMError) else repr(error)
 
 
 def _machine(lease: Lease) -> MicroVM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,13 +83,21 @@ class _PooledLease(MachineLease):
     def __init__(self, pool: AttachedPool) -> None:
         super().__init__()
         self._pool = pool
+        self._abandoned = threading.Event()  # set if nobody waits for the machine any more
+
+    def _lease(self) -> PooledVM:
+        leased = self._pool._lease()
+        if self._abandoned.is_set():  # the event loop may be closed, so nobody else can do this
+            leased._leased.close()
+        return leased
 
     async def start(self, is_wanted: Callable[[], bool]) -> None:
         """Take a machine from the pool, or start one."""
-        leasing = asyncio.ensure_future(in_thread(self._pool._lease))
+        leasing = asyncio.ensure_future(in_thread(self._lease))
         try:
             self.vm = await asyncio.shield(leasing)
         except asyncio.CancelledError:
+            self._abandoned.set()
             leasing.add_done_callback(_give_back)
             raise
         except (MicroVMError, OSError) as error:

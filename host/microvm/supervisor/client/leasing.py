@@ -27,7 +27,7 @@ class LeasedMachine:
     def __init__(self, name: str) -> None:
         """Lease a machine of the pool `name`.
 
-        :raises MicroVMError: there is no such pool, it has none for us, or it does not answer.
+        :raises MicroVMError: there is no such pool, it has no machine, or it does not answer.
         """
         self._directory = _directory(name)
         try:

@@ -24,7 +24,7 @@ class PooledVM(AttachedVM):
     def __init__(self, name: str, facts: dict[str, Any]) -> None:
         """Lease a machine of the pool `name`, which `facts` describes. This can block.
 
-        :raises MicroVMError: The pool has no machine for us, has ended, or does not answer.
+        :raises MicroVMError: The pool has no machine to lend, has ended, or does not answer.
         """
         self.memory: int = facts["memory"]
         self.image = load(facts["folder"])
