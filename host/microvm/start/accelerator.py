@@ -57,7 +57,7 @@ class AcceleratorChoice:
 
     def explain(self) -> None:
         """Notify the user why KVM cannot be used, at most once a day."""
-        if self._requested != "auto" or self.candidates != ("tcg",):
+        if self._requested != "auto" or not ACCELERATORS[self.candidates[0]].emulates:
             return
         if self._probes.recall() is False:
             return  # the start that tried KVM has notified the user

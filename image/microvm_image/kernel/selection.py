@@ -198,8 +198,9 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
             hint="MICROVM_KERNEL, and --kernel of `microvm image build` and `microvm bench`, take "
             "a file such as /boot/vmlinuz",
         )
-    bus: Bus = "mmio" if version.endswith(LOCAL_VERSION) else "pci"
-    modules = {} if bus == "mmio" else _modules(path, version)
+    is_small = version.endswith(LOCAL_VERSION)
+    bus: Bus = "mmio" if is_small else "pci"
+    modules = {} if is_small else _modules(path, version)
     return Kernel(data, hashlib.sha256(data).hexdigest(), version, bus, modules)
 
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 # Options of QEMU that affect the guest. The baseline gives them the values that microvm uses.
 _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
-_DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
-_DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=disk"}
 
 # Number of commands that the guest runs before its state is saved for clones. By then, its kernel
 # has finished the work that it delays after a boot.
@@ -90,8 +88,7 @@ class Baseline:
 
     async def boot(self) -> BaselineMachine:
         """Boot a machine of the baseline."""
-        with saved.blank() as memory:
-            return await _start_in_thread(partial(self._start, memory))
+        return await _start_in_thread(partial(self._start, None))
 
     async def clone(self) -> BaselineMachine:
         """Clone a saved machine of the baseline. The first call boots the machine and saves it."""
@@ -109,23 +106,27 @@ class Baseline:
             self._saved = memory._replace(saved=True)
         return await _start_in_thread(partial(self._start, self._saved))
 
-    def _start(self, memory: Memory) -> BaselineMachine:
+    def _start(self, memory: Memory | None) -> BaselineMachine:
+        device, _, _ = arches.BUSES[self._config.bus].serial.partition(",")
         return BaselineMachine(
             self._command(memory),
-            device=_DEVICE[self._config.bus],
+            device=device,  # without microvm's properties
             files=(
-                *(self._initramfs, memory.ram, memory.state),
+                self._initramfs,
+                *(() if memory is None else (memory.ram, memory.state)),
                 *(() if self._disk is None else (self._disk,)),
             ),
-            state=memory.state if memory.saved else None,
+            state=memory.state if memory and memory.saved else None,
         )
 
-    def _command(self, memory: Memory) -> list[str]:
+    def _command(self, memory: Memory | None) -> list[str]:
         arguments = qemu_arguments(self._config)
         values = {name: arguments[arguments.index(name) + 1] for name in ("-M", *_SHARED_OPTIONS)}
-        backend = f"memory-backend-file,id=ram,size={self._config.memory}M"
-        backend += f",mem-path={descriptor_path(memory.ram)}"
-        backend += f",share={'off' if memory.saved else 'on'}"
+        kind, size = ("ram" if memory is None else "file"), self._config.memory
+        backend = f"memory-backend-{kind},id=ram,size={size}M"
+        if memory is not None:
+            backend += f",mem-path={descriptor_path(memory.ram)}"
+            backend += f",share={'off' if memory.saved else 'on'}"
         return [
             str(find_qemu(self._config.arch)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
@@ -140,7 +141,7 @@ class Baseline:
         if self._disk is None:
             return []
         drive = f"if=none,id=disk,format=raw,readonly=on,file={descriptor_path(self._disk)}"
-        return ["-drive", drive, "-device", _DISK[self._config.bus]]
+        return ["-drive", drive, "-device", f"{arches.BUSES[self._config.bus].block},drive=disk"]
 
 
 async def _start_in_thread(make: Callable[[], BaselineMachine]) -> BaselineMachine:
