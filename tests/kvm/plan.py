@@ -41,31 +41,35 @@ TESTS = (
 """The test files to run, roughly the longest first."""
 
 _REASONS = {
-    "its tests let emulation take the place of KVM, which takes minutes for each start in an "
-    "emulated machine; `tests/kvm/test_device.py` tests the device": (
-        "accelerator failing_kvm other_host"
-    ),
-    "its tests need tools or sources that the machine lacks, such as mmdebstrap, skopeo or the "
+    "the tests fall back to emulation, which takes minutes for each start in an emulated machine; "
+    "`tests/kvm/test_device.py` tests the device": "accelerator failing_kvm other_host",
+    "the tests need tools or sources that the machine lacks, such as mmdebstrap, skopeo or the "
     "source code of Linux": "build ready_made same_kernel selftests system_calls systems",
-    "its tests download packages or build wheels, and the machine has no network": (
+    "the tests download packages or build wheels, and the machine has no network": (
         "documents notebook python readme server"
     ),
-    "its tests build an image with this host's Python, and run large programs in guests; they take "
+    "the tests build an image with this host's Python, and run large programs in guests; they take "
     "longer than all other files together": (
         "interpreter interpreter_close interpreter_examples interpreter_versions python_command "
         "sync_interpreter"
     ),
-    "its tests check functions of the host that do not depend on the accelerator": (
-        "attach beside cache cluster_node config copies detached doctor examples images json log "
-        "loops map mismatch named_pool pack patience pytest_plugin reading reopened run "
-        "run_options snapshot_commands start_named sync sync_pool wait"
+    "the tests could run, but `make test-kvm` would take more than half an hour; other files run "
+    "the same operations of QEMU and KVM": (
+        "attach beside cache cluster_node copies detached examples images log loops map mismatch "
+        "named_pool pack patience pytest_plugin reading reopened run run_options "
+        "snapshot_commands start_named sync sync_pool wait"
     ),
-    "its tests compare the guest's programs with the specification, which does not depend on the "
-    "accelerator": "spec vectors",
-    "its tests use guests or hosts without KVM": "macos other_arch",
+    "the tests check options, output and reports, which do not depend on KVM; "
+    "`tests/kvm/test_device.py` runs the doctor's check of KVM": "config doctor json",
+    "the tests compare the guest's programs with the specification, which does not depend on KVM": (
+        "spec vectors"
+    ),
+    "the tests imitate macOS, or start guests that KVM cannot run": "macos other_arch",
     "it measures, and its limits are for a machine that is not emulated; use `python -m tests.kvm "
     "-- microvm bench --accel kvm`": "bench",
-    "it has only long tests": "cgroup interpreter_long kernel named_long",
+    "it has only long tests, which would take more than half an hour": (
+        "cgroup interpreter_long kernel named_long"
+    ),
 }
 
 LEFT_OUT = {
@@ -73,7 +77,7 @@ LEFT_OUT = {
     for reason, names in _REASONS.items()
     for name in names.split()
 } | {
-    f"tests/qemu/test_{name}.py": "its tests start no guest"
+    f"tests/qemu/test_{name}.py": "the tests start no guest"
     for name in "capacity command console units".split()
 }
 """For each file of tests/vm and tests/qemu that is not in `TESTS`: why it is left out."""
