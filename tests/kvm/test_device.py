@@ -189,7 +189,7 @@ def check_fallback_of_user(image: Image, failure: KvmFailure, why: str) -> None:
     options = ["--image", image.name, "--memory", MEMORY]
     done = subprocess.run(
         as_user(sys.executable, "-m", "microvm", "run", *options, "--", "echo", "hello"),
-        env={"MICROVM_CACHE": str(cache), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        env={**os.environ, "HOME": "/nonexistent"},
         cwd="/",
         capture_output=True,
         text=True,
@@ -237,8 +237,11 @@ def test_command_with_kvm_fails_in_one_line_without_a_device(image: Image) -> No
 
 
 @pytest.mark.usefixtures("device")
-async def test_device_that_breaks_after_it_has_worked(image: Image) -> None:
+async def test_device_that_breaks_after_it_has_worked(
+    image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A running machine continues, emulation is chosen for new ones, and later KVM again."""
+    monkeypatch.setenv("MICROVM_IMAGE", str(image.path))  # for the doctor
     async with MicroVM(image) as vm:
         assert vm.accel == "kvm"
         shell(ANOTHER)
