@@ -166,6 +166,33 @@ def test_options_of_another_machine_start_one(
     assert facts(microvm)["served"] == served
 
 
+@pytest.mark.parametrize("options", [(), ("-v",), ("--cold",)])
+def test_a_machine_that_is_started_instead_is_of_the_same_kind(
+    microvm: Command, small: str, options: tuple[str, ...]
+) -> None:
+    done = microvm("run", "--pool", small, *options, "--", "cat", "/proc/meminfo")
+    total = int(done.stdout.split()[1])  # in kB
+    assert total < 96 << 10
+    other = microvm("run", "--pool", small, *options, "-m", "200M", "--", "cat", "/proc/meminfo")
+    assert int(other.stdout.split()[1]) > 96 << 10
+
+
+@pytest.fixture(scope="module")
+def small(microvm: Command, _runtime: None) -> Iterator[str]:
+    """A pool whose only machine is in use."""
+    options = ("--size", "1", "--max", "1", "--memory", "96M")
+    assert microvm("pool", "start", "--linger", *options, "small").returncode == 0
+    command = [sys.executable, "-m", "microvm", "run", "--pool", "small", "--", "sh", "-c"]
+    with subprocess.Popen(
+        [*command, "echo up; cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as user:
+        assert user.stdout
+        assert user.stdout.readline() == b"up\n"
+        yield "small"
+        user.communicate()
+    microvm("pool", "stop", "small")
+
+
 def test_a_pool_that_does_not_exist_is_no_error(microvm: Command) -> None:
     assert microvm("run", "--pool", "missing", "--", "echo", "hello").stdout == b"hello\n"
     done = microvm("run", "-v", "--pool", "missing", "--", "echo", "hello")

@@ -82,7 +82,10 @@ def _run_in_pool(name: str, command: list[str]) -> int:
     if status is not None:
         return status
     gc.disable()  # as in `prepare`
-    return _run(command, {}, {}, None)
+    from microvm.cli import pooled
+
+    machine, image, snapshot = pooled.same_kind(name, {})
+    return _run(command, machine, {}, image, snapshot)
 
 
 def _exec(name: str, command: list[str]) -> int:
@@ -123,12 +126,16 @@ def parse_run(arguments: Sequence[str]) -> SimpleRun | None:
 
 
 def _run(
-    command: Sequence[str], machine: MachineOptions, options: ExecOptions, image: str | None
+    command: Sequence[str],
+    machine: MachineOptions,
+    options: ExecOptions,
+    image: str | None,
+    snapshot: str | None = None,
 ) -> int:
     from microvm.cli import run_command, standard_streams
 
     standard_streams.open_all()
-    status = run_command.run(command, machine, options, image=image)
+    status = run_command.run(command, machine, options, image=image, snapshot=snapshot)
     sys.stdout.flush()
     return status
 

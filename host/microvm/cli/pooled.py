@@ -10,7 +10,7 @@ from microvm.errors import MicroVMError
 from microvm.log import Area
 from microvm.options import MachineOptions, PoolOptions
 from microvm.printable import printable
-from microvm.supervisor.client.pool_fit import check_fit
+from microvm.supervisor.client.pool_fit import UNFIT, check_fit
 from microvm.supervisor.client.pooled import PooledVM, facts_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,28 @@ def take(
         return PooledVM(name, facts)
 
     return _try(name, lease)
+
+
+def same_kind(
+    name: str,
+    machine: MachineOptions,
+    *,
+    image: str | None = None,
+    snapshot: str | None = None,
+) -> tuple[MachineOptions, str | None, str | None]:
+    """Return options, image and snapshot of a machine that is started instead of a pooled one.
+
+    They are those of the pool `name`, except for options that the user has given. If the pool has
+    ended, or if its machines do not fit the given options, they are only what the user has given.
+    """
+    given: Any = {option: value for option, value in machine.items() if option not in UNFIT}
+    try:
+        facts = facts_of(name)
+        _check_fit(facts, given, image, snapshot)
+    except (MicroVMError, OSError):
+        return machine, image, snapshot
+    options: Any = {**facts["pool"]["options"], **machine}
+    return options, None if facts["snapshot"] else facts["folder"], facts["snapshot"]
 
 
 def attach(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from microvm.cli.attach import WantedPorts
     from microvm.images import Image
     from microvm.options import ExecOptions
-    from microvm.supervisor.client.pooled import PooledVM
 
 
 def run(
@@ -49,7 +48,15 @@ def run(
     result = result or JsonResult()
     result.argv = command
     with result.written():
-        taken = _taken(pool, machine, image, snapshot, wanted) if pool else None
+        taken = None
+        if pool:
+            from microvm.cli import pooled  # few commands use a pool
+
+            taken = pooled.take(pool, machine, image=image, snapshot=snapshot, wanted=wanted)
+            if not taken:
+                machine, image, snapshot = pooled.same_kind(
+                    pool, machine, image=image, snapshot=snapshot
+                )
         start = None if snapshot is None or taken else Snapshot.find(snapshot)
         if taken:
             booted = taken.image
@@ -86,19 +93,6 @@ def run(
             # Close it, because Python would print a warning otherwise.
             running.close()
     return result.status
-
-
-def _taken(
-    pool: str,
-    machine: MachineOptions,
-    image: str | None,
-    snapshot: str | None,
-    wanted: WantedPorts,
-) -> PooledVM | None:
-    """Return a machine of the pool, or None if the pool has none that fits the other arguments."""
-    from microvm.cli import pooled  # few commands use a pool
-
-    return pooled.take(pool, machine, image=image, snapshot=snapshot, wanted=wanted)
 
 
 def _launched(origin: Snapshot | Image, options: MachineOptions) -> MicroVM:

@@ -29,6 +29,19 @@ def find() -> dict[str, Any] | None:
     return None if leader in (0, os.getpid()) else {"process": leader}
 
 
+def _is_open(file: str) -> bool:
+    """Return True until the user of the session that `file` describes has logged out.
+
+    systemd keeps the file while processes of the session run, such as this one. Until they end, the
+    state of the session is `closing`, see sd_session_get_state(3).
+    """
+    try:
+        with open(file, "rb") as opened:
+            return b"STATE=closing" not in opened.read(1 << 16).splitlines()
+    except FileNotFoundError:
+        return False
+
+
 class LoginSession:
     """A login session, which `wait_ended` observes. `close` releases its descriptor."""
 
@@ -50,7 +63,7 @@ class LoginSession:
     async def wait_ended(self) -> None:
         """Wait until the session has ended."""
         if self._file is not None:
-            while os.path.exists(self._file):  # noqa: ASYNC110, ASYNC240 - it has no event
+            while _is_open(self._file):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(_INTERVAL)
         elif self._process >= 0:
             await until_ready(self._process)

@@ -16,7 +16,7 @@ _PROPERTIES = ("memory", "cpus", "disk", "arch", "accel", "confinement")
 
 _SIZES = ("memory", "disk")
 
-_UNFIT = ("cold", "console")
+UNFIT = ("cold", "console")
 """The options that need a machine that has not been started yet."""
 
 
@@ -31,7 +31,7 @@ def check_fit(
     :raises MicroVMError: The machines do not fit.
     """
     options: Mapping[str, Any] = given
-    for option in _UNFIT:
+    for option in UNFIT:
         if options.get(option):
             raise MicroVMError(f"--{option} needs a new machine")
     if snapshot is not None and not _has_snapshot(facts, snapshot):
