@@ -16,7 +16,7 @@ from microvm.supervisor.pool import PoolSupervisor
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 
-class Machine(Lease):
+class StartingMachine(Lease):
     """A fake machine, whose start lasts until `started` is done."""
 
     def __init__(self, started: asyncio.Future[None]) -> None:
@@ -44,7 +44,7 @@ async def supervisor(
     """The supervisor of a pool whose description is not written yet."""
     with runtime.create("one") as directory:
         made = PoolSupervisor(runtime, directory)
-        made._stock = Stock(lambda: Machine(started), 1, lambda _: None, spare=1)
+        made._stock = Stock(lambda: StartingMachine(started), 1, lambda _: None, spare=1)
         made._stock.open()
         try:
             yield made
@@ -70,7 +70,7 @@ async def test_a_client_waits_a_limited_time(
             await client
         started.set_result(None)
         await made._stock.wait_ready()
-        assert isinstance(await made._take(), Machine)
+        assert isinstance(await made._take(), StartingMachine)
 
 
 async def test_a_client_learns_why_no_machine_starts(runtime: RuntimeDirectory) -> None:
