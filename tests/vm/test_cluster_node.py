@@ -137,3 +137,33 @@ def test_machines_start_and_say_what_is_missing(
     for layer in filter(None, (lack.layer for lack in lacks)):
         assert layer in absent
         assert absent[layer]["text"]
+
+
+def test_the_pool_of_another_user_is_not_used(filled: Path, image: Image, folder: Path) -> None:
+    runtime = folder / "runtime"
+    runtime.mkdir(mode=0o700)
+    words = [sys.executable, "-m", "microvm"]
+    options = ["--image", image.name, "--memory", "96M", "--accel", "tcg"]
+    variables = {
+        "MICROVM_CACHE": str(filled),
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "XDG_RUNTIME_DIR": str(runtime),
+    }
+    start = [*words, "pool", "start", "--linger", "--size", "1", *options, "theirs"]
+    subprocess.run(start, env=variables, cwd="/", check=True, timeout=DEADLINE)
+    try:
+        run = [*words, "run", "-v", "--pool", "theirs", *options, "--", "echo", "hello"]
+        done = subprocess.run(
+            as_user(*run),
+            env=variables,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.stdout == "hello\n", done.stderr
+        assert "pool theirs is not used" in done.stderr
+    finally:
+        subprocess.run([*words, "pool", "stop", "theirs"], env=variables, cwd="/", check=True)
