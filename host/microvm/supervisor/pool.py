@@ -164,6 +164,7 @@ class PoolSupervisor(Server):
             "accel": machine.accel,
             "confinement": machine.confinement,
             "started": time.time(),
+            "max_memory": limits["max_memory"],
             "idle_timeout": limits["idle_timeout"],
             "defaults": machine.image.manifest.config.options,
             "wire": wire.WIRE,
