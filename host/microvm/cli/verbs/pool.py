@@ -21,8 +21,9 @@ from microvm.units import format_size, parse_duration
 _DEFAULT_IDLE = parse_duration("1h")
 
 _NAMES = (
-    "name state reason error ready used served missed size max max_memory image snapshot arch accel memory "
-    "cpus disk started age idle_timeout memory_used cpu_time supervisor confinement version"
+    "name state reason error ready used served missed size max max_memory image snapshot arch "
+    "accel memory cpus disk started age idle_timeout memory_used cpu_time supervisor confinement "
+    "version"
 ).split()
 
 
