@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from itertools import repeat
 
 import pytest
 
+from microvm.concurrency.tasks import cancel
 from microvm.errors import Busy
 from microvm.jobs.lease import Lease
 from microvm.jobs.stock import Stock
@@ -39,12 +41,12 @@ class StartingMachine(Lease):
 
 @asynccontextmanager
 async def supervisor(
-    runtime: RuntimeDirectory, started: asyncio.Future[None]
+    runtime: RuntimeDirectory, starts: Iterator[asyncio.Future[None]]
 ) -> AsyncIterator[PoolSupervisor]:
     """The supervisor of a pool whose description is not written yet."""
     with runtime.create("one") as directory:
         made = PoolSupervisor(runtime, directory)
-        made._stock = Stock(lambda: StartingMachine(started), 1, lambda _: None, spare=1)
+        made._stock = Stock(lambda: StartingMachine(next(starts)), 1, lambda _: None, spare=1)
         made._stock.open()
         try:
             yield made
@@ -58,7 +60,7 @@ async def test_a_client_waits_a_limited_time(
 ) -> None:
     monkeypatch.setattr(pool, "_LONGEST_WAIT", 0.05)
     started = asyncio.get_running_loop().create_future()
-    async with supervisor(runtime, started) as made:
+    async with supervisor(runtime, repeat(started)) as made:
         with pytest.raises(Busy, match="pool one is only just being started"):
             await made._take()
         made.facts["pool"] = {}
@@ -75,7 +77,7 @@ async def test_a_client_waits_a_limited_time(
 
 async def test_a_client_learns_why_no_machine_starts(runtime: RuntimeDirectory) -> None:
     started = asyncio.get_running_loop().create_future()
-    async with supervisor(runtime, started) as made:
+    async with supervisor(runtime, repeat(started)) as made:
         made.facts["pool"] = {}
         client = asyncio.create_task(made._take())
         await asyncio.sleep(0)
@@ -84,3 +86,23 @@ async def test_a_client_learns_why_no_machine_starts(runtime: RuntimeDirectory) 
             await client
         with pytest.raises(Busy, match="pool one could not start a machine: RuntimeError"):
             await made._take()
+
+
+async def test_a_pool_that_gave_up_tries_again(
+    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(pool, "_RETRY_INTERVAL", 0.05)
+    failed, started = (asyncio.get_running_loop().create_future() for _ in range(2))
+    failed.set_exception(RuntimeError("the disk is full"))
+    started.set_result(None)
+    starts = iter((failed, started))
+    async with supervisor(runtime, starts) as made:
+        watch = asyncio.create_task(made._watch_load())
+        try:
+            with pytest.raises(RuntimeError, match="the disk is full"):
+                await made._stock.wait_ready()
+            async with asyncio.timeout(10):
+                await made._stock.wait_ready()  # though no client asks for a machine
+        finally:
+            await cancel([watch])

@@ -40,6 +40,10 @@ _LONGEST_WAIT = 2.0
 # keeps one machine less ready.
 _SHRINK_INTERVAL = 60.0
 
+# Number of seconds between two attempts to start machines after a failure because of which further
+# attempts seemed useless, such as a full disk.
+_RETRY_INTERVAL = 10.0
+
 # The requests of a client that has leased a machine. It stops the machine by disconnecting.
 _FOR_LEASES = frozenset({"attach", "checkpoint", "command", "exec", "signal", "status", "wait"})
 
@@ -239,12 +243,21 @@ class PoolSupervisor(Server):
         self._stock.fill()
 
     async def _watch_load(self) -> None:
-        """Measure the CPUs that leased machines use, and let a pool shrink that has grown."""
+        """Measure the CPUs that leased machines use, and let a pool shrink that has grown.
+
+        If the last start has failed, try again from time to time.
+        """
+        tried = clock.now()
         while True:
             await asyncio.sleep(_CHECK_INTERVAL)
             self._load.measure()
             self._limit()
             spare = self._stock.spare or 0
+            if self._stock.error is None:
+                tried = clock.now()
+            elif clock.now() - tried >= _RETRY_INTERVAL:
+                tried = clock.now()
+                self._stock.keep(spare)
             if spare > self._least and clock.now() - self._last_miss >= _SHRINK_INTERVAL:
                 self._last_miss = clock.now()
                 self._stock.keep(spare - 1)
