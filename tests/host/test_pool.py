@@ -553,7 +553,7 @@ async def test_a_starting_machine_is_for_one_user(machine: type[PoolMachine]) ->
     stocked = a_stock(machine, spare=1)
     stocked.open()
     first = asyncio.create_task(stocked.take_starting(DEADLINE))
-    await asyncio.sleep(0)
+    await settle(1)
     assert await stocked.take_starting(DEADLINE) is None  # does not wait
     taken = await first
     assert taken is not None
@@ -570,8 +570,8 @@ async def test_nobody_waits_after_a_failed_start(machine: type[PoolMachine]) -> 
     stocked.open()
     with pytest.raises(GuestDied):  # though another machine starts after a pause
         await stocked.take_starting(DEADLINE)
-    while not machine.starting:  # noqa: ASYNC110 - no event
-        await asyncio.sleep(0)
+    while not machine.starting:  # until the pause of 1 ms has ended
+        await settle(1)
     assert await stocked.take_starting(DEADLINE) is None
     await stocked.wait_ready()
     await stocked.close()
@@ -619,7 +619,7 @@ async def test_a_stock_that_is_closed_ends_the_wait(machine: type[PoolMachine]) 
     stocked = a_stock(machine, spare=1)
     stocked.open()
     user = asyncio.create_task(stocked.take_starting(DEADLINE))
-    await asyncio.sleep(0)
+    await settle(1)
     await stocked.close()
     with pytest.raises(UsageError, match="closed"):
         await user

@@ -53,8 +53,8 @@ _REASONS = {
         "interpreter interpreter_close interpreter_examples interpreter_versions python_command "
         "sync_interpreter"
     ),
-    "the tests could run, but `make test-kvm` would take more than half an hour; other files run "
-    "the same operations of QEMU and KVM": (
+    "with these tests, `make test-kvm` would take more than half an hour; other files run the same "
+    "operations of QEMU and KVM": (
         "attach beside cache cluster_node copies detached examples images log loops map mismatch "
         "named_pool pack patience pytest_plugin reading reopened run run_options "
         "snapshot_commands start_named sync sync_pool wait"

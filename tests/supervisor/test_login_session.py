@@ -23,7 +23,7 @@ async def test_session_ends_when_its_user_logs_out(
     found = login_session.find()
     assert found == {"file": str(file)}
     ended = asyncio.create_task(LoginSession(found).wait_ended())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # the file is read several times
     assert not ended.done()
     if is_closing:  # processes of the session still run
         file.write_text("UID=1000\nACTIVE=0\nSTATE=closing\n")

@@ -65,7 +65,7 @@ async def test_a_client_waits_a_limited_time(
             await made._take()
         made.facts["pool"] = {}
         client = asyncio.create_task(made._take())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # let the client begin to wait
         with pytest.raises(Busy, match="pool one has no machine ready"):
             await made._take()  # another client waits for the only machine that starts
         with pytest.raises(Busy, match=r"pool one has started no machine in 0\.05 s"):
@@ -80,7 +80,7 @@ async def test_a_client_learns_why_no_machine_starts(runtime: RuntimeDirectory) 
     async with supervisor(runtime, repeat(started)) as made:
         made.facts["pool"] = {}
         client = asyncio.create_task(made._take())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # let the client begin to wait
         started.set_exception(RuntimeError("it broke"))
         with pytest.raises(Busy, match="pool one has started no machine: RuntimeError"):
             await client

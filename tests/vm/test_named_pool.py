@@ -238,7 +238,7 @@ def test_a_machine_that_starts_slowly_is_not_waited_for(microvm: Command) -> Non
         command = [sys.executable, "-m", "microvm", "run", "-v", "--pool", "slow", "--", "echo"]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while run.poll() is None:
-            time.sleep(0.001)
+            time.sleep(0.001)  # a new process of another process sends no event
             for child in {*children(supervisor)} - {ready, *stopped}:
                 # Before, the new process executes Python, and the supervisor waits for it.
                 if program(child).startswith("qemu"):
