@@ -183,6 +183,11 @@ def _name(value: Any) -> str:
     return value
 
 
+def _name_or_none(value: Any) -> str | None:
+    """Return a name, or None for the empty text, with which a user switches off a preset."""
+    return None if value == "" else _name(value)
+
+
 def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdecimal() else text
 
@@ -616,8 +621,8 @@ class PoolChoice(TypedDict, total=False):
         Option(
             "Use a machine of this pool, which `microvm pool start` has started, if the other "
             "options permit it. If it has none within 2 s, or does not exist, start one. "
-            "-v says why.",
-            _name,
+            "-v says why. '' uses no pool.",
+            _name_or_none,
             shown="start a machine",
             verbs=("run", "map"),
             metavar="NAME",

@@ -72,6 +72,21 @@ def test_a_silent_supervisor_delays_no_other_stop(
     assert runtime.names() == []
 
 
+def test_stopping_all_ignores_a_machine_that_vanishes(
+    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(runtime, "a")
+    lists = [["a", "b"]]  # b removes its files after it was listed
+    names = RuntimeDirectory.names
+
+    def listed(self: RuntimeDirectory, *, pools: bool = False) -> list[str]:
+        return lists.pop() if lists else names(self, pools=pools)
+
+    monkeypatch.setattr(RuntimeDirectory, "names", listed)
+    assert sorted(machines.stop(None)) == ["a", "b"]
+    assert runtime.names() == []
+
+
 def test_silent_supervisors_are_killed(
     runtime: RuntimeDirectory, silence: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:

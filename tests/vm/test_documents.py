@@ -196,7 +196,7 @@ def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 def perform(
     environment: dict[str, str], tmp_path: Path
 ) -> Iterator[Callable[[DocumentStep], None]]:
-    """Run the steps of a document in an empty folder; no named machine may remain."""
+    """Run the steps of a document in an empty folder, then stop all machines and pools."""
     folder = tmp_path
 
     def run(step: DocumentStep) -> None:
@@ -235,7 +235,8 @@ def perform(
         assert Counter(step.printed.splitlines()) <= Counter(done.stdout.splitlines()), said
 
     yield run
-    run(DocumentStep("sh", "microvm stop --all"))
+    for command in ("microvm stop --all", "microvm pool stop --all"):
+        run(DocumentStep("sh", command))
     Path(environment["HOME"], ".config/microvm/config.toml").unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 from tests.support.examples import EXAMPLES, check
 from tests.support.polling import eventually
@@ -87,6 +88,9 @@ def test_each_command_gets_a_machine_of_its_own(microvm: Command, pool: str) -> 
         (("-e", "A=1"), "echo $A", 0, b"1\n"),
         (("--timeout", "0.2s"), "sleep 9", 124, b""),
         (("--max-output", "3"), "echo long", 125, b"lon"),
+        (("--max-memory", "16M"), "tail -c 67108864 /dev/zero", 137, b""),
+        (("--max-processes", "1"), "sleep 1 & wait", 2, b""),
+        (("--entrypoint", "echo"), "words", 0, b"sh -c words\n"),
         (("-t",), "test -t 0 && echo terminal", 0, b"terminal\r\n"),
         (("-n",), "cat", 0, b""),
     ],
@@ -119,6 +123,66 @@ def test_files_json_and_snapshots_work(microvm: Command, pool: str, tmp_path: Pa
         assert microvm("run", "--from", "named-pool", "--", "cat", "/tmp/y").stdout == b"content"
     finally:
         microvm("snapshot", "rm", "named-pool")
+
+
+def test_files_of_variables_and_of_results_work(
+    microvm: Command, pool: str, tmp_path: Path
+) -> None:
+    served = full(microvm)["served"]
+    (tmp_path / "variables").write_text("A=1\n")
+    files = ("--env-file", f"{tmp_path}/variables", "--json-file", f"{tmp_path}/result")
+    done = microvm("run", "--pool", pool, *files, "--", "sh", "-c", "echo $A; exit 3")
+    assert (done.returncode, done.stdout) == (3, b"1\n")
+    assert json.loads((tmp_path / "result").read_text())["status"] == 3
+    assert facts(microvm)["served"] == served + 1
+
+
+def test_a_terminal_works(microvm: Command, pool: str) -> None:
+    served = full(microvm)["served"]
+    command = ["-m", "microvm", "run", "--pool", pool, "-it", "--", "sh"]
+    size = (31, 97)
+    child = pexpect.spawn(sys.executable, command, timeout=60, dimensions=size)
+    try:
+        child.expect("# ")
+        child.sendline("sh -c 'stty size; sleep 100'")
+        child.expect("31 97\r\n")
+        child.sendcontrol("c")
+        child.expect("# ")
+        child.sendline("exit 3")
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert child.exitstatus == 3
+    finally:
+        child.close(force=True)
+    assert facts(microvm)["served"] == served + 1
+
+
+def test_a_pool_starts_from_a_snapshot(microvm: Command) -> None:
+    microvm("run", "--save", "base", "--", "sh", "-c", "echo saved >/srv/x")
+    microvm("pool", "start", "--linger", "--size", "1", "--from", "base", "saved")
+    try:
+        read = ["cat", "/srv/x"]
+        assert microvm("run", "--pool", "saved", "--from", "base", "--", *read).stdout == b"saved\n"
+        assert facts(microvm, "saved")["served"] == 1
+        microvm("run", "--save", "base", "--", "sh", "-c", "echo other >/srv/x")
+        done = microvm("run", "-v", "--pool", "saved", "--from", "base", "--", *read)
+        assert done.stdout == b"other\n"
+        assert b"do not start from snapshot base as it is now" in done.stderr
+    finally:
+        microvm("pool", "stop", "saved")
+        microvm("snapshot", "rm", "base")
+
+
+def test_a_command_can_refuse_the_preset_pool(
+    microvm: Command, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = full(microvm)["served"]
+    monkeypatch.setenv("MICROVM_POOL", pool)
+    assert microvm("run", "--pool", "", "--", "echo", "hello").stdout == b"hello\n"
+    assert microvm("map", "--pool", "", "-", input=b"true\n").returncode == 0
+    assert facts(microvm)["served"] == served
+    assert microvm("run", "--", "echo", "hello").stdout == b"hello\n"
+    assert facts(microvm)["served"] == served + 1
 
 
 def test_the_entrypoint_of_the_image_runs_the_command(microvm: Command, tmp_path: Path) -> None:
@@ -376,6 +440,22 @@ async def test_a_program_starts_machines_when_the_pool_has_ended(microvm: Comman
             assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
     with pytest.raises(MicroVMError, match="there is no pool ending"):
         Pool.attach("ending")
+
+
+def test_processes_share_the_machines(microvm: Command, pool: str) -> None:
+    served = full(microvm)["served"]
+    script = (
+        "from microvm.sync import Pool\n"
+        f"with Pool.attach({pool!r}) as pool:\n"
+        f"    for each in pool.map([['cat', {IDENTITY!r}]] * 4):\n"
+        "        print(each.result().stdout.decode(), end='')\n"
+    )
+    workers = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    machines = b"".join(each.communicate()[0] for each in workers).splitlines()
+    assert len(set(machines)) == len(machines) == 8
+    assert facts(microvm)["served"] > served
 
 
 def test_programs_without_async_use_the_pool(microvm: Command, pool: str) -> None:

@@ -131,13 +131,14 @@ class Stock:
         return await self._watcher
 
     async def take(self) -> Lease | None:
-        """Return a ready machine as `acquire` does, or None if there is none."""
+        """Return a ready machine as `acquire` does, or None if there is none.
+
+        Call `fill` afterwards, when `busy` includes the CPU of the machine's user.
+        """
         self._check_open()
         while self._ready:
-            lease = self._pop()
-            self.fill()
             with suppress(MachineError):
-                return await _answering(lease)
+                return await _answering(self._pop())
         return None
 
     async def take_starting(self, longest: float) -> Lease | None:

@@ -29,6 +29,7 @@ from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.supervisor.server import Answer, ClientRequest, Server, most_lasting
 from microvm.supervisor.supervised import SupervisedMachine
 from microvm.system.capacity import usable_cpus
+from microvm.system.process import memory_share
 
 _CHECK_INTERVAL = 1.0  # seconds between two measurements of the load
 
@@ -271,6 +272,7 @@ class PoolSupervisor(Server):
                 leased = {
                     "lease": lease,
                     "qemu": owned.machine.pid,
+                    "version": __version__,
                     "entrypoint": [*owned.machine.image.manifest.config.entrypoint],
                 }
                 await request.client.send({"leased": leased})
@@ -297,7 +299,7 @@ class PoolSupervisor(Server):
         """Reply with the description of the pool, and its current state."""
         if "pool" not in self.facts:
             return {**self.facts, "state": "starting"}
-        idle = [usage(vm.pid) for vm in map(_machine, self._stock.ready) if vm.pid]
+        idle = [_usage(vm.pid) for vm in map(_machine, self._stock.ready) if vm.pid]
         return {
             **self.facts,
             "state": "ending" if self.ending.wanted.done() else "running",
@@ -320,6 +322,12 @@ class PoolSupervisor(Server):
     async def _watch_session(self, session: LoginSession) -> None:
         await session.wait_ended()
         self.ending.want("the login session has ended", asked=True, traceless=True)
+
+
+def _usage(process: int) -> dict[str, Any]:
+    """Return the memory and CPU time of QEMU, as `usage` does, but count shared memory once."""
+    found, memory = usage(process), memory_share(process)
+    return found if memory is None else {**found, "memory_used": memory}
 
 
 def _text(error: Exception) -> str:

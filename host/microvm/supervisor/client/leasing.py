@@ -6,6 +6,7 @@ and the start of Python.
 
 from __future__ import annotations
 
+from microvm._version import __version__
 from microvm.supervisor import lazy
 from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection, connect_to
@@ -27,7 +28,8 @@ class LeasedMachine:
     def __init__(self, name: str) -> None:
         """Lease a machine of the pool `name`.
 
-        :raises MicroVMError: there is no such pool, it has no machine, or it does not answer.
+        :raises MicroVMError: there is no such pool, another version of microvm has started it, it
+            has no machine, or it does not answer.
         """
         self._directory = _directory(name)
         try:
@@ -37,6 +39,7 @@ class LeasedMachine:
             # Send no descriptors, because a pool that does not answer would keep them open.
             self._connection.send(protocol.request(call="lease"))
             self.facts: dict[str, Any] = self._connection.reply(until="leased")
+            check_version(name, self.facts)
         except BaseException:
             self.close()
             raise
@@ -59,6 +62,15 @@ class LeasedMachine:
             with lazy.contextlib.suppress(OSError):
                 connection.socket.shutdown(2)  # 2 is SHUT_RDWR
             connection.socket.close()
+
+
+def check_version(name: str, facts: dict[str, Any]) -> None:
+    """Check that this version of microvm has started the pool `name`, which `facts` describes.
+
+    :raises MicroVMError: another version has started it.
+    """
+    if facts.get("version") != __version__:
+        raise lazy.errors.MicroVMError(f"another version of microvm has started pool {name}")
 
 
 def _directory(name: str) -> MachineDirectory:

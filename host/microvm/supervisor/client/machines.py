@@ -133,7 +133,7 @@ def stop(names: Sequence[str] | None, *, pools: bool = False) -> Iterator[str]:
 
     def end(name: str) -> None:
         try:
-            _end(name, pool=pools)
+            _end(name, pool=pools, must_exist=names is not None)
         except MicroVMError as error:
             done.put((name, error))
         except Exception as error:  # without this, the reader of the queue would wait for ever
@@ -157,13 +157,18 @@ def stop(names: Sequence[str] | None, *, pools: bool = False) -> Iterator[str]:
         raise failure
 
 
-def _end(name: str, *, pool: bool) -> None:
-    """End a machine, and remove its files."""
-    with (
-        RuntimeDirectory() as runtime,
-        runtime.open(name, pool=pool) as directory,
-        ExitStack() as opened,
-    ):
+def _end(name: str, *, pool: bool, must_exist: bool) -> None:
+    """End a machine, and remove its files.
+
+    :param must_exist: False if it is no error that the machine has just removed its files itself.
+    """
+    with RuntimeDirectory() as runtime, ExitStack() as opened:
+        try:
+            directory = opened.enter_context(runtime.open(name, pool=pool))
+        except MicroVMError:
+            if must_exist or name in runtime.names(pools=pool):
+                raise
+            return
         if connection := _ask(directory, opened, "stop"):
             connection.max_pings = _MAX_PINGS
             try:

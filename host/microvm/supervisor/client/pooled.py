@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from microvm._version import __version__
 from microvm.errors import MicroVMError
 from microvm.images import load
 from microvm.supervisor.client.attached import AttachedVM
 from microvm.supervisor.client.connector import Connector, identity
-from microvm.supervisor.client.leasing import LeasedMachine
+from microvm.supervisor.client.leasing import LeasedMachine, check_version
 from microvm.supervisor.machine_directory import FACTS
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 
@@ -62,6 +61,5 @@ def facts_of(name: str) -> dict[str, Any]:
         facts = directory.read(FACTS)
     if not facts:
         raise MicroVMError(f"pool {name} is only just being started")
-    if facts.get("version") != __version__:
-        raise MicroVMError(f"another version of microvm has started pool {name}")
+    check_version(name, facts)
     return facts
