@@ -18,7 +18,7 @@ struct cgroup {
 	/* Descriptors of the cgroup's folder and of files in it. 0 or -1 means that the file is not
 	 * open: descriptor 0 is always a standard stream. */
 	int folder;
-	int pids_max;	    /* pids.max */
+	int pids_max;	    /* pids.max: maximum number of processes */
 	int peak;	    /* memory.peak; not open if this kernel cannot reset it */
 	int events;	    /* cgroup.events */
 	bool limits_memory; /* true if the command has a memory limit */

@@ -216,7 +216,7 @@ long symlink(const char *target, const char *path)
 	return CALL(symlinkat, target, CURRENT_FOLDER, path);
 }
 
-/* The following functions pass the kernel more than their own arguments. */
+/* The system calls of the following functions have more arguments than the functions. */
 
 long futimens(long fd, const void *times)
 {

@@ -30,7 +30,7 @@ void link_send(uint32_t id, enum streams_type type, uint32_t number);
 /* Writes as much of the frame as standard output takes. */
 void link_write(void);
 
-/* Reports the reason on standard error, and exits with a failure. */
+/* Writes the reason why the link has failed to standard error, and exits with status 1. */
 _Noreturn void link_fail(const char *reason);
 
 #endif

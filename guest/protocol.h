@@ -1283,7 +1283,7 @@ static inline enum sandboxd_fault sandboxd_check_bytes(const struct sandboxd_sli
 	return at.fault;
 }
 
-/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
+/* Checks a list, in which a length precedes each item. Returns its fault, or FAULT_NONE. */
 static inline enum sandboxd_fault sandboxd_check_list(const struct sandboxd_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {

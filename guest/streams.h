@@ -771,7 +771,7 @@ static inline enum streams_fault streams_check_bytes(const struct streams_slice 
 	return at.fault;
 }
 
-/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
+/* Checks a list, in which a length precedes each item. Returns its fault, or FAULT_NONE. */
 static inline enum streams_fault streams_check_list(const struct streams_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {

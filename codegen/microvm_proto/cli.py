@@ -33,7 +33,7 @@ _SCHEMA = click.argument(
 
 
 class _Commands(click.Group):
-    """A group of subcommands that reports an error of standard output, such as a full disk."""
+    """A group of subcommands that reports a failed write to standard output, as on a full disk."""
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Run the command line; fail with a message if standard output cannot be written.

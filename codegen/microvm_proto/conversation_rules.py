@@ -194,7 +194,7 @@ class Rules:
         return Effect(MessageOrder.IN_ORDER, StateCopy(state.name, tuple(numbers)))
 
     def _ends_request(self, at: int, state: ConversationState) -> bool:
-        """Return True if number `at` is of open requests whose answers the `state` ignores."""
+        """Return True if number `at` counts open requests, and `state` ignores their answers."""
         ignored = {each.message for each in state.ignored}
         return (
             at >= len(self.conversation.counters)

@@ -119,7 +119,7 @@ class _Names:
         self._structs: dict[str, Any] = {}
 
     def fields(self, fields: Sequence[types.Field]) -> list[Any]:
-        """Return the description of the fields of a message or struct."""
+        """Return the part of a digest's input that describes the fields of a message or struct."""
         return [
             [
                 [each.name, shape(each.type), each.equals, each.absent, each.unit, each.scale],

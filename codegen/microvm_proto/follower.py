@@ -260,7 +260,7 @@ class Follower:
         return ids
 
     def _may_refuse(self, message: SentMessage) -> bool:
-        """Return True if the message can refuse one of the other side that was out of order."""
+        """Return True if the message may refuse an earlier message, which was out of order."""
         if message.name not in self._refusals:
             return False
         return self._refused is None or (message.sender, message.id) in self._refused

@@ -105,10 +105,10 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Copy `path` to `kept`. Callbacks `always` remove the copy, and `on_failure` restore the file.
+    """Copy `path` to `kept`, and add a callback to each of two exit stacks.
 
-    `always` removes the copy. `on_failure` restores the file from the copy, or removes the new file
-    if no file existed at `path`.
+    The callback of `always` removes the copy. The callback of `on_failure` restores the file from
+    the copy, or removes the new file if no file existed at `path`.
     """
     if not os.path.lexists(path):
         on_failure.callback(path.unlink, missing_ok=True)

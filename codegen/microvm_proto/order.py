@@ -51,7 +51,7 @@ class OrderCheck:
             check.lose()
 
     def follow(self, number: int, frame: Frame) -> str:
-        """Follow the valid frame `number`; return the fault if it is found now, otherwise ""."""
+        """Follow a valid frame, and return the fault that it reveals, or "" if it reveals none."""
         if self.fault:
             return ""
         values = {part.name: part.value for part in frame.parts if not part.number}

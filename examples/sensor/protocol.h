@@ -633,7 +633,7 @@ static inline enum sensor_fault sensor_check_bytes(const struct sensor_slice *by
 	return at.fault;
 }
 
-/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
+/* Checks a list, in which a length precedes each item. Returns its fault, or FAULT_NONE. */
 static inline enum sensor_fault sensor_check_list(const struct sensor_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {

@@ -663,7 +663,7 @@ static inline enum meter_fault meter_check_bytes(const struct meter_slice *bytes
 	return at.fault;
 }
 
-/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
+/* Checks a list, in which a length precedes each item. Returns its fault, or FAULT_NONE. */
 static inline enum meter_fault meter_check_list(const struct meter_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {

@@ -403,7 +403,7 @@ class StreamError(ExecError, ConnectionError):
         self.server = server
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # see `FileError.__reduce__`
+        # Pass the arguments for the same reason as in `FileError.__reduce__`.
         return type(self), (self.errno, self.server, self.message), self.__dict__
 
 

@@ -614,7 +614,7 @@ class ImageOptions(TypedDict, total=False):
 
 
 class PoolChoice(TypedDict, total=False):
-    """The option `pool` of the command line. In Python, `Pool.attach` uses a named pool."""
+    """The option `--pool`, which names a pool of machines. In Python, use `Pool.attach`."""
 
     pool: Annotated[
         str | None,

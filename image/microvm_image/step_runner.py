@@ -50,7 +50,7 @@ class StepRunner:
     def __init__(
         self, *, limit: int = Limits().unpacked, **options: Unpack[MachineOptions]
     ) -> None:
-        """Set the options of the machines that run the commands, and the limit of changed bytes.
+        """Set the options of the machines that run the commands, and the limit of each command.
 
         Each machine is booted, and never cloned.
 

@@ -41,8 +41,8 @@ class RootfsTree:
         self._budget = Budget(limits)
         self._root = Folder(stat.S_IFDIR | 0o755)
         self._files = ExitStack()
-        # The files that the current layer has added, each as the id of the object of its folder and
-        # the name of the file. A whiteout of the same layer does not remove these files.
+        # The files that the current layer has added. Each is a pair: the `id()` of the object of
+        # its folder, and the name of the file. A whiteout of the same layer keeps these files.
         self._upper: set[tuple[int, str]] = set()
         # The ids of the folder objects from which the current layer has removed all files of lower
         # layers.

@@ -34,7 +34,7 @@ def to_json(report: Report) -> str:
 
 
 def from_json(text: str) -> Report:
-    """Return the report whose JSON `to_json` has returned."""
+    """Return the report that was converted to this JSON by `to_json`."""
     value = json.loads(text)
     return Report(
         platform=Platform(**value["platform"]),

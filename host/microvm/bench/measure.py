@@ -222,7 +222,10 @@ class _Measurement:
             self._add(self._library, "warm_run_ms", elapsed * 1e3)
 
     async def python(self) -> None:
-        """Measure how soon clones have run Python, one after another, if the image contains it."""
+        """Start clones one after another, and measure the time until each has run Python.
+
+        If the image does not contain Python, measure nothing.
+        """
         contenders = [contender for contender in self._contenders if contender.name != _DEFAULT]
         for number in range(self._plan.clones if self._has_python else 0):
             self._step("Python in clones", number, self._plan.clones)

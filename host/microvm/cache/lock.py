@@ -41,9 +41,10 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
 
 
 def _attempts(path: Path, report: Reporter, verb: str) -> Iterator[None]:
-    """Yield before each attempt to lock `path`; show who holds the lock, and what it does (`verb`).
+    """Yield before each attempt to lock `path`. Meanwhile, show which process holds the lock.
 
-    Wait between the attempts. An example of a notice: "waiting for process 7, which makes PATH".
+    Wait between the attempts. With the `verb` "makes", a notice is "waiting for process 7, which
+    makes PATH".
     """
     reminder = 0.0
     while True:

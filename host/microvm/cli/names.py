@@ -70,7 +70,10 @@ def check_image(text: str) -> str:
 
 
 def expand_snapshot(text: str) -> str:
-    """Return the snapshot name that begins with `text`, else `text`; raise an error for several."""
+    """Return the name of the only snapshot whose name begins with `text`, or `text` if none does.
+
+    :raises SnapshotError: The names of several snapshots begin with `text`.
+    """
     if not text or STORE.path(text).exists():
         return text
     begun = {name: name for name in STORE.names() if name.startswith(text)}

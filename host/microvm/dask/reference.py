@@ -55,7 +55,7 @@ class ImageReference:
 
     @classmethod
     def to(cls, image: Image) -> ImageReference:
-        """Return a reference to an image."""
+        """Return a reference to an image, which is sent to Dask workers instead of the image."""
         return cls(image.manifest, "" if image.is_in_cache else str(image.path))
 
     def __str__(self) -> str:

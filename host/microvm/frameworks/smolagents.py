@@ -98,7 +98,7 @@ class MicroVMExecutor(RemotePythonExecutor):  # type: ignore[misc]
 
         :raises AgentError: If one is missing, or the check exceeds the time limit.
         """
-        # The framework passes names of modules, but the name of the package `pillow` for PIL.
+        # The framework passes names of modules, except for PIL: it passes the package `pillow`.
         modules = ["PIL" if name == "pillow" else name for name in additional_imports]
         if missing := self._run(_MISSING.format(modules)).logs.split():
             text = f"the image lacks modules of a tool: use additional_imports={missing}"

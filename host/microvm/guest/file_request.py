@@ -1,4 +1,4 @@
-"""Requests to `carry`, the guest's program for files, with the options of the public methods."""
+"""Creates requests to `carry`, the guest's program that reads and changes files."""
 
 from __future__ import annotations
 

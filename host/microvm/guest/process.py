@@ -170,7 +170,10 @@ class Process(NoConstructor):
         return stdout, stderr
 
     async def _feed_all(self, data: bytes | None) -> None:
-        """Write data to standard input and close it; the command need not read all of it."""
+        """Write data to the command's standard input, and close this.
+
+        It is no error if the command exits, or closes its input, before it has read all the data.
+        """
         if self.stdin is None:
             return
         with suppress(BrokenPipeError):

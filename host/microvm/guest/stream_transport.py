@@ -98,7 +98,10 @@ class StreamTransport(asyncio.Transport):
         self._deliver()
 
     def flush(self) -> None:
-        """Send as many bytes as the guest allows, and then the end of the data."""
+        """Send as many buffered bytes as the guest allows.
+
+        If no bytes remain, and the writer has closed the stream, also send the end of the data.
+        """
         before = len(self._unsent)
         while self._unsent and (size := self._carrier.room(self._id)):
             self._carrier.send_data(self._id, bytes(self._unsent[:size]))

@@ -123,7 +123,7 @@ class InterpreterConnection:
         return connection
 
     async def close(self) -> None:
-        """Close the connection. The interpreter keeps its state, and ends a running request."""
+        """Close the connection. The interpreter keeps its state, and cancels a running request."""
         self._writer.close()
         # An error means only that the guest has not read all requests, or the machine has failed.
         with suppress(OSError, MachineError):

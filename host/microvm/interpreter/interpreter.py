@@ -271,7 +271,7 @@ class Interpreter:
         await self._release()
 
     async def _release(self) -> None:
-        """Close the connection and the source."""
+        """Close the connection to the interpreter, and the machine or program that it runs in."""
         try:
             await self._disconnect()
         finally:

@@ -105,7 +105,7 @@ class NewMachineLease(MachineLease):
 
 
 class InterpreterLease(Lease):
-    """An `Interpreter` of a pool, which has not been started."""
+    """The lease of an `Interpreter` of a pool. The interpreter has not been started yet."""
 
     def __init__(self, python: Interpreter) -> None:
         super().__init__()

@@ -71,7 +71,7 @@ class Stock:
         self._starting: set[asyncio.Task[None]] = set()
         self._ready: deque[Lease] = deque()
         self._waiters: deque[asyncio.Future[Lease]] = deque()
-        # futures of the users in `take_starting`, for whom no machine is started
+        # futures of the users in `take_starting`, who wait for a machine that is starting anyway
         self._claims: deque[asyncio.Future[Lease]] = deque()
         self._watcher: asyncio.Future[Lease] | None = None
 

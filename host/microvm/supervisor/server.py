@@ -151,7 +151,11 @@ class Server:
             await cancel([starting])
 
     def record(self, facts: dict[str, Any]) -> None:
-        """Write `machine.json`, and reserve the space for the reason of the end."""
+        """Write `facts` to `machine.json`.
+
+        Also reserve space on the disk for the reason why the machine ends, because the disk may be
+        full by then.
+        """
         try:
             self._end_record = EndRecord(self.directory)
             self.directory.write(FACTS, facts)

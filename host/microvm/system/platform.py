@@ -210,9 +210,9 @@ def kill_process(pidfd: int) -> None:
 
 
 def limits(process: int, kind: int, bounds: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Set the limits of a process's resource to `bounds`, if given.
+    """Return the soft and hard limit of a resource of a process, as prlimit(2) does.
 
-    Return the previous soft and hard limit.
+    If `bounds` is given, also set these limits as the new ones, and return the previous limits.
     """
     if sys.platform == "linux":
         import resource

@@ -26,7 +26,9 @@ class Files(Protocol):
         """Return True if there is a file of that name."""
 
     def open(self, name: str, files: ExitStack) -> FileRange:
-        """Open a file of the stored image, and return the range of its bytes.
+        """Open a file of the stored image.
+
+        Return the open file, and the range of its bytes that are the content.
 
         :param files: The exit stack that closes the file. It may also stay open longer.
         :raises ImageError: There is no such file.

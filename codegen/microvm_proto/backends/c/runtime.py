@@ -402,7 +402,7 @@ static inline enum @p@_fault @p@_check_bytes(const struct @p@_slice *bytes, uint
 	return at.fault;
 }
 
-/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
+/* Checks a list, in which a length precedes each item. Returns its fault, or FAULT_NONE. */
 static inline enum @p@_fault @p@_check_list(const struct @p@_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {

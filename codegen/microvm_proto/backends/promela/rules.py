@@ -29,10 +29,12 @@ class MessageRules:
         self._schema = schema
 
     def of_messages(self) -> Iterator[str]:
-        """Generate four macros and an inline for each message.
+        """Generate four macros and an `inline` for each message.
 
-        A message is in order if ORDER is true. Then OPEN must be true, or it answers no request;
-        and FITS, or it increases a counter above its maximum.
+        The macro ORDER tells whether the conversations permit the message now. If it is true, OPEN
+        tells whether the request that the message answers is open, and FITS whether no counter
+        exceeds its maximum. IGNORED tells whether the receiver ignores the message. The `inline`
+        changes the state of the conversations after the message.
         """
         for message in self._schema.messages:
             name = message.name.upper()

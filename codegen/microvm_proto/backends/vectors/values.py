@@ -99,7 +99,7 @@ def quiet_nan(kind: types.Float) -> int:
 
 
 def full(kind: types.ByteList) -> tuple[bytes, ...]:
-    """Return the items of a list of byte strings that is as large as all its bounds allow.
+    """Return the byte strings of the largest list that the bounds of `kind` allow.
 
     The result is empty if the maximum total size has room for more than `MAX_FILLED` of the
     longest items.

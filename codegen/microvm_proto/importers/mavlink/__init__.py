@@ -173,7 +173,11 @@ class _Conversion:
 
 
 def _names_of_field(name: str) -> _Keys:
-    """Return a field's key `name`, and a key such as `c_name` where the name is reserved."""
+    """Return the keys that name a field in the schema.
+
+    They are `name`, and for each language that reserves this name, a key such as `c_name` with
+    another name.
+    """
     taken = (language for language, words in FIELD_WORDS.items() if name in words)
     others = {f"{language.lower()}_name": name + FIELD_SUFFIX for language in taken}
     return {"name": name, **others}

@@ -52,6 +52,6 @@ class Allowances:
     """
 
     def __init__(self, limits: ServerLimits) -> None:
-        """Create the allowances of a server without sessions."""
+        """Create the allowances of a new server, which has no sessions yet."""
         self.machines = Allowance("machines", limits.max_machines)
         self.snapshots = Allowance("snapshots", limits.max_snapshots)

@@ -38,7 +38,7 @@ Function = Callable[..., Awaitable[Content]]
 
 
 def make_server(session: ClientSession) -> Server[dict[str, Any]]:
-    """Return the server for the client of a session."""
+    """Create the MCP server that answers the requests of the client of one session."""
     functions = _functions(session)
     tools = [_describe(name, function) for name, function in functions.items()]
 

@@ -62,7 +62,8 @@ class RemoteDetachedCommand(RemoteCommand):
     def detached_process(self, number: int) -> DetachedProcess:
         """Return the process for the user. If the user drops it, this connection is closed."""
         if self._stdin is not None:
-            # Without this line, the end of the pipe means that this process has exited.
+            # Send this message at the end of the input. Otherwise the supervisor assumes that this
+            # process has exited when it reads the end of the pipe.
             self._stdin.on_end = partial(self._connection.send, protocol.end_input())
         return self._init_process(DetachedProcess._new())._init_detached(number, self)
 

@@ -140,7 +140,10 @@ class RemoteCommand:
             self._fail_start(detached())
 
     def abandon_soon(self) -> None:
-        """Kill the command after its `Process` was dropped. Any thread may call this."""
+        """Kill the command, because its `Process` was garbage-collected.
+
+        Any thread may call this method.
+        """
         if not self.command.ended.is_set():
             self.command.abandoned = True
             try:
