@@ -22,11 +22,22 @@ from tests.support.polling import comes_true, eventually
 from tests.support.processes import exists
 
 import microvm.dask.sync
-from microvm import ExecTimeout, GuestDied, Job, MicroVMError, NotRun, Outcome, Pool, UsageError
+from microvm import (
+    ExecTimeout,
+    GuestDied,
+    Job,
+    MicroVM,
+    MicroVMError,
+    NotRun,
+    Outcome,
+    Pool,
+    UsageError,
+)
 from microvm.dask import cluster, worker
 from microvm.images import Image
 from microvm.jobs import lease as leases
 from microvm.start import retry
+from microvm.start.snapshots import STORE
 from microvm.start.warmup import Run, warm_up
 
 from .conftest import VARIABLE, machines
@@ -147,6 +158,24 @@ async def test_workers_use_the_pool_of_their_host_if_it_fits(
     assert len(identities) == 4
     [facts] = json.loads(pool("inspect", "--json", "tools"))
     assert (facts["served"] > 0) == uses
+
+
+async def test_workers_use_a_pool_that_starts_from_the_same_snapshot(
+    client: Client, image: Image, pool: Command
+) -> None:
+    async with MicroVM(image) as vm:
+        await vm.write_file("/srv/x", "saved")
+        snapshot = await vm.checkpoint("of-pool")
+    pool("start", "--linger", "--size", "1", "--from", "of-pool", "forks")
+    try:
+        jobs = [["cat", "/srv/x"]] * 2
+        batch = microvm.dask.map(jobs, client=client, image=snapshot, pool="forks")
+        assert [each.result().stdout async for each in batch] == [b"saved"] * 2
+        [facts] = json.loads(pool("inspect", "--json", "forks"))
+        assert facts["served"] > 0
+    finally:
+        pool("stop", "forks")
+        STORE.remove("of-pool")
 
 
 async def test_a_job_that_ends_its_machine_is_run_once(client: Client, image: Image) -> None:

@@ -1,8 +1,11 @@
-"""Tests of the end of a login session of systemd; see also tests/vm/test_named_pool.py."""
+"""Tests of login sessions and their end; see also tests/vm/test_named_pool.py."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,30 @@ async def test_session_ends_when_its_user_logs_out(
         file.unlink()
     async with asyncio.timeout(10):
         await ended
+    assert login_session.find() != found
+
+
+# Starts a session, whose second process prints its session after the first process has exited.
+ORPHAN = """
+import json, os, select
+from microvm.supervisor import login_session
+ready, wrote = os.pipe()
+os.setsid()
+if os.fork():
+    os.close(wrote)
+    os.read(ready, 1)  # until the second process observes this one
+else:
+    first = os.pidfd_open(os.getppid())
+    os.close(wrote)
+    select.select([first], [], [])
+    print(json.dumps(login_session.find()), flush=True)
+"""
+
+
+def test_session_whose_first_process_has_exited_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("XDG_SESSION_ID", raising=False)
+    outer = f"import os\nif os.fork() == 0:\n    exec({ORPHAN!r})"
+    done = subprocess.run([sys.executable, "-c", outer], stdout=subprocess.PIPE, check=True)
+    assert json.loads(done.stdout) is None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.vm.conftest import Command
 
 from microvm import Job, Pool, sync
 from microvm.errors import MicroVMError
+from microvm.images import Image
 from microvm.supervisor.client.pooled import PooledVM
 from microvm.system.capacity import usable_cpus
 
@@ -165,12 +167,33 @@ def test_a_pool_starts_from_a_snapshot(microvm: Command) -> None:
         assert microvm("run", "--pool", "saved", "--from", "base", "--", *read).stdout == b"saved\n"
         assert facts(microvm, "saved")["served"] == 1
         microvm("run", "--save", "base", "--", "sh", "-c", "echo other >/srv/x")
-        done = microvm("run", "-v", "--pool", "saved", "--from", "base", "--", *read)
-        assert done.stdout == b"other\n"
-        assert b"do not start from snapshot base as it is now" in done.stderr
+        for options in ((), ("-v",), ("-v", "--from", "base")):
+            done = microvm("run", "--pool", "saved", *options, "--", *read)
+            assert done.stdout == b"other\n"
+        assert b"snapshot base was saved again, or removed, since pool saved" in done.stderr
+        assert "saved again" in facts(microvm, "saved")["error"]
+        microvm("snapshot", "rm", "base")
+        assert microvm("run", "--pool", "saved", "--", "echo", "hello").stdout == b"hello\n"
     finally:
         microvm("pool", "stop", "saved")
         microvm("snapshot", "rm", "base")
+
+
+def test_the_image_of_a_pool_is_kept(microvm: Command, tmp_path: Path, image: Image) -> None:
+    folder = tmp_path / "image"
+    shutil.copytree(image.path, folder)
+    microvm("pool", "start", "--linger", "--size", "1", "kept")
+    microvm("pool", "start", "--linger", "--size", "1", "--image", str(folder), "elsewhere")
+    try:
+        assert "needed by pool kept" in microvm("image", "rm", image.name).stderr.decode()
+        shutil.rmtree(folder)
+        for options in ((), ("-v",)):
+            done = microvm("run", "--pool", "elsewhere", *options, "--", "echo", "hello")
+            assert done.stdout == b"hello\n"
+        assert b"pool elsewhere is not used: no image" in done.stderr
+        assert "was removed" in facts(microvm, "elsewhere")["error"]
+    finally:
+        microvm("pool", "stop", "kept", "elsewhere")
 
 
 def test_a_command_can_refuse_the_preset_pool(

@@ -129,9 +129,13 @@ def option(spec: str, text: str, **more: Any) -> Callable[[F], F]:
     return click.option(*names, metavar=metavar, help=text, **more)
 
 
-def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click uses this name
+def duration(
+    name: str,
+    help: str,  # noqa: A002 - click uses this name
+    read: Callable[[Any], float] = parse_duration,
+) -> Callable[[F], F]:
     """Return a decorator that adds an option with a duration such as `5m`, without a default."""
-    option = Option(help, parse_duration, metavar="TIME")
+    option = Option(help, read, metavar="TIME")
     return click.option(name, metavar=option.metavar, callback=parser(option), help=help)
 
 

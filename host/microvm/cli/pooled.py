@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from microvm.cli import names
 from microvm.errors import MicroVMError
+from microvm.images import load
 from microvm.log import Area
+from microvm.machine.snapshot import Snapshot
 from microvm.options import MachineOptions, PoolOptions
 from microvm.printable import printable
 from microvm.supervisor.client.pool_fit import UNFIT, check_fit
@@ -57,8 +59,9 @@ def same_kind(
 ) -> tuple[MachineOptions, str | None, str | None]:
     """Return options, image and snapshot of a machine that is started instead of a pooled one.
 
-    They are those of the pool `name`, except for options that the user has given. If the pool has
-    ended, or if its machines do not fit the given options, they are only what the user has given.
+    They are those of the pool `name`, except for options that the user has given. They are only
+    what the user has given if the pool has ended, if its machines do not fit the given options, or
+    if its image or snapshot was removed.
     """
     given: Any = {option: value for option, value in machine.items() if option not in UNFIT}
     try:
@@ -66,8 +69,14 @@ def same_kind(
         _check_fit(facts, given, image, snapshot)
     except (MicroVMError, OSError):
         return machine, image, snapshot
+    saved, folder = facts["snapshot"], facts["folder"]
+    try:
+        Snapshot.find(saved) if saved else load(folder)
+    except (MicroVMError, OSError) as error:
+        _logger.info("the machine is not of the kind of pool %s: %s", printable(name), error)
+        return machine, image, snapshot
     options: Any = {**facts["pool"]["options"], **machine}
-    return options, None if facts["snapshot"] else facts["folder"], facts["snapshot"]
+    return options, None if saved else folder, saved
 
 
 def attach(

@@ -175,15 +175,14 @@ class Machines(WorkerPlugin):
         return self._pool
 
     def _attached(self) -> AttachedPool | None:
-        """Attach to the named pool of this host. Return None if there is none, or it does not fit.
-
-        Machines from a snapshot are not taken from a pool.
-        """
-        if self._pool_name is None or isinstance(self._start, Snapshot):
+        """Attach to the named pool of this host. Return None if there is none that fits."""
+        if self._pool_name is None:
             return None
+        start = self._start
+        image, snapshot = (None, start.name) if isinstance(start, Snapshot) else (start, None)
         try:
             found = AttachedPool(self._pool_name, self._size(), self._notify)
-            check_fit(found.facts, self._options, self._start, None)
+            check_fit(found.facts, self._options, image, snapshot)
         except (MicroVMError, OSError) as error:
             _logger.info("pool %s is not used: %s", printable(self._pool_name), error)
             return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from select import POLLIN
 from typing import Any
 
 from microvm.guest.stdio import until_ready
 from microvm.system import platform
+from microvm.system.descriptors import wait_ready
 
 _SESSIONS = "/run/systemd/sessions"
 _INTERVAL = 1.0  # seconds between two checks whether the file of a session exists
@@ -19,14 +21,26 @@ def find() -> dict[str, Any] | None:
 
     systemd has a file for each login session. Without systemd, the session ends with its first
     process (see setsid(2)), such as the login shell. A process that is the first one itself, such
-    as one that cron has started, belongs to no login session.
+    as one that cron has started, belongs to no login session. Neither does a process whose session
+    has ended, such as one of a terminal multiplexer that still runs after the logout.
     """
     name = os.environ.get("XDG_SESSION_ID", "")
     file = f"{_SESSIONS}/{name}"
-    if name.isalnum() and os.path.exists(file):
+    if name.isalnum() and _is_open(file):
         return {"file": file}
     leader = os.getsid(0)
-    return None if leader in (0, os.getpid()) else {"process": leader}
+    return None if leader in (0, os.getpid()) or _has_exited(leader) else {"process": leader}
+
+
+def _has_exited(process: int) -> bool:
+    try:
+        descriptor = platform.open_process(process)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(wait_ready({descriptor: POLLIN}, 0))
+    finally:
+        os.close(descriptor)
 
 
 def _is_open(file: str) -> bool:

@@ -98,6 +98,10 @@ class MachineDirectory:
         """Tell whether the folder belongs to a pool of machines, and not to a single machine."""
         return self.has(POOL)
 
+    def terms(self) -> tuple[str, str]:
+        """Return the noun for the owner of this folder, and the verb that stops it."""
+        return ("pool", "pool stop") if self.is_pool() else ("machine", "stop")
+
     def lock(self) -> None:
         """Lock the folder of the machine, which shows that its supervisor is running or starting.
 
@@ -177,9 +181,13 @@ class MachineDirectory:
         return killed
 
     def error(self, reason: str | None = None) -> MachineError:
-        """Return the error for a dead machine; `reason` is by default the one in `ended.json`."""
+        """Return the error for a dead machine or pool.
+
+        :param reason: why it has ended; by default the reason in `ended.json`.
+        """
+        noun, stop = self.terms()
+        logs = "" if self.is_pool() else f"`microvm logs {self.name}` shows its console, "
         return lazy.errors.GuestDied(
-            f"machine {self.name} is gone: {reason or self.ended()['reason']}",
-            hint=f"`microvm logs {self.name}` shows its console, "
-            f"`microvm stop {self.name}` removes its files",
+            f"{noun} {self.name} is gone: {reason or self.ended()['reason']}",
+            hint=f"{logs}`microvm {stop} {self.name}` removes its files",
         )

@@ -124,6 +124,8 @@ class PoolSupervisor(Server):
             if not fit:
                 raise UsageError("--max-memory permits not even one machine")
             limits["max"] = min(limits["max"], fit)
+            if fit < limits["size"]:
+                notify(f"--max-memory permits only this number of machines: {fit}")
         self._least = limits["size"] = min(limits["size"], limits["max"])
         # Start one machine first, because it saves the template that the others need.
         self._stock = Stock(factory, limits["max"], notify, spare=1)
@@ -170,7 +172,7 @@ class PoolSupervisor(Server):
             "confinement": machine.confinement,
             "started": time.time(),
             "max_memory": limits["max_memory"],
-            "idle_timeout": limits["idle_timeout"],
+            "idle_timeout": limits["idle_timeout"] or None,
             "defaults": machine.image.manifest.config.options,
             "wire": wire.WIRE,
             "version": __version__,
@@ -208,6 +210,8 @@ class PoolSupervisor(Server):
         name = self.directory.name
         if "pool" not in self.facts:
             raise Busy(f"pool {name} is only just being started")
+        if changed := self._changed():
+            raise Busy(f"{changed} since pool {name} was started")
         try:
             async with asyncio.timeout(_LONGEST_WAIT):
                 if lease := await self._stock.take():
@@ -222,6 +226,15 @@ class PoolSupervisor(Server):
         if failure := self._stock.error:
             raise Busy(f"pool {name} could not start a machine: {_text(failure)}")
         raise Busy(f"pool {name} has no machine ready")
+
+    def _changed(self) -> str:
+        """Return a text if the image or snapshot of the pool was changed meanwhile; "" if not."""
+        if name := self.facts["snapshot"]:
+            if Snapshot._state_of(name) != self.facts["snapshot_state"]:
+                return f"snapshot {name} was saved again, or removed,"
+        elif not os.path.exists(self.facts["folder"]):
+            return f"image {self.facts['image']} was removed"
+        return ""
 
     def _grow(self) -> None:
         """Start machines, because a client has found none ready.
@@ -305,7 +318,7 @@ class PoolSupervisor(Server):
             "state": "ending" if self.ending.wanted.done() else "running",
             "ready": len(idle),
             "used": self._stock.used,
-            "error": str(self._stock.error) if self._stock.error else None,
+            "error": self._changed() or (str(self._stock.error) if self._stock.error else None),
             "served": self._served,
             "missed": self._missed,
             "memory_used": sum(each.get("memory_used", 0) for each in idle),

@@ -207,7 +207,7 @@ class RuntimeDirectory:
             try:
                 with self.of(name) as old:
                     if old.is_alive():
-                        noun, stop = ("pool", "pool stop") if old.is_pool() else ("machine", "stop")
+                        noun, stop = old.terms()
                         raise lazy.errors.MicroVMError(
                             f"there is a {noun} {name} already",
                             hint=f"choose another name, or end it: `microvm {stop} {name}`",
@@ -289,6 +289,9 @@ class RuntimeLock:
                     os.close(self._descriptor)
                     raise unusable(self._path, "another process holds its lock") from None
                 time.sleep(_LOCK_PAUSE)
+            except OSError as error:  # such as a file system without locks
+                os.close(self._descriptor)
+                raise unusable(self._path, error) from None
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

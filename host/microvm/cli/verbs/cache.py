@@ -13,13 +13,13 @@ from microvm.cache import contents, lock, readers
 from microvm.cache.contents import CacheUsage
 from microvm.cli import parameters, signals
 from microvm.cli.group import VerbGroup
+from microvm.cli.image_users import needs
 from microvm.cli.properties import echo_json, echo_table, time_text
 from microvm.cli.verbs.image import echo_removed
 from microvm.progress import Reporter, on_stderr
 from microvm.qemu import launcher
 from microvm.qemu.accel import PROBE_LIFETIME
 from microvm.start import template
-from microvm.start.snapshots import needs
 from microvm_image import downloads, image_removal, programs
 from microvm_image.kernel import cached
 
@@ -79,9 +79,9 @@ def prune(everything: bool) -> None:
     are built or downloaded again.
 
     Images with a tag and snapshots are kept; use `microvm image rm` and `microvm snapshot rm` to
-    remove them. Items in use are kept, too: images that a snapshot needs, items that are being
-    created, and all downloads and programs while an image or a kernel is being built. Running
-    machines continue.
+    remove them. Items in use are kept, too: images that a snapshot or a running pool needs, items
+    that are being created, and all downloads and programs while an image or a kernel is being
+    built. Running machines continue.
     """
     before = sum(each.size for each in contents.usage())
     with on_stderr() as report:

@@ -16,6 +16,7 @@ from microvm.cache import record
 from microvm.cli import parameters, signals, template_maker
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
+from microvm.cli.image_users import needs
 from microvm.cli.names import check_image, expand_image
 from microvm.cli.properties import echo_each, echo_json, echo_table, time_text
 from microvm.cli.verbs.image_build import FILE, build
@@ -28,7 +29,6 @@ from microvm.options import PoolOptions
 from microvm.printable import printable
 from microvm.progress import on_stderr
 from microvm.start import template
-from microvm.start.snapshots import needs
 from microvm_image import image_removal
 from microvm_image.build import build as build_image
 from microvm_image.image_removal import Removed, remove
@@ -114,7 +114,7 @@ def history(name: str, as_json: bool) -> None:
     "-f",
     "--force",
     is_flag=True,
-    help="Also remove an image that has several tags, or that a snapshot needs.",
+    help="Also remove an image that has several tags, or that a snapshot or a running pool needs.",
 )
 @parameters.verbose
 def rm(names: tuple[str, ...], force: bool) -> None:
@@ -122,7 +122,8 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 
     If IMAGE is a tag, the tag is removed, and the image only if this was its last tag. If IMAGE is
     the full name or the digest of an image, the image is removed with its tag. The templates of an
-    image are removed with it. An image that a snapshot needs is not removed.
+    image are removed with it. An image that a snapshot or a running pool needs is not
+    removed.
 
     Running machines, and images built from a removed image, still work. If an IMAGE cannot be
     removed, the others are removed nevertheless, and the exit status is 125.

@@ -21,7 +21,7 @@ _NAMES = (
     "max_age memory_used cpu_time max_commands runs running waiting commands published "
     "reverse supervisor qemu confinement version"
 ).split()
-_SIZES = {"memory", "memory_used", "disk"}
+_SIZES = {"memory", "memory_used", "max_memory", "disk"}
 _SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
 # Maximum length of a line of the console, in bytes. A longer line is shown as several lines.
 _LONGEST_LINE = 4096

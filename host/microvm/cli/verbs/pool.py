@@ -16,7 +16,7 @@ from microvm.supervisor import login_session
 from microvm.supervisor.client import machines
 from microvm.supervisor.client.start import Start
 from microvm.system.capacity import usable_cpus
-from microvm.units import format_size, parse_duration
+from microvm.units import Duration, format_size, parse_duration
 
 _DEFAULT_IDLE = parse_duration("1h")
 
@@ -25,6 +25,10 @@ _NAMES = (
     "accel memory cpus disk started age idle_timeout memory_used cpu_time supervisor confinement "
     "version"
 ).split()
+
+
+def _idle_timeout(text: Duration) -> float:
+    return 0.0 if text == "0" else parse_duration(text)
 
 
 @click.group(cls=VerbGroup)
@@ -56,8 +60,9 @@ def pool() -> None:
 )
 @parameters.duration(
     "--idle-timeout",
-    "Stop the ready machines when no command has used the pool for this time. The pool "
-    "starts machines again when the next command needs one. [default: 1h]",
+    "Stop the ready machines when no command has used the pool for this time; 0 for never. The "
+    "pool starts machines again when the next command needs one. [default: 1h]",
+    _idle_timeout,
 )
 @click.option("--linger", is_flag=True, help="Keep the pool after the end of this login session.")
 @parameters.options(ImageOptions, "pool start")
