@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import Any
@@ -65,14 +66,15 @@ async def _full(world: World) -> None:
     So a machine that a dead client used is deleted, and a machine that was killed is replaced. The
     supervisor may then have no more descriptors than the first time that so many were ready.
     """
-    async with asyncio.timeout(_LIMIT):
-        while True:
-            facts = await _facts()
-            used, ready = len(open_files(facts["supervisor"])), facts["ready"]
-            is_full = ready >= facts["size"] and not facts["used"]
-            if is_full and used <= world.pool_descriptors.setdefault(ready, used):
-                return
-            await asyncio.sleep(0.05)
+    deadline = time.monotonic() + _LIMIT
+    while True:
+        facts = await _facts()
+        files, ready = open_files(facts["supervisor"]), facts["ready"]
+        is_full = ready >= facts["size"] and not facts["used"]
+        if is_full and len(files) <= world.pool_descriptors.setdefault(ready, len(files)):
+            return
+        assert time.monotonic() < deadline, (facts, files, world.pool_descriptors)
+        await asyncio.sleep(0.05)
 
 
 def _client(world: World, *argv: str) -> tuple[str, ...]:
