@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from microvm.errors import GuestDied, GuestUnresponsive, MachineError
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.system.process import is_stopped
@@ -19,13 +21,16 @@ def ended(name: str) -> MachineError:
 
 
 def silent(name: str, process: int = 0) -> MachineError:
-    """Return the error for machine `name`, whose supervisor (process id `process`) does not answer.
+    """Return the error for a machine or pool `name`, whose supervisor does not answer.
 
-    The process id is 0 if it is not known.
+    :param process: process id of the supervisor; 0 if it is not known.
     """
-    message = f"the supervisor of {name} does not answer"
-    look = f"`microvm inspect {name}` shows its process"
+    noun, stop = "machine", "stop"
+    with RuntimeDirectory() as runtime, suppress(OSError), runtime.of(name) as directory:
+        noun, stop = directory.terms()
+    message = f"the supervisor of {noun} {name} does not answer"
+    look = f"`microvm {stop.replace('stop', 'inspect')} {name}` shows its process"
     if is_stopped(process):
         message = f"{message}: a signal has stopped process {process}"
         look = f"`kill -CONT {process}` resumes it"
-    return GuestUnresponsive(message, hint=f"{look}, `microvm stop {name}` ends the machine")
+    return GuestUnresponsive(message, hint=f"{look}, `microvm {stop} {name}` ends the {noun}")

@@ -183,7 +183,7 @@ def _end(name: str, *, pool: bool, must_exist: bool) -> None:
                 if not directory.wait_dead(_DEATH_TIMEOUT):
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):
-            raise MicroVMError(f"machine {name} does not end")
+            raise MicroVMError(f"{directory.terms()[0]} {name} does not end")
         # A supervisor that was killed could not remove its files, so remove them here.
         runtime.sweep(directory)
 
