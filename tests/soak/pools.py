@@ -64,15 +64,19 @@ async def _full(world: World) -> None:
     """Wait until all machines of the pool are ready and none is used.
 
     So a machine that a dead client used is deleted, and a machine that was killed is replaced. The
-    supervisor may then have no more descriptors than the first time that so many were ready.
+    supervisor may then have no more descriptors than the first time that so many were ready. Two
+    equal readings show that no machine starts or stops meanwhile, which changes their number.
     """
     deadline = time.monotonic() + _LIMIT
+    before = 0, 0
     while True:
         facts = await _facts()
         files, ready = open_files(facts["supervisor"]), facts["ready"]
-        is_full = ready >= facts["size"] and not facts["used"]
-        if is_full and len(files) <= world.pool_descriptors.setdefault(ready, len(files)):
+        now = ready, len(files)
+        is_full = ready >= facts["size"] and not facts["used"] and now == before
+        if is_full and len(files) <= world.pool_descriptors.setdefault(*now):
             return
+        before = now
         assert time.monotonic() < deadline, (facts, files, world.pool_descriptors)
         await asyncio.sleep(0.05)
 
