@@ -620,8 +620,8 @@ class PoolChoice(TypedDict, total=False):
         str | None,
         Option(
             "Use a machine of this pool, which `microvm pool start` has started, if the other "
-            "options permit it. If it has none within 2 s, or does not exist, start one. "
-            "-v says why. '' uses no pool.",
+            "options permit it. If the pool has no machine within 2 s, or does not exist, start a "
+            "machine. -v logs the reason. Give '' to use no pool.",
             _name_or_none,
             shown="start a machine",
             verbs=("run", "map"),

@@ -45,8 +45,8 @@ def remove(
 ) -> Removed:
     """Remove the image with this tag, name or digest; or only the tag, if the image has more tags.
 
-    If `text` is the name or digest, the image must not have several tags. An image that a
-    snapshot needs is not removed. `force` disables both checks.
+    If `text` is the name or digest, the image must not have several tags. An image that `needs`
+    names is not removed. `force` disables both checks.
 
     :param text: A tag, or the name or digest of an image, as `microvm.images.find` accepts it.
     :param force: True to remove also an image that is needed, or that has several tags none of
@@ -75,7 +75,7 @@ def remove(
         if users and not force:
             raise ImageError(
                 f"image {image} is needed by {', '.join(users)}",
-                hint="remove its users first, or only the image by --force",
+                hint="remove these snapshots or stop these pools first, or use --force",
             )
         return _remove(path, removed_tags, keep=keep)
 

@@ -163,11 +163,11 @@ async def test_workers_use_the_pool_of_their_host_if_it_fits(
 async def test_workers_use_a_pool_that_starts_from_the_same_snapshot(
     client: Client, image: Image, pool: Command
 ) -> None:
-    async with MicroVM(image) as vm:
-        await vm.write_file("/srv/x", "saved")
-        snapshot = await vm.checkpoint("of-pool")
-    pool("start", "--linger", "--size", "1", "--from", "of-pool", "forks")
     try:
+        async with MicroVM(image) as vm:
+            await vm.write_file("/srv/x", "saved")
+            snapshot = await vm.checkpoint("of-pool")
+        pool("start", "--linger", "--size", "1", "--from", "of-pool", "forks")
         jobs = [["cat", "/srv/x"]] * 2
         batch = microvm.dask.map(jobs, client=client, image=snapshot, pool="forks")
         assert [each.result().stdout async for each in batch] == [b"saved"] * 2

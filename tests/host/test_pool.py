@@ -561,6 +561,9 @@ async def test_a_starting_machine_is_for_one_user(machine: type[PoolMachine]) ->
     taken = await first
     assert taken is not None
     await settle()
+    assert (machine.started, stocked.used) == (1, 1)  # the CPU of the user may not be known yet
+    stocked.fill()
+    await settle()
     assert (machine.started, stocked.used) == (2, 1)
     assert commands_of(taken) == [["true"]]
     assert len(commands_of(stocked.ready[0])) > 1

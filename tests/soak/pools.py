@@ -61,23 +61,20 @@ async def _facts() -> dict[str, Any]:
 
 
 async def _full(world: World) -> None:
-    """Wait until all machines of the pool are ready and none is used.
+    """Wait until all machines of the pool are ready, none is used, and none starts or stops.
 
     So a machine that a dead client used is deleted, and a machine that was killed is replaced. The
-    supervisor may then have no more descriptors than the first time that so many were ready. Two
-    equal readings show that no machine starts or stops meanwhile, which changes their number.
+    supervisor may then have no more descriptors than the first time that so many were ready.
     """
     deadline = time.monotonic() + _LIMIT
-    before = 0, 0
     while True:
         facts = await _facts()
-        files, ready = open_files(facts["supervisor"]), facts["ready"]
-        now = ready, len(files)
-        is_full = ready >= facts["size"] and not facts["used"] and now == before
-        if is_full and len(files) <= world.pool_descriptors.setdefault(*now):
+        files, machines = open_files(facts["supervisor"]), children(facts["supervisor"])
+        ready = facts["ready"]
+        is_full = ready >= facts["size"] and not facts["used"] and ready == len(machines)
+        if is_full and len(files) <= world.pool_descriptors.setdefault(ready, len(files)):
             return
-        before = now
-        assert time.monotonic() < deadline, (facts, files, world.pool_descriptors)
+        assert time.monotonic() < deadline, (facts, files, machines, world.pool_descriptors)
         await asyncio.sleep(0.05)
 
 
@@ -117,11 +114,13 @@ async def kill_client(world: World) -> None:
 
 async def kill_machine(world: World) -> None:
     """Kill a machine of the pool, ready or just being started."""
+    others = set(children(os.getpid()))
     supervisor = (await _facts())["supervisor"]
     if machines := [each for each in children(supervisor) if program(each)]:
         with suppress(ProcessLookupError):
             os.kill(world.chance.choice(machines), signal.SIGKILL)
     await command(world)
+    await reap_others(others)
     await _full(world)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ async def test_session_ends_when_its_user_logs_out(
     monkeypatch.setenv("XDG_SESSION_ID", "c2")
     file = tmp_path / "c2"
     file.write_text("UID=1000\nACTIVE=1\nSTATE=active\n")
+    monkeypatch.setattr(os, "getsid", lambda _: os.getppid())  # the session of setsid(2)
     found = login_session.find()
     assert found == {"file": str(file)}
     ended = asyncio.create_task(LoginSession(found).wait_ended())
@@ -34,7 +36,7 @@ async def test_session_ends_when_its_user_logs_out(
         file.unlink()
     async with asyncio.timeout(10):
         await ended
-    assert login_session.find() != found
+    assert login_session.find() == {"process": os.getppid()}
 
 
 # Starts a session, whose second process prints its session after the first process has exited.

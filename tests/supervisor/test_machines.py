@@ -115,7 +115,7 @@ def test_failed_stop_is_reported_after_the_others(runtime: RuntimeDirectory, fol
     with small_disk(folder / "a" / "disk", "4k"):  # this folder cannot be removed
         stopping = machines.stop(["a", "none", "b", "c"])
         assert sorted([next(stopping), next(stopping)]) == ["b", "c"]
-        with pytest.raises(MicroVMError, match=r"folder of machine a, .*Device or resource busy"):
+        with pytest.raises(MicroVMError, match=r"folder of a, .*Device or resource busy"):
             list(stopping)
     with pytest.raises(MicroVMError, match=r"no machine none; there is no machine nothing"):
         list(machines.stop(["none", "nothing"]))

@@ -223,7 +223,7 @@ def test_other_folders_are_left_alone(runtime: RuntimeDirectory, folder: Path) -
     for name in ("file", "link", "folder"):
         with pytest.raises(MicroVMError, match=f"there is no machine {name}"):
             runtime.open(name)
-        with pytest.raises(MicroVMError, match=f"machine {name}, .*/{name}, cannot be used"):
+        with pytest.raises(MicroVMError, match=f"folder of {name}, .*/{name}, cannot be used"):
             runtime.create(name)
     runtime.create("empty").close()
     assert {each.name for each in folder.iterdir()} == {"file", "link", "folder", "empty", "one"}

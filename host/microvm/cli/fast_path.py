@@ -66,7 +66,7 @@ def parse_pooled(verb: str, arguments: Sequence[str]) -> PooledRun | None:
 
     Return None for other command lines, and if the command line has another option.
     """
-    if verb != "run" or arguments[:1] != ["--pool"]:
+    if verb != "run" or arguments[:1] != ["--pool"] or arguments[1:2] == [""]:
         return None
     from microvm.cli import preset_sources
 

@@ -71,9 +71,12 @@ def same_kind(
         return machine, image, snapshot
     saved, folder = facts["snapshot"], facts["folder"]
     try:
-        Snapshot.find(saved) if saved else load(folder)
+        if saved:
+            Snapshot.find(saved)
+        else:
+            load(folder)
     except (MicroVMError, OSError) as error:
-        _logger.info("the machine is not of the kind of pool %s: %s", printable(name), error)
+        _logger.info("the options of pool %s are not used: %s", printable(name), error)
         return machine, image, snapshot
     options: Any = {**facts["pool"]["options"], **machine}
     return options, None if saved else folder, saved

@@ -145,7 +145,7 @@ class Stock:
         """Wait for a machine that is starting, and return it. No machine is started for this user.
 
         Return None at once if other users wait for all starting machines, or if the last start has
-        failed or has taken more than `longest` seconds.
+        failed or has taken more than `longest` seconds. Call `fill` afterwards, as after `take`.
 
         :raises Exception: If any start fails meanwhile, even that of another machine, or if the
             machine fails.
@@ -195,16 +195,23 @@ class Stock:
                 queue.remove(waiter)
 
     def _hand_over(self, lease: Lease) -> None:
+        """Give a machine to a user that waits, or keep it ready. Then start missing machines.
+
+        A user of `take_starting` calls `fill` itself, when `busy` includes the CPU of this user.
+        """
         for queue in (self._waiters, self._claims):
             while queue:
                 waiter = queue.popleft()
                 if not waiter.done():
                     lease.taken.set()
                     waiter.set_result(lease)
+                    if queue is self._waiters:
+                        self.fill()
                     return
         self._ready.append(lease)
         if self._watcher and not self._watcher.done():
             self._watcher.set_result(lease)
+        self.fill()
 
     def _fail_waiters(self, error: Exception) -> None:
         _fail(self._waiters, error)
@@ -265,7 +272,6 @@ class Stock:
             self._end_pause()
             self._starting.remove(_this_task())
             self._hand_over(lease)
-            self.fill()
             if await lease.wait_until_taken():
                 await self._lend(lease)
             else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from microvm.errors import GuestDied, GuestUnresponsive, MachineError
+from microvm.errors import GuestDied, GuestUnresponsive, MachineError, MicroVMError
+from microvm.supervisor.machine_directory import noun, verb
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.system.process import is_stopped
 
@@ -25,12 +26,17 @@ def silent(name: str, process: int = 0) -> MachineError:
 
     :param process: process id of the supervisor; 0 if it is not known.
     """
-    noun, stop = "machine", "stop"
-    with RuntimeDirectory() as runtime, suppress(OSError), runtime.of(name) as directory:
-        noun, stop = directory.terms()
-    message = f"the supervisor of {noun} {name} does not answer"
-    look = f"`microvm {stop.replace('stop', 'inspect')} {name}` shows its process"
+    is_pool = False
+    with (
+        suppress(OSError, MicroVMError),
+        RuntimeDirectory() as runtime,
+        runtime.of(name) as directory,
+    ):
+        is_pool = directory.is_pool()
+    message = f"the supervisor of {noun(pool=is_pool)} {name} does not answer"
+    look = f"`microvm {verb('inspect', pool=is_pool)} {name}` shows its process"
     if is_stopped(process):
         message = f"{message}: a signal has stopped process {process}"
         look = f"`kill -CONT {process}` resumes it"
-    return GuestUnresponsive(message, hint=f"{look}, `microvm {stop} {name}` ends the {noun}")
+    stop = verb("stop", pool=is_pool)
+    return GuestUnresponsive(message, hint=f"{look}, `microvm {stop} {name}` ends it")

@@ -21,12 +21,13 @@ def find() -> dict[str, Any] | None:
 
     systemd has a file for each login session. Without systemd, the session ends with its first
     process (see setsid(2)), such as the login shell. A process that is the first one itself, such
-    as one that cron has started, belongs to no login session. Neither does a process whose session
-    has ended, such as one of a terminal multiplexer that still runs after the logout.
+    as one that cron has started, belongs to no login session. Neither does a process whose first
+    process has exited. After the logout, systemd's session no longer counts, but the one of
+    setsid(2) does, such as that of a shell in a terminal multiplexer.
     """
     name = os.environ.get("XDG_SESSION_ID", "")
     file = f"{_SESSIONS}/{name}"
-    if name.isalnum() and _is_open(file):
+    if name.isalnum() and os.access(file, os.R_OK) and _is_open(file):
         return {"file": file}
     leader = os.getsid(0)
     return None if leader in (0, os.getpid()) or _has_exited(leader) else {"process": leader}
@@ -35,7 +36,7 @@ def find() -> dict[str, Any] | None:
 def _has_exited(process: int) -> bool:
     try:
         descriptor = platform.open_process(process)
-    except ProcessLookupError:
+    except OSError:  # it has exited, or this system cannot observe other processes
         return True
     try:
         return bool(wait_ready({descriptor: POLLIN}, 0))
@@ -54,6 +55,8 @@ def _is_open(file: str) -> bool:
             return b"STATE=closing" not in opened.read(1 << 16).splitlines()
     except FileNotFoundError:
         return False
+    except OSError:  # such as too few descriptors
+        return True
 
 
 class LoginSession:

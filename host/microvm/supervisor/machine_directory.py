@@ -98,10 +98,6 @@ class MachineDirectory:
         """Tell whether the folder belongs to a pool of machines, and not to a single machine."""
         return self.has(POOL)
 
-    def terms(self) -> tuple[str, str]:
-        """Return the noun for the owner of this folder, and the verb that stops it."""
-        return ("pool", "pool stop") if self.is_pool() else ("machine", "stop")
-
     def lock(self) -> None:
         """Lock the folder of the machine, which shows that its supervisor is running or starting.
 
@@ -185,9 +181,19 @@ class MachineDirectory:
 
         :param reason: why it has ended; by default the reason in `ended.json`.
         """
-        noun, stop = self.terms()
-        logs = "" if self.is_pool() else f"`microvm logs {self.name}` shows its console, "
+        is_pool = self.is_pool()
+        logs = "" if is_pool else f"`microvm logs {self.name}` shows its console, "
         return lazy.errors.GuestDied(
-            f"{noun} {self.name} is gone: {reason or self.ended()['reason']}",
-            hint=f"{logs}`microvm {stop} {self.name}` removes its files",
+            f"{noun(pool=is_pool)} {self.name} is gone: {reason or self.ended()['reason']}",
+            hint=f"{logs}`microvm {verb('stop', pool=is_pool)} {self.name}` removes its files",
         )
+
+
+def noun(*, pool: bool) -> str:
+    """Return the word for a machine or a pool in messages."""
+    return "pool" if pool else "machine"
+
+
+def verb(name: str, *, pool: bool) -> str:
+    """Return a verb of the command line for machines, such as `stop`, or that verb for pools."""
+    return f"pool {name}" if pool else name

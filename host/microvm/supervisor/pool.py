@@ -13,6 +13,7 @@ from typing import Any
 
 from microvm import __version__
 from microvm.errors import Busy, GuestDied, MachineError, MicroVMError, UsageError
+from microvm.images import load
 from microvm.jobs.lease import Lease, NewMachineLease
 from microvm.jobs.stock import Stock
 from microvm.machine.machine import MicroVM
@@ -110,6 +111,8 @@ class PoolSupervisor(Server):
         :param notify: Function that is called with notices for the user.
         """
         limits, snapshot = order["pool"], order.get("snapshot")
+        # Read the state first: if the snapshot is saved again meanwhile, the pool is outdated.
+        self.facts["snapshot_state"] = snapshot and Snapshot._state_of(snapshot)
         if limits["session"]:
             self._session = LoginSession(limits["session"])
         origin = order.get("image") if snapshot is None else Snapshot.find(snapshot)
@@ -124,9 +127,11 @@ class PoolSupervisor(Server):
             if not fit:
                 raise UsageError("--max-memory permits not even one machine")
             limits["max"] = min(limits["max"], fit)
-            if fit < limits["size"]:
-                notify(f"--max-memory permits only this number of machines: {fit}")
-        self._least = limits["size"] = min(limits["size"], limits["max"])
+        self._least = min(limits["size"], limits["max"])
+        if self._least < limits["size"]:
+            why = f"--max-memory permits {limits['max']} machines"
+            notify(f"{why}, so the pool keeps no more than {self._least} ready")
+        limits["size"] = self._least
         # Start one machine first, because it saves the template that the others need.
         self._stock = Stock(factory, limits["max"], notify, spare=1)
         self._stock.open()
@@ -163,7 +168,6 @@ class PoolSupervisor(Server):
             "image": machine.image.name,
             "folder": str(machine.image.path.absolute()),
             "snapshot": name,
-            "snapshot_state": name and Snapshot._state_of(name),
             "memory": machine.memory,
             "cpus": machine.cpus,
             "disk": machine.disk,
@@ -185,7 +189,6 @@ class PoolSupervisor(Server):
 
         :raises Busy: The pool has no machine for the client.
         """
-        self._last_use = clock.now()
         lease = await self._take()
         machine = _machine(lease)
         process = machine.pid or 0
@@ -210,8 +213,10 @@ class PoolSupervisor(Server):
         name = self.directory.name
         if "pool" not in self.facts:
             raise Busy(f"pool {name} is only just being started")
-        if changed := self._changed():
-            raise Busy(f"{changed} since pool {name} was started")
+        if why := self._outdated():
+            self._stock.keep(0)
+            raise Busy(f"pool {name} must be started again: {why}")
+        self._last_use = clock.now()
         try:
             async with asyncio.timeout(_LONGEST_WAIT):
                 if lease := await self._stock.take():
@@ -227,14 +232,21 @@ class PoolSupervisor(Server):
             raise Busy(f"pool {name} could not start a machine: {_text(failure)}")
         raise Busy(f"pool {name} has no machine ready")
 
-    def _changed(self) -> str:
-        """Return a text if the image or snapshot of the pool was changed meanwhile; "" if not."""
-        if name := self.facts["snapshot"]:
-            if Snapshot._state_of(name) != self.facts["snapshot_state"]:
-                return f"snapshot {name} was saved again, or removed,"
-        elif not os.path.exists(self.facts["folder"]):
-            return f"image {self.facts['image']} was removed"
-        return ""
+    def _outdated(self) -> str:
+        """Return the reason why no command may use the machines; "" if there is none.
+
+        The user has removed or replaced the image or the snapshot from which they were started.
+        """
+        name, image = self.facts["snapshot"], self.facts["image"]
+        try:
+            if name:
+                is_same = Snapshot._state_of(name) == self.facts["snapshot_state"]
+            else:
+                is_same = load(self.facts["folder"]).name == image
+        except (MicroVMError, OSError) as error:
+            return str(error)
+        changed = f"snapshot {name}" if name else f"image {image}"
+        return "" if is_same else f"{changed} was removed or replaced"
 
     def _grow(self) -> None:
         """Start machines, because a client has found none ready.
@@ -312,16 +324,21 @@ class PoolSupervisor(Server):
         """Reply with the description of the pool, and its current state."""
         if "pool" not in self.facts:
             return {**self.facts, "state": "starting"}
-        idle = [_usage(vm.pid) for vm in map(_machine, self._stock.ready) if vm.pid]
+        ready = [vm.pid for vm in map(_machine, self._stock.ready) if vm.pid]
+        idle = [usage(process) for process in ready]
+        shares = [memory_share(process) for process in ready]
         return {
             **self.facts,
             "state": "ending" if self.ending.wanted.done() else "running",
-            "ready": len(idle),
+            "ready": len(ready),
             "used": self._stock.used,
-            "error": self._changed() or (str(self._stock.error) if self._stock.error else None),
+            "error": self._outdated() or (str(self._stock.error) if self._stock.error else None),
             "served": self._served,
             "missed": self._missed,
-            "memory_used": sum(each.get("memory_used", 0) for each in idle),
+            "memory_used": sum(
+                each.get("memory_used", 0) if share is None else share
+                for each, share in zip(idle, shares, strict=True)
+            ),
             "cpu_time": sum(each.get("cpu_time", 0.0) for each in idle),
         }
 
@@ -335,12 +352,6 @@ class PoolSupervisor(Server):
     async def _watch_session(self, session: LoginSession) -> None:
         await session.wait_ended()
         self.ending.want("the login session has ended", asked=True, traceless=True)
-
-
-def _usage(process: int) -> dict[str, Any]:
-    """Return the memory and CPU time of QEMU, as `usage` does, but count shared memory once."""
-    found, memory = usage(process), memory_share(process)
-    return found if memory is None else {**found, "memory_used": memory}
 
 
 def _text(error: Exception) -> str:

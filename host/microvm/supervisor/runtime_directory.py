@@ -17,7 +17,7 @@ import stat
 import time
 
 from microvm.supervisor import lazy
-from microvm.supervisor.machine_directory import MachineDirectory
+from microvm.supervisor.machine_directory import MachineDirectory, noun, verb
 from microvm.system import private
 
 TYPE_CHECKING = False
@@ -117,9 +117,8 @@ class RuntimeDirectory:
         try:
             directory = self._open(name, beginning=beginning, pool=pool)
         except FileNotFoundError:
-            noun = "pool" if pool else "machine"
             raise lazy.errors.MicroVMError(
-                f"there is no {noun} {name}", hint=self._hint(name, pool=pool)
+                f"there is no {noun(pool=pool)} {name}", hint=self._hint(name, pool=pool)
             ) from None
         except OSError as error:
             raise self.trouble(name, error) from None
@@ -142,7 +141,7 @@ class RuntimeDirectory:
                 raise
         names = [each for each in self.names(pools=pool) if each.startswith(name)]
         if len(names) > 1:
-            message = f"more than one machine begins with {name}: {', '.join(names)}"
+            message = f"more than one {noun(pool=pool)} begins with {name}: {', '.join(names)}"
             raise lazy.errors.MicroVMError(message)
         return self.of(names[0] if names else name)
 
@@ -207,10 +206,11 @@ class RuntimeDirectory:
             try:
                 with self.of(name) as old:
                     if old.is_alive():
-                        noun, stop = old.terms()
+                        is_pool = old.is_pool()
                         raise lazy.errors.MicroVMError(
-                            f"there is a {noun} {name} already",
-                            hint=f"choose another name, or end it: `microvm {stop} {name}`",
+                            f"there is a {noun(pool=is_pool)} {name} already",
+                            hint="choose another name, or end it: "
+                            f"`microvm {verb('stop', pool=is_pool)} {name}`",
                         )
                 self._remove(name)
             except FileNotFoundError:
@@ -266,7 +266,7 @@ class RuntimeDirectory:
     def trouble(self, name: str, error: OSError) -> MicroVMError:
         """Return the error to raise if the system refuses access to the folder of a machine."""
         return lazy.errors.MicroVMError(
-            f"the folder of machine {name}, {self.path}/{name}, cannot be used: {error.strerror}",
+            f"the folder of {name}, {self.path}/{name}, cannot be used: {error.strerror}",
             hint="look into the folder, and remove files that do not belong there; or choose "
             "another name",
         )
@@ -280,17 +280,22 @@ class RuntimeLock:
         self._path = path
 
     def __enter__(self) -> None:
+        try:
+            self._acquire()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def _acquire(self) -> None:
         deadline = time.monotonic() + _LOCK_TIMEOUT
         while True:
             try:
                 return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    os.close(self._descriptor)
                     raise unusable(self._path, "another process holds its lock") from None
                 time.sleep(_LOCK_PAUSE)
             except OSError as error:  # such as a file system without locks
-                os.close(self._descriptor)
                 raise unusable(self._path, error) from None
 
     def __exit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -28,7 +29,8 @@ _NAMES = (
 
 
 def _idle_timeout(text: Duration) -> float:
-    return 0.0 if text == "0" else parse_duration(text)
+    is_zero = isinstance(text, str) and re.fullmatch(r"0+(\.0+)?[a-z]*", text.strip())
+    return 0.0 if is_zero else parse_duration(text)
 
 
 @click.group(cls=VerbGroup)

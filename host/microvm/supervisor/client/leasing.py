@@ -65,7 +65,7 @@ class LeasedMachine:
 
 
 def check_version(name: str, facts: dict[str, Any]) -> None:
-    """Check that this version of microvm has started the pool `name`, which `facts` describes.
+    """Check that pool `name`, which `facts` describes, was started by this version of microvm.
 
     :raises MicroVMError: another version has started it.
     """

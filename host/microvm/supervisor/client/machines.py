@@ -14,7 +14,7 @@ from typing import Any
 from microvm.errors import GuestUnresponsive, MicroVMError, UsageError
 from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection, connect_to
-from microvm.supervisor.machine_directory import CONSOLE, FACTS, MachineDirectory
+from microvm.supervisor.machine_directory import CONSOLE, FACTS, MachineDirectory, noun
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.system.descriptors import wait_ready
 from microvm.system.patience import patient
@@ -137,7 +137,7 @@ def stop(names: Sequence[str] | None, *, pools: bool = False) -> Iterator[str]:
         except MicroVMError as error:
             done.put((name, error))
         except Exception as error:  # without this, the reader of the queue would wait for ever
-            done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
+            done.put((name, MicroVMError(f"{noun(pool=pools)} {name} does not end: {error}")))
         else:
             done.put((name, None))
 
@@ -183,7 +183,7 @@ def _end(name: str, *, pool: bool, must_exist: bool) -> None:
                 if not directory.wait_dead(_DEATH_TIMEOUT):
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):
-            raise MicroVMError(f"{directory.terms()[0]} {name} does not end")
+            raise MicroVMError(f"{noun(pool=pool)} {name} does not end")
         # A supervisor that was killed could not remove its files, so remove them here.
         runtime.sweep(directory)
 

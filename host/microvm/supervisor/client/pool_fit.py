@@ -7,6 +7,7 @@ from typing import Any
 
 from microvm.errors import MicroVMError
 from microvm.images import Image
+from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
 from microvm.units import format_size
 
@@ -33,8 +34,8 @@ def check_fit(
     for option in UNFIT:
         if options.get(option):
             raise MicroVMError(f"--{option} needs a new machine")
-    if snapshot is not None and facts["snapshot"] != snapshot:
-        raise MicroVMError(f"its machines do not start from snapshot {snapshot}")
+    if snapshot is not None and not _has_snapshot(facts, snapshot):
+        raise MicroVMError(f"its machines do not start from snapshot {snapshot} as it is now")
     if image is not None and not _has_image(facts, image):
         raise MicroVMError(f"its machines have the image {facts['image']}")
     for option in _PROPERTIES:
@@ -47,6 +48,15 @@ def check_fit(
 
 def _shown(option: str, value: object) -> str:
     return format_size(value) if option in _SIZES and isinstance(value, int) else str(value)
+
+
+def _has_snapshot(facts: Mapping[str, Any], name: str) -> bool:
+    """Return True if a pool uses the snapshot `name` of this process's cache, in its present state.
+
+    The pool may use another cache, whose snapshot of this name differs.
+    """
+    state = Snapshot._state_of(name)
+    return facts["snapshot"] == name and state is not None and state == facts["snapshot_state"]
 
 
 def _has_image(facts: Mapping[str, Any], image: Image) -> bool:
