@@ -151,7 +151,7 @@ static void attempted(struct connection *connection, int error)
 	connection->due = STREAMS_TYPE_REFUSED;
 }
 
-/* Begins a stream. The main loop has checked that an entry is unused. */
+/* Begins a stream in an unused entry of `connections`. The main loop has checked that there is one. */
 static struct connection *begin(uint32_t id, uint8_t state)
 {
 	struct connection *connection = connection_find(0);

@@ -16,8 +16,8 @@ static uint8_t out[GATHERED + LONGEST];
 static size_t gathered;
 
 /* The state of the conversation after the last message of the host, and the number of files and
- * folders of the host's tree that are not complete yet. The program exits after its last message, so it
- * never receives a message that its state ignores. */
+ * folders of the host's tree that are not complete yet. In some states, a side ignores messages that come
+ * too late. This program receives none of them, because it exits after its last message. */
 static uint8_t state = FILES_TRANSFER_STATE_NEW;
 static size_t incomplete;
 

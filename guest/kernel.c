@@ -128,7 +128,7 @@ long syscall(long number, long a, long b, long c, long d, long e, long f)
 
 /* The kernel reads the whole registers of the following system calls. */
 
-/* All commands that the programs use take an `int` as the value. */
+/* All operations of fcntl(2) that the guest's programs use take an `int`. */
 long fcntl(int fd, int command, int value)
 {
 	return CALL(fcntl, fd, command, value);

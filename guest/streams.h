@@ -1200,7 +1200,7 @@ enum streams_stream_state {
 	STREAMS_STREAM_STATE_ACCEPTING = 3,
 	/* Both sides can send data. */
 	STREAMS_STREAM_STATE_OPEN = 4,
-	/* The host sends no more data. Credit of the guest can still be on its way. */
+	/* The host sends no more data. Credit that the guest has sent can still arrive. */
 	STREAMS_STREAM_STATE_HOST_ENDED = 5,
 	/* The guest sends no more data. Credit of the host can still be on its way. */
 	STREAMS_STREAM_STATE_GUEST_ENDED = 6,

@@ -62,7 +62,7 @@ def _datagram(pieces: Iterable[bytes]) -> bytes:
 
 
 class Stream:
-    """A stream of frames, which shows each frame as soon as its last byte arrives.
+    """Decodes a stream of frames, and shows each frame as soon as its last byte arrives.
 
     :ivar name: Text that follows the offset in the title of a frame, to distinguish streams.
     """

@@ -77,7 +77,7 @@ class Option(NamedTuple):
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the text of the default that only the subcommand `verb` has, or else None."""
+        """Return the text of the default of the subcommand `verb`; None if it has no own one."""
         return dict(self.verb_defaults).get(verb)
 
     @property

@@ -39,7 +39,7 @@ _DURATION = re.compile(
     _NUMBER + "|(?=.)" + "".join(rf"(?:{_NUMBER}{unit}(?!s))?" for unit in _UNITS), re.ASCII
 )
 _DURATIONS = "write 5s, 500ms or 1h30m; a number alone is seconds"
-# seconds in one unit, for each group of `_DURATION`: a number without a unit, days, and so on
+# seconds in one unit, for each group of the regular expression `_DURATION`, in the same order
 _SECONDS = (1, 86400, 3600, 60, 1, 1e-3)
 
 

@@ -75,7 +75,7 @@ def is_right(status: os.stat_result, *, shared: bool) -> bool:
 
 
 def correct(top: Path, *, made_by_us: bool) -> None:
-    """Let only the right users read the files that we own in the cache `top`: set their modes.
+    """Set the modes of our files in the cache `top`, so that only permitted users can read them.
 
     Each process does this once. The mode of the folder `top` is also set if root shares the cache.
     The private folders are corrected first. A file whose mode cannot be set, as on a read-only

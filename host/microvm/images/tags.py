@@ -99,8 +99,8 @@ def image_of(tag: str) -> str | None:
     except UnicodeDecodeError:
         return None
     except OSError as error:
-        # If this process lacks a resource, such as a free descriptor, the tag may exist. So raise
-        # the error, and do not report that no image has the tag.
+        # A missing resource, such as a free descriptor, does not show that the tag is missing. So
+        # raise the error, and do not report that no image has the tag.
         if error.errno in SHORTAGES:
             raise
         return None

@@ -95,7 +95,7 @@ class CellRun:
         return True
 
     def finish(self, result: Result, escalation: Escalation) -> Cell:
-        """Return the `Cell`, after `handle` has got its result."""
+        """Return the `Cell` of a result. Call this after `handle` has received the result."""
         value = self._connection.session.text.decode(errors="replace")
         failed = result.ending is not CellEnding.COMPLETED
         return Cell(

@@ -81,7 +81,7 @@ class AcceleratorChoice:
             return False
         if self._probes.recall() is True:
             self._probes.forget()
-            # Repeat no start that the image may have made fail, as it may fail in the same way.
+            # If the image may be the cause, do not repeat the start, because it may fail again.
             of_kvm = failure in (start.REFUSED, start.INTERNAL_ERROR)
             return of_kvm and self._requested == "auto" and self._probes.recall() is None
         if failure is start.REFUSED:

@@ -99,7 +99,7 @@ def config(image: Image, accel: Accel, *, memory: int, cpus: int, scratch: int) 
 
 
 def origin(image: Image, config: QemuConfig) -> Origin:
-    """Return the origin to store with a guest of this image that is being saved on this host."""
+    """Return the origin of a guest of this image that is being saved on this host now."""
     program = find_qemu(config.arch)
     build = program.stat()
     emulated = ACCELERATORS[config.accel].emulates

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _CountedClients(Clients):
-    """The clients of one port. While one of them is connected, the queue is not idle."""
+    """The clients of one port. While one is connected, the queue of commands is not idle."""
 
     def __init__(self, queue: CommandQueue) -> None:
         super().__init__()

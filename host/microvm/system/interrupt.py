@@ -28,7 +28,10 @@ def note(number: int) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once: by SIGINT if we received it and the status is 130, or else exit."""
+    """End this process at once.
+
+    If it received SIGINT and the status is 130, it kills itself by SIGINT. Otherwise it exits.
+    """
     if _is_due(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)

@@ -340,8 +340,9 @@ def _run_first(
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if isolated else signal.SIGTERM)
         poll = select.poll()
         poll.register(alive, select.POLLIN)
-        # If the pipe `alive` is at its end of file, the keeper exited before we asked the kernel
-        # for the signal. Then no signal will arrive, so do not start the tool.
+        # We have asked the kernel for a signal when the keeper exits. If the pipe `alive` is at its
+        # end of file, the keeper exited before that, so no signal will arrive. Then do not start
+        # the tool.
         if not poll.poll(0):
             os.setsid()  # a tool that signals its own process group must not reach the keeper
             if isolated:

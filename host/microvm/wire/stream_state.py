@@ -27,7 +27,7 @@ class StreamState(enum.Enum):
     HOST_ENDED = 5
     """The host sends no more data.
 
-    Credit of the guest can still be on its way.
+    Credit that the guest has sent can still arrive.
     """
     GUEST_ENDED = 6
     """The guest sends no more data.

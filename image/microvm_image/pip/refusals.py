@@ -57,7 +57,8 @@ def explain(output: str, python: GuestPython, exists: Callable[[str], bool]) -> 
             hint="request other versions, or leave out some versions",
         )
     not_found = _NOT_FOUND.search(output)
-    # The output of pip also contains failed attempts after which another attempt succeeded.
+    # pip also prints failed attempts after which another attempt succeeded. So if pip has found
+    # versions of the package, the index was reached.
     if _UNREACHABLE.search(output) and (not_found is None or not_found[3] == "none"):
         match = _REASON.search(output)
         return ImageError(

@@ -186,7 +186,10 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: types.Type) -> tuple[str, int, _Numbers]:
-        """Return a type's rule: kind, such as `ENUM`, size of its number or length, and bounds."""
+        """Return the rule of a type: its kind, such as `ENUM`, its size, and its bounds.
+
+        The size is that of a number, or of the length that precedes a value.
+        """
         match kind:
             case types.Bool():
                 return "ENUM", 1, (1, 0, 1, 1)

@@ -146,7 +146,10 @@ class MessageRules:
         return either(value for value in (*found, outer) if value != "false")
 
     def _changes(self, message: Message, each: Conversation, belongs: str) -> Iterator[list[str]]:
-        """Yield statements: the next state, then the requests and the counters."""
+        """Yield the statements that a message executes.
+
+        They set the next state, and then update the open requests and the counters.
+        """
         grouped: dict[tuple[str, str, str, bool], list[ConversationState]] = {}
         for state, step in sorted(_steps(each, message), key=lambda pair: not pair[1].condition):
             sender = _from(message, step.sender)

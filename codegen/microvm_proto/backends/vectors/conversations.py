@@ -142,7 +142,12 @@ class _Search:
         return tour
 
     def _late(self, place: Place, message: NextMessage) -> Walk | None:
-        """Return a conversation that ends with a message whose counters earlier messages fill."""
+        """Return a conversation that ends with `message`, and is in order up to that message.
+
+        If `message` takes from counters, earlier messages of the conversation add to them.
+
+        :param place: State in which `message` is sent if no such conversation is found.
+        """
         fills = {each.message for counter in self._next.takes(message) for each in counter.adds}
         (start,) = itertools.islice(self._walks.values(), 1)
         for walk in self._paths(start, fills):

@@ -32,7 +32,7 @@ class Walk:
         return Place(self._state(0), self._state(1) if self._has_ids else "")
 
     def then(self, *messages: NextMessage) -> tuple[Walk, list[MessageOrder]]:
-        """Return a longer conversation, and the verdicts on its new messages."""
+        """Return this conversation with more messages, and whether each of them is in order."""
         other = copy(self)
         return other, [other._add(each) for each in messages]
 

@@ -128,8 +128,8 @@ class Tools:
             left = deadline - time.monotonic()
             if not report.is_running or left <= 0:
                 break
-            # Do not wait in the machine: a command would prevent forks, and a busy machine would
-            # wait for longer than `wait`.
+            # Wait here, and not by a command in the machine: a machine that runs a command cannot
+            # be forked, and in a busy machine the command would take longer than `wait`.
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, _MAX_PAUSE)
         next_position = position + len(report.output)

@@ -16,7 +16,7 @@ from microvm.interpreter.interpreter import Interpreter
 from microvm.wire.interpreter import Stream
 
 # A cell may handle the KeyboardInterrupt after Ctrl-C or its time limit and continue, so nothing is
-# killed until the user presses Ctrl-C again. This is a grace time of 11 days.
+# killed until the user presses Ctrl-C again: this grace time in seconds, 11 days, never ends.
 _GRACE = 1e6
 _TAIL_SIZE = 1 << 12
 

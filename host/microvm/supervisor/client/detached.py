@@ -60,7 +60,7 @@ class RemoteDetachedCommand(RemoteCommand):
     dropped = (0, 0)
 
     def detached_process(self, number: int) -> DetachedProcess:
-        """Return the process for the user. If the user drops it, this connection is closed."""
+        """Return a process for the command. If the user drops it, the connection is closed."""
         if self._stdin is not None:
             # Send this message at the end of the input. Otherwise the supervisor assumes that this
             # process has exited when it reads the end of the pipe.
