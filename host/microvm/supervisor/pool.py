@@ -243,8 +243,10 @@ class PoolSupervisor(Server):
                 is_same = Snapshot._state_of(name) == self.facts["snapshot_state"]
             else:
                 is_same = load(self.facts["folder"]).name == image
-        except (MicroVMError, OSError) as error:
+        except MicroVMError as error:
             return str(error)
+        except OSError:  # this process lacks a resource, such as a free descriptor
+            return ""
         changed = f"snapshot {name}" if name else f"image {image}"
         return "" if is_same else f"{changed} was removed or replaced"
 
