@@ -64,16 +64,21 @@ async def _full(world: World) -> None:
     """Wait until all machines of the pool are ready, none is used, and none starts or stops.
 
     So a machine that a dead client used is deleted, and a machine that was killed is replaced. The
-    supervisor may then have no more descriptors than the first time that so many were ready.
+    supervisor may then have no more descriptors than the first time that so many were ready. It has
+    fewer of them for a machine that is just starting, so all machines have to be those of the
+    reading before.
     """
     deadline = time.monotonic() + _LIMIT
+    machines: set[int] = set()
     while True:
         facts = await _facts()
-        files, machines = open_files(facts["supervisor"]), children(facts["supervisor"])
-        ready = facts["ready"]
-        is_full = ready >= facts["size"] and not facts["used"] and ready == len(machines)
-        if is_full and len(files) <= world.pool_descriptors.setdefault(ready, len(files)):
-            return
+        before, machines = machines, set(children(facts["supervisor"]))
+        files, ready = open_files(facts["supervisor"]), facts["ready"]
+        is_full = ready >= facts["size"] and not facts["used"]
+        if is_full and machines == before and len(machines) == ready:
+            most = world.pool_descriptors.setdefault(ready, len(files))
+            if len(files) <= most:
+                return
         assert time.monotonic() < deadline, (facts, files, machines, world.pool_descriptors)
         await asyncio.sleep(0.05)
 
