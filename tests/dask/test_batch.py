@@ -387,7 +387,9 @@ async def test_invalid_batch_is_refused(client: Client, image: Image, tmp_path: 
     ):
         with pytest.raises(UsageError, match=says):
             await anext(microvm.dask.map([["true"]], image=image, **options))
-    outcome = await anext(microvm.dask.map([["true"]], image=image, client=client, memory="100G"))
+    batch = microvm.dask.map([["true"]], image=image, client=client, memory="100G")
+    async with aclosing(batch):
+        outcome = await anext(batch)
     with pytest.raises(NotRun, match=r"^not run: worker tcp://.*: a guest of 100G"):
         outcome.result()
     with pytest.raises(MicroVMError, match=r"cannot reach the scheduler tls://.*TLS expects"):
