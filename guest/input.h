@@ -20,10 +20,10 @@ enum {
 struct input {
 	int fd; /* write end of the pipe, or the terminal's master; -1 if it is closed */
 	bool is_terminal;
-	bool ended;	/* true if the host has sent end of file */
-	bool refused;	/* true if the host must be notified that the command closed its input */
-	bool full;	/* true if the pipe has no free space */
-	bool withheld;	/* true while input_room waits until it can grant more credit at once */
+	bool ended;   /* true if the host has sent end of file */
+	bool refused; /* true if the host must be notified that the command closed its input */
+	bool full;    /* true if the pipe has no free space */
+	bool withheld; /* true while input_room waits until it can grant more credit in one message */
 	uint32_t start; /* offset in the buffer at which the waiting input begins */
 	uint32_t size;	/* number of bytes of input that wait to be written */
 	uint32_t pipe;	/* capacity of the pipe in bytes, as last looked up */

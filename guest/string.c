@@ -5,7 +5,7 @@
 
 int bcmp(const void *left, const void *right, size_t size);
 
-/* A word at any address. Copying words takes less time than copying bytes. */
+/* A word that need not be aligned. Copying words takes less time than copying bytes. */
 typedef struct {
 	uint64_t value;
 } __attribute__((packed, may_alias)) word;

@@ -150,7 +150,7 @@ class Follower:
         return {each.copy.state for each in self._connections}
 
     def states_of(self, id_: int) -> set[str]:
-        """Return the names of the possible states of the conversation of an id."""
+        """Return the names of the states that the conversation with this id may have."""
         return {copy.state for each in self._connections for copy in each.ids[id_]}
 
     @property

@@ -46,7 +46,7 @@ class OrderCheck:
         return check.fault if check else ""
 
     def lose(self) -> None:
-        """Continue after an unknown number of lost frames."""
+        """Consider every state possible, because an unknown number of frames was lost."""
         for check in filter(None, (self._one, self._both)):
             check.lose()
 
@@ -88,7 +88,7 @@ class _FirstFault:
         self._begun = False
 
     def lose(self) -> None:
-        """Continue after lost frames."""
+        """Consider every state possible, because frames were lost."""
         self._begun = True
         self._follower.lose()
 

@@ -354,7 +354,7 @@ def names(conversations: Sequence[Conversation]) -> Iterator[list[tuple[Path, st
 
 
 def types_in_c(conversations: Iterable[Conversation]) -> Iterator[str]:
-    """Yield the names of the types in the C header that exist because of conversations."""
+    """Yield the names of the types that the C header declares for conversations."""
     for each in conversations:
         yield from ("verdict", "step_rule", f"{each.name}_state", f"{each.name}_condition")
 

@@ -314,7 +314,10 @@ def at_version(kind: Type, version: int) -> Type:
 
 
 def sizes(kind: Type) -> tuple[int, int]:
-    """Return the sizes in bytes of a type's shortest and longest value, with lengths and counts."""
+    """Return the sizes in bytes of the shortest and the longest value of a type.
+
+    They include the length or the count that precedes a value.
+    """
     match kind:
         case Bytes() | Text():
             return kind.prefix.size, kind.prefix.size + kind.maximum

@@ -150,9 +150,11 @@ def _defaults(kind: Any) -> dict[str, Any]:
 def read_options(
     kind: Any, given: Mapping[str, object], function: str, *parameters: str
 ) -> dict[str, Any]:
-    """Check the arguments `given` to `function` as options that the class `kind` declares.
+    """Check options that a caller has given, and return those that are not None.
 
-    Return the values that are not None, in the form that the library uses.
+    The values are returned in the form that the library uses.
+
+    :param kind: Class that declares the options.
 
     :param function: Name of the function, for error messages.
     :param parameters: Names of the function's other parameters, for suggestions.

@@ -206,7 +206,7 @@ def _chosen(literal: Any) -> partial[Option]:
 _COMMAND = ("run", "map", "exec", "shell")
 _STARTING = ("run", "python", "map", "start", "pool start", "template make", "mcp")
 
-# Functions that create options of one kind: only for Python, with a duration, or with a size.
+# Functions that declare options: for Python only, or whose value is a duration or a size.
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(
     Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"

@@ -124,7 +124,7 @@ def make_plan(
         text = f"install the packages of {source.name.split()[0]}"
         steps.append(PlannedStep(source.install, text, None, digest))
     if pip:
-        # The command that installs the wheels reads nothing else, so this digest is enough.
+        # The command that installs the wheels reads no other files, so their digest is enough.
         digest = _digest(digest, "pip", pip.digest(), wheels.COMMAND)
         number = len(pip.packages)
         count = f"{number} Python package{'s' if number != 1 else ''}"

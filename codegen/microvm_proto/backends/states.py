@@ -106,7 +106,7 @@ def _ignored(conversation: Conversation, end: str, messages: Mapping[str, Messag
 
 
 def _ids(conversation: Conversation) -> str:
-    """Generate the table of the sides that may send messages with ids in each state."""
+    """Generate the table that has, for each state, the sides that may send messages with ids."""
     kind = _class(conversation)
     lines = [f"{conversation.name.upper()}_IDS: Mapping[{kind}, frozenset[str]] = {{"]
     for state in conversation.states:

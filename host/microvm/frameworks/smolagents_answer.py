@@ -56,7 +56,8 @@ def _has_only_numbers(data: Any) -> bool:
 
 
 def _picture(data: str) -> Image.Image:
-    # Pillow's parsers of other formats have more faults, and the one for EPS runs Ghostscript.
+    # Accept only PNG: Pillow's parsers of other formats have had more security bugs, and the one
+    # for EPS runs Ghostscript.
     try:
         picture = Image.open(io.BytesIO(base64.b64decode(data)), formats=["PNG"])
     except OSError as error:

@@ -42,7 +42,7 @@ _READY_GRACE = 1.0
 _ANSWERS = (Ready, Result, Value, Done, Failed)
 """The messages that end a request."""
 
-# The largest status of each kind that Linux knows.
+# The largest exit status and the largest number of a signal in Linux.
 _MAX_STATUS = {Death.EXITED: 255, Death.SIGNALLED: 64}
 
 Cause: TypeAlias = Literal["exited", "signal", "memory", "killed", "broken", "lost"]

@@ -251,7 +251,7 @@ class Child:
         self._pid = self.report.pid or self._spawned.pid
 
     def _reap_launcher(self, deadline: float) -> None:
-        """Reap the launcher when it exits. Kill it if it is stopped, or after the deadline."""
+        """Wait until the launcher exits. Kill it after the deadline, or if a signal stopped it."""
         while self._spawned.pid != self._pid and self._spawned.returncode is None:
             with suppress(subprocess.TimeoutExpired):
                 self._spawned.wait(_INTERVAL)

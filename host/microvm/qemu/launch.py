@@ -279,7 +279,7 @@ def os_errors(
         yield
     except OSError as error:
         hint = SHORTAGES.get(error.errno or 0, "")
-        # Name a missing file, which may be another than QEMU, such as the launcher.
+        # Name a missing file, because it need not be QEMU: it may be the launcher.
         named = isinstance(error, FileNotFoundError) and str(error.filename) not in failed
         where = f"{error.filename}: " if named and error.filename else ""
         raise kind(f"{failed}: {where}{error.strerror or error}", hint=hint) from error

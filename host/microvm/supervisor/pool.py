@@ -73,7 +73,7 @@ class PoolSupervisor(Server):
         self._session: LoginSession | None = None
 
     def answer(self, fields: dict[str, Any]) -> tuple[Answer, bool]:
-        """Return the function that handles a request, and True if it can last for any time."""
+        """Return the handler of a request, and True if its duration has no limit."""
         name = self._name(fields)
         if (lease := fields.get("lease")) is not None:
             owned = self._leased.get(lease) if isinstance(lease, str) else None

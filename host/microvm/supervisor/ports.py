@@ -27,7 +27,8 @@ class _CountedClients(Clients):
 
     @asynccontextmanager
     async def _served(self, writer: StreamWriter) -> AsyncIterator[list[StreamWriter]]:
-        # Enter the method of the base class first, so that `close` ends a client that waits.
+        # Enter the context manager of the base class first, so that `close` also disconnects a
+        # client that still waits for the queue.
         async with super()._served(writer) as writers, self._queue.connected():
             yield writers
 

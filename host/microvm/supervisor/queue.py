@@ -162,8 +162,8 @@ class CommandQueue:
             if not self._has_room(waiting):
                 break
             del self._waiting[waiting]
-            # Record the use now. Its task continues only later, and a new request must not get the
-            # slot before.
+            # Mark the slot as used now. The task of the waiting request continues only later, and
+            # another request must not get the slot before.
             self._begin(waiting)
             turn.set_result(None)
         if not self.uses:

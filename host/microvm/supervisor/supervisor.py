@@ -38,7 +38,7 @@ class Supervisor(Server):
         self.owned = SupervisedMachine(directory.name, self.ending)
 
     def answer(self, fields: dict[str, Any]) -> tuple[Answer, bool]:
-        """Return the handler of a request, and True if it can last for any time."""
+        """Return the handler of a request, and True if its duration has no limit."""
         name = self._name(fields)
         handler = HANDLERS.get(name)
         # A client of a pool that has ended must not use a machine that has the pool's name now.

@@ -77,7 +77,7 @@ class Channel(asyncio.Protocol):
             transport.write(data)
 
     def close(self) -> None:
-        """Close the socket, and call no function of the caller any more. Can be called again."""
+        """Close the socket, and call no callback any more. Another call has no effect."""
         if self._turn is not None:
             self._turn.cancel()
         transport, self._transport = self._transport, None

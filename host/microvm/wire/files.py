@@ -208,7 +208,7 @@ class _Frozen:
     def __init_subclass__(cls, *, init: bool = True) -> None:
         del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Define both: if `__setattr__` or `__delattr__` is missing, each call looks it up.
+            # Define both methods: if a class has only one of them, each call looks up the other.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 

@@ -42,7 +42,7 @@ def installed() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove unfinished kernels that killed processes have left. Each takes up to 1 GB."""
+    """Remove the unfinished kernels of builds that were killed. Each takes up to 1 GB."""
     folder = cache.folder("kernels")
     if unfinished := [*folder.glob(".*.tmp")]:
         with cache.disk_errors(), lock.attempt(folder / WORK) as ours:

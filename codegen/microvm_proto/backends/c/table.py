@@ -165,7 +165,7 @@ class _Table:
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, field_number: int, offset: str, numbers: _Numbers) -> None:
-        """Append to the C table a field's rule: kind, size, and `numbers` such as its bounds.
+        """Append the rule of a field to the C table. `numbers` are numbers such as its bounds.
 
         :param kind: Kind of the field's type, such as `ENUM`.
         :param size: Number of bytes of a scalar, or of the length before a value; otherwise 0.

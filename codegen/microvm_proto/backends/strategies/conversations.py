@@ -17,7 +17,7 @@ Add one when these calls change. Then the import of a module that was generated 
 
 
 def of_conversations(schema: Schema, functions: Mapping[str, str]) -> list[str]:
-    """Generate the parts of a Python module that draw conversations; none if a schema has none.
+    """Generate the part of a Python module that has the strategy for conversations, if any.
 
     :param functions: Name of the Python function that returns the strategy of each message.
     """
@@ -62,12 +62,12 @@ def _rules(schema: Schema, conversation: Conversation) -> Iterator[str]:
     for counter in conversation.counters:
         adds += changes(counter.name, counter.adds)
         takes += changes(counter.name, counter.takes)
-    # The open requests are counted: a request adds one, and each of its answers takes one.
+    # The unanswered requests are counted: a request adds one, and an answer subtracts one.
     for request in conversation.requests:
         count = f"open {request.message}"
         adds += changes(count, [Amount(request.message)])
         takes += changes(count, map(Amount, request.answers))
-        # A state that ignores the answers ends the request.
+        # In a state that ignores all answers to the request, no answer is expected any more.
         for state in conversation.states:
             if {*request.answers} <= {each.message for each in state.ignored}:
                 ended.append([_text(state.name), _text(count)])

@@ -17,8 +17,8 @@ _START = 'echo "$(setsid sh -c "$1" sh "$2" 2>/dev/null </dev/null &)"'
 
 # Starts the command $1 in a session of its own, and prints its process id. Then waits for its exit.
 # The command has another session than this script, so `kill -- -ID` does not end the script. The
-# exit status is the target of a link, because a link is created at once, also on a full disk. The
-# output is opened before the command's process exists, because the folder gets another name then.
+# exit status is the target of a symbolic link, because that is created in one step, also on a full
+# disk. The output is opened before the command starts, because the folder is renamed afterwards.
 _RUN = f"""
 folder={_FOLDER}
 new=$folder/new-$$

@@ -22,8 +22,8 @@ from microvm.system.capacity import usable_cpus
 _logger = Area("start")
 
 
-# Number of seconds for which a pool is not asked again after a request for a machine has failed,
-# except because the pool had no machine. Meanwhile, this process starts machines itself.
+# Number of seconds for which this process asks a pool for no machine after a request has failed.
+# Meanwhile, it starts machines itself. A pool that has no machine ready is asked again at once.
 _SILENCE = 30.0
 
 

@@ -27,7 +27,7 @@ P = TypeVar("P", bound=Process)
 
 
 class RemoteCall:
-    """A request to a supervisor that runs no command, such as `status`."""
+    """A request to a supervisor, such as `status`, that does not run a command."""
 
     def __init__(self, connection: socket.socket, connector: Connector, timeouts: Timeouts) -> None:
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -240,7 +240,10 @@ class RemoteGuest:
         files: Sequence[FileIO] = (),
         owner: ExitStack | None = None,
     ) -> socket.socket:
-        """Connect, send a request with open `files`, close `owner`, and return the socket."""
+        """Connect, send a request with open `files`, and return the connected socket.
+
+        :param owner: Exit stack that closes the files. It is closed when they were sent.
+        """
         with owner or ExitStack() as unsent:
             if self._closed is not None:
                 raise self._closed()
