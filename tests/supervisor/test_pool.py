@@ -21,7 +21,8 @@ from microvm.supervisor.runtime_directory import RuntimeDirectory
 class FakePool(PoolSupervisor):
     """The supervisor of a pool of fake machines, which have no image that could change."""
 
-    def _outdated(self) -> str:
+    def _outdated(self, lease: Lease | None = None) -> str:
+        del lease
         return ""
 
 

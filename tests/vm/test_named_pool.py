@@ -6,31 +6,28 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
 from tests.support.examples import EXAMPLES, check
+from tests.support.named_pools import NAME, facts, full
 from tests.support.polling import eventually
 from tests.support.processes import children, is_alive, program
 from tests.vm.conftest import Command
 
 from microvm import Job, Pool, sync
 from microvm.errors import MicroVMError
-from microvm.images import Image
 from microvm.supervisor.client.pooled import PooledVM
 from microvm.system.capacity import usable_cpus
 
 pytestmark = pytest.mark.usefixtures("_runtime")
 
-NAME = "tools"
 IDENTITY = "/proc/sys/kernel/random/boot_id"
 
 
@@ -44,24 +41,6 @@ def pool(microvm: Command, _runtime: None) -> Iterator[str]:
     stopped = microvm("pool", "stop", NAME)
     assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, b"tools\n", b"")
     assert not [*Path(os.environ["XDG_RUNTIME_DIR"], "microvm").iterdir()]
-
-
-def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
-    [found] = json.loads(microvm("pool", "inspect", "--json", name).stdout)
-    assert isinstance(found, dict)
-    return found
-
-
-def full(microvm: Command, name: str = NAME) -> dict[str, Any]:
-    """Wait until the pool has its machines ready, and return its description."""
-    found: dict[str, Any] = {}
-
-    def is_full() -> bool:
-        found.update(facts(microvm, name))
-        return bool(found["ready"] >= found["size"])
-
-    eventually(is_full)
-    return found
 
 
 def test_listing_has_the_documented_fields(microvm: Command, pool: str) -> None:
@@ -159,69 +138,24 @@ def test_a_terminal_works(microvm: Command, pool: str) -> None:
     assert facts(microvm)["served"] == served + 1
 
 
-def test_a_pool_starts_from_a_snapshot(microvm: Command) -> None:
-    try:
-        microvm("run", "--save", "base", "--", "sh", "-c", "echo saved >/srv/x")
-        microvm("pool", "start", "--linger", "--size", "1", "--from", "base", "saved")
-        read = ["cat", "/srv/x"]
-        assert microvm("run", "--pool", "saved", "--from", "base", "--", *read).stdout == b"saved\n"
-        assert facts(microvm, "saved")["served"] == 1
-        microvm("run", "--save", "base", "--", "sh", "-c", "echo other >/srv/x")
-        why = "snapshot base was removed or replaced"
-        for options, reason in [
-            ((), ""),
-            (("-v", "--from", "base"), "its machines do not start from snapshot base as it is now"),
-            (("-v",), f"pool saved must be started again: {why}"),
-        ]:
-            done = microvm("run", "--pool", "saved", *options, "--", *read)
-            assert done.stdout == b"other\n"
-            assert reason in done.stderr.decode()
-        microvm("snapshot", "rm", "base")
-        assert microvm("run", "--pool", "saved", "--", "echo", "hello").stdout == b"hello\n"
-        after = facts(microvm, "saved")
-        assert (after["error"], after["served"], after["ready"]) == (why, 1, 0)
-    finally:
-        microvm("pool", "stop", "saved")
-        microvm("snapshot", "rm", "base")
-
-
-def test_the_image_of_a_pool_is_kept(
-    microvm: Command, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "is_notified", "timeout"),
+    [
+        (("--size", "4", "--max-memory", "300M"), True, 3600.0),
+        (("--size", "1", "--idle-timeout", "0s"), False, None),
+    ],
+)
+def test_limits_are_shown(
+    microvm: Command, options: tuple[str, ...], is_notified: bool, timeout: float | None
 ) -> None:
-    caches = [tmp_path / "cache", tmp_path / "link"]
-    shutil.copytree(image.path, caches[0] / "images" / image.name)
-    subprocess.run(["chmod", "-R", "go=", caches[0]], check=True)
-    caches[1].symlink_to(caches[0])
-    monkeypatch.setenv("MICROVM_CACHE", str(caches[0]))
-    microvm("pool", "start", "--linger", "--size", "1", "--image", image.name, "kept")
+    started = microvm("pool", "start", "--linger", *options, "limited")
     try:
-        for cache in caches:
-            monkeypatch.setenv("MICROVM_CACHE", str(cache))
-            assert "needed by pool kept" in microvm("image", "rm", image.name).stderr.decode()
-            assert image.name not in microvm("image", "prune").stdout.decode()
+        notice = b"machines kept ready: 1 instead of 4, because of --max-memory"
+        assert (notice in started.stderr) == is_notified
+        found = facts(microvm, "limited")
+        assert (found["size"], found["idle_timeout"]) == (1, timeout)
     finally:
-        microvm("pool", "stop", "kept")
-
-
-def test_a_pool_whose_image_has_changed_is_not_used(
-    microvm: Command, tmp_path: Path, image: Image
-) -> None:
-    folder = tmp_path / "image"
-    shutil.copytree(image.path, folder)
-    microvm("pool", "start", "--linger", "--size", "1", "--image", str(folder), "elsewhere")
-    try:
-        full(microvm, "elsewhere")
-        shutil.rmtree(folder)
-        assert microvm("run", "--pool", "elsewhere", "--", "echo", "hello").stdout == b"hello\n"
-        after = facts(microvm, "elsewhere")
-        assert (after["served"], after["ready"]) == (0, 0)
-        assert after["error"].startswith("no image")
-        microvm("image", "build", "--entrypoint", "echo from", "-o", str(folder))
-        done = microvm("run", "--pool", "elsewhere", "-v", "--", "here")
-        assert done.stdout == b"from here\n"
-        assert b"was removed or replaced" in done.stderr
-    finally:
-        microvm("pool", "stop", "elsewhere")
+        microvm("pool", "stop", "limited")
 
 
 def test_a_command_can_refuse_the_preset_pool(

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from microvm.cli import names
 from microvm.errors import MicroVMError
-from microvm.images import load
 from microvm.log import Area
-from microvm.machine.snapshot import Snapshot
 from microvm.options import MachineOptions, PoolOptions
 from microvm.printable import printable
-from microvm.supervisor.client.pool_fit import UNFIT, check_fit
+from microvm.supervisor.client.pool_fit import UNFIT, check_fit, check_origin
 from microvm.supervisor.client.pooled import PooledVM, facts_of
 
 if TYPE_CHECKING:
@@ -69,17 +67,13 @@ def same_kind(
         _check_fit(facts, given, image, snapshot)
     except (MicroVMError, OSError):
         return machine, image, snapshot
-    saved, folder = facts["snapshot"], facts["folder"]
     try:
-        if saved:
-            Snapshot.find(saved)
-        else:
-            load(folder)
+        check_origin(facts)
     except (MicroVMError, OSError) as error:
         _logger.info("the options of pool %s are not used: %s", printable(name), error)
         return machine, image, snapshot
     options: Any = {**facts["pool"]["options"], **machine}
-    return options, None if saved else folder, saved
+    return options, None if facts["snapshot"] else facts["folder"], facts["snapshot"]
 
 
 def attach(
@@ -97,6 +91,7 @@ def attach(
     def attached() -> AttachedPool:
         found = AttachedPool(name, size, machine.get("notify"))
         _check_fit(found.facts, machine, image, snapshot)
+        check_origin(found.facts)
         return found
 
     return _try(name, attached)

@@ -208,6 +208,10 @@ class Stock:
                     if queue is self._waiters:
                         self.fill()
                     return
+        if self.spare is not None and len(self._ready) >= self.spare:
+            lease.taken.set()
+            lease.released.set()  # `keep` has reduced their number meanwhile, so stop this machine
+            return
         self._ready.append(lease)
         if self._watcher and not self._watcher.done():
             self._watcher.set_result(lease)

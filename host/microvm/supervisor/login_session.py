@@ -21,9 +21,9 @@ def find() -> dict[str, Any] | None:
 
     systemd has a file for each login session. Without systemd, the session ends with its first
     process (see setsid(2)), such as the login shell. A process that is the first one itself, such
-    as one that cron has started, belongs to no login session. Neither does a process whose first
-    process has exited. After the logout, systemd's session no longer counts, but the one of
-    setsid(2) does, such as that of a shell in a terminal multiplexer.
+    as one that cron has started, belongs to no login session. Neither does a process if the first
+    process of its session has exited. After the logout, systemd's session no longer counts, but
+    that of setsid(2) does, such as the session of a shell in a terminal multiplexer.
     """
     name = os.environ.get("XDG_SESSION_ID", "")
     file = f"{_SESSIONS}/{name}"

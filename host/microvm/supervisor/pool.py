@@ -121,17 +121,17 @@ class PoolSupervisor(Server):
         def factory() -> NewMachineLease:
             return NewMachineLease(MicroVM._from_options(origin, options))
 
-        limits["max"] = min(limits["max"], most_lasting())
+        most, why = most_lasting(), "the limit of open files"
         if limits["max_memory"]:
             fit = limits["max_memory"] // MicroVM._from_options(origin, options).memory
             if not fit:
                 raise UsageError("--max-memory permits not even one machine")
-            limits["max"] = min(limits["max"], fit)
-        self._least = min(limits["size"], limits["max"])
-        if self._least < limits["size"]:
-            why = f"--max-memory permits {limits['max']} machines"
-            notify(f"{why}, so the pool keeps no more than {self._least} ready")
-        limits["size"] = self._least
+            if fit < most:
+                most, why = fit, "--max-memory"
+        if most < limits["size"]:
+            notify(f"machines kept ready: {most} instead of {limits['size']}, because of {why}")
+        limits["max"] = min(limits["max"], most)
+        self._least = limits["size"] = min(limits["size"], most)
         # Start one machine first, because it saves the template that the others need.
         self._stock = Stock(factory, limits["max"], notify, spare=1)
         self._stock.open()
@@ -219,36 +219,40 @@ class PoolSupervisor(Server):
         self._last_use = clock.now()
         try:
             async with asyncio.timeout(_LONGEST_WAIT):
-                if lease := await self._stock.take():
-                    return lease
-                self._grow()  # the machines that this starts are for this client, too
-                if lease := await self._stock.take_starting(_LONGEST_WAIT):
-                    return lease
+                lease = await self._stock.take()
+                if lease is None:
+                    self._grow()  # the machines that this starts are for this client, too
+                    lease = await self._stock.take_starting(_LONGEST_WAIT)
         except TimeoutError:
             raise Busy(f"pool {name} has started no machine in {_LONGEST_WAIT:g} s") from None
         except Exception as error:
             raise Busy(f"pool {name} has started no machine: {_text(error)}") from error
-        if failure := self._stock.error:
+        if lease is None and (failure := self._stock.error):
             raise Busy(f"pool {name} could not start a machine: {_text(failure)}")
-        raise Busy(f"pool {name} has no machine ready")
+        if lease is None:
+            raise Busy(f"pool {name} has no machine ready")
+        if why := self._outdated(lease):
+            lease.released.set()
+            raise Busy(f"pool {name} must be started again: {why}")
+        return lease
 
-    def _outdated(self) -> str:
-        """Return the reason why no command may use the machines; "" if there is none.
+    def _outdated(self, lease: Lease | None = None) -> str:
+        """Return the reason why no command may use the machines, or `lease`; "" if there is none.
 
         The user has removed or replaced the image or the snapshot from which they were started.
         """
-        name, image = self.facts["snapshot"], self.facts["image"]
+        saved, image = self.facts["snapshot"], self.facts["image"]
         try:
-            if name:
-                is_same = Snapshot._state_of(name) == self.facts["snapshot_state"]
-            else:
-                is_same = load(self.facts["folder"]).name == image
+            if saved and Snapshot._state_of(saved) != self.facts["snapshot_state"]:
+                return f"snapshot {saved} was removed or replaced"
+            images = {load(self.facts["folder"]).name}
         except MicroVMError as error:
-            return str(error)
+            return error.message
         except OSError:  # this process lacks a resource, such as a free descriptor
             return ""
-        changed = f"snapshot {name}" if name else f"image {image}"
-        return "" if is_same else f"{changed} was removed or replaced"
+        if lease is not None:  # it may have been started while another image was in the folder
+            images.add(_machine(lease).image.name)
+        return "" if images == {image} else f"image {image} was replaced"
 
     def _grow(self) -> None:
         """Start machines, because a client has found none ready.

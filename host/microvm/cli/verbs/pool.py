@@ -29,7 +29,7 @@ _NAMES = (
 
 
 def _idle_timeout(text: Duration) -> float:
-    is_zero = isinstance(text, str) and re.fullmatch(r"0+(\.0+)?[a-z]*", text.strip())
+    is_zero = isinstance(text, str) and re.fullmatch(r"0+(\.0+)?(d|h|m|s|ms)?", text.strip())
     return 0.0 if is_zero else parse_duration(text)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from microvm.errors import MicroVMError
-from microvm.images import Image
+from microvm.images import Image, load
 from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
 from microvm.units import format_size
@@ -44,6 +44,16 @@ def check_fit(
                 continue
             has, wants = (_shown(option, each[option]) for each in (facts, options))
             raise MicroVMError(f"its machines have --{option} {has}, and not {wants}")
+
+
+def check_origin(facts: Mapping[str, Any]) -> None:
+    """Check that this process can start machines of the same kind as those of a pool.
+
+    :raises MicroVMError: The image or the snapshot of the pool does not exist, or is damaged.
+    """
+    load(facts["folder"])
+    if facts["snapshot"]:
+        Snapshot.find(facts["snapshot"])
 
 
 def _shown(option: str, value: object) -> str:
