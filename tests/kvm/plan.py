@@ -56,7 +56,7 @@ _REASONS = {
     "with these tests, `make test-kvm` would take more than half an hour; other files run the same "
     "operations of QEMU and KVM": (
         "attach beside cache cluster_node copies detached examples images log loops map mismatch "
-        "named_pool pack patience pytest_plugin reading reopened run run_options "
+        "named_pool outdated_pool pack patience pytest_plugin reading reopened run run_options "
         "snapshot_commands start_named sync sync_pool wait"
     ),
     "the tests check options, output and reports, which do not depend on KVM; "
