@@ -57,12 +57,16 @@ class ScriptedInterpreter:
 async def _nothing() -> None: ...
 
 
-def run(python: ScriptedInterpreter, handle: Callable[[Event], None]) -> tuple[Cell, CellRunner]:
+def run(
+    python: ScriptedInterpreter, handle: Callable[[Event], None], *, cells: int = 1
+) -> tuple[Cell, CellRunner]:
+    """Run the script of the test in each of the cells, and return the last result."""
     loop = BackgroundLoop(_nothing, str)
     runner = CellRunner(loop, python)  # type: ignore[arg-type]
     try:
         loop.run(_nothing())
-        return runner.run("code", handle, CellLimits()), runner
+        results = [runner.run("code", handle, CellLimits()) for _ in range(cells)]
+        return results[-1], runner
     finally:
         loop.close()
 
@@ -157,6 +161,18 @@ def test_ctrl_c_interrupts_first_and_then_kills(monkeypatch: pytest.MonkeyPatch)
     assert python.interrupts == [False, True, False]
     assert runner.interrupted
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_during_the_cell_before_does_not_count() -> None:
+    async def script(callbacks: Callbacks) -> None:
+        del callbacks
+        os.kill(os.getpid(), signal.SIGINT)
+        await python.interrupted.wait()
+        python.interrupted.clear()
+
+    python = ScriptedInterpreter(script)
+    run(python, lambda _: None, cells=2)
+    assert python.interrupts == [False, False]
 
 
 def test_ctrl_c_ends_a_question(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,7 @@ class CellRunner:
         :raises InterpreterDied: If the interpreter dies.
         """
         self.interrupted = False
+        self._interrupted_at = float("-inf")  # a Ctrl-C during the cell before does not count
         pending = _PendingEvents()
         try:
             with self._interrupts():
