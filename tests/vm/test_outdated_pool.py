@@ -37,7 +37,7 @@ def test_a_pool_starts_from_a_snapshot(microvm: Command) -> None:
         microvm("snapshot", "rm", "base")
         assert microvm("run", "--pool", "saved", "--", "echo", "hello").stdout == b"hello\n"
         after = facts(microvm, "saved")
-        assert (after["error"], after["served"], after["ready"]) == (why, 1, 0)
+        assert (after["error"], after["served"]) == (why, 1)
     finally:
         microvm("pool", "stop", "saved")
         microvm("snapshot", "rm", "base")
@@ -72,7 +72,7 @@ def test_a_pool_whose_image_has_changed_is_not_used(
         shutil.rmtree(folder)
         assert microvm("run", "--pool", "elsewhere", "--", "echo", "hello").stdout == b"hello\n"
         after = facts(microvm, "elsewhere")
-        assert (after["served"], after["ready"]) == (0, 0)
+        assert after["served"] == 0
         assert after["error"].startswith("no image")
         done = microvm("map", "--pool", "elsewhere", "-", input=b"echo hello\n")
         assert json.loads(done.stdout)["stdout"] == "hello\n"
