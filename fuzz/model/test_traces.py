@@ -96,6 +96,20 @@ def test_one_wrong_recording_of_thousands_is_rejected(trace_model: TraceModel) -
     assert (result.events, len(result.rejected)) == (3001 * 2, 1)
 
 
+@pytest.mark.parametrize("answers", [1, 2])
+def test_each_hello_with_a_repeated_nonce_is_answered(
+    answers: int, trace_model: TraceModel
+) -> None:
+    hello, ready = (
+        SentMessage(side, name, 0, {"nonce": 3})
+        for side, name in (("host", "hello"), ("guest", "ready"))
+    )
+    with recordings():
+        repeated = Recording(frozenset({"guest"}), is_first=True, messages=[hello, hello])
+    repeated.messages.extend([ready] * answers)
+    assert not trace_model.search([repeated]).rejected
+
+
 def test_failure_of_the_search_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         Spin(schema(), tmp_path).follow("no number of traces", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -122,7 +123,7 @@ class _Abstraction:
         self._types = {each.name: number for number, each in enumerate(schema.messages, 1)}
         conditions = (each.name for talk in schema.conversations for each in talk.conditions)
         self._conditions = {name: at for at, name in enumerate(dict.fromkeys(conditions), 1)}
-        self._nonces: dict[object, int] = {}
+        self._nonces = _Nonces()
         self.ids = _ids(recording.messages)
         self._slots = _Slots(self.ids)
         self._added: dict[tuple[int, str], int] = {}
@@ -134,7 +135,6 @@ class _Abstraction:
         self._slots.follow(message)
         if name == "hello":
             self._added.clear()
-            self._nonces.setdefault(fields["nonce"], 1 + len(self._nonces) % _NONCES)
         if name == "exec_request":
             stdout, stderr = (
                 self._add(message.id, stream, fields[f"{stream}_credit"])
@@ -162,7 +162,7 @@ class _Abstraction:
             self._slots.of(message.sender, id_),
             self._conditions.get(condition, 0),
             amount,
-            self._nonces.get(message.fields.get("nonce"), 0),
+            self._nonces.of(message),
         )
         return TraceEvent(numbers, message)
 
@@ -175,6 +175,32 @@ class _Abstraction:
         before = self._added.get((id_, stream), 0)
         after = self._added[id_, stream] = min(before + amount, _MOST_CREDIT)
         return after - before
+
+
+class _Nonces:
+    """Gives each `hello` a nonce of its own in the model, and each `ready` that of its `hello`.
+
+    A random host may repeat a nonce before the guest has answered. The guest answers each `hello`
+    in their order.
+    """
+
+    def __init__(self) -> None:
+        self._hellos = 0
+        # The model's nonces of each unanswered `hello` and of the last `ready`, by recorded nonce.
+        self._unanswered: dict[object, deque[int]] = {}
+        self._answered: dict[object, int] = {}
+
+    def of(self, message: SentMessage) -> int:
+        """Return the model's nonce of a message; 0 if no `hello` before a `ready` has its nonce."""
+        recorded = message.fields.get("nonce")
+        unanswered = self._unanswered.setdefault(recorded, deque())
+        if message.name == "hello":
+            unanswered.append(1 + self._hellos % _NONCES)
+            self._hellos += 1
+            return unanswered[-1]
+        if message.name == "ready" and unanswered:
+            self._answered[recorded] = unanswered.popleft()
+        return self._answered.get(recorded, 0)
 
 
 class _Slots:
