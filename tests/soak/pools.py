@@ -80,7 +80,7 @@ async def _full(world: World) -> None:
             if len(files) <= most:
                 return
         assert time.monotonic() < deadline, (facts, files, machines, world.pool_descriptors)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the supervisor is another process, which sends no event
 
 
 def _client(world: World, *argv: str) -> tuple[str, ...]:
