@@ -1,5 +1,6 @@
 # make hello    install missing packages, build an image, run `echo hello` in a machine
-# make test     run all checks of CI, with real guests
+# make test     the tests that an engineer runs before each commit, in real machines: eight minutes at most
+# make check    everything: `make test`, lint, types, all tests, a second Python, all foreign tools
 # make help     list all targets
 # PYTHON=… VENV=…  use another Python, with a virtual environment of its own
 
@@ -8,18 +9,23 @@ BIN := $(VENV)/bin
 # The tests of the frameworks' adapters need packages that bring plugins of pytest, so they run in another environment.
 FRAMEWORKS := $(VENV)/frameworks
 PYTHON ?= python3
+# uv installs the packages for development in seconds, and pip in a minute.
+UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ARCH := $(shell uname -m)
 QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
-# Each word below is a program or a header, and the Debian package that contains it. A target requires only the
-# groups whose programs it runs: tests/project/test_needs.py lists them for each target.
+# Each word below is a program, a header or a module of Python, and the Debian package that contains it. A target
+# installs only NEEDS, the groups whose programs it runs: tests/project/test_needs.py lists them for each target.
+VENV_NEEDS = $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo ensurepip:python3-venv)
 
 # C_NEEDS compile the guest's programs, QEMU's launcher, and programs for this host. KERNEL_NEEDS compile the small
 # kernel. A target that starts machines requires RUN_NEEDS.
 C_NEEDS := gcc:gcc /usr/include/stdio.h:libc6-dev
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) $(C_NEEDS)
+# `make test` also builds images for disks.
+TEST_NEEDS := $(RUN_NEEDS) mkfs.erofs:erofs-utils
 KERNEL_NEEDS := $(C_NEEDS) flex:flex bison:bison bc:bc xz:xz-utils /usr/include/gelf.h:libelf-dev
 # Tests that build images from a registry run these programs.
 IMAGE_NEEDS := mkfs.erofs:erofs-utils skopeo:skopeo
@@ -29,12 +35,13 @@ KVM_NEEDS := mmdebstrap:mmdebstrap mkfs.erofs:erofs-utils /usr/sbin/mkfs.ext4:e2
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
 FUZZ_NEEDS := $(C_NEEDS) g++:g++ clang:clang cbmc:cbmc $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 COUNTS_NEEDS := $(C_NEEDS) valgrind:valgrind
-TEST_NEEDS := $(KERNEL_NEEDS) $(IMAGE_NEEDS) $(FUZZ_NEEDS) $(COUNTS_NEEDS) tshark:tshark xxd:xxd hexdump:bsdextrautils \
+# `make check` runs all tests, and compiles the small kernel and the guest packs for them.
+CHECK_NEEDS := $(TEST_NEEDS) $(KERNEL_NEEDS) $(IMAGE_NEEDS) $(FUZZ_NEEDS) $(COUNTS_NEEDS) tshark:tshark xxd:xxd hexdump:bsdextrautils \
 	cpio:cpio strace:strace umoci:umoci docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs \
 	avr-gcc:gcc-avr /usr/lib/avr/include/string.h:avr-libc \
 	cmake:cmake meson:meson spin:spin
 # rustup may put a `rustc` into PATH without a compiler, so run it to see whether it works.
-TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
+CHECK_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 
 # ARM_NEEDS are packages of half a gigabyte that compile and run programs for a Cortex-M processor. The long tests also run
 # containers and a browser.
@@ -54,7 +61,7 @@ CROSS_NEEDS := $(if $(filter aarch64,$(ARCH)),$(call cross,x86_64,amd64),$(call 
 # OTHER_NEEDS run guests of the architecture that is not that of this host: tests/vm/test_other_arch.py.
 AARCH64_NEEDS := qemu-system-aarch64:qemu-system-arm
 OTHER_NEEDS := $(if $(filter aarch64,$(ARCH)),qemu-system-x86_64:qemu-system-x86,$(AARCH64_NEEDS)) $(CROSS_NEEDS)
-TEST_NEEDS += $(OTHER_NEEDS)
+CHECK_NEEDS += $(OTHER_NEEDS) $(MUSL_NEEDS) $(CONTAINER_NEEDS)
 
 # `make test-aarch64` leaves out these tests: they take long, and the guest hardly matters to them.
 NOT_AARCH64 := tests/vm/test_documents.py
@@ -74,38 +81,34 @@ C_FILES = $(shell find codegen examples fuzz guest host tests -name '*.[ch]')
 # The schemas from which committed files are generated.
 SCHEMAS := protocol/sandboxd.toml protocol/files.toml protocol/streams.toml protocol/interpreter.toml examples/sensor/sensor.toml examples/serial/meter.toml
 
-# Each of these Pythons that is installed runs the tests that boot no guest, except the one that has run all tests.
+# Each of these Pythons that is installed, except the one that has run `make test`, repeats its tests without guests.
 PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
-# Tests that boot guests take most of the time. `make test-host` leaves them out.
+# `make test-host` and the second Python leave out the tests that boot guests.
 BOOTING := tests/counts tests/dask tests/faults tests/soak tests/vm fuzz/guest
-# With a second Python, `make test` also leaves out the tests whose results do not depend on the version of Python:
-# tests of programs in other languages (C, Lua, Promela, QEMU), tests that compare generated C with generated Python,
-# and tests of texts (documents, types, sources). They also run our generator, codec and image builder, but other
-# tests run these with each Python.
-ONCE := tests/confinement tests/interpreter tests/launcher tests/project \
-	fuzz/daemon fuzz/decoder fuzz/differential fuzz/model fuzz/mutants fuzz/proofs \
-	$(filter-out %/test_spec.py %/test_versions.py,$(wildcard tests/guest/test_*.py)) \
-	$(addprefix tests/codegen/test_,backends.py committed_conversations.py comparison.py conversations_in_c.py \
-		encoders.py footprint.py framing.py order_page.py promela.py receiving.py reference.py wireshark.py) \
-	tests/host/test_types.py tests/image/test_document.py tests/image/test_real_parts.py \
-	tests/qemu/test_confinement.py tests/qemu/test_layers.py
-LEFT_OUT :=
+WITHOUT_GUESTS := $(addprefix --ignore=,$(BOOTING))
+
+# Further arguments of pytest for `make test`, such as TESTS=tests/host.
+TESTS :=
 
 # Tests run in three processes, file by file and in the same order each time: on two cores, the third one uses the
 # time in which the others wait for guests. Those that are marked `alone` run afterwards, one after another.
+PYTEST = $(BIN)/python -m pytest --ignore=tests/install
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
-NOT_INSTALL := --ignore=tests/install
 ALONE = $(shell grep -rl --include='test_*.py' 'pytest.mark.alone' tests fuzz)
 
-.PHONY: help hello test test-host test-aarch64 test-long test-install test-kvm lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems test-systems-aarch64 dist guest-pack workflows release-check clean
+# The tests use a cache of this checkout, and copy kernels and downloads from the cache of the user.
+CACHE := build/cache
+
+.PHONY: help hello test check rest test-host test-aarch64 test-long test-install test-kvm lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems test-systems-aarch64 dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install missing packages, build an image, run echo hello in a machine'
-	@echo 'make test       lint, and all tests except the long ones, on two cores; the tests that boot no guest'
-	@echo '                also with Python 3.11 and 3.13, if they are installed'
-	@echo 'make test-host  only the tests that boot no guest'
+	@echo 'make test       the tests that you run before each commit, in real machines: eight minutes at most'
+	@echo 'make check      everything: make test, lint, types, all tests except the long ones, a second Python'
+	@echo 'make rest       what make check does beyond make test'
+	@echo 'make test-host  all tests that boot no guest'
 	@echo '                add PYTHON=python3.12 VENV=.venv-3.12 to any of these to use another Python'
 	@echo 'make test-aarch64  the tests of machines in aarch64 guests, which QEMU emulates on other hosts'
 	@echo 'make test-long  all tests with the long ones: 100 boots on a busy host, thousands of examples'
@@ -137,53 +140,71 @@ help:
 	@echo 'make release-check  check whether the files in dist/ can be published; TAG=v1.2.3 for that version'
 	@echo 'make clean      remove the virtual environments and all built files'
 
+hello: NEEDS = $(RUN_NEEDS)
 hello: $(VENV)/vm
-	@$(call require,$(RUN_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/microvm run -- echo hello
 	@$(BIN)/python -c 'from microvm import arches; from microvm_image.kernel import selection; exit(not selection.given(arches.find()))' || \
 		echo '$(BIN)/microvm kernel build: takes five minutes once; then guests boot seven times faster'
 
-test: lint
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
-	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL)
-	$(BIN)/python -m pytest -m 'alone and not long' $(ALONE)
+test: NEEDS = $(TEST_NEEDS)
+test: $(VENV)/dev
+	@$(call require,$(NEEDS))
+	$(PYTEST) -m 'not thorough and not long and not alone' $(PARALLEL) $(TESTS)
+
+check: test rest
+
+# The small kernel makes the guests of these tests faster, and is in the guest packs of `make test-install`.
+rest: NEEDS = $(CHECK_NEEDS)
+rest: lint
+	@$(call require,$(NEEDS))
+	MICROVM_CACHE="$(CURDIR)/$(CACHE)" $(BIN)/microvm kernel build --quiet
+	$(PYTEST) -m 'thorough and not long and not alone' $(PARALLEL)
+	$(PYTEST) -m 'alone and not long' $(ALONE)
 	$(FRAMEWORKS)/bin/python -m pytest -m 'not long' -n 3 tests/frameworks
 	@for python in $(PYTHONS); do \
 		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
-			$(MAKE) --no-print-directory test-host LEFT_OUT='$(ONCE)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
+			$(MAKE) --no-print-directory test TESTS='$(WITHOUT_GUESTS)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
 		fi; \
 	done
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/install
 
+test-host: NEEDS = $(CHECK_NEEDS)
 test-host: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
-	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL) $(addprefix --ignore=,$(BOOTING) $(LEFT_OUT))
-	$(BIN)/python -m pytest -m 'alone and not long' $(filter-out $(addsuffix /%,$(BOOTING)),$(ALONE))
+	@$(call require,$(NEEDS))
+	$(PYTEST) -m 'not long and not alone' $(PARALLEL) $(WITHOUT_GUESTS)
+	$(PYTEST) -m 'alone and not long' $(filter-out $(addsuffix /%,$(BOOTING)),$(ALONE))
 
+test-aarch64: NEEDS = $(CHECK_NEEDS) $(AARCH64_NEEDS)
 test-aarch64: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(AARCH64_NEEDS))
-	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) --arch aarch64 tests/vm $(NOT_AARCH64:%=--ignore=%)
-	$(BIN)/python -m pytest -m 'alone and not long' --arch aarch64 $(filter tests/vm/%,$(ALONE))
+	@$(call require,$(NEEDS))
+	$(PYTEST) -m 'not long and not alone' $(PARALLEL) --arch aarch64 tests/vm $(NOT_AARCH64:%=--ignore=%)
+	$(PYTEST) -m 'alone and not long' --arch aarch64 $(filter tests/vm/%,$(ALONE))
 
+test-long: NEEDS = $(CHECK_NEEDS) $(LONG_NEEDS)
 test-long: lint
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(LONG_NEEDS))
-	$(PIP_INSTALL) --editable '.[mavlink]'
+	@$(call require,$(NEEDS))
+	$(UV_INSTALL) --editable '.[mavlink]'
 	$(BIN)/python -m pytest
 	$(FRAMEWORKS)/bin/python -m pytest tests/frameworks
 
-# Build the small kernel first, because the guest packs of users contain it.
+# The guest packs of users contain the small kernel.
+test-install: NEEDS = $(CHECK_NEEDS)
 test-install: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(MUSL_NEEDS) $(CONTAINER_NEEDS))
-	$(BIN)/microvm kernel build --quiet
+	@$(call require,$(NEEDS))
+	MICROVM_CACHE="$(CURDIR)/$(CACHE)" $(BIN)/microvm kernel build --quiet
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/install
 
 # KVM need not work on this host: the tests run in a machine under TCG, which emulates AMD's SVM.
+test-kvm: NEEDS = $(RUN_NEEDS) $(KERNEL_NEEDS) $(KVM_NEEDS)
 test-kvm: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(KERNEL_NEEDS) $(KVM_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/microvm kernel build --quiet
 	$(BIN)/python -m tests.kvm $(if $(AGAIN),--again)
 
+lint: NEEDS = $(C_NEEDS)
 lint: $(VENV)/dev $(FRAMEWORKS)/ready
-	@$(call require,$(C_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m tests.project.prose
@@ -214,8 +235,9 @@ gen: $(VENV)/dev
 	$(foreach schema,$(SCHEMAS),$(BIN)/microvm-proto gen $(schema) &&) true
 	$(BIN)/python -m tests.project.pages
 
+counts: NEEDS = $(RUN_NEEDS) $(COUNTS_NEEDS)
 counts: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(COUNTS_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/python -m tests.counts
 
 man: $(VENV)/dev
@@ -224,39 +246,46 @@ man: $(VENV)/dev
 docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+terminal: NEEDS = $(RUN_NEEDS) $(IMAGE_NEEDS)
 terminal: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(IMAGE_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/python docs/record.py
 
+bench: NEEDS = $(RUN_NEEDS)
 bench: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/microvm bench
 
 bench-codec: $(VENV)/vm
 	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python codegen/benchmark.py
 
+footprint: NEEDS = $(ARM_NEEDS) protoc:protobuf-compiler
 footprint: $(VENV)/vm
-	@$(call require,$(ARM_NEEDS) protoc:protobuf-compiler)
+	@$(call require,$(NEEDS))
 	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python -m footprint
 
+scale: NEEDS = $(RUN_NEEDS)
 scale: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/python -m tests.dask.scale rate
 	$(BIN)/python -m tests.dask.scale growth
 	$(BIN)/python -m tests.dask.scale million
 
+fuzz: NEEDS = $(RUN_NEEDS) $(FUZZ_NEEDS)
 fuzz: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(FUZZ_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/python -m pytest $(FUZZ) -m 'rung and not long' --fuzz-seconds=$(FUZZ_SECONDS) $(FUZZ_OPTIONS)
 
+fuzz-mutants: NEEDS = $(RUN_NEEDS) $(FUZZ_NEEDS)
 fuzz-mutants: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(FUZZ_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/python -m fuzz.mutants $(FUZZ_OPTIONS)
 
+soak: NEEDS = $(RUN_NEEDS)
 soak: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS))
+	@$(call require,$(NEEDS))
 	$(BIN)/python -m tests.soak --seconds=$(SOAK_SECONDS) $(SOAK_OPTIONS)
 
 # The root file systems are created once, below build/systems.
@@ -276,8 +305,9 @@ dist: $(VENV)/dev
 	$(BIN)/hatchling build
 
 # The pack of another processor needs a cross compiler for the kernel, and one for the programs.
+guest-pack: NEEDS = $(MUSL_NEEDS) $(KERNEL_NEEDS) $(if $(filter-out $(ARCH),$(GUESTS)),$(CROSS_NEEDS))
 guest-pack: $(VENV)/dev
-	@$(call require,$(MUSL_NEEDS) $(KERNEL_NEEDS) $(if $(filter-out $(ARCH),$(GUESTS)),$(CROSS_NEEDS)))
+	@$(call require,$(NEEDS))
 	$(PIP_INSTALL) --editable '.[pack]'
 	$(BIN)/python -m guest_pack $(GUESTS:%=--arch %) --directory dist
 
@@ -292,11 +322,14 @@ release-check: dist workflows
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) .venv-* dist guest/build host/confine/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* $(CACHE) dist guest/build host/confine/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # $(VENV)/vm contains the packages for running. $(VENV)/dev adds those for development.
 $(VENV)/vm: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call install,python3-venv) }
+	@[ -w . ] || { echo 'This folder is read-only: run `chmod -R u+w .`, or copy it.' >&2; exit 1; }
+	@$(call require,$(VENV_NEEDS) $(NEEDS))
+	@$(PYTHON) -c 'import sys; exit(sys.version_info < (3, 11))' || \
+		{ echo 'microvm needs Python 3.11 or newer: name one that is installed, such as PYTHON=python3.13.' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --editable '.[vm]'
 	@# pip compiles only files that it copies, and an editable install copies none.
@@ -304,28 +337,31 @@ $(VENV)/vm: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/vm
-	$(PIP_INSTALL) --editable '.[vm,plot,dask,docs,dev]'
+	$(PIP_INSTALL) uv
+	$(UV_INSTALL) --editable '.[vm,plot,dask,docs,dev]'
 	@touch $@
 
-# uv installs these 190 packages in a few seconds, and pip in minutes.
 $(FRAMEWORKS)/ready: $(VENV)/dev
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FRAMEWORKS)
 	$(BIN)/uv pip install --quiet --python $(FRAMEWORKS) --constraint constraints.txt --group frameworks --editable '.[vm,$(ADAPTED)]'
 	@touch $@
 
-# $(call require,need:package …) installs the packages of missing programs and headers.
+# $(call require,need:package …) installs the packages of missing programs, headers and modules. If that is not possible,
+# it names everything that is missing.
 define require
-missing=''; \
+lacking=''; packages=''; \
 for need in $(1); do \
-	command -v "$${need%%:*}" >/dev/null || [ -f "$${need%%:*}" ] || missing="$$missing $${need##*:}"; \
+	command -v "$${need%%:*}" >/dev/null || [ -f "$${need%%:*}" ] || \
+		{ lacking="$$lacking $$need"; packages="$$packages $${need##*:}"; }; \
 done; \
-if [ -n "$$missing" ]; then $(call install,$$missing) fi
-endef
-
-define install
-echo 'Installing$(if $(SUDO), with sudo):' $(1); \
-command -v apt-get >/dev/null || { echo 'This is not Debian: install them by hand.' >&2; exit 1; }; \
-$(SUDO) apt-get update -qq && \
-$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null || \
-	{ echo 'The packages could not be installed.' >&2; exit 1; };
+if [ -n "$$lacking" ]; then \
+	echo "Installing$(if $(SUDO), with sudo):$$packages"; \
+	{ command -v apt-get $(SUDO) && $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$packages; } >/dev/null || { \
+		echo 'The packages could not be installed. This system lacks:'; \
+		for each in $$lacking; do echo "  $${each%%:*}, in the package $${each##*:} of Debian"; done; \
+		echo "Install these, and run the command again. On Debian and Ubuntu, as root: apt-get install$$packages"; \
+		exit 1; \
+	} >&2; \
+fi
 endef

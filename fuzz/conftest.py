@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import signals
+from tests.support import checkout_cache, signals
 from tests.support.judged import judge, trace_model
+from tests.support.selection import pytest_ignore_collect
 
 from .search import Search
 
-__all__ = ("judge", "trace_model")
+__all__ = ("judge", "pytest_ignore_collect", "trace_model")
 
 signals.restore()  # because the processes that the rungs start inherit the settings
 
@@ -35,7 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose a seed, always the same in CI, unless an option or pytest-xdist gives one."""
+    """Choose a seed, always the same in CI, unless an option or pytest-xdist gives one.
+
+    Use the cache of the tests.
+    """
+    checkout_cache.use()
     given = config.getoption("--hypothesis-seed") or getattr(config, "workerinput", {}).get("seed")
     is_fixed = os.environ.get("CI") == "true"
     config.stash[_SEED] = int(given or (1 if is_fixed else random.SystemRandom().randrange(2**31)))

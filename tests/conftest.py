@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from pytest_asyncio import is_async_test
-from tests.support import parameters, signals
+from tests.support import checkout_cache, parameters, selection, signals
+from tests.support.selection import pytest_ignore_collect
 from tests.support.target import target
 
 from microvm import arches, log
@@ -20,6 +21,8 @@ from microvm.images import Image
 from microvm.qemu import accel
 from microvm.qemu.launch import find_qemu
 from microvm_image import default
+
+__all__ = ("pytest_ignore_collect",)
 
 DEADLINE = 60.0 * parameters.PATIENCE
 
@@ -51,7 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the commands that tests start use the selected guests, too."""
+    """Let the commands that tests start use the selected guests and the cache of the tests, too."""
+    checkout_cache.use()
+    config.pluginmanager.register(selection.Summary())
     if arch := config.getoption("--arch"):
         os.environ["MICROVM_ARCH"] = arch
     parameters.choose(config.getoption("--accel"))

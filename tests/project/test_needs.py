@@ -19,11 +19,12 @@ IMAGE = {"erofs-utils", "skopeo"}
 FUZZ = {*C, "g++", "clang", "libclang-rt-dev", "cbmc"}
 COUNTS = {*C, "valgrind"}
 CROSS = {"gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"}
-TEST = {
-    *(RUN | KERNEL | IMAGE | FUZZ | COUNTS),
+TEST = {*RUN, "erofs-utils"}
+CHECK = {
+    *(RUN | KERNEL | IMAGE | FUZZ | COUNTS | MUSL),
     *"tshark xxd bsdextrautils cpio strace umoci docker-registry mmdebstrap gpg".split(),
     *("e2fsprogs", "rustc", "gcc-avr", "avr-libc", "cmake", "meson", "spin"),
-    *("qemu-system-arm", *CROSS),
+    *("qemu-system-arm", "buildah", "netavark", *CROSS),
 }
 ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
 
@@ -32,10 +33,12 @@ NEEDS = {
     "hello": RUN,
     "lint": C,
     "test": TEST,
-    "test-host": TEST,
-    "test-aarch64": TEST,
-    "test-install": {*TEST, *MUSL, "buildah", "netavark"},
-    "test-long": {*TEST, *ARM, "buildah", "netavark", "libcap-dev", "chromium", "patch"},
+    "test-host": CHECK,
+    "check": CHECK,
+    "rest": CHECK,
+    "test-aarch64": CHECK,
+    "test-install": CHECK,
+    "test-long": {*CHECK, *ARM, "libcap-dev", "chromium", "patch"},
     "test-kvm": {*RUN, *KERNEL, "mmdebstrap", "erofs-utils", "e2fsprogs"},
     "test-systems": {*MUSL, *KERNEL, "mmdebstrap", "ubuntu-keyring"},
     "test-systems-aarch64": {

@@ -54,8 +54,8 @@ def test_the_workflow_runs_targets_of_the_makefile() -> None:
         "dist guest-pack",
     ]
     targets = re.findall(r"target: ([\w-]+)\}", WORKFLOW)
-    assert targets.count("test") == 1
-    assert set(targets) == {"test", "test-host", "test-aarch64", "test-kvm"} <= TARGETS
+    assert targets.count("check") == 1
+    assert set(targets) == {"check", "test-host", "test-aarch64", "test-kvm"} <= TARGETS
 
 
 def test_release_workflow_runs_make_release_check() -> None:
