@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 from docs import record
 
+from microvm import cache as caches
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+KERNEL = r"Linux 6\.\d+\S+\n"
 
 
 @pytest.fixture
@@ -25,10 +29,27 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
 
+@pytest.fixture(params=["as on this host", "without a mirror"])
+def either(
+    request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path
+) -> dict[str, str]:
+    """The environment, and another one in which `make hello` builds the image with busybox."""
+    if request.param == "as on this host":
+        return environment
+    environment.pop("MICROVM_ROOTFS", None)
+    own = tmp_path / "cache"
+    shutil.copytree(caches.folder("kernels"), own / "kernels", ignore=lambda *_: [".build.lock"])
+    caches.make(own / "downloads")
+    for package in filter(Path.is_dir, caches.folder("downloads").iterdir()):
+        shutil.copytree(package, own / "downloads" / package.name)
+    nobody = "http://127.0.0.1:9"
+    return {**environment, "MICROVM_CACHE": str(own), "MICROVM_MIRROR": nobody}
+
+
 @pytest.mark.parametrize(
     ("number", "prints"),
     [
-        (0, r"3\.20\.\d+\n|"),  # the busybox image lacks this file
+        (0, KERNEL),
         (1, r"42\n"),
         (2, r"out\n7\n"),
         (3, r""),
@@ -66,14 +87,16 @@ def _run(command: list[str], environment: dict[str, str]) -> str:
     ).stdout
 
 
-def test_readme_command_of_a_checkout_runs(environment: dict[str, str]) -> None:
-    (command,) = re.findall(r"^    \.venv/bin/(microvm run .*)$", README.read_text(), re.MULTILINE)
-    assert re.fullmatch(r"3\.20\.\d+\n|", _run(["sh", "-c", command], environment))
-
-
-def test_readme_program_runs(environment: dict[str, str]) -> None:
-    (program,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert _run([sys.executable, "-c", program], environment) == "0 hello\n\n"
+def test_readme_commands_run_in_both_default_images(either: dict[str, str]) -> None:
+    before, program, after = re.split("^```(?:python)?\n", README.read_text(), flags=re.MULTILINE)
+    commands = re.findall(r"^    (\S.*)$", before + after, re.MULTILINE)
+    hello, test, command = [line.partition("#")[0].strip() for line in commands]
+    assert (hello, test) == ("make hello", "make test")
+    assert re.fullmatch(KERNEL, _run(["sh", "-c", command.removeprefix(".venv/bin/")], either))
+    assert _run([sys.executable, "-c", program], either) == "0 hello\n\n"
+    names = [path.name for path in (Path(either["MICROVM_CACHE"]) / "images").iterdir()]
+    if "MICROVM_MIRROR" in either:
+        assert [name.partition("-")[0] for name in names] == ["busybox"]
 
 
 def test_first_program_of_the_python_page_runs(environment: dict[str, str]) -> None:
