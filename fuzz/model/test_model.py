@@ -27,7 +27,7 @@ QUICK = (
     "the daemon forgets whose turn it is when a command ends",
     "late messages of a tree are not ignored",
 )
-"""The faults that `make test` seeds; `make test-long` seeds all."""
+"""The faults that `make check` seeds; `make test-long` seeds all."""
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from ..search import Record
 from .prove import harnesses, prove
 
 QUICK = ("header", "list", "stream", "exec", "loop", "drain", "session")
-"""Names of the harnesses that `make test` runs. They take about 30 seconds of one core."""
+"""Names of the harnesses that `make check` runs. They take about 30 seconds of one core."""
 
 QUICK_BUGS = ("header", "stream", "drain")
 

@@ -26,7 +26,7 @@ CHEAP = {
     "the guest is out of memory, executing",
     "the guest floods before it answers, greeting",
 }
-"""The cells that `make test` runs. The other tests are long."""
+"""The cells that `make check` runs. The other tests are long."""
 
 
 def _marked(cell: MatrixCell) -> object:
