@@ -115,6 +115,7 @@ def _exchange(driven: DrivenSession, sent: Sent) -> None:
         assert driven.say(sent.message)
 
 
+@pytest.mark.thorough
 @batch(100)
 @given(sent=CONVERSATIONS.correct())
 def test_daemon_accepts_a_correct_conversation(daemon: ctypes.CDLL, sent: list[Sent]) -> None:
@@ -178,6 +179,7 @@ def _heard(daemon: ctypes.CDLL, sent: Sent) -> int:
     return _FRAME if sent.state else _MORE
 
 
+@pytest.mark.thorough
 def test_conversations_reach_every_state_and_many_faults() -> None:
     states, faults = Counter[str](), set[type[codec.Message]]()
 

@@ -36,6 +36,7 @@ def test_corpus(process: DaemonConversation) -> None:
     assert len(sent) > len(corpus()) / 2
 
 
+@pytest.mark.thorough
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [1, pytest.param(110, marks=pytest.mark.long)])
 def test_random_host(
@@ -67,6 +68,7 @@ def test_stopped_command_may_survive_sigterm(
     process.finish()
 
 
+@pytest.mark.thorough
 def test_deadline_ignores_time_without_checks() -> None:
     deadline = PollDeadline(0.4)
     time.sleep(0.5)

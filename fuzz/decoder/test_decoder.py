@@ -11,6 +11,8 @@ from ..search import Record, Search
 from .build import unreached
 from .fuzzer import fuzz
 
+pytestmark = pytest.mark.thorough
+
 
 def test_corpus_reaches_every_line_and_branch() -> None:
     assert unreached(corpus()) == []

@@ -18,6 +18,8 @@ from ..strategies import Example, drawn, examples
 from . import compare
 from .compare import Pair, cases
 
+pytestmark = pytest.mark.thorough
+
 BATCH = 20  # number of examples between two checks of the time limit
 
 GUESTS = st.lists(FRAMES["guest"], min_size=1, max_size=6).map(

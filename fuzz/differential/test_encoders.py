@@ -16,6 +16,8 @@ from ..report import Disagreement, schema
 from ..search import Record, Search
 from ..strategies import drawn
 
+pytestmark = pytest.mark.thorough
+
 BATCH = 300  # number of messages between two checks of the time limit
 
 

@@ -26,6 +26,7 @@ def machine() -> Iterator[DaemonConversation]:
         yield conversation
 
 
+@pytest.mark.thorough
 @pytest.mark.rung
 def test_corpus(machine: DaemonConversation) -> None:
     sent = [path.name for path in corpus() if replay(machine, path)]

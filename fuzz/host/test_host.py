@@ -39,12 +39,14 @@ def explore(number: int, frames: list[int]) -> None:
         examples()
 
 
+@pytest.mark.thorough
 @pytest.mark.rung
 @pytest.mark.parametrize("name", FAILED)
 def test_corpus(name: str) -> None:
     play(FAILED[name])
 
 
+@pytest.mark.thorough
 @settings(SETTINGS, max_examples=100)
 @given(script=honest())
 def test_host_accepts_an_honest_guest(script: Script) -> None:
@@ -77,6 +79,7 @@ def test_script_round_trip(script: Script) -> None:
     assert read(written(script)) == script
 
 
+@pytest.mark.thorough
 @pytest.mark.rung
 @pytest.mark.parametrize("error", ENDINGS)
 def test_host_reports_the_cause_of_a_loss(error: type) -> None:
@@ -84,6 +87,7 @@ def test_host_reports_the_cause_of_a_loss(error: type) -> None:
         assert type(play(lasting(*acts)).error) is error
 
 
+@pytest.mark.thorough
 @pytest.mark.rung
 @pytest.mark.parametrize("cuts", [(), (7,)])
 def test_malformed_frames_are_refused(cuts: tuple[int, ...]) -> None:
@@ -91,6 +95,7 @@ def test_malformed_frames_are_refused(cuts: tuple[int, ...]) -> None:
         assert play(lasting(*ASKED, said, cuts=cuts)).breach
 
 
+@pytest.mark.thorough
 def test_broken_host_is_found_and_its_script_saved(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

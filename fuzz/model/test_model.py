@@ -18,6 +18,8 @@ from .events import ModelEvent
 from .faults import Fault, faults
 from .spin import CHECKS, Check, Spin
 
+pytestmark = pytest.mark.thorough
+
 QUICK = (
     "the tables lack an error that crosses a shutdown",
     "the daemon answers a ping twice",

@@ -17,6 +17,8 @@ from .events import ModelEvent
 from .replay import main, replay
 from .spin import SearchResult
 
+pytestmark = pytest.mark.thorough
+
 TWO_ANSWERS = SearchResult(
     "a side refuses this message",
     (

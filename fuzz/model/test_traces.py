@@ -110,6 +110,7 @@ def test_each_hello_with_a_repeated_nonce_is_answered(
     assert not trace_model.search([repeated]).rejected
 
 
+@pytest.mark.thorough
 def test_failure_of_the_search_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         Spin(schema(), tmp_path).follow("no number of traces", 3)
@@ -273,6 +274,7 @@ def test_fault_of_two_commands_is_rejected(
     assert f", the host {reason}" in rejected.splitlines()[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [codec.MAX_COMMANDS, codec.MAX_COMMANDS + 1])
 def test_number_of_commands_at_once_is_limited(number: int, trace_model: TraceModel) -> None:
     credit = {"stdout_credit": 0, "stderr_credit": 0, "beside": True}

@@ -17,6 +17,8 @@ from ..report import ROOT, SCHEMA
 from ..search import Record
 from .prove import harnesses, prove
 
+pytestmark = pytest.mark.thorough
+
 QUICK = ("header", "list", "stream", "exec", "loop", "drain", "session")
 """Names of the harnesses that `make check` runs. They take about 30 seconds of one core."""
 

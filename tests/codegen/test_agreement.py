@@ -273,6 +273,7 @@ def test_c_decodes_and_encodes_python_frames(pair: CodecPair, data: st.DataObjec
     assert pair.by_python(frame, sender) == (frame,)
 
 
+@pytest.mark.thorough
 @given(data=st.data())
 @settings(QUICK, max_examples=200)
 def test_both_refuse_a_mutated_frame_with_the_same_words(
@@ -287,6 +288,7 @@ def test_both_refuse_a_mutated_frame_with_the_same_words(
             assert pair.by_reference(mutated, sender) == said, mutated.hex()
 
 
+@pytest.mark.thorough
 @given(data=st.data())
 @settings(QUICK, max_examples=60)
 def test_both_agree_on_every_byte_of_a_frame(pair: CodecPair, data: st.DataObject) -> None:
@@ -386,6 +388,7 @@ def test_both_agree_with_every_vector_in_pieces(pair: CodecPair, known: list[Vec
         assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
 
 
+@pytest.mark.thorough
 def test_both_agree_with_every_vector(pair: CodecPair, known: list[Vector]) -> None:
     for vector in known:
         expected = vector.fault or (vector.frame,)

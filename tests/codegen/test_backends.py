@@ -42,6 +42,7 @@ PROBE = Path(__file__).parent / "mavlink/probe.toml"
 every_style = pytest.mark.parametrize("codec", ["codec.py", "plain.py"])
 
 
+@pytest.mark.thorough
 @every_style
 @every_schema
 def test_messages_have_classes(schema: Path, codec: str, generated: Generated, load: Load) -> None:
@@ -51,6 +52,7 @@ def test_messages_have_classes(schema: Path, codec: str, generated: Generated, l
     assert numbers == {message.number for message in read_schema(schema).messages}
 
 
+@pytest.mark.thorough
 @every_style
 @every_schema
 def test_python_needs_only_standard_library(schema: Path, codec: str, generated: Generated) -> None:
@@ -110,6 +112,7 @@ def _compilations() -> Iterator[object]:
             yield pytest.param(schema, header, compiler, id=case, marks=marks)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("schema", "header", "compiler"), [*_compilations()])
 def test_header_compiles_as_freestanding_c_and_as_cpp(
     schema: Path, header: str, compiler: list[str], generated: Generated, tmp_path: Path
@@ -186,6 +189,7 @@ int main(void)
 FRAMED = [ROOT / "examples/sensor/sensor.toml", ROOT / "examples/serial/meter.toml", PROBE]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("style", ["protocol.h", "table.h"])
 @pytest.mark.parametrize("schema", [*SCHEMAS, *FRAMED], ids=lambda path: path.stem)
 def test_the_c_compiles_for_an_avr(
@@ -271,6 +275,7 @@ def test_specification_names_everything_in_the_schema(schema: Path, generated: G
     assert [field.unit for field in fields if f" {field.unit}" not in text] == []
 
 
+@pytest.mark.thorough
 def test_python_passes_linters(generated: Generated, tmp_path: Path) -> None:
     files = []
     for schema, codec in itertools.product([*SCHEMAS, PROBE], ["codec.py", "plain.py"]):

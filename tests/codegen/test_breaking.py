@@ -387,6 +387,7 @@ def test_known_edits_have_their_verdict(name: str, data: st.DataObject, tmp_path
     assert same or verdict is BROKEN
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["grown", "everything", "types"])
 @given(data=st.data())
 @settings(MANY, max_examples=10)

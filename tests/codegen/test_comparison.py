@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import sys
 
+import pytest
 from tests.support.captured import captured
 
 from .common import ROOT
+
+pytestmark = pytest.mark.thorough
 
 TEXT = (ROOT / "docs/comparison.md").read_text()
 DIGITS = str.maketrans("¹²³⁴⁵⁶⁷⁸⁹⁰", "1234567890")

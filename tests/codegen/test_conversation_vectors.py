@@ -188,6 +188,7 @@ def test_python_tables_agree_with_the_vectors(
     assert all(" beyond " in name or " more than " in name for name in counted)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("style", ["inline", "table"])
 def test_c_functions_agree_with_the_vectors(schema: Schema, style: str, tmp_path: Path) -> None:
     checks = [f"{call} == {value}" for call, value in by_functions(schema).items()]

@@ -68,6 +68,7 @@ def cases(schema: Schema) -> Iterator[tuple[str, int]]:
                 yield call, end in ids
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("style", ["protocol.h", "table.h"])
 @pytest.mark.parametrize("path", [SANDBOXD, FILES, STREAMS, TALK], ids=lambda path: path.stem)
 def test_functions_agree_with_the_tables(

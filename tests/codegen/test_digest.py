@@ -87,6 +87,7 @@ def words(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
 Edits = Callable[[dict[str, Any]], Iterator[tuple[Place, int | str]]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("edits", [numbers, words])
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_numbers_types_senders_and_ids_change_digest(text: str, edits: Edits, read: Read) -> None:

@@ -139,6 +139,7 @@ def reaches(state: str) -> Callable[[list[Any]], bool]:
     return lambda sent: any(each.state == state for each in sent)
 
 
+@pytest.mark.thorough
 @many
 def test_follower_accepts_correct_conversations(
     drawing: tuple[Schema, ModuleType], count: int
@@ -157,6 +158,7 @@ def test_follower_accepts_correct_conversations(
         find(made.Conversations(holds=odd, max_size=30).correct(), reaches(name), settings=SEARCH)
 
 
+@pytest.mark.thorough
 @many
 def test_follower_refuses_last_message_of_faulty_ones(
     drawing: tuple[Schema, ModuleType], count: int
@@ -172,6 +174,7 @@ def test_follower_refuses_last_message_of_faulty_ones(
     assert len(kinds) > len(possible) / 2
 
 
+@pytest.mark.thorough
 @many
 def test_messages_with_an_empty_strategy_are_left_out(
     drawing: tuple[Schema, ModuleType], count: int

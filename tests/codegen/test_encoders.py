@@ -48,6 +48,7 @@ def make(generated: Generated, load: Load, tmp_path_factory: pytest.TempPathFact
 COMMITTED = [SANDBOXD, ROOT / "examples/sensor/sensor.toml", EVERYTHING, GROWN, TYPES, SHORT_PREFIX]
 
 
+@pytest.mark.thorough
 @given(data=st.data())
 @QUICK
 @pytest.mark.parametrize("schema", COMMITTED, ids=lambda path: path.stem)
@@ -56,6 +57,7 @@ def test_decoders_accept_encoded_frames(schema: Path, make: MakeEnds, data: st.D
     compare(ends, data.draw(messages(ends.schema)))
 
 
+@pytest.mark.thorough
 @given(data=st.data())
 @QUICK
 @pytest.mark.parametrize("seed", range(4))

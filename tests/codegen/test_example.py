@@ -37,6 +37,7 @@ def run(*command: str | Path, folder: Path, status: int = 0) -> subprocess.Compl
     return result
 
 
+@pytest.mark.thorough
 def test_the_bare_installation_brings_click_alone(bare: Path, tmp_path: Path) -> None:
     listed = run(bare / "pip", "list", "--format=freeze", folder=tmp_path).stdout
     names = {line.partition("==")[0] for line in listed.split()}
@@ -83,6 +84,7 @@ def test_the_example_is_made_and_run_by_make(bare: Path, sensor: Path) -> None:
     assert said.stdout.startswith("greenhouse, number 4711\n")
 
 
+@pytest.mark.thorough
 def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> None:
     run(bare / "microvm-proto", "gen", folder=sensor)
     sanitizers = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fanalyzer"]

@@ -11,6 +11,8 @@ from footprint.__main__ import COUNTS, measure
 from footprint.messages import messages
 from footprint.programs import ours
 
+pytestmark = pytest.mark.thorough
+
 DOCUMENT = Path(__file__).parents[2] / "docs/performance.md"
 
 

@@ -405,6 +405,7 @@ def test_receivers_agree_on_a_bad_frame_in_each_version(name: str, ends: MakeEnd
         assert built.by_reference(pieces, "left", version) == found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["cobs", "stream"])
 def test_the_header_is_as_clean_as_without_framing(
     name: str, ends: MakeEnds, generated: Generated, tmp_path: Path
@@ -417,7 +418,8 @@ def test_the_header_is_as_clean_as_without_framing(
     test_backends.test_the_linter_knows_the_constants_of_the_header(schema, generated)
 
 
-@test_wireshark.pytestmark
+@pytest.mark.thorough
+@test_wireshark.needs_tshark
 @pytest.mark.parametrize("name", ["cobs", "short stream", "datagram"])
 def test_tshark_agrees_with_decoders(name: str, ends: MakeEnds, generated: Generated) -> None:
     schema = ends(name).schema
@@ -440,6 +442,7 @@ def test_tshark_agrees_with_decoders(name: str, ends: MakeEnds, generated: Gener
         assert len(values["check"]) == (vector.fault is None), vector.name
 
 
+@pytest.mark.thorough
 def test_the_python_is_as_clean_as_without_framing(ends: MakeEnds, tmp_path: Path) -> None:
     names = ["cobs", "stream", "unchecked stream", "datagram"]
     files = [tmp_path / f"{name.replace(' ', '_')}_codec.py" for name in names]

@@ -99,6 +99,7 @@ def test_the_check_writes_nothing(run: Run, project: Path) -> None:
     assert snapshot(project) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda path: path.name)
 def test_a_missing_file_is_stale(output: Path, run: Run, project: Path) -> None:
     copy = project / output.relative_to(ROOT)
@@ -108,6 +109,7 @@ def test_a_missing_file_is_stale(output: Path, run: Run, project: Path) -> None:
     assert result.stdout.count("\n+") >= len(output.read_text().splitlines())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -288,6 +290,7 @@ def test_an_unwritable_output_leaves_the_others_unchanged(run: Run, project: Pat
     assert snapshot(project) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("renamed", range(len(OUTPUTS)))
 def test_failed_rename_restores_the_files(
     renamed: int, run: Run, project: Path, monkeypatch: pytest.MonkeyPatch

@@ -52,6 +52,7 @@ def test_new_protocol_is_tested(
         assert " passed in " in done.stdout
 
 
+@pytest.mark.thorough
 def test_both_tests_find_a_codec_that_is_not_as_the_vectors(run: Run, probe: Path) -> None:
     right = Path("vectors.json").read_text()
     Path(SCHEMA).write_text(Path(SCHEMA).read_text().replace("max = 80 ", "max = 79 "))

@@ -28,6 +28,7 @@ def quiz(run: Run, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_random_conversations_are_accepted(quiz: Path) -> None:
     command = "python -m pytest -q test_order.py"
     assert f"    $ {command}\n" in TEXT

@@ -15,6 +15,8 @@ from microvm_proto.schema import Schema
 
 from .common import SCHEMAS, Read
 
+pytestmark = pytest.mark.thorough
+
 TALK = """
 [protocol]
 name = "talk"

@@ -69,6 +69,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "changes", "fault"), REFUSED)
 def test_encoder_refuses_values_that_decoders_refuse(
     name: str, changes: dict[str, object], fault: str, codec: ModuleType, least: Least

@@ -57,6 +57,7 @@ def test_the_commands_of_the_page_have_the_output_that_it_shows(probe: Path) -> 
     assert (probe / "device").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("configure", "build"),
     [

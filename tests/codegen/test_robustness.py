@@ -18,6 +18,8 @@ from microvm_proto.resolve import read_schema
 
 from .common import EVERYTHING, TYPES, Run
 
+pytestmark = pytest.mark.thorough
+
 TOKEN = re.compile(r'"""|"[^"\n]*"|[A-Za-z0-9_-]+|\[\[|\]\]|\S')
 TEXTS = [EVERYTHING.read_text(), TYPES.read_text()]
 TOKENS = sorted(set(TOKEN.findall("".join(TEXTS))))

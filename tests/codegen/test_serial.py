@@ -125,6 +125,7 @@ class Tap:
         return changed
 
 
+@pytest.mark.thorough
 def test_noise_loses_only_damaged_frames(
     samples: Path, modules: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:

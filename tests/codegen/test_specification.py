@@ -58,6 +58,7 @@ def test_codec_of_the_specification_passes_every_vector(path: Path, tmp_path: Pa
     check(read_schema(path), tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("framing", FRAMINGS, ids=lambda text: "-".join(text.split('"')[1:4:2]))
 def test_client_of_the_specification_handles_every_framing(framing: str, tmp_path: Path) -> None:
     schema = tmp_path / "schema.toml"

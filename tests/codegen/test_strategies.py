@@ -17,6 +17,8 @@ from microvm_proto.schema import Schema
 
 from .common import ROOT, SCHEMAS, Generated, Load, check_linters
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
 def test_strategies_generate_only_valid_messages(

@@ -14,6 +14,8 @@ from microvm_proto.resolve import read_schema
 
 from .common import FOLDER, INTERPRETER, SANDBOXD, check_linters, every_schema
 
+pytestmark = pytest.mark.thorough
+
 TALK = FOLDER / "talk.toml"
 
 

@@ -67,6 +67,7 @@ def ages(request: pytest.FixtureRequest, make: MakePair, new: CodecPair) -> Ages
     return Ages(version, make(canonical(new.schema.at(version))), new)
 
 
+@pytest.mark.thorough
 @given(data=st.data())
 @QUICK
 def test_new_codec_decodes_and_encodes_old_frames(ages: Ages, data: st.DataObject) -> None:
@@ -77,6 +78,7 @@ def test_new_codec_decodes_and_encodes_old_frames(ages: Ages, data: st.DataObjec
     assert ages.new.by_python(frame, sender, *versions) == ages.new.by_c(frame, sender, *versions)
 
 
+@pytest.mark.thorough
 @given(data=st.data())
 @settings(QUICK, max_examples=200)
 def test_old_and_new_refuse_a_frame_with_the_same_error(ages: Ages, data: st.DataObject) -> None:
@@ -88,6 +90,7 @@ def test_old_and_new_refuse_a_frame_with_the_same_error(ages: Ages, data: st.Dat
             assert others == [first] * 3, changed.hex()
 
 
+@pytest.mark.thorough
 @given(data=st.data())
 @QUICK
 def test_encoders_refuse_values_of_later_versions(ages: Ages, data: st.DataObject) -> None:

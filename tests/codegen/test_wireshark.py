@@ -24,7 +24,8 @@ from microvm_proto.types import Array, Bool, ByteList, Bytes, Flags, Float, List
 
 from .common import SANDBOXD, SCHEMAS, TYPES, Generated, Read
 
-pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+pytestmark = [pytest.mark.thorough, needs_tshark]
 
 NAMES = {fault.number: fault.name for fault in FAULTS}
 PORT = 7000

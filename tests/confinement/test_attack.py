@@ -108,6 +108,7 @@ def test_attacks_fail_with_confinement(root: bool, start: str) -> None:
         assert place.harm() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("root", WHO)
 @pytest.mark.parametrize("missing", MISSING)
 def test_attacks_fail_if_one_layer_is_missing(root: bool, missing: str) -> None:
@@ -127,6 +128,7 @@ def test_program_with_a_writable_file_writes_nothing_else(root: bool, writes: st
         assert place.harm() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("root", WHO)
 def test_attacker_dies_with_its_controller(root: bool) -> None:
     """Its attempts to prevent this have no effect."""

@@ -23,6 +23,7 @@ from tests.support.processes import children, open_files, status
 from microvm.images import Image
 
 pytestmark = [
+    pytest.mark.thorough,
     only_root,  # who may trace it across the namespaces
     pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers and registers are x86-64's"),
     pytest.mark.skipif(sys.platform != "linux", reason="the confinement is Linux's"),

@@ -11,7 +11,7 @@ from microvm_image import default
 
 from . import figures
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.thorough, pytest.mark.alone]
 
 
 @pytest.mark.parametrize("subject", figures.SUBJECTS)

@@ -63,6 +63,7 @@ def comparable(outcome: Outcome[Any]) -> object:
     return outcome.job, *shown
 
 
+@pytest.mark.thorough
 async def test_outcomes_are_those_of_a_pool(client: Client, image: Image) -> None:
     async with Pool(2, image) as pool:
         ours = [each async for each in pool.map(JOBS, env={"A": "1"})]
@@ -73,6 +74,7 @@ async def test_outcomes_are_those_of_a_pool(client: Client, image: Image) -> Non
     assert theirs[0].job is JOBS[0]
 
 
+@pytest.mark.thorough
 async def test_a_slow_one_holds_up_nobody_unless_order_is_asked_for(client: Client) -> None:
     jobs = [["sh", "-c", "sleep 1; echo slow"], ["echo", "fast"], ["echo", "fast"]]
     address = client.scheduler_info()["address"]
@@ -84,6 +86,7 @@ async def test_a_slow_one_holds_up_nobody_unless_order_is_asked_for(client: Clie
             assert sorted(shown) == ["fast\n", "fast\n", "slow\n"]
 
 
+@pytest.mark.thorough
 def test_synchronous_batch_reads_commands_on_demand(client: Client) -> None:
     taken = []
 
@@ -99,6 +102,7 @@ def test_synchronous_batch_reads_commands_on_demand(client: Client) -> None:
             break
 
 
+@pytest.mark.thorough
 async def test_a_worker_that_dies_costs_no_outcome(client: Client) -> None:
     jobs = [["sh", "-c", f"sleep 0.3; echo {number}"] for number in range(6)]
     shown = []
@@ -113,6 +117,7 @@ async def test_a_worker_that_dies_costs_no_outcome(client: Client) -> None:
     eventually(lambda: not any(map(exists, orphans)))
 
 
+@pytest.mark.thorough
 async def test_a_worker_that_retires_gives_its_jobs_to_others(client: Client) -> None:
     jobs = [["sh", "-c", "sleep 1; echo $0", str(number)] for number in range(4)]
     outcomes = microvm.dask.map(jobs, client=client, text=True)
@@ -148,6 +153,7 @@ def pool(client: Client, image: Image, tmp_path: Path) -> Iterator[Command]:
         client.run(set_variable, os.environ.get(name))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("memory", "uses"), [("256M", True), ("300M", False)])
 async def test_workers_use_the_pool_of_their_host_if_it_fits(
     client: Client, image: Image, pool: Command, memory: str, uses: bool
@@ -160,6 +166,7 @@ async def test_workers_use_the_pool_of_their_host_if_it_fits(
     assert (facts["served"] > 0) == uses
 
 
+@pytest.mark.thorough
 async def test_workers_use_a_pool_that_starts_from_the_same_snapshot(
     client: Client, image: Image, pool: Command
 ) -> None:
@@ -208,6 +215,7 @@ def _killing(client: Client, *kills: bool) -> Iterator[None]:
         client.run(setattr, retry, "LONGEST_PAUSE", retry.LONGEST_PAUSE)
 
 
+@pytest.mark.thorough
 async def test_machines_killed_in_their_warmup_end_no_batch(client: Client) -> None:
     jobs = [["echo", str(number)] for number in range(8)]
     with _killing(client, True, False, True):
@@ -215,6 +223,7 @@ async def test_machines_killed_in_their_warmup_end_no_batch(client: Client) -> N
         assert [each.result().stdout async for each in batch] == [f"{n}\n" for n in range(8)]
 
 
+@pytest.mark.thorough
 async def test_each_job_has_an_outcome_where_no_machine_starts(client: Client) -> None:
     jobs = [Job(["echo", str(number)]) for number in range(20)]
     with _killing(client, True):
@@ -315,6 +324,7 @@ async def test_machines_start_only_on_workers_that_offer_them(client: Client, im
             scheduler.workers[first].resources.clear()
 
 
+@pytest.mark.thorough
 async def test_a_guest_sees_nothing_of_its_worker(client: Client) -> None:
     assert set(client.run(os.environ.get, VARIABLE).values()) == {"of-the-host"}
     jobs = [["env"], ["sh", "-c", "cat /proc/*/environ /proc/cmdline"]]
@@ -361,6 +371,7 @@ async def test_a_worker_with_another_microvm_is_told_of(
     assert after.result().returncode == 0
 
 
+@pytest.mark.thorough
 async def test_versions_are_checked_where_workers_answer(
     client: Client, other_version: Path
 ) -> None:
@@ -398,6 +409,7 @@ async def test_invalid_batch_is_refused(client: Client, image: Image, tmp_path: 
         await anext(microvm.dask.map(["true"], client=client, image=image))
 
 
+@pytest.mark.thorough
 async def test_a_cluster_without_workers_is_waited_for(image: Image) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
     async with LocalCluster(
@@ -451,6 +463,7 @@ LINES = b"""echo hi; exit 3
 """
 
 
+@pytest.mark.thorough
 def test_lines_and_status_are_those_of_map(client: Client, registry: str) -> None:
     command = [sys.executable, "-m", "microvm", "map", "-", "--ordered"]
     address = client.scheduler_info()["address"]
@@ -466,6 +479,7 @@ def test_lines_and_status_are_those_of_map(client: Client, registry: str) -> Non
     assert results[1:] == results[:1] * 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_command_that_is_ended_leaves_no_machine(client: Client, number: int) -> None:
     address = client.scheduler_info()["address"]

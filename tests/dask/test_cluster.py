@@ -75,6 +75,7 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.thorough
 async def test_other_users_cannot_reach_the_cluster(temporary: Path, pages: list[object]) -> None:
     async with connected("local:1", 1) as client:
         http, scratch = await client.run_on_scheduler(facts)

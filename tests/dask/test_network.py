@@ -24,6 +24,7 @@ PORT = 8786
 QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s"}
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="takes root, and ip"),
 ]

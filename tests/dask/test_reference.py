@@ -27,7 +27,7 @@ from microvm.start import snapshots
 from microvm.start.snapshots import STORE
 from microvm_image import oci_artifact
 
-pytestmark = pytest.mark.usefixtures("_nothing_left")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("_nothing_left")]
 
 CACHE = "MICROVM_CACHE"
 

@@ -25,6 +25,8 @@ from microvm.dask import transfer
 from microvm.dask.batch import _listen
 from microvm.dask.transfer import Receiver, Sender
 
+pytestmark = pytest.mark.thorough
+
 BATCH = "transfer"
 DATA = Random(1).randbytes(16 << 20)
 TIMEOUT = 1.5

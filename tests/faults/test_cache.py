@@ -14,6 +14,8 @@ from tests.support.ordinary import as_user
 
 from microvm.images import Image
 
+pytestmark = pytest.mark.thorough
+
 WITHIN = 15.0
 
 CLOCK = """

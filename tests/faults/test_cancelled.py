@@ -16,6 +16,8 @@ from microvm import MicroVM
 from .check import nothing_left, uses_its_template
 from .state import FaultScene
 
+pytestmark = pytest.mark.thorough
+
 
 class Steps(selectors.DefaultSelector):
     """A selector that calls a function before a certain step of the event loop."""

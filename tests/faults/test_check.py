@@ -15,6 +15,8 @@ import pytest
 
 from .check import nothing_left
 
+pytestmark = pytest.mark.thorough
+
 
 def _process(_: Path, later: ExitStack) -> None:
     process = subprocess.Popen(["sleep", "60"])

@@ -22,6 +22,8 @@ from .check import uses_its_template
 from .matrix import WITHIN
 from .state import STATES, FaultScene
 
+pytestmark = pytest.mark.thorough
+
 SIGNALS = (
     "SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2"
     " SIGALRM SIGTERM SIGXCPU SIGVTALRM SIGPROF SIGPOLL SIGPWR SIGSYS"

@@ -11,6 +11,8 @@ import pytest
 
 from .disk import OPERATIONS
 
+pytestmark = pytest.mark.thorough
+
 CHEAP = [("template", 12), ("snapshot", 24), ("image", 90), ("load", 3), ("scratch", 3)]
 
 

@@ -13,6 +13,8 @@ from .fault import FAULTS
 from .matrix import NO_CLONES, MatrixCell, cells
 from .state import FaultScene
 
+pytestmark = pytest.mark.thorough
+
 CHEAP = {
     "QEMU dies after its greeting, snapshotting",
     "QEMU is killed, starting",

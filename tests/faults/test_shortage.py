@@ -23,6 +23,8 @@ from microvm.images import Image
 from .check import nothing_left, uses_its_template
 from .state import FaultScene
 
+pytestmark = pytest.mark.thorough
+
 MOST = 200
 """A number of descriptors that suffices for each of these operations."""
 

@@ -33,6 +33,7 @@ def test_binary_is_static_and_stripped(shipped: Path) -> None:
     check_static_and_stripped(shipped)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("compiler", ["gcc", "clang -Qunused-arguments"])
 def test_options_of_ubuntu_need_no_library(compiler: str, tmp_path: Path) -> None:
     cc = f"{compiler} {HARDENED} {FOR_PROCESSOR[platform.machine()]}"

@@ -390,6 +390,7 @@ os.symlink(victim, folder)
 """
 
 
+@pytest.mark.thorough
 @as_root
 def test_replaced_folder_does_not_change_the_owner_of_others(binary: Path, tmp_path: Path) -> None:
     opened(tmp_path)
@@ -450,6 +451,7 @@ TREES = st.lists(
 )
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

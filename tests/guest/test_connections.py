@@ -161,6 +161,7 @@ async def test_connection_that_is_not_accepted_times_out(
             await writer.wait_closed()
 
 
+@pytest.mark.thorough
 async def test_commands_are_refused_while_a_stream_is_open(
     guest: Guest, connections: Connections, serving: Serving
 ) -> None:
@@ -215,6 +216,7 @@ async def test_paused_reader_delays_only_its_server(
     await asyncio.gather(close(writer), close(ping))
 
 
+@pytest.mark.thorough
 async def test_drain_waits_while_the_server_reads_nothing(
     connections: Connections, serving: Serving
 ) -> None:
@@ -259,6 +261,7 @@ async def test_many_streams_at_once(connections: Connections, serving: Serving) 
     await asyncio.gather(*map(talk, range(200)))
 
 
+@pytest.mark.thorough
 async def test_closed_stream_ends_though_the_server_stays(
     guest: Guest, connections: Connections, serving: Serving
 ) -> None:
@@ -279,6 +282,7 @@ async def test_closed_stream_ends_though_the_server_stays(
     await until_alone()
 
 
+@pytest.mark.thorough
 async def test_closed_stream_ends_though_the_server_reads_nothing(
     guest: Guest, connections: Connections, serving: Serving
 ) -> None:
@@ -300,6 +304,7 @@ async def test_closed_stream_ends_though_the_server_reads_nothing(
     await until_alone()
 
 
+@pytest.mark.thorough
 async def test_closed_stream_stays_while_the_server_reads(
     connections: Connections, tmp_path: Path
 ) -> None:
@@ -492,6 +497,7 @@ async def test_port_of_the_guest_that_is_in_use(
     assert await free(guest)
 
 
+@pytest.mark.thorough
 async def test_port_survives_the_program(guest: Guest, connections: Connections) -> None:
     """If `relay` is killed, it is started again, and the port leads to the target again."""
     async with await connections.reverse(0, echo, 20) as reverse:

@@ -64,6 +64,7 @@ def test_daemon_refuses_a_message_out_of_order(launch: Callable[[], Daemon], nam
     daemon.hello(2)
 
 
+@pytest.mark.thorough
 def test_messages_of_all_kinds_are_refused() -> None:
     assert len({each.messages[-1].name for each in KNOWN.values()}) == 7
     codes = {code(each) for each in KNOWN.values()}

@@ -159,6 +159,7 @@ class TestFeeding:
         sandboxd.end_input(id_)
         assert sandboxd.finish(id_).stdout.split()[0].decode() == sent.hexdigest()
 
+    @pytest.mark.thorough
     def test_a_slow_reader_gets_all(self, sandboxd: Daemon) -> None:
         data = Random(6).randbytes(2 * ROOM)
         id_ = sandboxd.sh("sleep 0.3; head -c 100000; sleep 0.3; cat", fed=True)
@@ -315,6 +316,7 @@ class TestEndOfInput:
         sandboxd.send(codec.ExecStdin(1, b"fed"), codec.ExecStdin(1, b""))
         assert sandboxd.finish(1).stdout == b"fed"
 
+    @pytest.mark.thorough
     def test_host_that_never_reads_takes_no_processor_time(
         self, sandboxd: Daemon, fifo: Fifo, answer: Fifo
     ) -> None:
@@ -337,6 +339,7 @@ class TestEndOfInput:
         eventually(lambda: len(open_files(sandboxd.pid)) <= before)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fed", [False, True], ids=["not fed", "fed"])
 def test_command_has_only_three_descriptors(sandboxd: Daemon, fed: bool) -> None:
     id_ = sandboxd.start(b"ls", b"/proc/self/fd", fed=fed)

@@ -30,6 +30,7 @@ def test_a_flood_of_pings_is_answered(sandboxd: Daemon) -> None:
     sandboxd.expect(*(codec.Pong(token) for token in tokens))
 
 
+@pytest.mark.thorough
 def test_a_flood_of_pings_is_answered_beside_a_flood_of_output(sandboxd: Daemon) -> None:
     sandboxd.sh("yes & yes >&2")
     sandboxd.read(1)
@@ -46,6 +47,7 @@ def test_host_that_never_reads_takes_no_processor_time(sandboxd: Daemon) -> None
     sandboxd.kill(id_)
 
 
+@pytest.mark.thorough
 def test_host_that_pings_and_never_reads_takes_no_time(sandboxd: Daemon) -> None:
     count = sandboxd.fill(codec.Ping(7).encode())
     sandboxd.expect(*[codec.Pong(7)] * count)
@@ -56,6 +58,7 @@ def test_idle_daemon_takes_no_processor_time(sandboxd: Daemon) -> None:
     sandboxd.comes_to_rest()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_thousands_of_orphans_are_reaped(sandboxd: Daemon, count: int) -> None:
     script = f"i=0; while [ $i -lt {count} ]; do (:&); i=$((i+1)); done"
@@ -70,6 +73,7 @@ def test_orphans_are_reaped_while_a_command_runs(sandboxd: Daemon) -> None:
     sandboxd.send(codec.ExecKill(id_))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [2000, pytest.param(50_000, marks=pytest.mark.long)])
 def test_thousands_of_commands_leak_nothing(sandboxd: Daemon, binary: Path, count: int) -> None:
     def some(count: int) -> None:
@@ -191,6 +195,7 @@ def test_daemon_ignores_other_signals(sandboxd: Daemon) -> None:
     assert sandboxd.sync() == []
 
 
+@pytest.mark.thorough
 def test_many_sessions_in_sequence_work(sandboxd: Daemon) -> None:
     for nonce in range(200):
         sandboxd.sh("sleep 1000")

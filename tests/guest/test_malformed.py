@@ -189,6 +189,7 @@ def test_a_hello_right_behind_the_fault_is_found(sandboxd: Daemon) -> None:
         assert isinstance(sandboxd.receive(), codec.Ready)
 
 
+@pytest.mark.thorough
 def test_a_frame_that_is_not_whole_has_no_effect(sandboxd: Daemon) -> None:
     whole = request(1, b"true").encode()
     sandboxd.send(codec.Ping(1), whole[:-1])

@@ -137,6 +137,7 @@ class TestBackgroundProcesses:
         assert (result.stdout, result.exit_code) == (b"", 4)
         os.kill(pid, 9)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.long)])
     def test_hundreds_of_background_processes_can_write(
         self, sandboxd: Daemon, fifo: Fifo, answer: Fifo, count: int

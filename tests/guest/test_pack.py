@@ -292,6 +292,7 @@ def test_files_that_change_during_packing(packed: Packed, tmp_path: Path) -> Non
             assert all(not found[path.name][1].strip(b"\0x") for path in paths)
 
 
+@pytest.mark.thorough
 def test_names_that_are_replaced_during_packing(packed: Packed, tmp_path: Path) -> None:
     """The name is a file, a folder, a fifo and a link in turn, and sometimes does not exist."""
     path = tmp_path / "it"

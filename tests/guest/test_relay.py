@@ -160,6 +160,7 @@ def test_connection_can_be_reset_before_it_is_made(
     assert relay.exit() == (0, "")
 
 
+@pytest.mark.thorough
 def test_peer_that_exits_while_data_wait_resets(relay: RelayProcess, pair: Pairs) -> None:
     id_, peer = pair()
     with peer:
@@ -192,6 +193,7 @@ def flood(peer: socket.socket) -> None:
             peer.send(bytes(LOST))
 
 
+@pytest.mark.thorough
 def test_stream_that_is_not_read_delays_no_other(relay: RelayProcess, pair: Pairs) -> None:
     """Two streams stall: the peer of one reads nothing, and the host gives the other no credit."""
     (stuck, reads_nothing), (unread, floods), (third, peer) = pair(9), pair(10), pair(LOST)
@@ -228,6 +230,7 @@ def test_data_are_sent_after_the_last_message(
     assert relay.exit() == (0, "")
 
 
+@pytest.mark.thorough
 def test_many_connections_one_after_another(relay: RelayProcess, pair: Pairs) -> None:
     for number in range(1000):
         id_, peer = pair()
@@ -413,6 +416,7 @@ def test_invalid_input_ends_the_program(
     assert relay.exit() == (1, reason)
 
 
+@pytest.mark.thorough
 def test_data_beyond_the_credit_end_the_program(relay: RelayProcess, pair: Pairs) -> None:
     id_, peer = pair()
     with peer:
@@ -432,6 +436,7 @@ DRAWN = Conversations(
 )
 
 
+@pytest.mark.thorough
 @settings(
     deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -466,6 +471,7 @@ def test_other_version_of_the_protocol_is_refused(start: Callable[..., RelayProc
     assert start(digest=streams.DIGEST ^ 1).exit() == (2, "")
 
 
+@pytest.mark.thorough
 def test_idle_program_uses_no_processor_time(relay: RelayProcess, pair: Pairs) -> None:
     """The program does not poll again and again because a connection is hung up or reset."""
     pairs = [pair(credit) for credit in (0, 5, 5)]

@@ -16,6 +16,8 @@ from tests.support.vectors import Vector
 
 from microvm.wire import codec
 
+pytestmark = pytest.mark.thorough
+
 SOURCE = Path(__file__).parents[1] / "second_end"
 SCENES = re.findall(r'^    \("(\w+)", \w+\),$', (SOURCE / "scenes.rs").read_text(), re.M)
 assert SCENES

@@ -52,6 +52,7 @@ class TestBesideOthers:
         assert (wrote.stdout, wrote.stderr, wrote.exit_code) == (b"written\n", b"", 1)
         assert (read.stdout, read.stderr, read.exit_code) == (b"", b"hello\n", 2)
 
+    @pytest.mark.thorough
     def test_64_commands_run_and_the_next_is_busy(self, sandboxd: Daemon) -> None:
         ids = [fed(sandboxd, f"read x; echo {number} $x") for number in range(MAX_COMMANDS)]
         refused = MAX_COMMANDS + 1
@@ -66,6 +67,7 @@ class TestBesideOthers:
         sandboxd.send(request(refused + 1, b"true", beside=True))
         assert sandboxd.finish(refused + 1).exit_code == 0
 
+    @pytest.mark.thorough
     def test_a_command_that_ends_makes_room(self, sandboxd: Daemon) -> None:
         ids = [fed(sandboxd, "read x") for _ in range(MAX_COMMANDS)]
         for id_ in ids[20], ids[-1], ids[0]:
@@ -79,6 +81,7 @@ class TestBesideOthers:
             assert sandboxd.finish(id_).exit_code == 7
         sandboxd.hello(2)
 
+    @pytest.mark.thorough
     def test_command_that_cannot_start_makes_room(self, sandboxd: Daemon) -> None:
         id_ = fed(sandboxd, "read x; exit 7")
         for _ in range(2 * MAX_COMMANDS):
@@ -140,6 +143,7 @@ class TestAlone:
         assert children(sandboxd.pid) == []
         assert sandboxd.run(b"true").exit_code == 0
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("reason", codec.GoodbyeReason)
     def test_the_end_kills_all(self, sandboxd: Daemon, reason: codec.GoodbyeReason) -> None:
         ids = [beside(sandboxd, "echo $$; exec sleep 1000") for _ in range(3)]
@@ -377,6 +381,7 @@ class TestTurns:
             sandboxd.expect(codec.Pong(token))
             receive_output(sandboxd, 4)
 
+    @pytest.mark.thorough
     def test_flood_does_not_delay_the_end_of_a_terminal(self, sandboxd: Daemon) -> None:
         beside(sandboxd, "yes & exec yes >&2")
         id_ = beside(sandboxd, "echo out", size=(24, 80))

@@ -24,6 +24,8 @@ from tests.support.processes import children, open_files
 from microvm.wire import codec
 from microvm.wire.codec import Stage
 
+pytestmark = pytest.mark.thorough
+
 NOBODY = 65534
 
 

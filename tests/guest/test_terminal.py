@@ -224,6 +224,7 @@ class TestEndOfTerminal:
     def test_exit_status_is_reported(self, sandboxd: Daemon, status: int) -> None:
         assert ended(sandboxd, sandboxd.sh(f"exit {status}", size=SIZE)).exit_code == status
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("size", [1, 4095, 4096, 65537, 3_000_000])
     def test_all_output_arrives_before_the_end(self, sandboxd: Daemon, size: int) -> None:
         for _ in range(3 if size < 100_000 else 1):

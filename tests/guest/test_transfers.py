@@ -92,6 +92,7 @@ def test_host_follows_correct_conversations(sent: list[Sent]) -> None:
             assert order.state.name.lower() == each.state
 
 
+@pytest.mark.thorough
 @given(ALL.faulty())
 def test_host_refuses_the_first_message_out_of_order(sent: list[Sent]) -> None:
     order = Order()
@@ -102,6 +103,7 @@ def test_host_refuses_the_first_message_out_of_order(sent: list[Sent]) -> None:
         order.follow(last.message, TABLES[last.sender])
 
 
+@pytest.mark.thorough
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(UPLOADS.correct(), UPLOADS.faulty()))
 def test_carry_answers_only_complete_trees(binary: Path, sent: list[Sent]) -> None:

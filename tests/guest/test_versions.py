@@ -174,6 +174,7 @@ def check(result: Result) -> None:
     assert not getattr(result.end, "memory", 0)  # an ordinary process has no cgroup
 
 
+@pytest.mark.thorough
 def test_an_older_host_is_served_by_a_newer_guest(newer: Path) -> None:
     with closing(Daemon(newer / "sandboxd")) as daemon:
         assert daemon.hello().version == NEXT
@@ -209,6 +210,7 @@ def test_two_newer_sides_speak_the_newer_version(
         assert host.next_event() == newer_codec.Pong(3)
 
 
+@pytest.mark.thorough
 def test_host_of_the_previous_release_is_served(
     sanitized: Path, older_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ class TestProcess:
         assert set(masks.values()) == {0}
         assert len(masks) == 5
 
+    @pytest.mark.thorough
     def test_command_leads_its_session_and_group(self, sandboxd: Daemon) -> None:
         stat = sandboxd.run(b"cat", b"/proc/self/stat").stdout.split()
         assert stat[0] == stat[4] == stat[5]

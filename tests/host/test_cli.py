@@ -43,6 +43,7 @@ def test_help_is_whole(command: click.Command, verb: tuple[str, ...]) -> None:
     assert "INTEGER" not in shown.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "verb", [(), ("image",), ("nonsense",), ("run",), ("map",), ("map", "-", "--registry", "x")]
 )
@@ -53,6 +54,7 @@ def test_wrong_usage_is_told_with_status_2(verb: tuple[str, ...]) -> None:
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -47,6 +47,7 @@ def run(*arguments: str) -> str:
     return captured(arguments, check=True).stdout
 
 
+@pytest.mark.thorough
 def test_bash_completes_verbs_options_and_names(home: Path) -> None:
     asked = {
         "microvm ru|": ["run"],

@@ -34,6 +34,7 @@ async def test_timeout_kills_and_keeps_earlier_output(guest: Guest, peer: Peer) 
     assert guest.error is None
 
 
+@pytest.mark.thorough
 async def test_timeout_frees_a_command_that_waits_for_its_reader(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["yes"], timeout=0.5))
     await peer.write(Stream.STDOUT, b"a" * WINDOW)
@@ -60,6 +61,7 @@ async def test_output_dropped_by_a_timeout_gets_no_second_credit(guest: Guest, p
     assert await peer.hears_nothing()
 
 
+@pytest.mark.thorough
 async def test_exit_in_time_cancels_the_deadline() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["true"], timeout=0.5))
@@ -70,6 +72,7 @@ async def test_exit_in_time_cancels_the_deadline() -> None:
         assert await peer.hears_nothing()
 
 
+@pytest.mark.thorough
 async def test_exit_after_a_kill_cancels_the_deadline() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["sleep", "60"]))
@@ -81,6 +84,7 @@ async def test_exit_after_a_kill_cancels_the_deadline() -> None:
         assert guest.error is None
 
 
+@pytest.mark.thorough
 async def test_unanswered_kill_after_a_timeout_ends_the_guest() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
 
@@ -97,6 +101,7 @@ async def test_unanswered_kill_after_a_timeout_ends_the_guest() -> None:
             await run(guest, ["true"])
 
 
+@pytest.mark.thorough
 async def test_cancelled_run_waits_a_limited_time_for_the_kill() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         task = asyncio.create_task(run(guest, ["sleep", "60"]))
@@ -136,6 +141,7 @@ async def test_command_that_exits_within_grace_is_not_killed(guest: Guest, peer:
     assert await peer.hears_nothing()
 
 
+@pytest.mark.thorough
 async def test_output_after_a_kill_does_not_extend_its_deadline() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["yes"], max_output=1))
@@ -163,6 +169,7 @@ def _stand_still(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@pytest.mark.thorough
 async def test_time_in_which_the_loop_is_blocked_does_not_count() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["yes"], timeout=SOON))
@@ -175,6 +182,7 @@ async def test_time_in_which_the_loop_is_blocked_does_not_count() -> None:
             await process.wait()
 
 
+@pytest.mark.thorough
 async def test_deadline_expires_even_if_the_loop_is_always_late() -> None:
     expired = asyncio.Event()
     Deadline().start(0.2, expired.set)
@@ -186,6 +194,7 @@ async def test_deadline_expires_even_if_the_loop_is_always_late() -> None:
     assert expired.is_set()
 
 
+@pytest.mark.thorough
 async def test_a_deadline_counts_while_the_loop_runs() -> None:
     expired = asyncio.Event()
     begun = time.monotonic()

@@ -118,6 +118,7 @@ async def test_content_without_an_entry_is_refused(
             download.add(message)
 
 
+@pytest.mark.thorough
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.lists(MESSAGES, max_size=12), trees()))
 def test_no_tree_is_written_outside_its_destination(messages: list[files.Message]) -> None:

@@ -364,6 +364,7 @@ async def test_download_beyond_a_limit_is_refused(
     assert below(tmp_path) == set()
 
 
+@pytest.mark.thorough
 async def test_endless_answers_use_little_memory(carry: Carry, memory: Callable[[], int]) -> None:
     names = b"".join(entry(FILE, b"%d" % number).encode() for number in range(100_000))
     held = memory()
@@ -612,6 +613,7 @@ async def test_unknown_error_about_a_user_shows_its_number(carry: Carry) -> None
         await carry.answer([failure], guest_files.read_file, "/from")
 
 
+@pytest.mark.thorough
 async def test_cleanup_of_the_guest_has_a_time_limit(
     guest: Guest, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

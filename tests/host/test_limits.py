@@ -57,6 +57,7 @@ except OSError:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "frame", [codec.ExecOutput(1, Stream.STDOUT, b"x"), codec.ExecStdinCredit(1, 1)]
 )

@@ -218,6 +218,7 @@ print(loop.run(say("hello")), flush=True)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("rest", "said", "warned"),
     [

@@ -61,6 +61,7 @@ async def test_answer_to_a_cancelled_request_is_ignored(
     assert await process.wait() == 0
 
 
+@pytest.mark.thorough
 async def test_guest_that_stops_answering_during_a_command_is_lost() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS, console_tail=lambda: "the end") as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
@@ -74,6 +75,7 @@ async def test_guest_that_stops_answering_during_a_command_is_lost() -> None:
         assert await peer.is_left()
 
 
+@pytest.mark.thorough
 async def test_incomplete_frame_does_not_count_as_an_answer() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
@@ -90,6 +92,7 @@ async def test_incomplete_frame_does_not_count_as_an_answer() -> None:
         await trickling
 
 
+@pytest.mark.thorough
 async def test_an_answering_guest_is_pinged_until_the_command_ends() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
@@ -102,6 +105,7 @@ async def test_an_answering_guest_is_pinged_until_the_command_ends() -> None:
         assert await peer.hears_nothing()
 
 
+@pytest.mark.thorough
 async def test_other_answers_do_not_count_for_a_ping() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))

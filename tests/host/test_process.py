@@ -179,6 +179,7 @@ async def test_process_held_only_by_an_error_is_not_in_use(guest: Guest, peer: P
     await following
 
 
+@pytest.mark.thorough
 async def test_process_held_only_by_a_cycle_is_not_in_use(guest: Guest, peer: Peer) -> None:
     gc.disable()
     try:
@@ -201,6 +202,7 @@ async def _next(peer: Peer) -> None:
     await peer.exit(0)
 
 
+@pytest.mark.thorough
 async def test_process_in_use_is_not_awaited(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sleep", "60"]))
     async with guest.idle():

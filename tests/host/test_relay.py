@@ -145,6 +145,7 @@ async def test_tiny_messages_use_little_memory(
     await ended
 
 
+@pytest.mark.thorough
 async def test_huge_credit_does_not_fill_the_memory(
     relay: HostileRelay, memory: Callable[[], int]
 ) -> None:

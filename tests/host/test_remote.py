@@ -441,6 +441,7 @@ async def test_cancelling_ends_although_the_supervisor_hangs() -> None:
         await played.guest._wait_idle()
 
 
+@pytest.mark.thorough
 async def test_a_dropped_process_is_killed(played: Played) -> None:
     process, request = await played.started(["x"])
     stream = process.stdout
@@ -454,6 +455,7 @@ async def test_a_dropped_process_is_killed(played: Played) -> None:
     await played.guest._wait_idle()
 
 
+@pytest.mark.thorough
 async def test_cycles_are_collected_only_if_all_slots_are_taken() -> None:
     async with attached(max_commands=2) as played:
         process, first = await played.started(["x"])
@@ -478,6 +480,7 @@ async def test_cycles_are_collected_only_if_all_slots_are_taken() -> None:
         assert await second.wait() == await starting.result().wait() == 0
 
 
+@pytest.mark.thorough
 async def test_closing_kills_commands_and_refuses_new_ones(played: Played) -> None:
     process, request = await played.started(["x"])
     waiting = asyncio.create_task(played.guest.start(["y"], exec_options()))
@@ -498,6 +501,7 @@ async def test_closing_kills_commands_and_refuses_new_ones(played: Played) -> No
             await refused
 
 
+@pytest.mark.thorough
 def test_commands_are_killed_with_their_event_loop() -> None:
     gc.collect()
     before = descriptors()

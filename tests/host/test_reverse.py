@@ -163,6 +163,7 @@ async def test_guest_chooses_no_address(
     await asyncio.gather(reverse.close(), relay.end())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["coroutine", "thread"])
 async def test_flood_of_clients_is_bounded(relay: HostileRelay, kind: str) -> None:
     """Clients connect and reset their connections at once, but the target serves each for long."""

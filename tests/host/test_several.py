@@ -137,6 +137,7 @@ async def test_an_output_limit_kills_only_its_command() -> None:
         assert await other.communicate() == (b"abc", b"")
 
 
+@pytest.mark.thorough
 async def test_a_command_that_ignores_its_kill_is_late_beside_others() -> None:
     async with permitting(2, timeouts=SHORT_TIMEOUTS._replace(ping_interval=TIMEOUT)) as (
         guest,

@@ -267,6 +267,7 @@ def test_a_changed_byte_of_a_copy_is_found(
         assert _opened()
 
 
+@pytest.mark.thorough
 async def test_waiting_processes_get_the_lock_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.5)
     monkeypatch.setattr(async_lock, "HEARTBEAT", 0.1)

@@ -18,6 +18,7 @@ async def exits(peer: Peer, number: int) -> None:
     await peer.say(codec.ExecResponse(number, Ending.EXITED, 0))
 
 
+@pytest.mark.thorough
 async def test_requests_get_their_turns_in_order(guest: Guest, peer: Peer) -> None:
     guest.waits = True
     events: list[str] = []

@@ -92,6 +92,7 @@ def _check(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.thorough
 def test_a_strict_checker_knows_text_from_bytes(tmp_path: Path) -> None:
     checked = _check(tmp_path, USES + "        other.run([], text=True).stdout.decode()\n")
     errors = [line for line in checked.stdout.splitlines() if ": error: " in line]

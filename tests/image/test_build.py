@@ -167,6 +167,7 @@ def test_files_are_hashed_once_for_each_copy(
         monkeypatch.setattr(verified, "_memory", {})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("record", [b"", b"[]", b"\xff", b'{"kernel": 1}', b"0" * 10_000])
 def test_damaged_record_of_digests_is_written_again(
     record: bytes, monkeypatch: pytest.MonkeyPatch
@@ -181,6 +182,7 @@ def test_damaged_record_of_digests_is_written_again(
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lost", ["manifest.json", "kernel", "initramfs.cpio", "all", "content"])
 def test_incomplete_default_is_built_again(lost: str) -> None:
     image = microvm_image.default()
@@ -293,6 +295,7 @@ async def test_start_names_the_process_that_it_waits_for(start_build: Start) -> 
     assert told[0].startswith(f"waiting for process {first.pid}, which makes ")
 
 
+@pytest.mark.thorough
 def test_many_processes_build_one_image(start_build: Start, leftovers: Leftovers) -> None:
     outputs = [process.communicate()[0] for process in [start_build(pause=False) for _ in range(6)]]
     assert sum("writing" in output for output in outputs) == 1
@@ -322,6 +325,7 @@ def test_next_build_removes_files_of_a_killed_build(
     assert not leftovers()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", ["4k", "16k", "64k", "96k", "128k", "160k"])
 def test_full_disk_is_reported(
     size: str, pin: Callable[..., Path], kernel: Path, cache: Path, leftovers: Leftovers
@@ -334,6 +338,7 @@ def test_full_disk_is_reported(
         assert not list(cache.glob("images/*"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", ["6m", "12m", "24m", "36m"])
 def test_full_disk_is_not_reported_as_a_fault_of_mkfs(
     size: str, tmp_path: Path, cache: Path, kernel: Path

@@ -70,6 +70,7 @@ def slow(
     return lifeline
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_ends_a_build_and_its_tools(
     number: signal.Signals, slow: Lifeline, temporary: Path, leftovers: Leftovers, tmp_path: Path

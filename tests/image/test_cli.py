@@ -180,6 +180,7 @@ def test_failed_export_keeps_the_existing_file(built: Path, tmp_path: Path) -> N
     assert isinstance(missing.exception, ImageError)
 
 
+@pytest.mark.thorough
 def test_pull_from_a_registry(
     tmp_path: Path, kernel: Path, templates: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def test_empty_source_is_refused() -> None:
     assert error.detail.startswith("machine.toml:1:8: error: the source is empty")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("as_file", [False, True])
 def test_a_ready_made_image_is_built_to_be_a_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_file: bool

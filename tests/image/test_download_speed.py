@@ -6,7 +6,11 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from microvm_image import download_speed
+
+pytestmark = pytest.mark.thorough
 
 
 def test_size_of_a_folder_is_counted_while_files_are_renamed(tmp_path: Path) -> None:

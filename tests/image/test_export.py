@@ -178,6 +178,7 @@ def test_import_moves_a_tag_only_if_asked(exported: bytes, archive: Path, kernel
         read(exported, tag="../app")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "taken"),
     [
@@ -303,6 +304,7 @@ def test_wrong_file_is_refused_and_removed(lie: str, exported: bytes, elsewhere:
     assert not list(elsewhere.rglob(".*"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "attributes",
     [
@@ -343,6 +345,7 @@ def test_incomplete_or_damaged_file_is_refused_and_removed(
     assert not list(elsewhere.rglob(".*"))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("elsewhere")
 def test_compression_bomb_is_refused(exported: bytes, elsewhere: Path) -> None:
     library = zstd_module()

@@ -19,6 +19,8 @@ from microvm_image.recipe import Recipe, RunStep
 from microvm_image.sources import foreign
 from microvm_image.sources import image as images
 
+pytestmark = pytest.mark.thorough
+
 (OTHER,) = (each for each in arches.ARCHES.values() if each is not arches.find())
 
 

@@ -167,6 +167,7 @@ def test_prune_works_in_a_folder_that_all_users_share(
     assert [path.name for path in (shared / "cache").iterdir()] == ["images"]
 
 
+@pytest.mark.thorough
 def test_processes_that_import_tag_remove_and_prune_at_once(
     image: Image, tmp_path: Path, cache: Path, leftovers: Leftovers
 ) -> None:

@@ -21,6 +21,8 @@ from microvm_image.build import build
 from microvm_image.kernel import selection
 from microvm_image.kernel.selection import Kernel
 
+pytestmark = pytest.mark.thorough
+
 
 def find(path: Path | None, name: str | None = None) -> Kernel:
     return selection.find(arches.find(name), path, NullReporter())

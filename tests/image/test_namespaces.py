@@ -129,6 +129,7 @@ def kill_at_random(prefix: list[str], folder: Path, tries: int) -> None:
         assert not [*folder.glob("*/*")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("who", "tries"),
     [
@@ -162,6 +163,7 @@ CASES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("who", "refusal"), CASES)
 def test_a_tool_runs_if_the_host_refuses_a_step(folder: Path, who: str, refusal: str) -> None:
     command = [*refusing(refusal), sys.executable, "-c", RUN]
@@ -177,6 +179,7 @@ def test_a_tool_runs_if_the_host_refuses_a_step(folder: Path, who: str, refusal:
     assert not [*folder.glob("*/*")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("who", "refusal"), CASES)
 def test_if_a_step_is_refused_a_kill_leaves_nothing(folder: Path, who: str, refusal: str) -> None:
     if who == "user":

@@ -103,6 +103,7 @@ def silent(handler: BaseHTTPRequestHandler, data: bytes) -> None:
     handler.connection.recv(1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("lie", "says"),
     [
@@ -128,6 +129,7 @@ def test_pull_refuses_another_answer(
 LAYER = {"mediaType": oci_artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "size": 1}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -81,6 +81,7 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> Installer:
     return made
 
 
+@pytest.mark.thorough
 def test_wheels_are_installed_before_the_steps(
     python: str, installer: Installer, index: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_wheels_are_installed_before_the_steps(
     assert "pip two==2 " in newer.manifest.history[1]
 
 
+@pytest.mark.thorough
 def test_image_needs_python_and_a_machine(tmp_path: Path, python: str) -> None:
     with pytest.raises(ImageError, match="the image has no python3") as caught:
         build(Recipe(pip=("one",)))
@@ -115,6 +117,7 @@ def cli(*arguments: str) -> Result:
     return CliRunner().invoke(image, ["build", *arguments])
 
 
+@pytest.mark.thorough
 def test_options_and_machine_file_give_the_same_image(
     tmp_path: Path, python: str, installer: Installer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +156,7 @@ def test_machine_file_with_wrong_packages(tmp_path: Path, text: str, message: st
     assert message in error.detail
 
 
+@pytest.mark.thorough
 def test_image_with_packages_is_built_once(
     python: str, installer: Installer, monkeypatch: pytest.MonkeyPatch, index: Path
 ) -> None:

@@ -19,6 +19,8 @@ from microvm_image.pip import download
 from microvm_image.pip.guest_python import GuestPython
 from microvm_image.pip.wheels import Wheel, Wheels
 
+pytestmark = pytest.mark.thorough
+
 GUEST = GuestPython("3.9.18", "aarch64", ("manylinux_2_31_aarch64", "manylinux2014_aarch64"), True)
 
 

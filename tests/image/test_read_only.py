@@ -54,6 +54,7 @@ def run(guest: Path, parts: None) -> Run:
     return run
 
 
+@pytest.mark.thorough
 def test_read_only_cache_serves_its_content(
     run: Run, cache: Path, kernel: Path, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_read_only_cache_serves_its_content(
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
 
 
+@pytest.mark.thorough
 def test_missing_content_is_an_error_with_a_hint(run: Run, cache: Path) -> None:
     cache.mkdir()
     with read_only(cache):

@@ -30,6 +30,8 @@ from microvm_image.source import ImageSource
 from microvm_image.sources import busybox, debian
 from microvm_image.sources.find import find
 
+pytestmark = pytest.mark.thorough
+
 ROOTFS = os.environ.get("MICROVM_ROOTFS")  # before a fixture removes the variable
 CACHE = os.environ.get("MICROVM_CACHE")
 

@@ -111,6 +111,7 @@ def test_each_step_sees_the_steps_before_it(files: Path) -> None:
     assert image.manifest.history == ("run one", f"add {files}:/srv", "run two")
 
 
+@pytest.mark.thorough
 def test_a_command_runs_again_only_after_a_changed_step(files: Path) -> None:
     machine = RecordingMachine()
 
@@ -132,6 +133,7 @@ def test_a_command_runs_again_only_after_a_changed_step(files: Path) -> None:
     assert machine.ran == ["one"]
 
 
+@pytest.mark.thorough
 def test_name_depends_on_everything_in_the_image(files: Path) -> None:
     (files / "other").write_text("")
     recipes = [

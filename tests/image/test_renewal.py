@@ -73,6 +73,7 @@ def test_ready_made_image_is_renewed_without_its_source(source: Path, guest: Pat
     assert not tags.of(old.name)
 
 
+@pytest.mark.thorough
 def test_ready_made_image_of_each_architecture(source: Path, guest: Path) -> None:
     here, _ = find()
     other = next(name for name in arches.ARCHES if name != here.manifest.arch)
@@ -88,6 +89,7 @@ def test_ready_made_image_of_each_architecture(source: Path, guest: Path) -> Non
     assert load("ready") == here
 
 
+@pytest.mark.thorough
 def test_image_with_packages_is_renewed_without_its_index(
     source: Path, guest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

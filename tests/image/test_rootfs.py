@@ -110,6 +110,7 @@ def test_archive_in_an_unreadable_folder_is_an_error(monkeypatch: pytest.MonkeyP
     folder.rmdir()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("by_variable", [False, True])
 def test_archive_is_downloaded_from_a_mirror_and_compared(
     by_variable: bool, archive: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,8 @@ from microvm_image.build import build
 from microvm_image.kernel import cached, kconfig, recipe, selection, small
 from microvm_image.kernel.source import PINNED
 
+pytestmark = pytest.mark.thorough
+
 HOST = arches.find()
 
 # `make vmlinux` of the stand-in copies the fragment, and then runs the command of the test.

@@ -79,6 +79,7 @@ def test_streams_of_more_than_one_part(tmp_path: Path) -> None:
         assert found(path)[1]["etc/a"] == "1"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "pack", [gzip.compress, lzma.compress, zstd_module().compress, bz2.compress]
 )
@@ -296,6 +297,7 @@ def _layer(digest: str, size: object) -> Callable[[Path], None]:
     return _lie(layers=[{"digest": digest, "size": size}] * 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("lie", "says"),
     [
@@ -338,6 +340,7 @@ def _push(layout: Path, reference: str, *options: str) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_image_is_pulled_from_a_registry(
     layout: Path, registry: str, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -358,6 +361,7 @@ def test_image_is_pulled_from_a_registry(
         found(f"{reference}:2")
 
 
+@pytest.mark.thorough
 def test_a_registry_and_the_users_credentials(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +379,7 @@ def test_a_registry_and_the_users_credentials(
         assert found(reference)[1] == SEEN
 
 
+@pytest.mark.thorough
 def test_pull_refuses_another_answer(layout: Path, tmp_path: Path, cache: Path) -> None:
     with oci.registry(tmp_path) as address:
         reference = f"docker://{address}/changed:1"
@@ -401,6 +406,7 @@ def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, data: bytes) 
     handler.wfile.write(data)
 
 
+@pytest.mark.thorough
 def test_slow_manifest_of_a_registry_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert skopeo._SHORT == "--command-timeout=60s"
     monkeypatch.setattr(skopeo, "_SHORT", "--command-timeout=1s")
@@ -411,6 +417,7 @@ def test_slow_manifest_of_a_registry_is_cancelled(monkeypatch: pytest.MonkeyPatc
         found(f"docker:{address.removeprefix('http:')}/a:1")
 
 
+@pytest.mark.thorough
 def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> None:
     manifest, dripped = oci.index(layout)["manifests"][0], _layers(layout)[0]["digest"]
 

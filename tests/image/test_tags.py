@@ -113,6 +113,7 @@ def test_a_name_precedes_a_tag_and_a_tag_precedes_a_digest(images: tuple[Image, 
     assert load(second.digest) == first
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "text",
     ["", ":", "a:", ":b", "a:b:c", ".a", "a/b", "../a", "a b", "a\n", "a\0", "ä", "-a", "a" * 101],
@@ -142,6 +143,7 @@ def test_tag_of_a_missing_image_is_an_error(images: tuple[Image, Image]) -> None
         load("python")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("content", [b"", b"\xff", b"../../etc", b"x" * 2000, b".hidden"])
 def test_damaged_tag_is_a_missing_image(
     content: bytes, images: tuple[Image, Image], cache: Path

@@ -52,6 +52,7 @@ def test_cache_of_another_user_is_refused(cache: Path, part: str) -> None:
             use()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 @pytest.mark.parametrize("part", [".", "images"])
 def test_cache_that_others_can_write_is_refused(cache: Path, part: str, mode: int) -> None:
@@ -152,6 +153,7 @@ def test_no_image_is_made_in_a_folder_of_another_user(cache: Path, tmp_path: Pat
     assert not list(theirs.iterdir())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("folder", ["images", "defaults", "programs", "downloads"])
 def test_link_in_place_of_a_lock_empties_no_file(cache: Path, tmp_path: Path, folder: str) -> None:
     build()
@@ -220,6 +222,7 @@ FILES = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("part", "plant"),
     [

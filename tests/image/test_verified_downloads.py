@@ -24,6 +24,8 @@ from microvm_image import download, download_speed, package, rootfs
 from microvm_image.sources import alpine
 from microvm_image.sources.find import find
 
+pytestmark = pytest.mark.thorough
+
 Pin = Callable[..., Path]
 
 HOST = arches.find()

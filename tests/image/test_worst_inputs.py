@@ -42,6 +42,8 @@ from microvm_image.sources.archive import find as find_archive
 from microvm_image.sources.archive import find_layout
 from microvm_image.tree import RootfsTree
 
+pytestmark = pytest.mark.thorough
+
 SIZE = 2000
 LIMITS = Limits(metadata=4 << 20, unsuspected=4 << 20, members=10_000)
 MEMORY = 24 << 20

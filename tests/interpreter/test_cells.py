@@ -85,6 +85,7 @@ print("end", end="")
         assert ended.stderr == "problem"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("window", [1000, 1 << 18])
 def test_long_output_arrives_before_the_result(path: Path, window: int) -> None:
     with Talk(path, window) as talk:
@@ -157,6 +158,7 @@ def test_recursion_is_an_error(talk: Talk) -> None:
     assert talk.run("1").value == "1"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("code", "status"), [("exit()", 0), ("exit(3)", 3), ("exit('bye')", 1)])
 def test_exit_ends_the_cell_but_not_the_interpreter(talk: Talk, code: str, status: int) -> None:
     talk.run("x = 1")
@@ -263,6 +265,7 @@ def test_values_that_are_refused(shared: Talk, case: str) -> None:
     assert shared.run("1").value == "1"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("module", ["random", "numpy.random"])
 def test_renewed_interpreters_differ(talk: Talk, module: str) -> None:
     if talk.run(f"import ssl, {module}").result.ending is not CellEnding.COMPLETED:

@@ -123,6 +123,7 @@ def plots(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
         yield talk
 
 
+@pytest.mark.thorough
 def test_open_figures_are_shown_and_closed(plots: Talk) -> None:
     ended = plots.run("plt.plot([1, 2])\nplt.figure()\nplt.plot([3]);")
     assert [mime for mime, _ in ended.displays] == ["image/png", "image/png"]

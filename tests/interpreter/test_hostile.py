@@ -82,6 +82,7 @@ LETHAL = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("code", "death"), LETHAL.values(), ids=LETHAL)
 def test_worker_dies(talk: Talk, code: str, death: tuple[Death, int]) -> None:
     assert talk.run(code).death == death
@@ -114,6 +115,7 @@ LIES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", LIES.values(), ids=LIES)
 def test_worker_that_breaks_the_protocol_is_killed(talk: Talk, code: str) -> None:
     assert talk.run(code).death == BROKEN
@@ -141,6 +143,7 @@ def test_worker_that_does_not_read_is_killed(path: Path) -> None:
         assert talk.finish().death == BROKEN
 
 
+@pytest.mark.thorough
 def test_flood_of_output_does_not_fill_the_keeper(path: Path) -> None:
     with Talk(path) as talk:
         keeper = talk.run("import os\nos.getppid()").value
@@ -249,6 +252,7 @@ def test_child_that_a_cell_forks_does_not_describe_its_error(talk: Talk) -> None
     assert (answered.value, answered.stdout) == ("0", "flushed")
 
 
+@pytest.mark.thorough
 def test_worker_that_forks_for_ever_is_stopped(talk: Talk) -> None:
     keeper = talk.run("import os, time\nos.getppid()").value
     assert keeper

@@ -40,6 +40,7 @@ def interrupted(talk: Talk, code: str) -> str:
     return talk.finish().error
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", ENDLESS.values(), ids=ENDLESS)
 def test_interrupt_raises_keyboard_interrupt(shared: Talk, code: str) -> None:
     shared.run("state = 7")
@@ -59,6 +60,7 @@ def wait_later():
 """
 
 
+@pytest.mark.thorough
 def test_interrupt_just_before_a_wait_ends_the_wait(talk: Talk) -> None:
     talk.run(WAITS_AFTER_A_LOOP_IN_C)
     assert interrupted(talk, "wait_later()") == "KeyboardInterrupt"
@@ -91,6 +93,7 @@ def test_interrupt_of_a_request_that_is_no_cell(talk: Talk, tmp_path: Path) -> N
     assert talk.run("1").value == "1"
 
 
+@pytest.mark.thorough
 def test_late_interrupt_has_no_effect(talk: Talk) -> None:
     talk.run("x = 0")
     for at in range(300):
@@ -210,6 +213,7 @@ def test_keeper_never_stops_its_own_group(python: str) -> None:
     assert (done.stdout, done.stderr) == ("9\n9\n", "")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(1000)"])
 def test_kill_ends_a_worker_that_ignores_interrupts(talk: Talk, code: str) -> None:
     ignore = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"

@@ -72,6 +72,7 @@ def test_output_between_cells_waits_for_the_next_cell(path: Path, tmp_path: Path
         assert talk.run("thread.join()").stdout == "late\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", ["print('x' * 100_000)", "display('x' * 100_000)"])
 def test_nothing_is_sent_without_credit(path: Path, code: str) -> None:
     with Talk(path, window=0) as talk:

@@ -86,6 +86,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("sanitized"), "sanitized", "gcc")
 
 
+@pytest.mark.thorough
 @given(options=lines | many, rest=st.sampled_from([[], ["--"], ["--", "/gone"], ["--read"]]))
 @settings(SETTINGS, max_examples=100)
 def test_random_options_are_parsed_without_a_fault(

@@ -29,6 +29,7 @@ if os.geteuid() != 0:
 kinds = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
 
 
+@pytest.mark.thorough
 @kinds
 def test_controller_killed_at_any_moment_leaves_no_process(
     launcher: Path, options: Sequence[str]

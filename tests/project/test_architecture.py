@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from itertools import permutations
 
+import pytest
+
 from .modules import PAGE, files, sentence
 from .test_layers import KNOWS
 
@@ -14,6 +16,7 @@ def test_the_table_has_every_module() -> None:
     assert len(named) == len(set(named)) == len(list(files()))
 
 
+@pytest.mark.thorough
 def test_every_module_has_a_docstring() -> None:
     silent = [path for _, path in files() if not re.fullmatch(r"\S.*[.:]", sentence(path))]
     assert silent == []

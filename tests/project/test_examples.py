@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support.captured import captured
 
+pytestmark = pytest.mark.thorough
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

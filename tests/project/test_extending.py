@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.support.captured import captured
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/extending.md").read_text()
 PARTS = ("codegen", "docs", "guest", "host", "image", "protocol", "tests/project")

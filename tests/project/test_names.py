@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 LONGEST = 60
@@ -36,6 +38,7 @@ def test_names_of_tests_are_short() -> None:
     assert [name for name in names if len(name) > LONGEST] == []
 
 
+@pytest.mark.thorough
 def test_name_of_a_class_occurs_once() -> None:
     files: defaultdict[str, list[str]] = defaultdict(list)
     for folder in ("host", "image", "codegen", "fuzz", "tests"):

@@ -9,6 +9,8 @@ import pytest
 from tests.project.test_tools import TARGETS
 from tests.support.captured import captured
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 
 C = {"gcc", "libc6-dev"}

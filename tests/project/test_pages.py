@@ -6,6 +6,8 @@ import pytest
 
 from .pages import MODULES, generated
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("module", MODULES)
 def test_tables_of_a_page_are_up_to_date(module: str) -> None:

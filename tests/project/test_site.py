@@ -16,6 +16,8 @@ import microvm
 
 from .test_distribution import VERBS
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 
 #: Elements of a page, and rules of a style, that make a browser load a file from another host.

@@ -64,6 +64,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["SHUTDOWN", "STOP", "BLOCK_IO_ERROR", "RTC_CHANGE"])
 async def test_a_flood_of_events_takes_no_memory(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, name: str

@@ -99,6 +99,7 @@ async def test_waiting_operation_begins_despite_new_clients() -> None:
         assert turns.runs == ["connections to its ports"]
 
 
+@pytest.mark.thorough
 async def test_new_client_connects_beside_a_long_connection() -> None:
     turns = CommandQueue("one")
     async with turns.connected():

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-_ALL = re.compile(r"^pytestmark = .*pytest\.mark\.thorough\b", re.MULTILINE)
+_ALL = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.thorough\b", re.MULTILINE)
 _ANY = "pytest.mark.thorough"
 _WITHOUT, _ONLY = "not thorough", "thorough and "
 

@@ -17,6 +17,8 @@ from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import Obstacle, ProbeCache
 from microvm.qemu.launch import find_qemu
 
+pytestmark = pytest.mark.thorough
+
 # Without KVM, a guest on a busy host may hang unless it is told the frequency of the TSC.
 WORKS = f"""
 for a; do

@@ -106,6 +106,7 @@ def descriptors() -> set[tuple[str, Path]]:
     return found
 
 
+@pytest.mark.thorough
 async def test_both_streams_arrive_unchanged_and_complete(there: AttachedVM) -> None:
     script = "head -c 1000000 /dev/urandom >/tmp/x; cat /tmp/x; cat /tmp/x >&2; sha256sum </tmp/x"
     done = await there.run(["sh", "-c", script])
@@ -118,6 +119,7 @@ async def test_both_streams_arrive_unchanged_and_complete(there: AttachedVM) -> 
         await there.run(["false"], check=True)
 
 
+@pytest.mark.thorough
 async def test_connections_lead_to_a_server_of_the_machine(there: AttachedVM) -> None:
     listens = "until netstat -ltn | grep -q :7000; do :; done"
     script = f"nc -lk -p 7000 -e cat >/dev/null 2>&1 & {listens}"
@@ -137,6 +139,7 @@ async def test_connections_lead_to_a_server_of_the_machine(there: AttachedVM) ->
     await there.run(["pkill", "nc"], check=True)
 
 
+@pytest.mark.thorough
 async def test_a_command_waits_for_a_reader_that_stops(there: AttachedVM) -> None:
     command = ["dd", "if=/dev/zero", "bs=64k", "count=80"]
     async with await there.exec(command) as process:
@@ -148,6 +151,7 @@ async def test_a_command_waits_for_a_reader_that_stops(there: AttachedVM) -> Non
         assert await process.wait() == 0
 
 
+@pytest.mark.thorough
 async def test_all_input_reaches_the_command(there: AttachedVM) -> None:
     data = os.urandom(MIB)
     assert (await there.run(["cat"], input=data)).stdout == data
@@ -166,6 +170,7 @@ async def test_all_input_reaches_the_command(there: AttachedVM) -> None:
             await p.stdin.drain()
 
 
+@pytest.mark.thorough
 async def test_terminal_gets_its_size_and_sends_signals(there: AttachedVM) -> None:
     script = "stty size; trap 'stty size; exit 7' WINCH; echo ready; while :; do sleep 0.1; done"
     async with await there.exec(["sh", "-c", script], tty=(30, 90)) as process:
@@ -176,6 +181,7 @@ async def test_terminal_gets_its_size_and_sends_signals(there: AttachedVM) -> No
         assert await process.wait() == 7
 
 
+@pytest.mark.thorough
 async def test_errors_are_those_of_an_own_machine(there: AttachedVM) -> None:
     for timeout in (0.2, 1.0, 20.0):
         with pytest.raises(ExecTimeout, match=f"sh: timed out after {timeout:g} s") as late:
@@ -212,6 +218,7 @@ async def test_options_reach_the_command_unchanged(there: AttachedVM) -> None:
     assert done.stdout == b"\xff\n\n/tmp\nnobody\n\xfe\n"
 
 
+@pytest.mark.thorough
 async def test_one_command_runs_at_a_time_and_others_may_wait(there: AttachedVM, name: str) -> None:
     async with MicroVM.attach(name) as other, MicroVM.attach(name, wait=True) as patient:
         async with await there.exec(["cat"], stdin=PIPE) as process:
@@ -226,6 +233,7 @@ async def test_one_command_runs_at_a_time_and_others_may_wait(there: AttachedVM,
         assert (await waiting).stdout == b"at last\n"
 
 
+@pytest.mark.thorough
 async def test_cancelled_or_dropped_command_is_killed(there: AttachedVM) -> None:
     running = asyncio.create_task(there.run(["sleep", "601"]))
     async with asyncio.timeout(60):
@@ -240,6 +248,7 @@ async def test_cancelled_or_dropped_command_is_killed(there: AttachedVM) -> None
             assert not await processes(there, f"sleep {left}")
 
 
+@pytest.mark.thorough
 async def test_detaching_keeps_the_machine_and_ends_own_commands(
     there: AttachedVM, name: str
 ) -> None:
@@ -262,6 +271,7 @@ async def test_missing_machine_is_an_error_with_a_next_step(name: str) -> None:
         MicroVM.attach("none")
 
 
+@pytest.mark.thorough
 async def test_files_work_as_with_an_own_machine(there: AttachedVM, tmp_path: Path) -> None:
     (tmp_path / "tree/inner").mkdir(parents=True)
     (tmp_path / "tree/inner/large").write_bytes(os.urandom(3 * MIB + 5))
@@ -281,6 +291,7 @@ async def test_files_work_as_with_an_own_machine(there: AttachedVM, tmp_path: Pa
     await there.run(["rm", "-rf", "/srv/tree", "/root/x"], check=True)
 
 
+@pytest.mark.thorough
 async def test_unnamed_checkpoint_of_a_named_machine_can_be_forked(there: AttachedVM) -> None:
     await there.write_file("/tmp/before", "x")
     async with await there.fork(2) as forks:
@@ -306,6 +317,7 @@ async def test_user_of_a_machine_that_ends_gets_the_reason(own: str) -> None:
             await vm.run(["true"])
 
 
+@pytest.mark.thorough
 async def test_reason_of_a_dead_guest_can_be_read_at_any_time(own: str) -> None:
     async with MicroVM.attach(own) as vm:
         with pytest.raises(GuestDied, match="the guest rebooted"):
@@ -329,6 +341,7 @@ async def test_machine_of_a_killed_supervisor_is_gone(own: str) -> None:
         MicroVM.attach(own)
 
 
+@pytest.mark.thorough
 async def test_a_new_machine_of_the_same_name_is_not_used(own: str, microvm: Command) -> None:
     async with MicroVM.attach(own) as vm:
         assert microvm("stop", own).returncode == 0
@@ -378,6 +391,7 @@ def test_threads_wait_for_their_turns(name: str) -> None:
     assert outputs == [[b"%d.%d\n" % (number, each) for each in range(3)] for number in range(4)]
 
 
+@pytest.mark.thorough
 def test_sync_api_attaches_too(name: str) -> None:
     gc.collect()
     before = descriptors()

@@ -37,7 +37,7 @@ from microvm.option import parse_options
 from microvm.options import PoolOptions
 from microvm.qemu import launcher
 
-pytestmark = pytest.mark.alone  # since the benchmark needs the whole host
+pytestmark = [pytest.mark.thorough, pytest.mark.alone]  # since the benchmark needs the whole host
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 FEW = ("--boots", "1", "--execs", "3", "--clones", "2")

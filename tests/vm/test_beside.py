@@ -45,6 +45,7 @@ async def running(vm: MicroVM) -> Process:
     return process
 
 
+@pytest.mark.thorough
 async def test_tasks_run_commands_at_once(sixteen: MicroVM) -> None:
     async def meet(number: int) -> bytes:
         # Each command waits until all 16 have started, so they must run at once.
@@ -58,6 +59,7 @@ async def test_tasks_run_commands_at_once(sixteen: MicroVM) -> None:
     assert results == [b"%d\n" % number for number in range(16)]
 
 
+@pytest.mark.thorough
 def test_threads_run_commands_at_once(eight: sync.MicroVM) -> None:
     def loop(number: int) -> list[str]:
         return [
@@ -112,6 +114,7 @@ async def until(vm: MicroVM, name: str, *, exists: bool) -> None:
             pass
 
 
+@pytest.mark.thorough
 async def test_files_beside_a_running_command(image: Image, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/file").write_bytes(bytes(3 * MIB))
@@ -158,6 +161,7 @@ async def test_forks_run_as_many_commands(sixteen: MicroVM) -> None:
             assert (await fork.run(["echo", "third"])).stdout == b"third\n"
 
 
+@pytest.mark.thorough
 async def test_one_template_serves_every_number(image: Image) -> None:
     async with MicroVM(image):
         pass

@@ -17,6 +17,8 @@ from microvm.cpio import CpioEntry
 from microvm.images import INITRAMFS, Image
 from microvm.options import MachineOptions
 
+pytestmark = pytest.mark.thorough
+
 NO_LIMIT_OF_PROCESSES = """
 for word; do
     shift

@@ -34,7 +34,7 @@ from microvm_image.node import BytesData, FileNode
 from microvm_image.recipe import AddStep, Recipe, RunStep, shell
 from microvm_image.step_runner import StepRunner
 
-pytestmark = pytest.mark.usefixtures("copied_cache")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("copied_cache")]
 
 CONFIG = ("--config.env=GREETING=hello", "--config.workingdir=/srv")
 CMD = ("--config.cmd=cat", "--config.cmd=greeting")

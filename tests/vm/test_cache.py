@@ -21,6 +21,8 @@ from microvm import cache as caches
 from microvm.cache import readers
 from microvm.images import Image
 
+pytestmark = pytest.mark.thorough
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 START = [sys.executable, "-m", "microvm", "run"]

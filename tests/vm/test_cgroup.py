@@ -12,7 +12,7 @@ from microvm.images import Image, readymade
 from microvm.qemu import launcher
 from microvm_image.recipe import Recipe
 
-pytestmark = [pytest.mark.long, pytest.mark.deadline(600)]
+pytestmark = [pytest.mark.thorough, pytest.mark.long, pytest.mark.deadline(600)]
 
 SOURCE = Path(__file__).parents[2] / "host/microvm"
 

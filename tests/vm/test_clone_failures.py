@@ -29,6 +29,8 @@ from microvm.start import starter, template, warmup
 from microvm.system.patience import patient
 from microvm.wire.session import Session
 
+pytestmark = pytest.mark.thorough
+
 TO_THE_ERROR = 15.0
 """Maximum number of seconds until a stopped QEMU results in an error."""
 

@@ -24,7 +24,7 @@ from microvm import cache as caches
 from microvm.cache import readers
 from microvm.images import Image
 
-pytestmark = only_root
+pytestmark = [pytest.mark.thorough, only_root]
 
 SOURCE = Path(__file__).parents[1] / "launcher/lacking.c"
 KVM = "/dev/kvm"

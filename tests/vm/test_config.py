@@ -43,6 +43,7 @@ def folder(configured: Configured) -> Path:
     return configured(CONFIG)
 
 
+@pytest.mark.thorough
 async def test_a_command_gets_the_defaults_of_the_image(folder: Path) -> None:
     async with MicroVM(folder) as vm:
         assert (await vm.run(SHOWN, text=True)).stdout.splitlines() == [
@@ -108,6 +109,7 @@ def test_run_without_any_command_is_refused(microvm: Command, configured: Config
         assert message in done.stderr.decode()
 
 
+@pytest.mark.thorough
 def test_missing_default_user_folder_or_entrypoint_is_named(
     microvm: Command, configured: Configured
 ) -> None:

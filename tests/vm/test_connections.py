@@ -20,6 +20,7 @@ SERVE = f"""nc -lk -p {PORT} -e cat >/dev/null 2>&1 &
 while ! netstat -ltn | grep -q :{PORT}; do :; done"""
 
 
+@pytest.mark.thorough
 @pytest.mark.asyncio(loop_scope="session")
 async def test_streams_and_commands_take_turns(vm: MicroVM) -> None:
     with pytest.raises(StreamError) as caught:
@@ -83,6 +84,7 @@ async def echo(reader: StreamReader, writer: StreamWriter) -> None:
         await writer.drain()
 
 
+@pytest.mark.thorough
 @pytest.mark.asyncio(loop_scope="session")
 async def test_clients_in_the_guest_reach_only_the_target(image: Image) -> None:
     """The clients run as an ordinary user, use both loopback addresses, and are 200 at a time."""

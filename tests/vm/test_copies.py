@@ -84,6 +84,7 @@ def test_files_of_a_failed_command_are_collected(
     assert (work / "there/out").read_text() == "part\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -111,6 +112,7 @@ def test_failed_copy_is_reported_with_status_125(
     assert sorted(work.iterdir()) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("code", "status"), [(0, 125), (3, 3)])
 def test_missing_files_are_reported_and_the_rest_is_collected(
     work: Path, microvm: Command, code: int, status: int
@@ -136,6 +138,7 @@ def test_nothing_is_collected_from_a_command_that_did_not_start(
     assert sorted(work.iterdir()) == before
 
 
+@pytest.mark.thorough
 def test_links_out_of_the_folder_are_named_up_to_a_number(work: Path, microvm: Command) -> None:
     script = "mkdir out; touch out/file; for n in $(seq 101); do ln -s /etc/passwd out/link$n; done"
     done = microvm("run", "--collect", "out", "--", "sh", "-c", script)
@@ -157,6 +160,7 @@ def test_a_signal_ends_a_copy_and_leaves_nothing(work: Path) -> None:
     assert {path.name for path in work.rglob("*")} == {"data", "numbers", "out", "sum.sh"}
 
 
+@pytest.mark.thorough
 def test_jobs_copy_and_collect_files(work: Path, microvm: Command) -> None:
     sort = "sort in.txt > out.txt; printf '\\377' > raw; cat"
     jobs = [
@@ -190,6 +194,7 @@ def test_jobs_copy_and_collect_files(work: Path, microvm: Command) -> None:
 PAGE = Path(__file__).parents[2] / "docs/files.md"
 
 
+@pytest.mark.thorough
 def test_examples_of_the_page_work(work: Path, microvm: Command) -> None:
     text = PAGE.read_text()
     (line,) = re.findall(r"^    microvm (run .*)$", text, re.MULTILINE)

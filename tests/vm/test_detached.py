@@ -134,6 +134,7 @@ async def test_a_command_outlives_every_kind_of_leaving(there: AttachedVM, name:
     assert await last.wait() == -signal.SIGTERM
 
 
+@pytest.mark.thorough
 async def test_a_machine_with_a_detached_command_is_busy(there: AttachedVM, name: str) -> None:
     process = await there.exec(["sleep", "701"], detach=True)
     number = process.id
@@ -150,6 +151,7 @@ async def test_a_machine_with_a_detached_command_is_busy(there: AttachedVM, name
     assert not await processes(there, "sleep 701")
 
 
+@pytest.mark.thorough
 async def test_a_flood_never_waits_for_a_reader(there: AttachedVM) -> None:
     size = 5 * RECENT
     flood = ["sh", "-c", f"yes | head -c {size}; echo end"]
@@ -235,6 +237,7 @@ async def test_the_oldest_results_are_forgotten(there: AttachedVM, microvm: Comm
     assert [each["id"] for each in known(microvm)] == list(numbers)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_runtime")
 async def test_the_end_of_the_machine_ends_a_detached_command(microvm: Command) -> None:
     for end, why in ((signal.SIGKILL, "its supervisor was killed"), (None, "it was stopped")):
@@ -346,6 +349,7 @@ def test_input_is_passed_to_a_detached_command(name: str, microvm: Command) -> N
         assert typed.wait() == 0
 
 
+@pytest.mark.thorough
 def test_a_detached_terminal_can_be_left_by_keys(name: str, microvm: Command) -> None:
     number = begin(microvm, "-t", name, "--", "sh")
     command = ["-m", "microvm", "attach", name, number]

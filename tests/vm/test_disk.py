@@ -104,6 +104,7 @@ async def test_root_is_writable_and_changes_are_not_kept(on_disk: Image) -> None
     )
 
 
+@pytest.mark.thorough
 async def test_disk_boots_with_the_kernel_of_the_distribution(image: Image, tmp_path: Path) -> None:
     made = disk_image(image, tmp_path / "image", built_for="debian")
     console = tmp_path / "console"
@@ -114,6 +115,7 @@ async def test_disk_boots_with_the_kernel_of_the_distribution(image: Image, tmp_
     assert "init: " not in console.read_text(errors="replace")
 
 
+@pytest.mark.thorough
 async def test_boot_from_an_invalid_disk_reports_an_error(on_disk: Image, tmp_path: Path) -> None:
     zeros = bytes(on_disk.manifest.disk_size)
     broken = changed_image(on_disk, tmp_path / "broken", {DISK: zeros}, name="broken")
@@ -123,6 +125,7 @@ async def test_boot_from_an_invalid_disk_reports_an_error(on_disk: Image, tmp_pa
     assert "init: mount /dev/vd" in caught.value.detail
 
 
+@pytest.mark.thorough
 async def test_each_disk_has_its_own_template(on_disk: Image, tmp_path: Path) -> None:
     async with MicroVM(on_disk):
         pass
@@ -141,6 +144,7 @@ def scratch_folder() -> Path:
     return cache.folder("scratch")
 
 
+@pytest.mark.thorough
 async def test_a_scratch_disk_holds_more_than_the_memory(
     image: Image, scratch_folder: Path
 ) -> None:
@@ -155,6 +159,7 @@ async def test_a_scratch_disk_holds_more_than_the_memory(
         assert "No space left on device" in full.stderr
 
 
+@pytest.mark.thorough
 async def test_each_clone_has_its_own_scratch_disk(image: Image) -> None:
     async def written(number: int) -> bytes:
         async with MicroVM(image, disk="64M") as vm:
@@ -164,6 +169,7 @@ async def test_each_clone_has_its_own_scratch_disk(image: Image) -> None:
     assert await asyncio.gather(*map(written, range(3))) == [b"0\n", b"1\n", b"2\n"]
 
 
+@pytest.mark.thorough
 async def test_each_scratch_size_has_its_own_template(image: Image) -> None:
     async def room(size: str) -> int:
         async with MicroVM(image, disk=size) as vm:
@@ -173,6 +179,7 @@ async def test_each_scratch_size_has_its_own_template(image: Image) -> None:
     assert await room("64M") < 64 < await room("96M") < 96
 
 
+@pytest.mark.thorough
 async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     async with MicroVM(image, disk="80M"):
         pass
@@ -187,6 +194,7 @@ async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     assert ["its disk has changed since it was saved" in line for line in said] == [True]
 
 
+@pytest.mark.thorough
 async def test_files_of_the_warmup_are_in_the_clones(on_disk: Image, tmp_path: Path) -> None:
     warm = (
         ("sh", "-c", "echo $0 $A > /srv/warm", "b"),
@@ -250,6 +258,7 @@ async def write_too_much(vm: MicroVM, scratch: Path) -> None:
     assert caught.value.qemu_exit.kind == "limit"
 
 
+@pytest.mark.thorough
 async def test_full_disk_of_the_host_ends_the_writing_guest(
     image: Image, small_scratch: Path
 ) -> None:
@@ -258,6 +267,7 @@ async def test_full_disk_of_the_host_ends_the_writing_guest(
         await write_too_much(vm, small_scratch)
 
 
+@pytest.mark.thorough
 async def test_full_disk_of_the_host_keeps_the_template(image: Image, small_scratch: Path) -> None:
     async with MicroVM(image, disk="64M") as vm:
         assert vm.cloned

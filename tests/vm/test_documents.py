@@ -17,7 +17,7 @@ import pytest
 
 from microvm import cache as caches
 
-pytestmark = pytest.mark.deadline(3000)
+pytestmark = [pytest.mark.thorough, pytest.mark.deadline(3000)]
 
 ROOT = Path(__file__).parents[2]
 STEP_TIMEOUT = 1800  # the command may have to build an image first

@@ -24,7 +24,7 @@ from tests.support.processes import children, exists
 
 from microvm import MicroVM
 
-pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
+pytestmark = [pytest.mark.thorough, pytest.mark.long, pytest.mark.deadline(3000)]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

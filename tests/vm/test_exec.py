@@ -123,6 +123,7 @@ def _resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("size", "pause"),
     [
@@ -318,6 +319,7 @@ async def test_missing_interpreter_is_named(vm: MicroVM) -> None:
     assert (error.subject, error.stage, error.exit_status) == ("/no/such", "interpreter", 127)
 
 
+@pytest.mark.thorough
 async def test_fork_bomb_ends_without_effect_on_the_machine(vm: MicroVM) -> None:
     bomb = "f() { f | f; }; while :; do f; done"
     async with await vm.exec(["sh", "-c", bomb], max_processes=200) as process:
@@ -330,6 +332,7 @@ async def test_fork_bomb_ends_without_effect_on_the_machine(vm: MicroVM) -> None
     assert (await vm.run(["echo", "alive"])).stdout == b"alive\n"
 
 
+@pytest.mark.thorough
 async def test_memory_is_limited_if_asked(vm: MicroVM) -> None:
     script = "dd if=/dev/zero bs=30M count=1 | wc -c"
     with pytest.raises(MemoryLimit, match="sh: took more than 20M of memory") as caught:
@@ -379,6 +382,7 @@ async def test_background_children_continue_and_can_write(vm: MicroVM) -> None:
     await _eventually(vm, "test -e /tmp/done")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_orphans_leave_no_zombie(vm: MicroVM, count: int) -> None:
     script = f"i=0; while [ $i -lt {count} ]; do (true &) ; i=$((i+1)); done"
@@ -449,6 +453,7 @@ async def test_child_in_a_sub_cgroup_outlives_the_next_command(vm: MicroVM) -> N
     await kill(vm, "300.3")
 
 
+@pytest.mark.thorough
 async def test_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Image) -> None:
     async with MicroVM(image) as machine:
         after = "while [ -d /proc/$$ ]; do sleep 0.01; done"
@@ -462,6 +467,7 @@ async def test_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Ima
         assert (await machine.run(["id", "-u"], user="nobody")).stdout == b"65534\n"
 
 
+@pytest.mark.thorough
 async def test_without_cgroups_only_the_process_group_is_killed(image: Image) -> None:
     async with MicroVM(image) as machine:
         # No cgroup can be created any more, and the process that lives on requires a new one.
@@ -481,6 +487,7 @@ async def test_without_cgroups_only_the_process_group_is_killed(image: Image) ->
         assert await processes(machine, "300.2")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("length", [0, 10, 70_000, 131_071])
 async def test_longest_arguments_arrive_and_longer_ones_are_refused(
     vm: MicroVM, length: int
@@ -538,6 +545,7 @@ async def test_root_is_an_overlay_whose_folders_can_be_replaced(vm: MicroVM) -> 
     assert (await vm.run(["sh", "-c", remade])).stdout == b"755\n"
 
 
+@pytest.mark.thorough
 async def test_guest_without_proc_and_with_a_full_tmp_runs_commands(image: Image) -> None:
     async with MicroVM(image) as machine:
         await machine.run(["sh", "-c", "cat /dev/zero >/tmp/full"])

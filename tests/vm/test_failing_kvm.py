@@ -27,6 +27,8 @@ from microvm.qemu.accel import ProbeCache
 from microvm.qemu.kvm_failure import INTERNAL_ERROR, REFUSED, KvmFailure
 from microvm.qemu.launch import find_qemu
 
+pytestmark = pytest.mark.thorough
+
 FAILURES = {
     "refused": kvm_failure.REFUSED,
     "no accelerator": kvm_failure.REFUSED,

@@ -370,6 +370,7 @@ async def test_interrupted_transfer_leaves_no_partial_file(
     assert await vm.read_file(f"{folder}/file") == b"kept"
 
 
+@pytest.mark.thorough
 async def test_transfer_counts_as_a_command_and_has_a_deadline(vm: MicroVM, folder: str) -> None:
     async with await vm.exec(["sleep", "100"]):
         with pytest.raises(Busy):
@@ -502,6 +503,7 @@ def empty(tmp_path: Path) -> Image:
     return build(Recipe(source="scratch", steps=steps, user="1000", folder=tmp_path))
 
 
+@pytest.mark.thorough
 async def test_files_can_be_copied_with_an_empty_image(
     empty: Image, tree: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from microvm.constants import MAX_COMMANDS
 from microvm.images import Image
 from microvm.wire import streams
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1 << 20
 FORKS = "while :; do /bin/true; done"
 FLOODS = f"yes & yes >&2 & {FORKS}"

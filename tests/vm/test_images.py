@@ -15,6 +15,8 @@ from tests.vm.conftest import DEADLINE
 from microvm.images import FORMAT, Image, load, tags
 from microvm.images.config import ImageConfig
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = ImageConfig(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
 
 

@@ -96,6 +96,7 @@ async def test_time_out_keeps_the_state(python: Interpreter) -> None:
     assert (await python.run("kept")).result == "1"
 
 
+@pytest.mark.thorough
 async def test_started_processes_are_killed_after_the_grace_period(python: Interpreter) -> None:
     code = """
 import subprocess
@@ -192,6 +193,7 @@ thread = threading.Thread(target=count); thread.start()
     assert (first.stdout + rest.stdout).split() == [str(number) for number in range(20)]
 
 
+@pytest.mark.thorough
 async def test_flood_of_output_is_bounded(python: Interpreter) -> None:
     code = "import os\nfor _ in range(400): os.write(1, bytes(1 << 16))"
     cell = await python.run(code, max_output="1M", timeout=100)
@@ -200,6 +202,7 @@ async def test_flood_of_output_is_bounded(python: Interpreter) -> None:
     assert cell.ok
 
 
+@pytest.mark.thorough
 async def test_death_is_a_typed_error_and_restart_begins_anew(with_python: Image) -> None:
     async with Interpreter(image=with_python, imports=["json"]) as python:
         await python.run("x = 1")
@@ -237,6 +240,7 @@ async def test_restart_ends_the_running_cell(with_python: Image) -> None:
         assert (await python.run("1")).result == "1"
 
 
+@pytest.mark.thorough
 async def test_cell_that_ignores_interrupts_is_killed(with_python: Image) -> None:
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
     async with Interpreter(image=with_python, imports=["json"]) as python:
@@ -272,6 +276,7 @@ async def test_forks_have_the_state(python: Interpreter) -> None:
         assert [await each.get("shared") for each in (python, one, other)] == [[1], [1, 2], [1]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", ["random.random()", "os.urandom(8)"])
 async def test_forks_are_no_twins(python: Interpreter, code: str) -> None:
     await python.run("import os, random; random.seed(1)")
@@ -279,6 +284,7 @@ async def test_forks_are_no_twins(python: Interpreter, code: str) -> None:
     assert one != other
 
 
+@pytest.mark.thorough
 async def test_forks_with_the_same_seed_are_twins(
     python: Interpreter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,12 +295,14 @@ async def test_forks_with_the_same_seed_are_twins(
     assert one == other
 
 
+@pytest.mark.thorough
 async def test_forks_have_the_current_time(python: Interpreter) -> None:
     for now in await drawn_in_forks(python, "__import__('time').time()"):
         assert now is not None
         assert abs(float(now) - time.time()) < 5
 
 
+@pytest.mark.thorough
 async def test_several_forks_start_from_one_snapshot(
     python: Interpreter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +329,7 @@ async def test_several_forks_start_from_one_snapshot(
     assert await python.get("shared") == [1]
 
 
+@pytest.mark.thorough
 async def test_saved_interpreter_continues(
     python: Interpreter, request: pytest.FixtureRequest
 ) -> None:
@@ -334,6 +343,7 @@ async def test_saved_interpreter_continues(
         assert await later.get("saved") == "yes"
 
 
+@pytest.mark.thorough
 async def test_dead_interpreter_is_not_saved(with_python: Image) -> None:
     async with Interpreter(image=with_python, imports=["json"]) as python:
         code = "import os, threading; threading.Timer(0.3, os._exit, [3]).start(); os.getpid()"
@@ -346,6 +356,7 @@ async def test_dead_interpreter_is_not_saved(with_python: Image) -> None:
     assert snapshots.STORE.manifest("test-dead") is None
 
 
+@pytest.mark.thorough
 async def test_snapshot_without_an_interpreter_is_refused(image: Image) -> None:
     async with MicroVM(image) as vm:
         snapshot = await vm.checkpoint()
@@ -353,6 +364,7 @@ async def test_snapshot_without_an_interpreter_is_refused(image: Image) -> None:
         await Interpreter(snapshot).start()
 
 
+@pytest.mark.thorough
 async def test_snapshot_of_another_version_is_an_error(
     with_python: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,16 +379,19 @@ async def test_snapshot_of_another_version_is_an_error(
     assert "save a new snapshot" in caught.value.hint
 
 
+@pytest.mark.thorough
 async def test_image_without_python_is_an_error(image: Image) -> None:
     with pytest.raises(StartError, match="python3: not found"):
         await Interpreter(image=image).start()
 
 
+@pytest.mark.thorough
 async def test_module_that_cannot_be_imported_is_an_error(with_python: Image) -> None:
     with pytest.raises(InterpreterError, match="cannot import absent: ModuleNotFoundError"):
         await Interpreter(image=with_python, imports=["absent"]).start()
 
 
+@pytest.mark.thorough
 async def test_later_interpreters_are_clones_of_a_template(
     with_python: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +406,7 @@ async def test_later_interpreters_are_clones_of_a_template(
     assert notices == []
 
 
+@pytest.mark.thorough
 async def test_damaged_template_is_made_again(with_python: Image) -> None:
     notices: list[str] = []
     smaller = partial(Interpreter, image=with_python, memory="384M", notify=notices.append)
@@ -408,6 +424,7 @@ async def test_damaged_template_is_made_again(with_python: Image) -> None:
     assert "making it again" in notices[0]
 
 
+@pytest.mark.thorough
 async def test_template_that_cannot_be_stored_is_a_notice(
     with_python: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,6 +440,7 @@ async def test_template_that_cannot_be_stored_is_a_notice(
     assert len(notices) == 2
 
 
+@pytest.mark.thorough
 async def test_full_disk_is_one_notice(
     with_python: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,6 +457,7 @@ async def test_full_disk_is_one_notice(
     assert "no template can be saved: disk full" in notice
 
 
+@pytest.mark.thorough
 async def test_interpreters_in_one_machine_have_users_and_limits(with_python: Image) -> None:
     whoami = "import os; (os.getuid(), x)"
     async with MicroVM(with_python, commands=8) as vm:
@@ -460,6 +479,7 @@ async def test_interpreters_in_one_machine_have_users_and_limits(with_python: Im
         assert (await vm.run(["true"])).returncode == 0
 
 
+@pytest.mark.thorough
 async def test_pool_has_started_interpreters(with_python: Image) -> None:
     prototype = Interpreter(image=with_python, imports=["json"])
     async with Pool(2, interpreter=prototype) as pool:

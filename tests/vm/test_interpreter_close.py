@@ -10,7 +10,7 @@ from tests.support.processes import children
 
 from microvm import Image, Interpreter, InterpreterDied, MicroVM, UsageError
 
-pytestmark = pytest.mark.deadline(120)
+pytestmark = [pytest.mark.thorough, pytest.mark.deadline(120)]
 
 
 async def test_close_during_the_start_leaves_no_machine(with_python: Image) -> None:

@@ -20,7 +20,7 @@ from tests.support.example_server import requested, serving
 
 from microvm import Image, Interpreter, InterpreterDied, MicroVMError, UsageError, sync
 
-pytestmark = pytest.mark.deadline(120)
+pytestmark = [pytest.mark.thorough, pytest.mark.deadline(120)]
 
 ROOT = Path(__file__).parents[2]
 WEB, TOOL = ROOT / "examples/interpreter", ROOT / "examples/tool"

@@ -16,7 +16,7 @@ from tests.support.processes import children
 
 from microvm import Image, Interpreter, InterpreterDied, cache
 
-pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
+pytestmark = [pytest.mark.thorough, pytest.mark.long, pytest.mark.deadline(3000)]
 
 CELLS = 10_000
 INTERPRETERS = 1000

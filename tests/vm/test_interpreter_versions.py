@@ -11,7 +11,7 @@ from tests.support.target import build
 from microvm import Image, Interpreter, InterpreterDied
 from microvm_image.recipe import Recipe
 
-pytestmark = [pytest.mark.long, pytest.mark.deadline(600)]
+pytestmark = [pytest.mark.thorough, pytest.mark.long, pytest.mark.deadline(600)]
 
 #: The version of Python in each release of Debian.
 VERSIONS = {"bullseye": "3.9", "bookworm": "3.11"}

@@ -21,7 +21,10 @@ from microvm.images import Image
 from microvm.start import snapshots
 from microvm_image.kernel import cached
 
-pytestmark = pytest.mark.usefixtures("copied_cache")  # since commands list all that is in the cache
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.usefixtures("copied_cache"),
+]  # since commands list all that is in the cache
 
 SNAPSHOT = "of-a-test-of-json"
 OF_MACHINES = [each for each in EXAMPLES if each.startswith(("microvm run", "echo"))]

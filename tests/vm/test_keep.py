@@ -46,6 +46,7 @@ def test_kept_machine_is_frozen_until_resume(host: SpecHost, greeted: bool) -> N
     sh(host, f"rm /tmp/own /tmp/other; {both}")
 
 
+@pytest.mark.thorough
 def test_any_number_of_commands_is_frozen_and_resumed(host: SpecHost) -> None:
     for _ in range(SEVERAL):
         sh(host, "sleep 1000 &")

@@ -15,7 +15,7 @@ from tests.vm.conftest import processes
 from microvm import ExecTimeout, GuestDied, MemoryLimit, MicroVM
 from microvm.images import Image
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 BOOTS = 20
 

@@ -22,6 +22,8 @@ from microvm.wire import codec
 from microvm_proto.explain import explain
 from microvm_proto.resolve import read_schema
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 LINE = re.compile(r"microvm: (\d+\.\d{3}) s: (\w+): (.*)")
 SECRET = ("-e", "TOKEN=of-the-user", "--", "sh", "-c", "cat; exit 3")

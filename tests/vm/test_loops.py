@@ -19,6 +19,8 @@ import microvm.sync
 from microvm import ExecTimeout, GuestDied, MicroVM, Pool, UsageError
 from microvm.images import Image
 
+pytestmark = pytest.mark.thorough
+
 
 async def _commands(image: Image) -> None:
     async with MicroVM(image) as vm:

@@ -54,6 +54,7 @@ async def test_timeout_ends_a_command_whose_output_is_not_read(vm: MicroVM) -> N
     assert len(await process.stdout.read()) <= 2 * WINDOW
 
 
+@pytest.mark.thorough
 async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
     last = 400_000  # more bytes than the window and the pipe can hold
     process = await vm.exec(["seq", str(last)])
@@ -84,6 +85,7 @@ async def _read_in_a_block(vm: MicroVM) -> None:
         await process.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("use", [_run_fed, _communicate, _read_in_a_block])
 async def test_a_cancellation_at_any_moment_leaves_the_machine_ready(
     vm: MicroVM, use: Callable[[MicroVM], Coroutine[Any, Any, None]]
@@ -119,6 +121,7 @@ async def _feed(vm: MicroVM) -> None:
     await process.stdin.drain()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("use", [_wait, _read, _feed])
 async def test_cancelled_task_kills_its_command(
     vm: MicroVM, use: Callable[[MicroVM], Coroutine[Any, Any, None]]
@@ -150,6 +153,7 @@ async def test_leaving_a_block_kills_its_command(vm: MicroVM) -> None:
     assert await processes(vm, "sleep 63") == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [300, pytest.param(50_000, marks=pytest.mark.long)])
 async def test_many_commands_leave_no_files_and_processes(vm: MicroVM, count: int) -> None:
     async def footprint() -> bytes:
@@ -201,6 +205,7 @@ async def test_a_machine_is_unprivileged_on_the_host(vm: MicroVM) -> None:
     assert "0" not in said["Uid"].split()
 
 
+@pytest.mark.thorough
 async def test_dropped_machine_ends(image: Image) -> None:
     vm = MicroVM(image)
     await vm.start()
@@ -262,6 +267,7 @@ def start_in_sync():
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["asyncio.run(start())", "start_in_sync()"])
 def test_exec_of_another_program_leaves_no_machine(image: Image, how: str) -> None:
     command = [sys.executable, "-c", EXECUTES + how, str(image.path)]

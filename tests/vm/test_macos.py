@@ -15,7 +15,7 @@ from microvm import cache
 from microvm.arches import native
 
 # The tests remove records of the cache, and the cache of macOS would be another folder.
-pytestmark = pytest.mark.usefixtures("copied_cache")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("copied_cache")]
 
 ROOT = Path(__file__).parents[2]
 

@@ -31,6 +31,7 @@ async def pool(image: Image) -> AsyncIterator[Pool]:
         yield pool
 
 
+@pytest.mark.thorough
 async def test_dead_machine_affects_only_its_own_outcome(pool: Pool) -> None:
     commands: list[Job | list[str]] = [
         ["sh", "-c", "touch /tmp/file; poweroff -f; sleep 60"],
@@ -84,6 +85,7 @@ def test_random_kills_lose_no_job() -> None:
     check_batches(Random(1), 500, "-j2")
 
 
+@pytest.mark.thorough
 def test_failed_starts_are_reported_for_each_job(
     microvm: Command, unbootable: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def _results(output: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
+@pytest.mark.thorough
 def test_each_input_line_gives_one_output_line(microvm: Command, tmp_path: Path) -> None:
     jobs = tmp_path / "jobs"
     jobs.write_text(
@@ -141,6 +144,7 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
     assert [each["memory"] is None for each in found] == [each["status"] == 127 for each in found]
 
 
+@pytest.mark.thorough
 def test_bytes_that_are_not_utf_8_are_returned_unchanged(microvm: Command) -> None:
     (first,) = _results(microvm("map", "-", input=b"echo \xff\n").stdout)
     assert base64.b64decode(first["stdout_base64"]) == b"\xff\n"
@@ -155,6 +159,7 @@ def test_status_is_0_only_if_all_jobs_succeeded(microvm: Command) -> None:
     assert (result.returncode, [each["status"] for each in _results(result.stdout)]) == (0, [0])
 
 
+@pytest.mark.thorough
 def test_endless_input_is_read_only_as_needed() -> None:
     script = 'yes "echo hi" | { "$@" map - -j2; echo $? >&2; } | head -n 2'
     command = ["sh", "-c", script, "sh", sys.executable, "-m", "microvm"]
@@ -204,6 +209,7 @@ def test_map_ends_at_a_bad_line_after_the_jobs_before_it(microvm: Command) -> No
     assert result.stderr.startswith(b"microvm: line 2: this is not valid JSON: ")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
@@ -240,6 +246,7 @@ def test_results_that_cannot_be_written_are_an_error() -> None:
     assert result.stderr == b"microvm: cannot write the results: No space left on device\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("results_too", [False, True])
 def test_progress_bar_does_not_mix_with_results(tmp_path: Path, results_too: bool) -> None:
     (tmp_path / "jobs").write_text("true\nfalse\n")

@@ -21,6 +21,8 @@ from microvm.progress import NullReporter
 from microvm.wire import codec
 from microvm_image import image_removal, programs
 
+pytestmark = pytest.mark.thorough
+
 THEIRS = "0123456789abcdef"
 
 

@@ -70,6 +70,7 @@ def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.thorough
 def test_listing_has_the_documented_fields(microvm: Command, machine: str) -> None:
     for verb in (["ps"], ["inspect", NAME]):
         found = json.loads(microvm(*verb, "--json").stdout)
@@ -102,6 +103,7 @@ def test_exec_has_the_status_of_the_command(
     assert done.stdout == (b"out\n" if status == 7 else b"")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
@@ -317,6 +319,7 @@ def test_program_that_only_the_host_has_is_explained(microvm: Command, machine: 
         assert said.endswith(says)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", [(), ("-u", "root")])
 def test_hints_about_t_and_second_ctrl_c_are_shown(machine: str, options: tuple[str, ...]) -> None:
     command = ["-m", "microvm", "exec", *options, machine]
@@ -343,6 +346,7 @@ def test_ctrl_c_also_ends_the_loop_of_the_calling_shell(
     check_ctrl_c_ends_a_shell_loop([*command, "echo begun; exec sleep 1001"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_killed_client_ends_its_command(
     microvm: Command, begin: Begin, number: signal.Signals
@@ -397,6 +401,7 @@ def test_nothing_is_written_to_a_terminal_before_it_is_ready(machine: str) -> No
     os.close(writer)
 
 
+@pytest.mark.thorough
 def test_supervisor_inherits_nothing_of_its_starter(
     microvm: Command, machine: str, tmp_path: Path
 ) -> None:
@@ -422,6 +427,7 @@ def test_supervisor_inherits_nothing_of_its_starter(
     assert states(microvm) == {machine: "running"}
 
 
+@pytest.mark.thorough
 def test_dead_machine_reports_the_reason(microvm: Command, machine: str) -> None:
     assert microvm("start", "two").returncode == 0
     waiting = subprocess.Popen(
@@ -448,6 +454,7 @@ def test_dead_machine_reports_the_reason(microvm: Command, machine: str) -> None
     assert states(microvm) == {machine: "running"}
 
 
+@pytest.mark.thorough
 def test_machine_ends_after_its_lifetime(microvm: Command) -> None:
     for name, option, reason in (
         ("idle", "--idle-timeout", "nobody used it for 0.05 s"),
@@ -459,6 +466,7 @@ def test_machine_ends_after_its_lifetime(microvm: Command) -> None:
         assert microvm("stop", name).stdout.decode() == f"{name}\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("removed", ["two", "two/socket"])
 def test_machine_whose_folder_is_removed_ends(
     microvm: Command, machine: str, folder: Path, removed: str
@@ -476,6 +484,7 @@ def test_machine_whose_folder_is_removed_ends(
         assert microvm("stop", "two").stdout == b"two\n"
 
 
+@pytest.mark.thorough
 def test_a_start_that_fails_leaves_nothing(
     microvm: Command, unbootable: Path, folder: Path
 ) -> None:
@@ -488,6 +497,7 @@ def test_a_start_that_fails_leaves_nothing(
     assert not (folder / "microvm" / "two").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_start_that_is_ended_leaves_nothing(
     misbehave: Misbehave, microvm: Command, folder: Path, number: signal.Signals

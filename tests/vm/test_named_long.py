@@ -25,7 +25,7 @@ COUNT = 50
 KILLED = 25  # kills of each kind, in different machines
 TRUE_WITHIN = 2.0
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 
 @pytest.fixture(autouse=True)

@@ -43,12 +43,14 @@ def pool(microvm: Command, _runtime: None) -> Iterator[str]:
     assert not [*Path(os.environ["XDG_RUNTIME_DIR"], "microvm").iterdir()]
 
 
+@pytest.mark.thorough
 def test_listing_has_the_documented_fields(microvm: Command, pool: str) -> None:
     for verb in (["ls"], ["inspect", pool]):
         found = json.loads(microvm("pool", *verb, "--json").stdout)
         check(json.loads(EXAMPLES["microvm pool ls --json"]), found, verb[0])
 
 
+@pytest.mark.thorough
 def test_each_command_gets_a_machine_of_its_own(microvm: Command, pool: str) -> None:
     before = full(microvm)
     script = f"cat {IDENTITY}; test -e /left && echo again; touch /left"
@@ -91,6 +93,7 @@ def test_options_of_commands_work(
     assert facts(microvm)["served"] == served + 1
 
 
+@pytest.mark.thorough
 def test_files_json_and_snapshots_work(microvm: Command, pool: str, tmp_path: Path) -> None:
     served = full(microvm)["served"]
     (tmp_path / "given").write_bytes(b"content")
@@ -118,6 +121,7 @@ def test_files_of_variables_and_of_results_work(
     assert facts(microvm)["served"] == served + 1
 
 
+@pytest.mark.thorough
 def test_a_terminal_works(microvm: Command, pool: str) -> None:
     served = full(microvm)["served"]
     command = ["-m", "microvm", "run", "--pool", pool, "-it", "--", "sh"]
@@ -138,6 +142,7 @@ def test_a_terminal_works(microvm: Command, pool: str) -> None:
     assert facts(microvm)["served"] == served + 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "is_notified", "timeout"),
     [
@@ -158,6 +163,7 @@ def test_limits_are_shown(
         microvm("pool", "stop", "limited")
 
 
+@pytest.mark.thorough
 def test_a_command_can_refuse_the_preset_pool(
     microvm: Command, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +176,7 @@ def test_a_command_can_refuse_the_preset_pool(
     assert facts(microvm)["served"] == served + 1
 
 
+@pytest.mark.thorough
 def test_the_entrypoint_of_the_image_runs_the_command(microvm: Command, tmp_path: Path) -> None:
     image = str(tmp_path / "image")
     built = microvm("image", "build", "--entrypoint", "echo from", "-o", image)
@@ -184,6 +191,7 @@ def test_the_entrypoint_of_the_image_runs_the_command(microvm: Command, tmp_path
         microvm("pool", "stop", "echoing")
 
 
+@pytest.mark.thorough
 def test_map_uses_the_machines(microvm: Command, pool: str) -> None:
     served = full(microvm)["served"]
     done = microvm("map", "--pool", pool, "-", input=f"cat {IDENTITY}\n".encode() * 4)
@@ -195,6 +203,7 @@ def test_map_uses_the_machines(microvm: Command, pool: str) -> None:
     assert b"its machines have --memory 256M, and not 300M" in done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -215,6 +224,7 @@ def test_options_of_another_machine_start_one(
     assert facts(microvm)["served"] == served
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", [(), ("-v",), ("--cold",)])
 def test_a_machine_that_is_started_instead_is_of_the_same_kind(
     microvm: Command, small: str, options: tuple[str, ...]
@@ -248,6 +258,7 @@ def test_a_pool_that_does_not_exist_is_no_error(microvm: Command) -> None:
     assert "pool missing is not used: there is no pool missing" in done.stderr.decode()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_pool_that_does_not_answer_is_no_error(microvm: Command, number: int) -> None:
     microvm("pool", "start", "--linger", "--size", "1", "broken")
@@ -277,6 +288,7 @@ def test_killed_machines_are_replaced(microvm: Command, pool: str) -> None:
     full(microvm)
 
 
+@pytest.mark.thorough
 def test_a_machine_that_starts_slowly_is_not_waited_for(microvm: Command) -> None:
     microvm("pool", "start", "--linger", "--size", "1", "--max", "1", "slow")
     supervisor = facts(microvm, "slow")["supervisor"]
@@ -303,6 +315,7 @@ def test_a_machine_that_starts_slowly_is_not_waited_for(microvm: Command) -> Non
         microvm("pool", "stop", "slow")
 
 
+@pytest.mark.thorough
 def test_an_idle_pool_stops_its_machines_until_it_is_used(microvm: Command) -> None:
     microvm("pool", "start", "--linger", "--size", "1", "--idle-timeout", "5s", "lazy")
     try:
@@ -314,6 +327,7 @@ def test_an_idle_pool_stops_its_machines_until_it_is_used(microvm: Command) -> N
         microvm("pool", "stop", "lazy")
 
 
+@pytest.mark.thorough
 def test_a_pool_grows_with_use_within_its_memory(microvm: Command) -> None:
     limits = ("--size", "1", "--max", "9", "--max-memory", "512M")
     microvm("pool", "start", "--linger", *limits, "growing")
@@ -337,6 +351,7 @@ def test_a_pool_grows_with_use_within_its_memory(microvm: Command) -> None:
         microvm("pool", "stop", "growing")
 
 
+@pytest.mark.thorough
 def test_commands_that_wait_delay_no_start(microvm: Command) -> None:
     cpus = usable_cpus()
     microvm("pool", "start", "--linger", "--size", str(cpus), "--max", "99", "waiting")
@@ -357,6 +372,7 @@ def test_commands_that_wait_delay_no_start(microvm: Command) -> None:
         microvm("pool", "stop", "waiting")
 
 
+@pytest.mark.thorough
 def test_the_pool_ends_with_its_login_session(microvm: Command) -> None:
     command = f"{sys.executable} -m microvm pool start --size 1 brief && read line"
     session = subprocess.Popen(
@@ -404,6 +420,7 @@ def test_two_at_a_time_no_machine_serves_twice(microvm: Command, pool: str) -> N
     assert len(set(asyncio.run(main()))) == 200
 
 
+@pytest.mark.thorough
 async def test_programs_share_the_machines(microvm: Command, pool: str) -> None:
     async with Pool.attach(pool) as attached, Pool.attach(pool, size=1) as other:
         async with attached.machine() as one, other.machine() as two:
@@ -416,6 +433,7 @@ async def test_programs_share_the_machines(microvm: Command, pool: str) -> None:
     assert outcomes == [b"0", b"1", b"2", b"3", b"4"]
 
 
+@pytest.mark.thorough
 async def test_a_program_starts_machines_when_the_pool_has_ended(microvm: Command) -> None:
     microvm("pool", "start", "--linger", "--size", "1", "-m", "200M", "ending")
     async with Pool.attach("ending") as attached:
@@ -427,6 +445,7 @@ async def test_a_program_starts_machines_when_the_pool_has_ended(microvm: Comman
         Pool.attach("ending")
 
 
+@pytest.mark.thorough
 def test_processes_get_machines_of_their_own(microvm: Command, pool: str) -> None:
     served = full(microvm)["served"]
     script = (
@@ -448,6 +467,7 @@ def test_programs_without_async_use_the_pool(microvm: Command, pool: str) -> Non
         assert vm.run(["echo", "hello"]).stdout == b"hello\n"
 
 
+@pytest.mark.thorough
 def test_a_program_that_exits_gives_its_machine_back(microvm: Command, pool: str) -> None:
     script = (
         "import asyncio, os, sys\nfrom microvm import Pool\n"

@@ -43,6 +43,7 @@ def kernel(environment: dict[str, str]) -> Iterator[JupyterKernel]:
     eventually(lambda: not any(map(exists, left)))
 
 
+@pytest.mark.thorough
 def test_cells_run_in_sh_and_their_changes_stay(kernel: JupyterKernel) -> None:
     shown = kernel.run("%%microvm\necho out; echo err >&2; touch /root/here; cd /tmp; x=1")
     assert (sorted(shown.streams), shown.error) == ([("stderr", "err\n"), ("stdout", "out\n")], [])
@@ -92,6 +93,7 @@ def test_wrong_usage_is_reported_in_one_line(kernel: JupyterKernel) -> None:
     assert kernel.run("%%microvm --image nosuch\ntrue").error[0].startswith("ImageError: no image")
 
 
+@pytest.mark.thorough
 def test_machines_are_listed_ended_and_started_again(kernel: JupyterKernel) -> None:
     kernel.run("%%microvm --machine vm\ntouch /root/old")
     assert kernel.run("vm.write_file('/root/new', b'text'); vm.pid").value in {
@@ -174,6 +176,7 @@ def magic(with_python: Image) -> str:
     return f"%%microvm --image {with_python.path}"
 
 
+@pytest.mark.thorough
 def test_python_keeps_variables_and_shows_values(kernel: JupyterKernel, magic: str) -> None:
     assert kernel.run(f"{magic}\nx = 20").displays == []
     assert kernel.run(f"{magic}\nx += 1\nx").displays == [{"text/plain": "21"}]
@@ -236,6 +239,7 @@ def test_interruption_of_python_keeps_its_variables(kernel: JupyterKernel, magic
     assert kernel.run(f"{magic}\nkept").displays == [{"text/plain": "1"}]
 
 
+@pytest.mark.thorough
 def test_next_cell_after_dead_python_has_a_new_one(kernel: JupyterKernel, magic: str) -> None:
     shown = kernel.run(f"{magic}\nx = 1\nimport os; os._exit(3)")
     assert shown.error == ["InterpreterDied: the interpreter exited with status 3"]
@@ -248,6 +252,7 @@ def test_next_cell_after_dead_python_has_a_new_one(kernel: JupyterKernel, magic:
     assert kernel.run(f"{line} stop").error == []
 
 
+@pytest.mark.thorough
 def test_python_of_a_snapshot_continues_or_is_started(
     kernel: JupyterKernel, magic: str, with_python: Image
 ) -> None:
@@ -266,6 +271,7 @@ def test_python_of_a_snapshot_continues_or_is_started(
             snapshots.STORE.remove(name)
 
 
+@pytest.mark.thorough
 def test_unloading_ends_the_machines(kernel: JupyterKernel) -> None:
     kernel.run("%%microvm\ntrue")
     assert not kernel.run("%unload_ext microvm").error

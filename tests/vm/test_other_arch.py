@@ -18,6 +18,8 @@ from microvm.images import Image
 from microvm.options import Architecture
 from microvm_image import default
 
+pytestmark = pytest.mark.thorough
+
 HERE = cast(Architecture, arches.find().name)
 [OTHER] = set(get_args(Architecture)) - {HERE}
 PAGE = (Path(__file__).parents[2] / "docs/architectures.md").read_text()

@@ -20,7 +20,7 @@ from microvm.qemu import accel, launch
 from microvm.start import origin, template
 from microvm.start.host import HostDescription
 
-pytestmark = pytest.mark.usefixtures("copied_cache")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("copied_cache")]
 
 OLD = HostDescription("Old", "avx avx2 sse", "6.12")
 NEW = HostDescription("New", "avx sse", "6.12")

@@ -14,7 +14,7 @@ from tests.vm.conftest import Command
 
 from microvm.images import Image
 
-pytestmark = pytest.mark.usefixtures("_runtime")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("_runtime")]
 
 
 def test_a_pool_starts_from_a_snapshot(microvm: Command) -> None:

@@ -10,6 +10,8 @@ from microvm.images import Image
 from microvm_image.limits import Limits
 from microvm_image.programs import PACK
 
+pytestmark = pytest.mark.thorough
+
 
 async def packed(vm: MicroVM) -> Members:
     command, argv = PACK

@@ -8,6 +8,8 @@ from microvm import BootError, MicroVM, UsageError
 from microvm.images import Image
 from microvm.qemu import accel
 
+pytestmark = pytest.mark.thorough
+
 TOO_SHORT = 0.05  # seconds in which no guest boots
 
 

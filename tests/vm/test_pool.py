@@ -98,6 +98,7 @@ async def test_machines_killed_as_they_start_do_not_end_a_batch(
         assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 
 
+@pytest.mark.thorough
 async def test_batch_ends_if_all_its_machines_are_killed(
     image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ async def _use(image: Image) -> None:
         raise ZeroDivisionError
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_cancellation_at_any_moment_leaves_no_machine(image: Image, seed: int) -> None:
     before, tasks = children(os.getpid()), asyncio.all_tasks()

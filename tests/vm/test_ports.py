@@ -89,6 +89,7 @@ def test_port_of_a_run_leads_to_its_server() -> None:
         assert run.wait(60) == -signal.SIGINT
 
 
+@pytest.mark.thorough
 def test_snapshot_is_saved_after_the_ports_are_closed(microvm: Command, target: str) -> None:
     options = ["-R", f"{PORT + 1}:{target}", "--save", "ports"]
     try:
@@ -98,6 +99,7 @@ def test_snapshot_is_saved_after_the_ports_are_closed(microvm: Command, target: 
         assert microvm("snapshot", "rm", "ports").returncode == 0
 
 
+@pytest.mark.thorough
 def test_ports_of_a_named_machine(microvm: Command, target: str) -> None:
     started = microvm("start", "box", "-p", f":{PORT}", "-R", f"{PORT + 1}:{target}")
     try:
@@ -135,6 +137,7 @@ def test_ports_of_a_named_machine(microvm: Command, target: str) -> None:
         socket.create_connection(("127.0.0.1", port), 60)
 
 
+@pytest.mark.thorough
 def test_checkpoint_of_a_machine_with_ports(microvm: Command, target: str) -> None:
     """The ports are open again after the checkpoint, and the snapshot has none."""
     ask = ("sh", "-c", ASK)
@@ -192,6 +195,7 @@ def test_machine_without_room_for_ports(microvm: Command) -> None:
         assert microvm("stop", "box").returncode == 0
 
 
+@pytest.mark.thorough
 def test_ports_take_no_place_of_a_command(microvm: Command) -> None:
     """With `--commands 2`, two commands run, although a client is connected to a port."""
     assert microvm("start", "box", "--commands", "2").returncode == 0

@@ -122,6 +122,7 @@ def test_each_test_has_a_fork_and_failures_show_commands(suite: pytest.Pytester)
     result.stdout.no_fnmatch_line("$ rm *")
 
 
+@pytest.mark.thorough
 def test_workers_share_a_set_up_that_survives_a_dead_worker(suite: pytest.Pytester) -> None:
     suite.makepyfile("""
         import os
@@ -141,6 +142,7 @@ def test_workers_share_a_set_up_that_survives_a_dead_worker(suite: pytest.Pytest
     assert shared() <= before
 
 
+@pytest.mark.thorough
 def test_a_set_up_that_fails_is_shown_once(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
         import pytest
@@ -164,6 +166,7 @@ def test_a_set_up_that_fails_is_shown_once(suite: pytest.Pytester) -> None:
     assert text.count(f"\n{again}") == 4
 
 
+@pytest.mark.thorough
 def test_set_up_is_repeated_if_its_machine_is_killed(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
         import os
@@ -191,6 +194,7 @@ def test_set_up_is_repeated_if_its_machine_is_killed(suite: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(["*QEMU was killed by signal 9*"])
 
 
+@pytest.mark.thorough
 def test_killed_start_does_not_fail_another_test(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
         import os

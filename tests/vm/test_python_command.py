@@ -76,6 +76,7 @@ def ended(child: pexpect.spawn[str]) -> int | None:
     return status
 
 
+@pytest.mark.thorough
 def test_prompt_keeps_variables_and_shows_values_and_errors(prompt: Prompt) -> None:
     child = prompt()
     enter(child, "x = 41", "")
@@ -86,6 +87,7 @@ def test_prompt_keeps_variables_and_shows_values_and_errors(prompt: Prompt) -> N
     assert ended(child) == 3
 
 
+@pytest.mark.thorough
 def test_prompt_reads_blocks_until_an_empty_line(prompt: Prompt) -> None:
     child = prompt()
     enter(child, "for each in range(2):", "", prompt="... ")
@@ -101,6 +103,7 @@ def test_prompt_reads_blocks_until_an_empty_line(prompt: Prompt) -> None:
     assert ended(child) == 0
 
 
+@pytest.mark.thorough
 def test_questions_of_a_cell_are_asked_at_the_terminal(prompt: Prompt) -> None:
     child = prompt()
     child.sendline("name = input('who? ')")
@@ -121,6 +124,7 @@ def test_questions_of_a_cell_are_asked_at_the_terminal(prompt: Prompt) -> None:
     enter(child, "name", "'you'\r\n")
 
 
+@pytest.mark.thorough
 def test_ctrl_c_interrupts_and_a_second_one_kills_children(prompt: Prompt) -> None:
     child = prompt()
     child.sendline("import time; kept = 1; print('be' 'gun'); time.sleep(600)")
@@ -143,6 +147,7 @@ def test_ctrl_c_interrupts_and_a_second_one_kills_children(prompt: Prompt) -> No
     enter(child, "kept", "1\r\n")
 
 
+@pytest.mark.thorough
 def test_history_and_completion(prompt: Prompt, tmp_path: Path) -> None:
     child = prompt()
     enter(child, "import os; variable_of_mine = 7", "")
@@ -166,6 +171,7 @@ def test_history_and_completion(prompt: Prompt, tmp_path: Path) -> None:
     child.expect_exact("os.getpid() > 1")
 
 
+@pytest.mark.thorough
 def test_program_has_its_arguments_and_its_traceback(
     run: Callable[..., CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
@@ -207,6 +213,7 @@ def test_exit_status_is_that_of_python(
     assert done.stderr.endswith(stderr)
 
 
+@pytest.mark.thorough
 def test_program_can_be_read_from_standard_input(
     run: Callable[..., CompletedProcess[bytes]],
 ) -> None:
@@ -225,6 +232,7 @@ def test_input_is_read_from_standard_input(run: Callable[..., CompletedProcess[b
     assert done.stderr.splitlines()[-1] == b"EOFError: EOF when reading a line"
 
 
+@pytest.mark.thorough
 def test_module_beside_a_program_has_to_be_copied(
     run: Callable[..., CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
@@ -240,6 +248,7 @@ def test_module_beside_a_program_has_to_be_copied(
     assert (done.returncode, done.stdout) == (0, b'"helped" json\n')
 
 
+@pytest.mark.thorough
 def test_pictures_are_saved_on_request(
     run: Callable[..., CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
@@ -267,6 +276,7 @@ def test_pictures_are_saved_on_request(
     assert b"--displays DIR saves pictures" in run("-c", code).stderr
 
 
+@pytest.mark.thorough
 def test_snapshot_without_an_interpreter_is_an_error(image: Image) -> None:
     with MicroVM(image) as vm:
         vm.checkpoint("python-plain")
@@ -280,6 +290,7 @@ def test_snapshot_without_an_interpreter_is_an_error(image: Image) -> None:
         snapshots.STORE.remove("python-plain")
 
 
+@pytest.mark.thorough
 def test_program_continues_a_snapshot(run: Callable[..., CompletedProcess[bytes]]) -> None:
     code = "import atexit; atexit.register(print, 'last'); input(); kept = 'state'"
     try:
@@ -298,6 +309,7 @@ def test_program_continues_a_snapshot(run: Callable[..., CompletedProcess[bytes]
         snapshots.STORE.remove("python-command")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("code", "status", "why"),
     [

@@ -40,6 +40,7 @@ async def machine(
             yield attached
 
 
+@pytest.mark.thorough
 async def test_a_terminal_is_read_typed_into_and_resized(machine: Machine) -> None:
     await hold_dialog(machine)
 
@@ -64,6 +65,7 @@ async def test_a_late_line_is_not_lost(machine: Machine) -> None:
         assert process.returncode == 0
 
 
+@pytest.mark.thorough
 async def test_a_flood_exceeds_the_limit_and_is_read(machine: Machine) -> None:
     size = 3 * WINDOW
     script = f"head -c {size} /dev/zero | tr '\\0' x; echo; echo after"

@@ -46,6 +46,7 @@ def either(
     return {**environment, "MICROVM_CACHE": str(own), "MICROVM_MIRROR": nobody}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("number", "prints"),
     [
@@ -99,6 +100,7 @@ def test_readme_commands_run_in_both_default_images(either: dict[str, str]) -> N
         assert [name.partition("-")[0] for name in names] == ["busybox"]
 
 
+@pytest.mark.thorough
 def test_first_program_of_the_python_page_runs(environment: dict[str, str]) -> None:
     page = (ROOT / "docs/python.md").read_text()
     program, *_ = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

@@ -13,7 +13,7 @@ from microvm.images import Image, readymade
 from microvm.machine.hints import wants_network
 from microvm_image.recipe import Recipe
 
-pytestmark = [pytest.mark.long, pytest.mark.deadline(600)]
+pytestmark = [pytest.mark.thorough, pytest.mark.long, pytest.mark.deadline(600)]
 
 WHEEL = {
     "demo.py": "def main():\n    print('demo')\n",

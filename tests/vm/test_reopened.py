@@ -20,6 +20,8 @@ from microvm.wire import codec
 
 from .conftest import DEADLINE
 
+pytestmark = pytest.mark.thorough
+
 
 class Reopened:
     """A guest whose port is a socket with a path, so that hosts can connect again."""

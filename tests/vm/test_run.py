@@ -95,6 +95,7 @@ def test_failed_start_or_signal_is_reported(
     assert result.stderr.decode() == (says and f"microvm: {says}\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -116,6 +117,7 @@ def test_command_without_its_network_fails_soon_and_is_explained(
     assert told.stderr == line + b"\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("memory", "command", "status", "says"),
     [
@@ -151,6 +153,7 @@ def test_program_or_file_that_only_the_host_has_is_explained(
     assert b"(" not in microvm("run", "--", "/no/such").stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mib", [16, pytest.param(64, marks=pytest.mark.long)])
 def test_random_bytes_arrive_on_both_streams(microvm: Command, tmp_path: Path, mib: int) -> None:
     script = f"head -c {mib}m /dev/urandom | tee /dev/stderr"
@@ -163,6 +166,7 @@ def test_random_bytes_arrive_on_both_streams(microvm: Command, tmp_path: Path, m
     assert digests[0] == digests[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [32, pytest.param(1024, marks=pytest.mark.long)])
 def test_much_input_passes_in_bounded_memory(size: int) -> None:
     process = _start("sha256sum")
@@ -220,6 +224,7 @@ def test_command_that_exceeds_a_limit_is_killed(
     assert message.rstrip("\n") == f"microvm: sh: {says}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -312,6 +317,7 @@ def test_missing_compiler_is_reported_with_the_package(
     assert microvm(*arguments, env={**os.environ, **own}).returncode == 0
 
 
+@pytest.mark.thorough
 def test_a_guest_that_does_not_boot_shows_its_console(microvm: Command, unbootable: Path) -> None:
     result = microvm("run", "--image", str(unbootable), "--", "true")
     assert result.returncode == 125
@@ -370,6 +376,7 @@ def test_a_second_ctrl_c_ends_the_machine() -> None:
     eventually(lambda: not any(map(exists, pids)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_qemu_ends_with_its_controller(number: signal.Signals) -> None:
     process = _start("sh", "-c", "echo started; sleep 60")
@@ -439,6 +446,7 @@ def test_streams_that_do_not_block_lose_nothing() -> None:
         assert process.wait() == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("limit", ["--timeout", "a signal"])
 def test_run_ends_although_its_output_is_not_read(tmp_path: Path, limit: str) -> None:
     pipe = tmp_path / "pipe"
@@ -472,6 +480,7 @@ main()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("step", [29, pytest.param(1, marks=pytest.mark.long)])
 def test_ctrl_c_during_any_import_ends_silently_by_sigint(step: int) -> None:
     statuses: list[int] = []
@@ -491,6 +500,7 @@ def test_ctrl_c_before_main_ends_the_process_by_sigint() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.5, 1.0])
 def test_early_ctrl_c_ends_silently_by_sigint(delay: float) -> None:
     script = "import microvm.__main__ as m; print('begun', flush=True); m.main()"
@@ -503,6 +513,7 @@ def test_early_ctrl_c_ends_silently_by_sigint(delay: float) -> None:
         assert process.returncode == -signal.SIGINT
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM"])
 def test_signals_ignored_at_the_start_stay_ignored(name: str) -> None:
     ignoring = ["sh", "-c", f'trap "" {name}; exec "$@"', "sh"]

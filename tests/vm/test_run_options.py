@@ -61,6 +61,7 @@ def test_a_program_that_cannot_start_has_a_status(
 FLOOD = "yes | head -c 9m; echo end >&2; exit 3"
 
 
+@pytest.mark.thorough
 async def test_a_flood_is_cut_and_the_command_continues(
     vm: MicroVM, named: sync.AttachedVM
 ) -> None:

@@ -12,7 +12,7 @@ from microvm.images import Image
 from microvm.progress import LineReporter
 from microvm_image.kernel.source import fetch
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 FOLDER = Path("tools/testing/selftests")
 

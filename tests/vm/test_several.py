@@ -205,6 +205,7 @@ def test_a_killed_client_ends_only_its_command(name: str, begin: Begin, microvm:
     assert running(name) == ["sh -c 'echo up; exec sleep 842'"]
 
 
+@pytest.mark.thorough
 def test_detached_commands_run_at_once(name: str, microvm: Command) -> None:
     numbers = []
     for each in range(SLOTS):
@@ -274,6 +275,7 @@ def test_each_client_learns_of_the_end(microvm: Command, begin: Begin, end: str,
     microvm("stop", "own")
 
 
+@pytest.mark.thorough
 async def test_tasks_and_threads_share_an_attached_machine(there: AttachedVM, name: str) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(SLOTS):
@@ -300,6 +302,7 @@ async def test_tasks_and_threads_share_an_attached_machine(there: AttachedVM, na
         assert await asyncio.gather(*uses) == [*map(str, range(2 * SLOTS))]
 
 
+@pytest.mark.thorough
 async def test_a_cancelled_task_ends_only_its_command(there: AttachedVM) -> None:
     other = await there.exec(["cat"], stdin=PIPE)
     for _ in range(2 * SLOTS):
@@ -322,6 +325,7 @@ async def test_a_server_is_reached_beside_its_command(there: AttachedVM) -> None
     await server.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_runtime")
 async def test_the_maximum_number_of_commands_runs(microvm: Command) -> None:
     options = f"--accel={accelerator()}", f"--commands={MAX_COMMANDS}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from tests.spec_client import SpecHost, SpecOutcome, encode
 
 SIGKILL = 9
@@ -39,6 +40,7 @@ def run(host: SpecHost, script: str) -> bytes:
     return outcome.stdout.strip()
 
 
+@pytest.mark.thorough
 def test_each_command_has_its_own_cgroup(host: SpecHost) -> None:
     for _ in range(2):
         ids = [beside(host, OWN) for _ in range(COUNT)]
@@ -46,6 +48,7 @@ def test_each_command_has_its_own_cgroup(host: SpecHost) -> None:
         assert len(names) == COUNT
 
 
+@pytest.mark.thorough
 def test_limits_are_of_one_command(host: SpecHost) -> None:
     forks = "(sleep 0.1 & sleep 0.1 & wait) 2>/dev/null && echo forked"
     limited, free = beside(host, forks, max_processes=2), beside(host, forks)
@@ -88,6 +91,7 @@ def test_kill_ends_only_the_processes_of_its_command(host: SpecHost) -> None:
     assert host.finish().signal == SIGKILL
 
 
+@pytest.mark.thorough
 def test_processes_that_each_command_leaves_are_frozen(host: SpecHost) -> None:
     folder = run(host, "mktemp -d")
     name = folder.decode()
@@ -107,6 +111,7 @@ def test_processes_that_each_command_leaves_are_frozen(host: SpecHost) -> None:
     run(host, f"rm -r {name}")
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_of_many_commands(host: SpecHost) -> None:
     def commands() -> None:
         for _ in range(3):

@@ -77,6 +77,7 @@ async def snapshot(prepared: MicroVM) -> AsyncIterator[Snapshot]:
         yield taken
 
 
+@pytest.mark.thorough
 async def test_processes_and_files_live_on_in_each_machine(
     prepared: MicroVM, snapshot: Snapshot
 ) -> None:
@@ -91,6 +92,7 @@ async def test_processes_and_files_live_on_in_each_machine(
     assert await _output(prepared, "cat /root/file") == "kept"
 
 
+@pytest.mark.thorough
 async def test_machine_continues_after_its_snapshot(image: Image) -> None:
     async with _machine(image) as vm:
         await _leave(vm)
@@ -102,6 +104,7 @@ async def test_machine_continues_after_its_snapshot(image: Image) -> None:
             assert open_files(vm.pid) == before
 
 
+@pytest.mark.thorough
 async def test_machine_from_a_snapshot_can_be_saved_again(snapshot: Snapshot) -> None:
     async with MicroVM(snapshot) as child:
         assert await _ask(child, "child") == "child 2"
@@ -121,6 +124,7 @@ async def test_random_numbers_of_forks_differ(snapshot: Snapshot) -> None:
         )
 
 
+@pytest.mark.thorough
 async def test_running_processes_of_forks_draw_different_numbers(image: Image) -> None:
     now = "{ read -r _; read -r _; read -r _ _ now _; } </proc/timer_list"  # in nanoseconds
     draw = "read -r life </run/microvm/boot_id; read -r number </proc/sys/kernel/random/uuid"
@@ -150,6 +154,7 @@ async def test_running_processes_of_forks_draw_different_numbers(image: Image) -
         assert {life for _, life, _ in clone} > lives
 
 
+@pytest.mark.thorough
 async def test_snapshot_of_a_booted_machine(image: Image) -> None:
     async with _machine(image, cold=True) as vm:
         assert not vm.cloned
@@ -159,6 +164,7 @@ async def test_snapshot_of_a_booted_machine(image: Image) -> None:
         assert await _ask(vm, "one") == "one 1"
 
 
+@pytest.mark.thorough
 async def test_qemu_without_file_migration_saves_by_descriptors(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +182,7 @@ async def test_qemu_without_file_migration_saves_by_descriptors(
             kept = await clone.checkpoint("there")
 
 
+@pytest.mark.thorough
 async def test_scratch_disk_of_a_snapshot_is_restored(image: Image) -> None:
     async with _machine(image, disk="256M") as vm:
         await vm.run(["sh", "-c", "echo before >/root/file"], check=True)
@@ -188,6 +195,7 @@ async def test_scratch_disk_of_a_snapshot_is_restored(image: Image) -> None:
         assert await _output(vm, "cat /root/file") == "after"
 
 
+@pytest.mark.thorough
 async def test_command_and_checkpoint_exclude_each_other(image: Image) -> None:
     async with _machine(image) as vm:
         async with await vm.exec(["cat"]) as process:
@@ -241,6 +249,7 @@ async def test_open_files_of_a_closed_snapshot_can_be_read(prepared: MicroVM) ->
         await starting.start()
 
 
+@pytest.mark.thorough
 async def test_dropped_snapshot_is_removed_silently(image: Image) -> None:
     async with _machine(image) as vm:
         before = open_files(os.getpid())
@@ -290,6 +299,7 @@ async def test_a_hundred_forks_live_at_once(prepared: MicroVM, image: Image) -> 
     assert each <= MOST_PROPORTIONAL[image.manifest.bus]
 
 
+@pytest.mark.thorough
 async def test_failed_fork_ends_the_other_forks(image: Image, misbehave: Misbehave) -> None:
     async with _machine(image, confinement="off") as vm:
         # The first clone creates the folder; later ones find it.
@@ -307,6 +317,7 @@ async def test_pool_of_machines_from_a_snapshot(snapshot: Snapshot) -> None:
     assert [each.result().stdout for each in outcomes] == [b"kept\n"] * 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("files", [migration.MAPPED_RAM, (99, 0)])
 async def test_guest_that_stops_too_early_is_saved_again(
     image: Image, monkeypatch: pytest.MonkeyPatch, files: tuple[int, int]
@@ -342,6 +353,7 @@ async def test_named_snapshots_are_found_replaced_and_removed(prepared: MicroVM)
     assert snapshots.STORE.installed() == []
 
 
+@pytest.mark.thorough
 def test_sync_api_takes_snapshots_too(image: Image) -> None:
     with sync.MicroVM(image, memory=MEMORY, accel=accelerator(), confinement="off") as vm:
         vm.run(["sh", "-c", "echo kept >/root/file"], check=True)

@@ -34,6 +34,7 @@ def kept(microvm: Command) -> Iterator[str]:
         snapshots.STORE.remove(NAME)
 
 
+@pytest.mark.thorough
 def test_machine_is_saved_and_started_from(microvm: Command, kept: str) -> None:
     read = microvm("run", "--from", kept, "--", "cat", "/root/file")
     assert (read.returncode, read.stdout, read.stderr) == (0, b"kept\n", b"")
@@ -76,6 +77,7 @@ def test_machine_of_a_failed_command_is_not_saved(microvm: Command) -> None:
     assert not snapshots.STORE.path(NAME).exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "command", "status"),
     [
@@ -111,6 +113,7 @@ def test_free_space_is_checked_before_the_command_runs(
     assert f"cannot use {tmp_path / 'snapshots'}".encode() in unwritable.stderr
 
 
+@pytest.mark.thorough
 def test_wrong_usage_is_refused(microvm: Command, kept: str) -> None:
     for options, says in (
         (["--image", "python"], b"the snapshot of --from includes its image"),
@@ -129,6 +132,7 @@ def test_wrong_usage_is_refused(microvm: Command, kept: str) -> None:
             assert f"not the name of a snapshot: '{name}'".encode() in wrong.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("image")
 def test_example_of_the_page_runs() -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)

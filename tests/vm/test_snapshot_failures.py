@@ -33,7 +33,10 @@ from microvm.images import Image
 from microvm.start import restorer, snapshots
 from microvm_image import default
 
-pytestmark = pytest.mark.usefixtures("copied_cache")  # since tests look for files that remain
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.usefixtures("copied_cache"),
+]  # since tests look for files that remain
 
 MEMORY = "96M"
 

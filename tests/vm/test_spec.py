@@ -18,6 +18,7 @@ from .test_reopened import Reopened
 LIMIT = 9
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
 def test_guest_behaves_as_specified(host: SpecHost, play: Callable[[SpecHost], None]) -> None:
     play(host)
@@ -47,6 +48,7 @@ def test_command_can_read_its_cgroup(host: SpecHost) -> None:
     assert any(line.removeprefix(b"0::/").isdigit() for line in seen)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("controller", "limit", "expected"),
     [

@@ -10,7 +10,7 @@ from tests.vm.conftest import Command
 from microvm import MicroVM, MicroVMError, UsageError, sync
 from microvm.images import Image
 
-pytestmark = pytest.mark.usefixtures("_runtime")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("_runtime")]
 
 
 async def test_named_machine_outlives_its_object(image: Image, microvm: Command) -> None:

@@ -122,6 +122,7 @@ def test_dropped_process_is_killed(machine: MicroVM) -> None:
     assert machine.run(["echo", "next"]).stdout == b"next\n"
 
 
+@pytest.mark.thorough
 def test_pause_between_calls_is_not_treated_as_a_dead_guest(machine: MicroVM) -> None:
     process = machine.exec(["sh", "-c", "yes & yes >&2; wait"], timeout=0.5)
     next(iter(process.stdout))
@@ -210,6 +211,7 @@ def test_time_out_expires_during_a_call_and_between_calls(machine: MicroVM) -> N
         process.wait()
 
 
+@pytest.mark.thorough
 def test_dropped_machine_ends(image: Image) -> None:
     vm = MicroVM(image)
     vm.start()
@@ -236,6 +238,7 @@ print(vm.pid, flush=True)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("rest", "status", "said"),
     [

@@ -56,6 +56,7 @@ def test_another_thread_can_interrupt_a_cell(python: Interpreter) -> None:
     timer.join()
 
 
+@pytest.mark.thorough
 def test_fork_is_independent(python: Interpreter) -> None:
     python.run("shared = [1]")
     with python.fork() as twin:
@@ -68,6 +69,7 @@ def test_fork_is_independent(python: Interpreter) -> None:
     assert not any(fork.vm.pid for fork in forks if fork._original._source.vm)
 
 
+@pytest.mark.thorough
 def test_interpreter_shares_a_machine(with_python: Image) -> None:
     with MicroVM(with_python, commands=4) as vm:
         with Interpreter.within(vm, user=1000) as python:
@@ -80,6 +82,7 @@ def test_interpreter_shares_a_machine(with_python: Image) -> None:
         assert vm.run(["true"]).returncode == 0
 
 
+@pytest.mark.thorough
 def test_pool_has_started_interpreters(with_python: Image) -> None:
     with Pool(1, interpreter=Interpreter(image=with_python, imports=["json"])) as pool:
         for _ in range(2):
@@ -108,6 +111,7 @@ def test_closed_interpreter_is_a_usage_error(with_python: Image) -> None:
         python.run("1")
 
 
+@pytest.mark.thorough
 def test_ctrl_c_interrupts_the_cell(with_python: Image) -> None:
     script = f"""
 from microvm.sync import Interpreter

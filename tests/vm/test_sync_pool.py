@@ -46,6 +46,7 @@ def pool(image: Image) -> Iterator[Pool]:
     assert children(os.getpid()) == before
 
 
+@pytest.mark.thorough
 def test_outcomes_are_ordered_or_as_completed(pool: Pool) -> None:
     outcomes = pool.map([Job(["sleep", "60"]), ["echo", "fast"]], ordered=False, text=True)
     assert next(outcomes).result().stdout == "fast\n"
@@ -85,6 +86,7 @@ def test_source_may_block_and_its_error_is_raised_last(pool: Pool) -> None:
         next(outcomes)
 
 
+@pytest.mark.thorough
 def test_threads_share_a_pool_and_a_second_command_is_busy(pool: Pool) -> None:
     def use(number: int) -> bytes:
         with pool.machine() as vm:
@@ -99,6 +101,7 @@ def test_threads_share_a_pool_and_a_second_command_is_busy(pool: Pool) -> None:
                 assert isinstance(refused.exception(DEADLINE), Busy)
 
 
+@pytest.mark.thorough
 def test_leaving_a_block_in_any_way_returns_the_machine(pool: Pool) -> None:
     with pytest.raises(ZeroDivisionError), pool.machine() as first:
         raise ZeroDivisionError

@@ -12,6 +12,8 @@ from tests.support.target import target
 from microvm import MicroVM
 from microvm.system.compiler import compiler
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("system_calls.c")
 

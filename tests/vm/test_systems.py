@@ -17,7 +17,7 @@ from microvm_image.kernel import selection
 
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.thorough, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,8 @@ from microvm.qemu import migration
 from microvm.start import template, warmup
 from microvm.wire.session import Session
 
+pytestmark = pytest.mark.thorough
+
 MEMORY = 96
 """The memory of a guest in MiB: little, so that its template is saved quickly."""
 

@@ -113,6 +113,7 @@ def test_job_control_works(run: Run) -> None:
     assert _ended(child) == 0
 
 
+@pytest.mark.thorough
 def test_full_screen_programs_work(run: Run) -> None:
     child = run("-t", "--", "sh")
     child.expect("# ")
@@ -140,6 +141,7 @@ def test_the_terminal_is_restored_after_qemu_has_crashed(run: Run) -> None:
     assert _is_as_new(child)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("command", "key", "status"),
     [
@@ -159,6 +161,7 @@ def test_terminal_is_restored_after_a_key_ends_the_command(
     assert _is_as_new(child)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "status", "says"),
     [
@@ -195,6 +198,7 @@ def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
     assert _is_as_new(child)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("arguments", "typed"),
     [
@@ -209,6 +213,7 @@ def test_shell_without_t_shows_the_option(run: Run, arguments: list[str], typed:
     assert _ended(child) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -239,6 +244,7 @@ def test_no_hint_about_t_is_written_to_a_pipe() -> None:
         assert child.before == b""
 
 
+@pytest.mark.thorough
 def test_ignored_ctrl_c_shows_the_effect_of_a_second(run: Run) -> None:
     child = run("--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 0.1; done")
     child.expect("ready")
@@ -263,6 +269,7 @@ def test_log_lines_on_a_terminal_end_with_carriage_returns(run: Run) -> None:
     assert all(line.endswith(b"\r") for line in lines)
 
 
+@pytest.mark.thorough
 def test_terminal_is_passed_on_by_i_and_not_by_n(run: Run) -> None:
     child = run("-i", "--", "sh", "-c", "read line; echo got $line")
     child.sendline(b"hello")

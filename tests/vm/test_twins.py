@@ -16,6 +16,8 @@ from microvm.images import Image
 from microvm_image.build import build
 from microvm_image.recipe import Recipe, shell
 
+pytestmark = pytest.mark.thorough
+
 OLD_ID = "0123456789abcdef" * 2
 TOGETHER = 5  # number of machines that run at the same time
 

@@ -13,6 +13,8 @@ from microvm.images import Image
 from microvm.wire import codec
 from microvm.wire.session import Session
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def machine(image: Image) -> Iterator[RunningGuest]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from microvm import MicroVM, sync
 from microvm.images import Image
+
+pytestmark = pytest.mark.thorough
 
 
 async def test_commands_copies_and_checkpoints_wait(image: Image) -> None:
