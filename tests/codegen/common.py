@@ -54,6 +54,28 @@ def check_linters(*files: Path, types: bool = True) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def breaking_schemas() -> dict[str, str]:
+    """Return the texts of the schemas in `fixtures/breaking`, by their file names.
+
+    Most of them are edits of `base.released.toml`. Each edit replaces lines that occur once.
+    """
+    folder = FIXTURES / "breaking"
+    found = {path.name: path.read_text() for path in folder.glob("*.toml")}
+    for part in (folder / "edits.patch").read_text().split("--- ")[1:]:
+        name, hunks = part.split("\n", 1)
+        text = "\n" + found["base.released.toml"]
+        for hunk in hunks.split("@@\n"):
+            lines = hunk.splitlines()
+            old, new = (
+                "\n" + "".join(f"{line[1:]}\n" for line in lines if line[0] in f" {sign}")
+                for sign in "-+"
+            )
+            assert text.count(old) == 1, (name, old)
+            text = text.replace(old, new)
+        found[name] = text[1:]
+    return found
+
+
 def failure(run: Run, *arguments: str | Path) -> str:
     """Return the error of a command that exits with status 1 and prints nothing else."""
     result = run(*arguments)

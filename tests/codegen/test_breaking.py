@@ -39,7 +39,7 @@ from microvm_proto.types import (
     within,
 )
 
-from .common import FIXTURES, FOLDER, TYPES, Generated, Load, Run
+from .common import FIXTURES, FOLDER, TYPES, Generated, Load, Run, breaking_schemas
 from .test_agreement import Codec, codec_of, frames
 from .test_diagnostics import CHANGES, rules_in
 
@@ -47,9 +47,20 @@ BREAKING = FIXTURES / "breaking"
 ERRORS = sorted(BREAKING.glob("*.err"))
 
 
+@pytest.fixture(scope="module")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the schemas of all rules."""
+    folder = tmp_path_factory.mktemp("breaking")
+    for name, text in breaking_schemas().items():
+        (folder / name).write_text(text)
+    return folder
+
+
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
-def test_changes_have_positions(expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(BREAKING)
+def test_changes_have_positions(
+    expected: Path, schemas: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(schemas)
     own = Path(f"{expected.stem}.released.toml").exists()
     against = [] if own else ["--against", "base.released.toml"]
     result = run("breaking", f"{expected.stem}.toml", *against)
@@ -69,12 +80,12 @@ def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
 def test_lint_reports_obstacles_to_a_release(
-    expected: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    expected: Path, schemas: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    own = BREAKING / f"{expected.stem}.released.toml"
-    base = own if own.exists() else BREAKING / "base.released.toml"
-    Path("new.toml").write_bytes((BREAKING / f"{expected.stem}.toml").read_bytes())
+    own = schemas / f"{expected.stem}.released.toml"
+    base = own if own.exists() else schemas / "base.released.toml"
+    Path("new.toml").write_bytes((schemas / f"{expected.stem}.toml").read_bytes())
     Path("new.released.toml").write_bytes(base.read_bytes())
     result = run("lint", "new.toml")
     wrong = ": error: " in expected.read_text()

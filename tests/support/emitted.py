@@ -29,6 +29,6 @@ def compiled(schema: Schema, folder: Path, optimization: str) -> list[ctypes.CDL
 def library(folder: Path, name: str, optimization: str) -> ctypes.CDLL:
     """Compile the shim in a folder and load it. Undefined behaviour aborts this process."""
     flags = "-std=c11 -g -Wall -Wextra -Werror -shared -fPIC".split()
-    flags += [optimization, "-fsanitize=undefined", "-fsanitize-trap=undefined"]
-    subprocess.run(["clang", *flags, "-o", name, "shim.c"], cwd=folder, check=True)
+    flags += [optimization, "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    subprocess.run(["gcc", *flags, "-o", name, "shim.c"], cwd=folder, check=True)
     return ctypes.CDLL(str(folder / name))
