@@ -20,7 +20,10 @@
     └── ExecError               a command failed; the machine can run other commands
         ├── Busy                the machine runs its maximum number of commands
         ├── ProcessNotFound     the machine has no detached command with this id
-        ├── StartError          the guest could not start the command
+        ├── StartError          the guest could not start the command (also an OSError)
+        │   ├── CommandNotFound   (also a FileNotFoundError; the others accordingly)
+        │   ├── CommandForbidden
+        │   └── CommandNotAFolder
         ├── FileError           a file of the guest cannot be used (also an OSError)
         │   ├── FileNotFound    (also a FileNotFoundError; the others accordingly)
         │   ├── FileForbidden
@@ -35,7 +38,7 @@
         ├── InterpreterError    an interpreter could not do what was requested
         │   └── InterpreterDied its process has exited, and its variables are lost
         └── ExecKilled          the command exceeded a limit and was killed
-            ├── ExecTimeout     its time limit (also a TimeoutError)
+            ├── ExecTimeout     its time limit (also a TimeoutError and a TimeoutExpired)
             ├── OutputLimit     its limit of output
             └── MemoryLimit     its limit of memory
 """
@@ -46,10 +49,13 @@ import os
 from errno import EACCES, EEXIST, EISDIR, ENOENT, ENOTDIR, EPERM
 from shlex import quote
 from signal import SIGKILL
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from microvm._version import DISTRIBUTION
 from microvm.printable import printable
+
+if TYPE_CHECKING:
+    from microvm.exec_timeout import ExecTimeout as ExecTimeout  # noqa: PLC0414 - an export
 
 # Characters that are rare in names of programs, but common in command lines. If a program whose
 # name contains one of them is not found, the user has probably given a command line for a shell.
@@ -109,7 +115,8 @@ class MicroVMError(Exception):
     def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
         self.message = printable(message)
         self.hint = printable(hint)
-        super().__init__(self.message)
+        # Not `super()`, which is `TimeoutExpired` for an ExecTimeout and needs other arguments.
+        Exception.__init__(self, self.message)
         self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -131,7 +138,8 @@ def _rebuild(
 ) -> MicroVMError:
     error = kind.__new__(kind, *args)
     error.args = args  # `kind.__new__` does not set it in subclasses of OSError
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 
@@ -245,14 +253,23 @@ def errno_text(number: int) -> str:
     return os.strerror(number) if 0 < number < _ERRNO_END else f"errno {number}"
 
 
-class StartError(ExecError):
+class StartError(ExecError, OSError):
     """The guest could not start the command.
+
+    The subclasses are also subclasses of the errors that `subprocess` raises on the host, such as
+    FileNotFoundError.
 
     :ivar stage: Step that failed, such as `chdir`, `lookup` or `exec`.
     :ivar errno: Error number of Linux in the guest.
+    :ivar strerror: Text of the error number.
+    :ivar filename: The command, or for `chdir` the working directory. Safe to print.
     :ivar subject: Object of the failed step, safe to print: the working directory for `chdir`, the
         user for `user`, the interpreter for `interpreter` if it is known, otherwise the command.
     """
+
+    errno: int
+    strerror: str
+    filename: str
 
     def __init__(self, stage: str, errno: int, command: str, subject: str = "") -> None:
         reason = errno_text(errno)
@@ -273,15 +290,52 @@ class StartError(ExecError):
         )
         self.stage = stage
         self.errno = errno
+        self.strerror = reason
         self.subject = subject or command
+        self.filename = self.subject if stage == "chdir" else command
         # As in shells, 127 is for a command that does not exist, and 126 for one that cannot run.
         absent = missing and self.is_of_program
         self.exit_status = 127 if absent else 126
+
+    @staticmethod
+    def of(stage: str, errno: int, command: str, subject: str = "") -> StartError:
+        """Return the error for an error number, such as a CommandNotFound for ENOENT.
+
+        The error of a step that uses no file, such as `user`, is a plain StartError.
+        """
+        uses_file = stage in ("lookup", "exec", "interpreter", "chdir")
+        kind = _START_ERRORS.get(errno, StartError) if uses_file else StartError
+        return kind(stage, errno, command, subject)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Add the attributes that OSError stores outside of `__dict__`.
+        outside = {name: getattr(self, name) for name in ("errno", "strerror", "filename")}
+        return _rebuild, (type(self), self.args, self.__dict__ | outside)
 
     @property
     def is_of_program(self) -> bool:
         """True if the program cannot be found or executed; False if an earlier step failed."""
         return self.stage in ("lookup", "exec", "interpreter")
+
+
+class CommandNotFound(StartError, FileNotFoundError):
+    """The program, its interpreter or its working directory does not exist in the guest."""
+
+
+class CommandForbidden(StartError, PermissionError):
+    """The user of the command may not execute the program or enter its working directory."""
+
+
+class CommandNotAFolder(StartError, NotADirectoryError):
+    """The working directory, or a folder in the path of the program, is not a folder."""
+
+
+_START_ERRORS = {
+    ENOENT: CommandNotFound,
+    EACCES: CommandForbidden,
+    EPERM: CommandForbidden,
+    ENOTDIR: CommandNotAFolder,
+}
 
 
 def _how_to_use_a_shell(command: str) -> str:
@@ -448,27 +502,14 @@ class ExecKilled(ExecError):
     returncode: int | None = None
 
 
-class ExecTimeout(ExecKilled, TimeoutError):
-    """The command did not finish within its time limit. This error is also a `TimeoutError`.
-
-    :ivar timeout: Time limit in seconds.
-    """
-
-    exit_status = 124
-
-    def __init__(self, command: str, timeout: float) -> None:
-        # Imported here, because `microvm.units` imports this module.
-        from microvm.units import format_duration
-
-        super().__init__(f"{command}: timed out after {format_duration(timeout)}")
-        self.timeout = timeout
-
-
 class OutputLimit(ExecKilled):
     """The command wrote more output than `max_output` allows.
 
     :ivar limit: Limit in bytes, for standard output and error together.
     """
+
+    # GNU's `xargs` uses 123, `timeout` 124, and `docker run` 125 to 127 for purposes of their own.
+    exit_status = 122
 
     def __init__(self, command: str, limit: int) -> None:
         # Imported here, because `microvm.units` imports this module.
@@ -496,3 +537,14 @@ class MemoryLimit(ExecKilled):
         message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"
         super().__init__(message, hint="--max-memory and max_memory set that limit")
         self.limit = limit
+
+
+def __getattr__(name: str) -> object:
+    # The class ExecTimeout needs the module `subprocess`, which takes long to import. Most clients
+    # of a supervisor import this module, but never that class.
+    if name != "ExecTimeout":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from microvm.exec_timeout import ExecTimeout
+
+    globals()[name] = ExecTimeout
+    return ExecTimeout

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from microvm.supervisor.error_json import from_json, to_json
 
 MADE: dict[type[MicroVMError], tuple[Any, ...]] = {
     errors.VersionMismatch: ((3, 1 << 63), (2, 5)),
-    errors.StartError: ("chdir", errno.ENOENT, "make", "/src"),
-    errors.ExecTimeout: ("sleep", 1.5),
+    errors.ExecTimeout: ("sleep", 1.5, ["sleep", b"9"]),
     errors.OutputLimit: ("yes", 7),
     errors.MemoryLimit: ("tail", 7),
     errors.StreamError: (errno.ECONNREFUSED, 80),
@@ -35,6 +35,8 @@ def examples() -> Iterator[MicroVMError]:
         error: MicroVMError
         if issubclass(kind, errors.FileError):
             error = kind(errno.EXDEV, "/a\udcff", hint="b")
+        elif issubclass(kind, errors.StartError):
+            error = kind("chdir", errno.ENOENT, "make", "/src")
         elif kind in MADE:
             error = kind(*MADE[kind])
         else:
@@ -55,7 +57,10 @@ def crossed(error: BaseException) -> MicroVMError:
 
 
 @pytest.mark.parametrize("error", [*examples()], ids=lambda error: type(error).__name__)
-def test_an_error_survives_the_conversion(error: MicroVMError) -> None:
+@pytest.mark.parametrize("crossed", [crossed, copy.copy])
+def test_an_error_survives_the_conversion(
+    error: MicroVMError, crossed: Callable[[MicroVMError], MicroVMError]
+) -> None:
     again = crossed(error)
     assert type(again) is type(error)
     assert (str(again), again.args) == (str(error), error.args)

@@ -1,11 +1,17 @@
-"""Tests of errors that are sent to another process."""
+"""Tests of the classes and the texts of errors."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
 import pytest
 
 from microvm import errors
 from microvm.errors import ExecTimeout, MicroVMError, StartError
+
+PYTHON = (FileNotFoundError, PermissionError, NotADirectoryError)
 
 
 @pytest.mark.parametrize("stage", ["lookup", "exec"])
@@ -37,6 +43,31 @@ def test_the_hierarchy_is_drawn_whole() -> None:
     assert kinds == {word for word in errors.__doc__.split() if word in vars(errors)}
 
 
-def test_exec_timeout_is_a_timeout_error() -> None:
-    with pytest.raises(TimeoutError, match="sleep: timed out after 2 s"):
-        raise ExecTimeout("sleep", 2)
+def test_exec_timeout_is_one_of_subprocess() -> None:
+    error = ExecTimeout("sleep", 2, ["sleep", "9"])
+    error.stdout = b"out"
+    assert isinstance(error, TimeoutError)
+    assert isinstance(error, subprocess.TimeoutExpired)
+    assert (error.cmd, error.timeout, error.output) == (["sleep", "9"], 2, b"out")
+    assert (
+        repr(error) == f"ExecTimeout({str(error)!r})" == "ExecTimeout('sleep: timed out after 2 s')"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "number", "filename", "kind"),
+    [
+        ("lookup", ENOENT, "make", FileNotFoundError),
+        ("chdir", ENOENT, "/src", FileNotFoundError),
+        ("exec", EACCES, "make", PermissionError),
+        ("chdir", ENOTDIR, "/src", NotADirectoryError),
+        ("exec", ENOEXEC, "make", OSError),
+        ("user", ENOENT, "make", OSError),
+    ],
+)
+def test_start_error_is_an_error_of_python(
+    stage: str, number: int, filename: str, kind: type[OSError]
+) -> None:
+    error = StartError.of(stage, number, "make", "/src")
+    assert (error.errno, error.strerror, error.filename) == (number, os.strerror(number), filename)
+    assert [each for each in PYTHON if isinstance(error, each)] == [kind] * (kind is not OSError)

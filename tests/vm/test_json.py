@@ -100,6 +100,6 @@ def test_a_file_has_the_result_where_the_output_is_passed_on(
 def test_result_of_a_killed_command_has_reason_and_output(microvm: Command) -> None:
     said = microvm("run", "--json", "--max-output", "3", "--", "printf", "\\377llo")
     found = json.loads(said.stdout)
-    assert (found["status"], found["signal"], found["reason"]) == (125, None, "OutputLimit")
+    assert (found["status"], found["signal"], found["reason"]) == (122, None, "OutputLimit")
     assert (found["stdout_base64"], found["stderr"]) == ("/2xs", "")
     assert said.stderr.decode() == f"microvm: {found['error']}\n"

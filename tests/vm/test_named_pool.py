@@ -70,7 +70,7 @@ def test_each_command_gets_a_machine_of_its_own(microvm: Command, pool: str) -> 
         (("-u", "nobody", "-w", "/tmp"), "id -un; pwd", 0, b"nobody\n/tmp\n"),
         (("-e", "A=1"), "echo $A", 0, b"1\n"),
         (("--timeout", "0.2s"), "sleep 9", 124, b""),
-        (("--max-output", "3"), "echo long", 125, b"lon"),
+        (("--max-output", "3"), "echo long", 122, b"lon"),
         (("--max-memory", "16M"), "tail -c 67108864 /dev/zero", 137, b""),
         (("--max-processes", "1"), "sleep 1 & wait", 2, b""),
         (("--entrypoint", "echo"), "words", 0, b"sh -c words\n"),

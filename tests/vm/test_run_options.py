@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import subprocess
+from collections.abc import Callable, Iterator
 from subprocess import STDOUT
+from typing import Any
 
 import pytest
 from tests.support.parameters import accelerator
@@ -56,6 +59,39 @@ def test_a_program_that_cannot_start_has_a_status(
     assert result.stderr.startswith(f"{program}: ")
     with pytest.raises(StartError, match="cannot enter its working directory"):
         named.run([program], check_start=False, cwd="/no/such/folder")
+
+
+def tried(run: Callable[..., Any], script: str) -> str:
+    """Return the outcome of a command. This is code as users write it for `subprocess.run`."""
+    limit = 0.5 if "sleep" in script else 60
+    argv = ["sh", "-c", script] if " " in script else [script]
+    try:
+        done = run(argv, capture_output=True, text=True, check=True, timeout=limit)
+    except FileNotFoundError as error:
+        return f"missing {error.filename}, {error.errno}"
+    except PermissionError as error:
+        return f"forbidden {error.filename}, {error.errno}"
+    except subprocess.CalledProcessError as error:
+        return f"{error.cmd} {error.returncode} {error.stdout}{error.stderr}"
+    except subprocess.TimeoutExpired as error:
+        said = error.output.decode() if isinstance(error.output, bytes) else error.stdout
+        return f"{error.cmd} {error.timeout} {said!r}"
+    return str(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["echo a", "no-such", "/etc", "echo a; echo b >&2; exit 3", "echo a; exec sleep 60"],
+)
+async def test_code_for_subprocess_works(vm: MicroVM, named: sync.AttachedVM, script: str) -> None:
+    loop = asyncio.get_running_loop()
+
+    def run(argv: list[str], **options: Any) -> object:
+        return asyncio.run_coroutine_threadsafe(vm.run(argv, **options), loop).result()
+
+    expected = tried(subprocess.run, script)
+    assert await asyncio.to_thread(tried, run, script) == expected
+    assert tried(named.run, script) == expected
 
 
 FLOOD = "yes | head -c 9m; echo end >&2; exit 3"

@@ -83,7 +83,7 @@ def test_machine_of_a_failed_command_is_not_saved(microvm: Command) -> None:
     [
         (["--timeout", "200ms"], ["sleep", "100"], 124),
         ([], ["no-such-command"], 127),
-        (["--max-output", "1"], ["echo", "much"], 125),
+        (["--max-output", "1"], ["echo", "much"], 122),
         (["--copy", "/no-such-file:/x"], ["true"], 125),
         (["--collect", "/no-such-file:."], ["true"], 125),
     ],

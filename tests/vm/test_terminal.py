@@ -166,7 +166,7 @@ def test_terminal_is_restored_after_a_key_ends_the_command(
     ("options", "status", "says"),
     [
         (["--timeout", "0.5"], 124, "timed out after 0.5 s"),
-        (["--max-output", "20"], 125, "wrote more than 20 bytes"),
+        (["--max-output", "20"], 122, "wrote more than 20 bytes"),
         (["--workdir", "/nowhere"], 126, "cannot enter its working directory"),
     ],
 )

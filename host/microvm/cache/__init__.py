@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microvm.cache import readers, trust
-from microvm.errors import CacheError, ImageError
+from microvm.errors import CacheError, ImageError, MicroVMError
 from microvm.system import private
 from microvm.system.capacity import SHORTAGES
 
@@ -249,6 +249,8 @@ def disk_errors(path: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
+    except MicroVMError:  # some of them are also an OSError, such as a StartError
+        raise
     except OSError as error:
         name = error.filename or path
         where = f" {name}" if name else " the cache"

@@ -105,7 +105,7 @@ def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({}))
         raise
     except ExecTimeout as error:
         raise MicroVMError(error.message) from error
-    except BrokenPipeError:
+    except (MicroVMError, BrokenPipeError):
         raise
     except OSError as error:
         path = os.fsdecode(error.filename or "")

@@ -114,7 +114,7 @@ class Command:
             # Show a byte that is not UTF-8 as `\xNN`, by the option `backslashreplace`. With the
             # option `surrogateescape`, the function `printable` would show the longer `\udcXX`.
             subject = printable(subjects.get(stage, b"").decode(errors="backslashreplace"))
-            self.error = StartError(name, message.error_number, self.name, subject)
+            self.error = StartError.of(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status
         self._end(None)
 

@@ -127,7 +127,7 @@ class RunningCommand:
         self._channel.write(self._conversation.resize(rows, columns))
 
     def _expire(self, timeout: float, grace: float | None) -> None:
-        self.command.mark_killed(ExecTimeout(self.command.name, timeout))
+        self.command.mark_killed(ExecTimeout(self.command.name, timeout, self.command.args))
         if grace:
             self._channel.write(self._conversation.terminate())
             self._due.start(grace, self._kill)

@@ -277,6 +277,8 @@ def os_errors(
     """Context manager that converts an `OSError` to a `kind`, whose text begins with `failed`."""
     try:
         yield
+    except MicroVMError:  # some of them are also an OSError, such as a StartError
+        raise
     except OSError as error:
         hint = SHORTAGES.get(error.errno or 0, "")
         # Name a missing file, because it need not be QEMU: it may be the launcher.

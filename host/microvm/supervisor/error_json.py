@@ -11,7 +11,7 @@ import base64
 from typing import Any
 
 from microvm import errors
-from microvm.errors import FileError, MicroVMError, QemuExit, StreamError
+from microvm.errors import FileError, MicroVMError, QemuExit, StartError, StreamError
 
 _FIELDS = ("message", "hint", "detail")
 # Attributes of an OSError. `vars` does not return them, so `to_json` adds them.
@@ -23,7 +23,7 @@ def to_json(error: BaseException) -> dict[str, Any]:
     if not isinstance(error, MicroVMError):
         error = MicroVMError(f"{type(error).__name__}: {error}")
     attributes = {name: value for name, value in vars(error).items() if name not in _FIELDS}
-    if isinstance(error, FileError | StreamError):
+    if isinstance(error, FileError | StartError | StreamError):
         attributes |= {name: getattr(error, name) for name in _OSERROR_FIELDS}
     kinds = (each for each in type(error).__mro__ if each.__module__ == errors.__name__)
     return {

@@ -128,9 +128,10 @@ def run(
 
     \b
       N       CMD exited with status N
+      122     CMD was killed because it wrote more than --max-output
       124     CMD was killed because it ran longer than --timeout
-      125     microvm failed, a --copy failed, or CMD exceeded --max-output; or CMD
-              exited with status 0 and a --collect failed
+      125     microvm failed, or a --copy failed; or CMD exited with status 0 and
+              a --collect failed
       126     CMD cannot be executed
       127     CMD was not found
       137     CMD exceeded --max-memory, or signal 9 killed it
