@@ -75,51 +75,12 @@ os.write(1, b"4\\n")
     assert cell.stdout == "1\n2\n3\n4\n" == "".join(arrived)
 
 
-async def test_output_arrives_while_the_cell_runs(python: Interpreter) -> None:
-    def on_stdout(text: str) -> None:
-        seen.set_result(text)
-
-    seen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    cell = asyncio.create_task(
-        python.run("import time; print('begun', flush=True); time.sleep(1000)", on_stdout=on_stdout)
-    )
-    assert await seen == "begun\n"
-    await python.interrupt()
-    assert (await cell).error is not None
-
-
 async def test_time_out_keeps_the_state(python: Interpreter) -> None:
     await python.run("kept = 1")
     cell = await python.run("while True: pass", timeout=0.3)
     assert cell.error is not None
     assert (cell.error.type, cell.timed_out, cell.killed) == ("KeyboardInterrupt", True, False)
     assert (await python.run("kept")).result == "1"
-
-
-@pytest.mark.thorough
-async def test_started_processes_are_killed_after_the_grace_period(python: Interpreter) -> None:
-    code = """
-import subprocess
-kept = 2
-child = subprocess.Popen(["sh", "-c", "trap '' INT; while :; do sleep 0.1; done"])
-while True:
-    try:
-        child.wait()
-        break
-    except KeyboardInterrupt:
-        pass
-child.returncode
-"""
-    cell = await python.run(code, timeout=1, grace=0.5)
-    assert (cell.result, cell.timed_out, cell.killed) == ("-9", True, True)
-    assert (await python.run("kept")).result == "2"
-
-
-async def test_traceback_shows_the_lines_of_the_cell(python: Interpreter) -> None:
-    cell = await python.run("def f():\n    return 1 / 0\nf()")
-    assert cell.error is not None
-    assert str(cell.error) == "ZeroDivisionError: division by zero"
-    assert "    return 1 / 0\n" in cell.error.traceback
 
 
 async def test_first_cell_of_the_user_is_cell_1(with_python: Image) -> None:
@@ -129,18 +90,6 @@ async def test_first_cell_of_the_user_is_cell_1(with_python: Image) -> None:
     assert second.error is not None
     assert '"<cell 1>"' in first.error.traceback
     assert '"<cell 2>"' in second.error.traceback
-
-
-async def test_top_level_await(python: Interpreter) -> None:
-    assert (await python.run("import asyncio; await asyncio.sleep(0, 'slept')")).result == "'slept'"
-
-
-async def test_input_is_answered_or_refused(python: Interpreter) -> None:
-    cell = await python.run("input('name? ')", on_input=lambda prompt, _: prompt.upper())
-    assert cell.result == "'NAME? '"
-    cell = await python.run("input()")
-    assert cell.error is not None
-    assert cell.error.type == "EOFError"
 
 
 async def test_variables_are_exchanged(python: Interpreter) -> None:
@@ -153,18 +102,6 @@ async def test_variables_are_exchanged(python: Interpreter) -> None:
         await python.get("json")
 
 
-async def test_displays_of_objects(python: Interpreter) -> None:
-    code = """
-class Picture:
-    def _repr_png_(self): return b"\\x89PNG" + bytes(100_000)
-    def _repr_html_(self): return "<b>x</b>"
-Picture()
-"""
-    [display] = (await python.run(code)).displays
-    assert display.png == b"\x89PNG" + bytes(100_000)
-    assert (display.html, display.is_result) == ("<b>x</b>", True)
-
-
 async def test_files_can_be_used_while_a_cell_runs(python: Interpreter) -> None:
     code = """
 import os, time
@@ -175,31 +112,6 @@ open("/tmp/go").read()
     await python.vm.write_file("/tmp/go.new", "gone")
     await python.vm.run(["mv", "/tmp/go.new", "/tmp/go"], check=True)
     assert (await cell).result == "'gone'"
-
-
-async def test_output_between_cells_belongs_to_the_next_cell(python: Interpreter) -> None:
-    code = """
-import threading, time
-def count():
-    for number in range(20): time.sleep(0.02); print(number)
-    open("/tmp/counted", "w").close()
-thread = threading.Thread(target=count); thread.start()
-"""
-    first = await python.run(code)
-    await python.set("late", 1)
-    await until(python.vm, "[ -e /tmp/counted ]")
-    assert await python.get("late") == 1
-    rest = await python.run("thread.join()")
-    assert (first.stdout + rest.stdout).split() == [str(number) for number in range(20)]
-
-
-@pytest.mark.thorough
-async def test_flood_of_output_is_bounded(python: Interpreter) -> None:
-    code = "import os\nfor _ in range(400): os.write(1, bytes(1 << 16))"
-    cell = await python.run(code, max_output="1M", timeout=100)
-    assert len(cell.stdout) == 1 << 20
-    assert cell.dropped == (400 << 16) - (1 << 20)
-    assert cell.ok
 
 
 @pytest.mark.thorough
@@ -238,15 +150,6 @@ async def test_restart_ends_the_running_cell(with_python: Image) -> None:
         with pytest.raises(InterpreterDied, match="was stopped"):
             await running
         assert (await python.run("1")).result == "1"
-
-
-@pytest.mark.thorough
-async def test_cell_that_ignores_interrupts_is_killed(with_python: Image) -> None:
-    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
-    async with Interpreter(image=with_python, imports=["json"]) as python:
-        with pytest.raises(InterpreterDied) as caught:
-            await python.run(code, timeout=0.5, grace=0.2)
-        assert caught.value.cause == "killed"
 
 
 @pytest.mark.parametrize("delay", [0, 0.01, 0.05, 0.1, 0.2])

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 from tests.support.processes import children
 
-from microvm import Image, InterpreterDied, UsageError
-from microvm.sync import Interpreter, MicroVM, Pool
+from microvm import Image, InterpreterDied
+from microvm.sync import Interpreter, MicroVM
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +82,6 @@ def test_interpreter_shares_a_machine(with_python: Image) -> None:
         assert vm.run(["true"]).returncode == 0
 
 
-@pytest.mark.thorough
-def test_pool_has_started_interpreters(with_python: Image) -> None:
-    with Pool(1, interpreter=Interpreter(image=with_python, imports=["json"])) as pool:
-        for _ in range(2):
-            with pool.interpreter() as python:
-                assert python.run("json.dumps([1])").result == "'[1]'"
-                assert python.vm.run(["true"]).returncode == 0
-
-
 def test_interpreter_that_is_dropped_is_closed(with_python: Image) -> None:
     before = children(os.getpid())
     pythons = [Interpreter(image=with_python, imports=["json"])]
@@ -102,13 +93,6 @@ def test_interpreter_that_is_dropped_is_closed(with_python: Image) -> None:
             return
         threading.Event().wait(0.1)
     pytest.fail("the machine still runs")
-
-
-def test_closed_interpreter_is_a_usage_error(with_python: Image) -> None:
-    python = Interpreter(image=with_python)
-    python.close()
-    with pytest.raises(UsageError, match="the interpreter is not running"):
-        python.run("1")
 
 
 @pytest.mark.thorough
