@@ -22,7 +22,8 @@ def use() -> None:
     """Let this process and the programs that it starts use the cache of the tests.
 
     The first run copies kernels and downloads from the cache of the user. `$MICROVM_TEST_CACHE`
-    names another folder. If other users can change the checkout, the cache is beside the user's.
+    names another folder. If other users can change the checkout, the cache of the tests is a folder
+    beside the cache of the user.
     """
     ours = Path(os.environ.get("MICROVM_TEST_CACHE") or CHECKOUT).absolute()
     try:

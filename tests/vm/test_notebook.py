@@ -197,7 +197,7 @@ def test_error_of_python_is_its_traceback_and_a_line(kernel: JupyterKernel, magi
         "before\n",
         ["InterpreterError: ZeroDivisionError: division by zero"],
     )
-    assert shown.stderr.startswith("Traceback (most recent call last):\n")
+    assert "Traceback (most recent call last):\n" in shown.stderr
     assert "    1 / 0\n" in shown.stderr
     assert kernel.run("_exit_code").value == "1"
     assert kernel.run(f"{magic} --no-raise-error\nexit(3)").error == []

@@ -38,8 +38,9 @@ def either(
         return environment
     environment.pop("MICROVM_ROOTFS", None)
     own = tmp_path / "cache"
-    shutil.copytree(caches.folder("kernels"), own / "kernels", ignore=lambda *_: [".build.lock"])
     caches.make(own / "downloads")
+    if (kernels := caches.folder("kernels")).is_dir():
+        shutil.copytree(kernels, own / "kernels", ignore=lambda *_: [".build.lock"])
     for package in filter(Path.is_dir, caches.folder("downloads").iterdir()):
         shutil.copytree(package, own / "downloads" / package.name)
     nobody = "http://127.0.0.1:9"
