@@ -36,6 +36,7 @@
         │   └── IncompleteRead  the output ended too early (also an EOFError)
         ├── StreamError         a server of the guest cannot be reached (also a ConnectionError)
         ├── InterpreterError    an interpreter could not do what was requested
+        │   ├── NoJsonValue     a value cannot be written as JSON (also a TypeError)
         │   └── InterpreterDied its process has exited, and its variables are lost
         └── ExecKilled          the command exceeded a limit and was killed
             ├── ExecTimeout     its time limit (also a TimeoutError and a TimeoutExpired)
@@ -466,6 +467,10 @@ class InterpreterError(ExecError):
 
     For example, `Interpreter.get` raises it for a variable that does not exist.
     """
+
+
+class NoJsonValue(InterpreterError, TypeError):
+    """The value of a variable cannot be written as JSON, such as a DataFrame of pandas."""
 
 
 class InterpreterDied(InterpreterError):

@@ -123,7 +123,9 @@ def _wheels(
 
 def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
     """Build or renew the source of a recipe if it is a ready-made image, such as `python`."""
-    if recipe.packages or not readymade.needs_build(recipe.source, arch.name):
+    if recipe.source == ALPINE or recipe.packages:
+        return
+    if not readymade.needs_build(recipe.source, arch.name):
         return
     # if a file or folder has the same name as a ready-made image, the recipe means the file or
     # folder

@@ -45,6 +45,33 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
     return build(arch=arch, report=report)
 
 
+def alpine(*, arch: str | None = None, report: Reporter) -> Image:
+    """Return the default image, and build it if it does not exist. It must contain Alpine.
+
+    If the default image contains busybox, because no Alpine archive could be had when it was built,
+    try again to get the archive.
+
+    :raises ImageError: The Alpine archive cannot be had, or the image cannot be built.
+    """
+    target = arches.find(arch)
+    with suppress(ImageError):
+        if _is_alpine(image := load(noted(target))):
+            return image
+    with cache.disk_errors():
+        rootfs.find_alpine(target, report)
+    image = default(arch=arch, report=report)
+    if not _is_alpine(image):
+        raise ImageError(
+            f"the default image contains {image.manifest.base}, not Alpine",
+            hint="build an image of Alpine by `microvm image build alpine`",
+        )
+    return image
+
+
+def _is_alpine(image: Image) -> bool:
+    return image.manifest.base.startswith("alpine-")
+
+
 def remember(arch: Arch, image: Image) -> None:
     """Store the name of the default image in a file of the cache, so that it is found quickly.
 

@@ -77,6 +77,35 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
     return found
 
 
+def find_alpine(arch: Arch, report: Reporter) -> None:
+    """Get the Alpine archive, as `find` does, and keep it in the cache.
+
+    :raises ImageError: The archive cannot be had. The error says how to provide it.
+    """
+    from microvm_image.download import DownloadError, fetch
+
+    if given(arch) or _cached_archive(arch) or packed(arch):
+        return
+    url = alpine.url(arch, os.environ.get("MICROVM_MIRROR") or alpine.MIRROR)
+    report.step(f"downloading {url}")
+    try:
+        data = fetch(url, report)
+    except DownloadError as error:
+        raise ImageError(
+            f"no image alpine: {error.message}",
+            hint=f"{_how_to_get_alpine(arch)}; without --image, the default image contains busybox",
+        ) from error
+    alpine.source(data, arch, url)
+    _cache_archive(data, arch)
+
+
+def _how_to_get_alpine(arch: Arch) -> str:
+    return (
+        f"set MICROVM_ROOTFS to the path of {alpine.archive_name(arch)}, or MICROVM_MIRROR to a "
+        "mirror of Alpine"
+    )
+
+
 def _cached_archive(arch: Arch) -> ImageSource | None:
     path = cached(arch)
     try:
@@ -119,8 +148,7 @@ def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> ImageSou
             f"{error.message}; {second.message}",
             # The hint suggests environment variables, because `microvm run` has no options to
             # choose the Alpine archive or the mirror from which it is downloaded.
-            hint=f"{guest_pack.how_to_install(arch)}, or set MICROVM_ROOTFS to the path of "
-            f"{alpine.archive_name(arch)}, or MICROVM_MIRROR to a mirror of Alpine",
+            hint=f"{guest_pack.how_to_install(arch)}, or {_how_to_get_alpine(arch)}",
             detail=second.detail,
         ) from second
     report.notice(f"no Alpine archive ({error.message}): the image has {base.name} instead")

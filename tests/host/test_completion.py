@@ -52,7 +52,7 @@ def test_bash_completes_verbs_options_and_names(home: Path) -> None:
     asked = {
         "microvm ru|": ["run"],
         "microvm run --env-|": ["--env-file"],
-        "microvm run --image |": ["agent", "app:1.2", "node", "plain-1", "python"],
+        "microvm run --image |": ["agent", "alpine", "app:1.2", "node", "plain-1", "python"],
         "microvm run --accel=k|": ["kvm"],
         "microvm image tag app:|": ["1.2"],  # in bash, a colon ends a word
         "microvm snapshot rm cold |": ["warm"],

@@ -213,6 +213,7 @@ def test_an_option_that_is_no_variable_is_refused() -> None:
     [
         (["imgae", "ls"], "No such command 'imgae'. Did you mean `microvm image`?"),
         (["image", "lss"], "Did you mean `microvm image ls`?"),
+        (["fork", "box"], "--from SNAPSHOT -- CMD` for each fork of it."),
         (["images"], "Did you mean `microvm image ls`?"),
         (["build"], "Did you mean `microvm image build` or `microvm kernel build`?"),
         (["ssh", "box"], "Did you mean `microvm shell`?"),

@@ -570,12 +570,16 @@ async def test_variables_are_exchanged_as_json() -> None:
         guest.say(wire.Value(0, b'[1, "\xc3\xa9"]'))
         assert await guest.hear(wire.Fetch) == wire.Fetch("y")
         guest.say(wire.Failed("NameError", "name 'y' is not defined"))
+        assert await guest.hear(wire.Fetch) == wire.Fetch("frame")
+        guest.say(wire.Failed("TypeError", "Object of type DataFrame is not JSON serializable"))
 
     async with fake_interpreter(script) as python:
         await python.set("x", [1, "é"])
         assert await python.get("x") == [1, "é"]
         with pytest.raises(InterpreterError, match="name 'y' is not defined"):
             await python.get("y")
+        with pytest.raises(TypeError, match=r"DataFrame.*to_dict\(\).*write it to a file"):
+            await python.get("frame")
 
 
 @pytest.mark.parametrize("text", [b"{", b"[" * 200_000, b"\xff\xfe", b"1" * 5000])

@@ -243,3 +243,10 @@ def test_a_link_that_changes_after_the_file_is_read_is_refused(links: Path) -> N
     assert isinstance(step, AddStep)
     with pytest.raises(UsageError, match="it leads to /etc"):
         AddedFiles(step, recipe, Limits())
+
+
+@pytest.mark.parametrize("text", ["FROM debian\nRUN x\n", "# a\nARG V=1\n\nfrom x AS y\n"])
+def test_containerfile_is_no_machine_file(write: Write, text: str) -> None:
+    with pytest.raises(UsageError, match="Containerfile, but -f needs a machine file") as caught:
+        read(write(text))
+    assert "docker save app | microvm image build app --from -" in caught.value.detail

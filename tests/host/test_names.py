@@ -74,7 +74,7 @@ def test_no_other_version_stands_in_for_one(typed: str) -> None:
         ("appelt", "applet or app"),
         ("pyhton", "python"),
         ("web:1.1", "web:1.10"),
-        ("alp", "alpine-3.20.3-"),
+        ("alp", "alpine or alpine-3.20.3-"),
     ],
 )
 def test_mistyped_image_has_a_suggestion(typed: str, meant: str) -> None:
@@ -105,3 +105,17 @@ def test_the_beginning_of_one_snapshot_is_that_snapshot() -> None:
     assert names.expand_snapshot("other") == "other"
     with pytest.raises(SnapshotError, match="names of several snapshots begin with re: ready, re"):
         names.expand_snapshot("re")
+
+
+def test_alpine_is_the_default_image_and_never_busybox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MICROVM_ROOTFS", raising=False)
+    monkeypatch.setenv("MICROVM_MIRROR", "http://127.0.0.1:1")
+    assert names.expand_image("alpine") == "alpine"
+    for default in ("busybox-1.37-x86_64-0123456789ab", ""):
+        monkeypatch.setattr(names, "noted", lambda _, default=default: default)
+        with pytest.raises(ImageError, match="no image alpine"):
+            names.existing_image("alpine")
+    with pytest.raises(ImageError, match=r"no image alpine: .*set MICROVM_ROOTFS to the path of"):
+        names.find_image("alpine")
+    monkeypatch.setattr(names, "noted", lambda _: "alpine-3-x86_64-0123456789ab")
+    assert names.existing_image("alpine") == "alpine-3-x86_64-0123456789ab"

@@ -413,7 +413,7 @@ def test_closed_output_ends_the_command() -> None:
         ),
         (
             "--max-output 3 -- echo hello",
-            125,
+            122,
             b"hel",
             b"microvm: echo: wrote more than 3 bytes, and was killed (--max-output and max_output",
         ),

@@ -23,11 +23,24 @@ _EQUIVALENTS = {
     "top": "ps",
     "version": "--version",
 }
+_FORK = (
+    "Use `microvm checkpoint NAME SNAPSHOT` to save the machine, then `microvm start NEW --from "
+    "SNAPSHOT` or `microvm run --from SNAPSHOT -- CMD` for each fork of it."
+)
+_PAUSE = "Use `microvm checkpoint NAME SNAPSHOT` to save the machine, then `microvm stop NAME`."
 _HINTS = {
+    "branch": _FORK,
+    "clone": _FORK,
+    "fork": _FORK,
     "login": "Use `skopeo login` or `docker login`; `microvm image pull` uses their credentials.",
+    "pause": _PAUSE,
     "rename": "Machines cannot be renamed. Name them with `microvm start NAME`.",
     "restart": "Use `microvm stop NAME`, then `microvm start NAME` to start a new machine.",
+    "restore": "Use `microvm start NAME --from SNAPSHOT`, or `microvm run --from SNAPSHOT -- CMD`.",
     "rm": "Use `microvm stop NAME` to delete a machine, or `microvm image rm` to remove an image.",
+    "suspend": _PAUSE,
+    "unpause": _PAUSE,
+    "volume": "There are no volumes. Use --copy and --collect of `microvm run`, or `microvm cp`.",
 }
 
 

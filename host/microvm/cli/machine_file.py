@@ -6,6 +6,7 @@ also reads protocol schemas, because its errors contain the line and column.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,12 +19,21 @@ from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
 from microvm_image.sources.archive import KINDS
 from microvm_image.sources.find import split
 from microvm_proto.diagnostics import SchemaError
-from microvm_proto.load import Document, Table
+from microvm_proto.load import Document, Table, content
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 _COMMAND = "write a command as text for a shell, or as a list of words"
+
+# The first instruction of a Containerfile, which only comments and ARG may precede.
+_CONTAINERFILE = re.compile(r"\A(?:\s*(?:#.*|ARG\s.*)?\n)*\s*FROM\s+[^\s=]", re.IGNORECASE)
+_HOW_TO_USE_A_CONTAINERFILE = """\
+microvm does not run the instructions of a Containerfile. Build it with one of these commands:
+  docker build -t app . && docker save app | microvm image build app --from -
+  buildah build -t app . && buildah push app oci:layout:app && \
+microvm image build app --from oci:layout:app
+Or write a machine file: `from = "debian:trixie"`, with a [[step]] for each COPY and RUN."""
 
 
 def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
@@ -40,10 +50,22 @@ def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
         recipe = _recipe(document.root(), Recipe(folder=path.parent, allowed=(path.parent, *allow)))
         document.check()
     except SchemaError as error:
+        if _is_containerfile(path):
+            raise UsageError(
+                f"{path} is a Containerfile, but -f needs a machine file, which is in TOML",
+                detail=_HOW_TO_USE_A_CONTAINERFILE,
+            ) from None
         count = len(error.diagnostics)
         what = f"{count} errors" if count > 1 else "an error"
         raise UsageError(f"{path}: {what} in the machine file", detail=str(error)) from None
     return recipe
+
+
+def _is_containerfile(path: Path) -> bool:
+    try:
+        return bool(_CONTAINERFILE.match(content(path).decode(errors="replace")))
+    except OSError:
+        return False
 
 
 def _recipe(table: Table, empty: Recipe) -> Recipe:

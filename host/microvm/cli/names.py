@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from microvm import images
+from microvm import arches, images
 from microvm.errors import ImageError, MicroVMError, SnapshotError
 from microvm.images import find, readymade, tags
 from microvm.progress import on_stderr
@@ -18,6 +18,7 @@ from microvm.start import template
 from microvm.start.snapshots import STORE
 from microvm.suggestion import did_you_mean
 from microvm_image import default
+from microvm_image.defaults import noted
 from microvm_image.kernel import cached
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def expand_image(text: str) -> str:
 
     A tag with a version is never an abbreviation: `python:3.1` does not mean `python:3.13`.
     """
-    if "/" in text or text in readymade.IMAGES:
+    if "/" in text or text in {readymade.DEFAULT, *readymade.IMAGES}:
         return text
     try:
         return check_image(text)
@@ -54,6 +55,19 @@ def expand_image(text: str) -> str:
         if not text or ":" in text or not begun:
             raise
         return _only(text, begun, "images", ImageError)
+
+
+def existing_image(text: str) -> str:
+    """Return the name of the image in the cache whose name or tag begins with `text`.
+
+    The name `alpine` means the default image, if that contains Alpine and no image has this tag.
+    """
+    if text == readymade.DEFAULT and readymade.needs_build(text):
+        name = noted(arches.find(None))
+        if not name.startswith("alpine-"):
+            raise ImageError("no image alpine", hint="`microvm run --image alpine` builds it")
+        return name
+    return find(expand_image(text))
 
 
 def check_image(text: str) -> str:
@@ -114,7 +128,9 @@ def _images() -> dict[str, str]:
 
 
 def _with_ready_made() -> list[str]:
-    return sorted({*(tag.removesuffix(":latest") for tag in _images()), *readymade.IMAGES})
+    return sorted(
+        {*(tag.removesuffix(":latest") for tag in _images()), readymade.DEFAULT, *readymade.IMAGES}
+    )
 
 
 def _machines(*, pools: bool = False) -> Iterable[str]:

@@ -79,19 +79,28 @@ IMAGES = {
 """The descriptions of all ready-made images, by the names of the images."""
 
 
+DEFAULT = "alpine"
+"""The name of the default image, if that is Alpine and no image has this tag."""
+
+
 def having(command: str) -> str:
     """Return the name of the ready-made image that contains a command, or "" if none does."""
     return next((name for name, image in IMAGES.items() if command in image.commands), "")
 
 
 def needs_build(name: object, arch: str | None = None) -> bool:
-    """Return True if `name` is a ready-made image that must be built or renewed before its use.
+    """Return True if `find` may have to build or renew the image of this name before its use.
+
+    It is True for `alpine`, unless an image has this tag, and for a ready-made image that is
+    missing or outdated.
 
     :param arch: The architecture of the image; by default the architecture of this host.
     """
-    if not isinstance(name, str) or name not in IMAGES:
+    if not isinstance(name, str) or name not in {DEFAULT, *IMAGES}:
         return False
     tag = tags.of_arch(name, arches.find(arch).name)
+    if name == DEFAULT:
+        return tags.image_of(tag) is None
     return tags.image_of(tag) is None or renewal.is_outdated(tag)
 
 
@@ -124,8 +133,14 @@ async def find_or_build(
 def find(name: str | Path, report: Reporter, arch: str | None = None) -> Image:
     """Return the image of that name, tag or path. Build or renew it first if it is ready-made.
 
+    The name `alpine` means the default image, unless an image has this tag.
+
     :param arch: As for `find_or_build`.
     """
+    if name == DEFAULT and needs_build(name, arch):
+        from microvm_image.defaults import alpine
+
+        return alpine(arch=arch, report=report)
     if needs_build(name, arch):
         name, target = str(name), arches.find(arch).name
         tag = tags.of_arch(name, target)

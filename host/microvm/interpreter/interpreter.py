@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from microvm.concurrency.tasks import running_loop
-from microvm.errors import InterpreterDied, InterpreterError, MicroVMError, UsageError
+from microvm.errors import InterpreterDied, InterpreterError, MicroVMError, NoJsonValue, UsageError
 from microvm.interpreter.cell import Cell
 from microvm.interpreter.cell_run import Callbacks, CellRun, OnDisplay, OnInput, OnText
 from microvm.interpreter.connection import READY_TIMEOUT, InterpreterConnection
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 _MEMORY = 512 << 20  # default memory of the machine of an interpreter, in bytes
 _COMMANDS = 16  # default maximum number of commands at a time; the interpreter is one of them
 
+_WAYS = (
+    "convert it in a cell, as by `to_dict()` or `tolist()`, or write it to a file in a cell and "
+    "copy the file out with `vm.get`"
+)
 _MAX_NAME = 255  # maximum size of the name of a variable, in bytes
 _REQUEST_TIMEOUT = 60.0  # maximum number of seconds for `get`, `set` and the new random seeds
 MAX_OUTPUT = "16M"
@@ -372,12 +376,18 @@ class Interpreter:
     async def get(self, name: str) -> Any:
         """Return the value of a variable of the cells, converted to JSON and back.
 
-        :raises InterpreterError: If the variable does not exist, or JSON cannot express its value.
+        :raises InterpreterError: If the variable does not exist.
+        :raises NoJsonValue: If JSON cannot express the value. It is also a TypeError.
         :raises InterpreterDied: If the interpreter dies.
         """
         async with self._lock:
             session = (await self._reconnected()).session
-            await self._request(session.fetch(_name(name)))
+            try:
+                await self._request(session.fetch(_name(name)))
+            except InterpreterError as error:
+                if error.message.startswith("TypeError: "):
+                    raise NoJsonValue(f"the value of {name}: {error.message}", hint=_WAYS) from None
+                raise
             try:
                 return json.loads(session.text)
             except (ValueError, RecursionError) as error:

@@ -17,11 +17,11 @@ from microvm.cli import parameters, signals, template_maker
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.image_users import needs
-from microvm.cli.names import check_image, expand_image
+from microvm.cli.names import check_image, existing_image
 from microvm.cli.properties import echo_each, echo_json, echo_table, time_text
 from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError, TemplateError
-from microvm.images import MANIFEST, Image, entries, find, load, tags
+from microvm.images import MANIFEST, Image, entries, load, tags
 from microvm.images import export as exports
 from microvm.images.deduplication import usage
 from microvm.images.export import read
@@ -83,7 +83,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """
 
     def facts(name: str) -> dict[str, object]:
-        found = load(expand_image(name))
+        found = load(existing_image(name))
         return _facts(found.path, found)
 
     echo_each(names, facts, as_json=as_json)
@@ -98,7 +98,7 @@ def history(name: str, as_json: bool) -> None:
     The first line is the source of the image. Then follow the build steps, and the commands that
     run before a guest is saved as a template.
     """
-    made = load(expand_image(name)).manifest
+    made = load(existing_image(name)).manifest
     if as_json:
         echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
         return
@@ -169,7 +169,7 @@ def tag(name: str, tag: str) -> None:
     TAG is NAME:VERSION, or NAME for NAME:latest. If another image has this tag, the tag is moved.
     """
     with on_stderr() as report:
-        tags.assign(tag, find(expand_image(name)), report)
+        tags.assign(tag, existing_image(name), report)
 
 
 @image.command()
@@ -209,7 +209,7 @@ def export(name: str, output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Cannot write an image to a terminal: name a FILE with -o")
     with on_stderr() as report, _written(output) as out:
-        exports.write(load(expand_image(name)), out, report)
+        exports.write(load(existing_image(name)), out, report)
 
 
 @image.command("import")

@@ -175,6 +175,11 @@ def build(
         raise click.UsageError(
             "NAME is a tag in the cache, but --output writes elsewhere: leave out one of them"
         )
+    if name in ("Containerfile", "Dockerfile", ".") and file is None:
+        raise click.UsageError(
+            f"NAME is the tag of the new image, not a file or folder: {name}. `-f FILE` reads a "
+            "machine file in TOML; docs/images.md shows how to use a Containerfile"
+        )
     recipe = _recipe(file, allow, options)
     if name:
         tags.parse(name)
