@@ -49,26 +49,35 @@ class Mutant:
 
     def seed(self, tree: Path) -> None:
         """Write the bug into a copy of the project."""
-        path = tree / self.file
-        text = "\n" + path.read_text()
-        if text.count(self.old) != 1 or self.old == self.new:
-            count = text.count(self.old)
-            raise ValueError(f"{self.name}: {self.file} contains the lines {count} times")
-        path.write_text(text.replace(self.old, self.new)[1:])
+        replace(tree / self.file, self.old, self.new, self.name)
+
+
+def replace(path: Path, old: str, new: str, name: str) -> None:
+    """Replace lines that occur once in a file; `name` is the bug's name in an error."""
+    text = "\n" + path.read_text()
+    if text.count(old) != 1 or old == new:
+        raise ValueError(f"{name}: {path.name} contains the lines {text.count(old)} times")
+    path.write_text(text.replace(old, new)[1:])
+
+
+def hunks(patch: Path) -> Iterator[tuple[str, list[str], str, str]]:
+    """Yield the file, the fields of the head, the old and the new lines of each bug of a patch."""
+    for part in re.split(r"^--- ", patch.read_text(), flags=re.M)[1:]:
+        file, *parts = re.split(r"\n@@ ", part.rstrip("\n"))
+        for head, *lines in (each.split("\n") for each in parts):
+            old, new = (
+                "".join(f"\n{line[1:]}" for line in lines if line[:1] in f" {sign}") + "\n"
+                for sign in "-+"
+            )
+            yield file, head.split(" @@ "), old, new
 
 
 def mutants() -> Iterator[Mutant]:
     """Yield all bugs, patch by patch."""
     for patch, rungs in RUNGS.items():
-        for part in (HERE / f"{patch}.patch").read_text().split("--- ")[1:]:
-            file, *hunks = re.split(r"\n@@ ", part.rstrip("\n"))
-            for head, *lines in (hunk.split("\n") for hunk in hunks):
-                kind, name, proof = (*head.split(" @@ "), "")[:3]
-                old, new = (
-                    "".join(f"\n{line[1:]}" for line in lines if line[0] in f" {sign}") + "\n"
-                    for sign in "-+"
-                )
-                looking = (*rungs, "proofs") if proof else rungs
-                if patch == "conversation" or kind == "control":
-                    looking = (*looking, *FINDERS) if kind == "control" else (kind,)
-                yield Mutant(name, kind, proof, file, old, new, looking)
+        for file, head, old, new in hunks(HERE / f"{patch}.patch"):
+            kind, name, proof = (*head, "")[:3]
+            looking = (*rungs, "proofs") if proof else rungs
+            if patch == "conversation" or kind == "control":
+                looking = (*looking, *FINDERS) if kind == "control" else (kind,)
+            yield Mutant(name, kind, proof, file, old, new, looking)
