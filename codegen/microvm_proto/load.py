@@ -28,7 +28,7 @@ _NOT_PLAIN = "write the content to a regular file, and name that file"
 _PLURALS = {str: "strings", int: "integers"}
 
 
-LIMIT = 1 << 20
+LIMIT = 16 << 20
 """Maximum number of bytes in a TOML file."""
 
 
