@@ -202,6 +202,9 @@ def _chosen(literal: Any) -> partial[Option]:
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
+NAMED_COMMANDS = 16
+"""Maximum number of commands that a new named machine runs at the same time, by default."""
+
 # Verbs that run commands, and verbs that start machines of an image.
 _COMMAND = ("run", "map", "exec", "shell")
 _STARTING = ("run", "python", "map", "start", "pool start", "template make", "mcp")
@@ -571,6 +574,7 @@ class MachineOptions(PoolOptions, total=False):
             "counts as a command, and so do all open connections together.",
             default=1,
             verbs=("start",),
+            verb_defaults=(("start", str(NAMED_COMMANDS)),),
             preset_by="project",
         ),
     ]

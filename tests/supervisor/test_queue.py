@@ -157,7 +157,20 @@ async def test_each_command_takes_one_slot() -> None:
         await third
         assert turns.runs == ["first"]
     assert "`microvm kill one ID` ends it; --wait, " in refused.value.hint
-    assert "`microvm start --commands N` permits more than 2 at once" in refused.value.hint
+    assert "`microvm update one --commands N` permits more than 2 at once" in refused.value.hint
+
+
+async def test_more_slots_start_requests_that_wait() -> None:
+    turns = CommandQueue("one")
+    async with turns.turn("first", wait=False):
+        second = asyncio.create_task(_take(turns, "second"))
+        await _settle()
+        assert turns.length == 1
+        turns.permit(2)
+        await second
+        turns.permit(1)
+        with pytest.raises(Busy, match="is busy: first "):
+            await _take(turns, "third", wait=False)
 
 
 async def test_error_of_a_full_machine_is_short() -> None:

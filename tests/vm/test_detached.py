@@ -59,7 +59,7 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def name(_runtime: None, microvm: Command) -> Iterator[str]:
     """The name of a running machine that the tests share."""
-    started = microvm("start", "shared", f"--accel={accelerator()}")
+    started = microvm("start", "shared", f"--accel={accelerator()}", "--commands=1")
     assert started.returncode == 0, started.stderr
     yield "shared"
     microvm("stop", "--all")

@@ -50,7 +50,7 @@ def machine(microvm: Command, folder: Path) -> Iterator[str]:
     """The name of a machine that the tests share. Each test leaves it as it was."""
     env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     microvm("run", "--", "true", env=env)  # if KVM is broken here, this prints a notice once
-    started = microvm("start", NAME, env=env)
+    started = microvm("start", NAME, "--commands=1", env=env)
     assert (started.returncode, started.stdout, started.stderr) == (0, b"one\n", b"")
     yield NAME
     stopped = microvm("stop", "--all", env=env)

@@ -101,7 +101,8 @@ def test_snapshot_is_saved_after_the_ports_are_closed(microvm: Command, target: 
 
 @pytest.mark.thorough
 def test_ports_of_a_named_machine(microvm: Command, target: str) -> None:
-    started = microvm("start", "box", "-p", f":{PORT}", "-R", f"{PORT + 1}:{target}")
+    ports = "-p", f":{PORT}", "-R", f"{PORT + 1}:{target}"
+    started = microvm("start", "box", *ports, "--commands=1")
     try:
         assert started.stdout == b"box\n"
         port = int(started.stderr.rpartition(b":")[2])
@@ -185,12 +186,14 @@ def test_clients_wait_while_a_checkpoint_is_saved(microvm: Command) -> None:
 
 
 def test_machine_without_room_for_ports(microvm: Command) -> None:
-    assert microvm("start", "box").returncode == 0
+    assert microvm("start", "box", "--commands", "64").returncode == 0
     try:
         refused = microvm("port", "box", "-p", "80")
         assert refused.returncode == 2
-        assert b"start it with --publish or --reverse, or with --commands 2 to 63" in refused.stderr
+        assert b"run `microvm update box --commands 63` first" in refused.stderr
         assert microvm("port", "box").stdout == b""
+        assert microvm("update", "box", "--commands", "63").stdout == b"box\n"
+        assert microvm("port", "box", "-p", "80").stdout.startswith(b"80/tcp -> 127.0.0.1:")
     finally:
         assert microvm("stop", "box").returncode == 0
 

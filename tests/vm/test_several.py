@@ -24,6 +24,7 @@ from tests.vm.conftest import Begin, Command
 
 from microvm import AttachedVM, Busy, MicroVM, sync
 from microvm.constants import MAX_COMMANDS
+from microvm.options import NAMED_COMMANDS
 from microvm.supervisor.client import machines
 from microvm.supervisor.detached import FINISHED
 
@@ -95,7 +96,7 @@ def test_a_full_machine_says_what_runs_and_the_way_out(
     said = refused.stderr.decode()
     shown = "; ".join(f"sh -c 'echo up; sleep 80{each}'" for each in range(3))
     assert said.startswith(f"microvm: machine several is busy: {shown}; 1 more (--wait, ")
-    assert "`microvm start --commands N` permits more than 4 at once)\n" in said
+    assert "`microvm update several --commands N` permits more than 4 at once)\n" in said
     row = microvm("ps").stdout.decode().splitlines()[1]
     assert row.endswith("sh -c 'echo up; sleep 800' and 3 more")
     assert "  sh -c 'echo up; sleep 803'\n" in microvm("inspect", name).stdout.decode()
@@ -358,3 +359,19 @@ def test_the_configuration_sets_the_number(microvm: Command) -> None:
         refused = microvm("start", "two", "--commands", number)
         assert refused.returncode == 2
         assert b"--commands" in refused.stderr
+
+
+@pytest.mark.usefixtures("_runtime")
+def test_named_machine_runs_several_commands_by_default(microvm: Command, begin: Begin) -> None:
+    assert microvm("start", "usual", f"--accel={accelerator()}").returncode == 0
+    assert known("usual")["max_commands"] == NAMED_COMMANDS
+    begin("usual", "echo up; exec sleep 820", says=b"up\n")
+    assert microvm("update", "usual", "--commands", "1").stdout == b"usual\n"
+    refused = microvm("exec", "usual", "true")
+    assert b"`microvm update usual --commands N` permits more than 1 at once" in refused.stderr
+    waiting = begin("usual", "echo late", "--wait")
+    await_queue("usual", 1)
+    assert microvm("update", "usual", "--commands", "2").returncode == 0
+    assert waiting.communicate(timeout=60) == (b"late\n", b"")
+    assert MicroVM.attach("usual").commands == 2
+    microvm("stop", "usual")

@@ -33,6 +33,7 @@ _GROUPS = {
         "cp": ("cp", "Copy a file or a folder into or out of a named machine."),
         "ps": ("machines", "List the machines that `microvm start` has started."),
         "inspect": ("machines", "Show the state and properties of named machines."),
+        "update": ("start", "Change how many commands a named machine runs at once."),
         "port": ("port", "List the ports of a named machine, or open further ones."),
         "logs": ("machines", "Show a machine's console, or the output of a detached command."),
         "wait": ("machines", "Wait until a named machine stops, or a detached command exits."),

@@ -21,10 +21,12 @@ from microvm.constants import MAX_COMMANDS
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
+from microvm.options import NAMED_COMMANDS
 from microvm.supervisor.client_connection import ClientConnection
 from microvm.supervisor.log import ConsoleLog, open_log
 from microvm.supervisor.machine_directory import MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
+from microvm.supervisor.supervised import slots
 from microvm.supervisor.supervisor import Supervisor
 
 T = TypeVar("T")
@@ -78,9 +80,10 @@ async def _serve_machine(
     supervisor = Supervisor(runtime, directory)
     owned = supervisor.owned
     has_ports = bool(order.get("publish") or order.get("reverse"))
-    commands, slots = _room(order["options"].get("commands", 1), has_ports=has_ports)
-    owned.queue.slots = slots
-    order["options"]["commands"] = commands
+    owned.queue.slots = slots(order["options"].get("commands", NAMED_COMMANDS), ports=has_ports)
+    # The queue limits the commands of users, so that this limit can be changed while the machine
+    # runs. The machine itself permits all of them, and the command that serves the ports.
+    order["options"]["commands"] = MAX_COMMANDS
 
     async def start() -> None:
         owned.machine = await _attended(starter, _machine(starter, directory, order))
@@ -111,20 +114,6 @@ async def _serve_pool(
         starter.close()
 
     await supervisor.supervise(start, order)
-
-
-def _room(wanted: int, *, has_ports: bool) -> tuple[int, int]:
-    """Return how many commands the machine permits at once, and how many of them users may run.
-
-    One command of the machine serves all open ports, so users cannot use it. If users want several
-    commands, the machine always permits this command in addition, because `microvm port` can open
-    ports at any time.
-
-    :param wanted: maximum that the user has chosen with `--commands`.
-    :param has_ports: True if the user has asked for open ports from the start of the machine.
-    """
-    commands = min(wanted + (has_ports or wanted > 1), MAX_COMMANDS)
-    return commands, min(wanted, commands - has_ports)
 
 
 async def _machine(

@@ -197,6 +197,7 @@ class PoolSupervisor(Server):
             self._load.add(process)
             self._limit()
             owned = SupervisedMachine(self.directory.name, Ending(), copier="--copy", opener="-R")
+            owned.queue.is_changeable = False
             owned.machine = machine
             yield owned
         finally:

@@ -57,10 +57,10 @@ class SupervisedPorts:
         wanted = [*map(PublishedPort.parse, published)], [*map(ReversePort.parse, reverse)]
         if self._machine.commands == self._queue.slots:
             fault = "permits no command for the connections of ports"
-            range_ = f"2 to {MAX_COMMANDS - 1}"
+            update = f"microvm update {self._queue.name} --commands {MAX_COMMANDS - 1}"
             raise UsageError(
                 f"machine {self._queue.name} {fault}",
-                hint=f"start it with --publish or --reverse, or with --commands {range_}",
+                hint=f"run `{update}` first, or start the machine with --publish or --reverse",
             )
         new_published, new_reverse = await self._ports.open(*wanted)
         return facts(new_published, new_reverse)

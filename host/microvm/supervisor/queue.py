@@ -45,12 +45,14 @@ class CommandQueue:
     uses the guest. All later requests wait until this operation has finished.
 
     :ivar slots: maximum number of commands that run at the same time.
+    :ivar is_changeable: True if users can change the number of slots.
     :ivar uses: the current uses of the guest, in the order of their start.
     """
 
     def __init__(self, name: str, slots: int = 1) -> None:
         self.name = name
         self.slots = slots
+        self.is_changeable = True
         self.uses: list[Use] = []
         self._waiting: dict[Use, asyncio.Future[None]] = {}
         self._connections = Use("connections to its ports")
@@ -156,6 +158,18 @@ class CommandQueue:
             self.uses.remove(use)
         if not self._is_taken_whole:
             self._shared.set()
+        self._admit()
+        if not self.uses:
+            self._busy.clear()
+            self._idle.set()
+
+    def permit(self, slots: int) -> None:
+        """Change the maximum number of commands, and start requests that have room now."""
+        self.slots = slots
+        self._admit()
+
+    def _admit(self) -> None:
+        """Give the free slots to waiting requests, in the order of their arrival."""
         for waiting, turn in list(self._waiting.items()):
             if turn.cancelled():
                 continue  # its task was cancelled, and removes the request itself
@@ -166,9 +180,6 @@ class CommandQueue:
             # another request must not get the slot before.
             self._begin(waiting)
             turn.set_result(None)
-        if not self.uses:
-            self._busy.clear()
-            self._idle.set()
 
     def _busy_error(self, use: Use) -> Busy:
         """Return the error for a request that does not wait.
@@ -185,7 +196,8 @@ class CommandQueue:
             not (use.alone or self._is_taken_whole or self._has_room(use))
             and self.slots < MAX_COMMANDS
         ):
-            hint += f"; `microvm start --commands N` permits more than {self.slots} at once"
+            update = f"`microvm update {self.name} --commands N`"
+            hint += f"; {update} permits more than {self.slots} at once" * self.is_changeable
         return Busy(f"machine {self.name} is busy: {'; '.join(shown)}", hint=hint)
 
     def _advice(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from microvm.constants import MAX_COMMANDS
 from microvm.errors import MachineError
 from microvm.supervisor.detached import DetachedCommands
 from microvm.supervisor.ending import Ending
@@ -76,6 +77,21 @@ class SupervisedMachine:
             self.ports = SupervisedPorts(self.machine, self.queue)
         return await self.ports.open(published, reverse)
 
+    def permit(self, commands: int) -> None:
+        """Change the maximum number of commands that run at the same time.
+
+        Commands that run already continue, also if they are more.
+        """
+        self.queue.permit(slots(commands, ports=self.ports is not None))
+
     def ports_facts(self) -> dict[str, Any]:
         """Return descriptions of the machine's open ports."""
         return self.ports.facts if self.ports else {"published": [], "reverse": []}
+
+
+def slots(commands: int, *, ports: bool) -> int:
+    """Return how many of `commands`, the wanted number, clients may run at the same time.
+
+    One command of the guest serves all open ports, so clients cannot use it.
+    """
+    return min(commands, MAX_COMMANDS - ports)

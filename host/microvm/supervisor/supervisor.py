@@ -10,15 +10,16 @@ from functools import partial
 from typing import Any
 
 from microvm import __version__
+from microvm.constants import MAX_COMMANDS
 from microvm.errors import MachineError, UsageError
 from microvm.supervisor import clock, wire
 from microvm.supervisor.handlers import HANDLERS, LASTING
-from microvm.supervisor.machine_directory import MachineDirectory
+from microvm.supervisor.machine_directory import FACTS, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
-from microvm.supervisor.server import Answer, Server
+from microvm.supervisor.server import Answer, ClientRequest, Server
 from microvm.supervisor.supervised import SupervisedMachine
 from microvm.system.patience import patient
-from microvm.units import format_duration
+from microvm.units import format_duration, parse_count
 
 # Seconds between two pings to an idle guest, and maximum number of seconds for its answer. Only a
 # missing answer shows that an idle guest has halted.
@@ -40,11 +41,25 @@ class Supervisor(Server):
     def answer(self, fields: dict[str, Any]) -> tuple[Answer, bool]:
         """Return the handler of a request, and True if its duration has no limit."""
         name = self._name(fields)
+        if name == "update" and "lease" not in fields:
+            return self._update, False
         handler = HANDLERS.get(name)
         # A client of a pool that has ended must not use a machine that has the pool's name now.
         if handler is None or "lease" in fields:
             raise UsageError(f"a machine has no call {name!r}")
         return partial(handler, self.owned), name in LASTING
+
+    async def _update(self, request: ClientRequest) -> dict[str, Any]:
+        """Change the maximum number of commands, and reply with the new maximum.
+
+        Also write it to `machine.json`, which later clients of the machine read.
+        """
+        wanted = request.fields.get("commands", 0)
+        self.owned.permit(parse_count(wanted, least=1, most=MAX_COMMANDS))
+        facts = {"max_commands": self.owned.queue.slots}
+        self.owned.facts |= facts
+        self.directory.write(FACTS, self.owned.facts)
+        return facts
 
     async def stop(self) -> None:
         """Stop the machine."""

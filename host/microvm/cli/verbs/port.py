@@ -34,9 +34,7 @@ def port(
     guest that leads to this host. With GUEST, a port or path in the guest, print only the address
     of this host.
 
-    With -p or -R, open these ports and print them. They are closed when the machine stops. This
-    works only for a machine that was started with --publish or --reverse, or with --commands 2 to
-    63.
+    With -p or -R, open these ports and print them. They are closed when the machine stops.
     """
     with connect(name, beginning=True) as connection:
         if publish or reverse:

@@ -1,4 +1,4 @@
-"""`microvm start`: start a named machine, which keeps running after this command exits."""
+"""`microvm start` and `update`: start named machines, and change how many commands they run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from microvm.cli import (
     snapshot_parameters,
     standard_streams,
 )
+from microvm.constants import MAX_COMMANDS
 from microvm.options import ImageOptions, MachineOptions
 from microvm.ports import PublishedPort, ReversePort
 from microvm.printable import quoted
+from microvm.supervisor.client.blocking import connect
 from microvm.supervisor.client.start import Start
 from microvm.supervisor.names import NAME_RULE
 from microvm.supervisor.runtime_directory import is_name
@@ -88,3 +90,26 @@ def start(
         )
         ports.notify(publish, reverse, facts)
     click.echo(begun.name)
+
+
+@click.command(cls=docker_hints.HintingCommand)
+@parameters.option(
+    "--commands N",
+    f"Let the machine run at most this number of commands at the same time, up to {MAX_COMMANDS}.",
+    required=True,
+    type=click.IntRange(1, MAX_COMMANDS),
+)
+@parameters.verbose
+@parameters.machine
+def update(name: str, commands: int) -> None:
+    """Change how many commands a named machine runs at once.
+
+    Commands that wait start as soon as the machine permits them. Running commands continue, also if
+    they are more than N. NAME is the full name of the machine. Its other options are fixed when it
+    starts.
+    """
+    with connect(name) as connection:
+        permitted = connection.ask("update", commands=commands)["max_commands"]
+    if permitted < commands:
+        standard_streams.notify(f"{name} runs {permitted} commands, as one serves its ports")
+    click.echo(name)
