@@ -22,8 +22,11 @@ def python_image(shared: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("is_user", [False, True], ids=["root", "user"])
-@pytest.mark.parametrize("python", PYTHONS, ids=["python", "python3.11"])
+@pytest.mark.parametrize(
+    ("python", "is_user"),
+    list(zip(PYTHONS, [True, False], strict=True)),
+    ids=["python-user", "python3.11-root"],
+)
 def test_the_first_hour(
     python: str,
     is_user: bool,

@@ -7,10 +7,11 @@ import hashlib
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from tests.support.changed_image import changed_image
 from tests.support.disk import disk_image
 from tests.support.small_disk import small_disk
@@ -56,41 +57,45 @@ def on_disk(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     )
 
 
-async def test_owners_links_devices_and_times_equal_the_image(on_disk: Image) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def disk_vm(on_disk: Image) -> AsyncIterator[MicroVM]:
+    """A running machine with its root on a disk, which the tests only read."""
     async with MicroVM(on_disk) as vm:
-        listed = await vm.run(
-            ["stat", "-c", "%n %a %u %g %h %Y %F", "mine", "same", "null"], cwd="/srv", text=True
-        )
-        assert listed.stdout.splitlines() == [
-            "mine 4751 1234 4321 2 86400 regular empty file",
-            "same 4751 1234 4321 2 86400 regular empty file",
-            "null 666 0 0 1 0 character special file",
-        ]
-        read = await vm.run(["sh", "-c", "wc -c < /srv/null"], text=True)
-        assert read.stdout == "0\n"
+        yield vm
 
 
-async def test_capabilities_are_those_of_the_image(on_disk: Image) -> None:
-    async with MicroVM(on_disk) as vm:
-        argv = ["grep", "CapEff", "/proc/self/status"]
-        shown = await vm.run(argv, command="/srv/able", user=1234, text=True)
-        assert shown.stdout.split() == ["CapEff:", f"{1 << 10:016x}"]  # CAP_NET_BIND_SERVICE
+async def test_owners_links_devices_and_times_equal_the_image(disk_vm: MicroVM) -> None:
+    listed = await disk_vm.run(
+        ["stat", "-c", "%n %a %u %g %h %Y %F", "mine", "same", "null"], cwd="/srv", text=True
+    )
+    assert listed.stdout.splitlines() == [
+        "mine 4751 1234 4321 2 86400 regular empty file",
+        "same 4751 1234 4321 2 86400 regular empty file",
+        "null 666 0 0 1 0 character special file",
+    ]
+    read = await disk_vm.run(["sh", "-c", "wc -c < /srv/null"], text=True)
+    assert read.stdout == "0\n"
 
 
-async def test_standard_files_exist_with_any_image(on_disk: Image) -> None:
-    async with MicroVM(on_disk) as vm:
-        seen = await vm.run(
-            ["stat", "-c", "%n %a %F", "/", "/tmp", "/root", "/run", "/dev/null", "/proc/self"],
-            text=True,
-        )
-        assert seen.stdout.splitlines() == [
-            "/ 755 directory",
-            "/tmp 1777 directory",
-            "/root 700 directory",
-            "/run 755 directory",
-            "/dev/null 666 character special file",
-            "/proc/self 777 symbolic link",
-        ]
+async def test_capabilities_are_those_of_the_image(disk_vm: MicroVM) -> None:
+    argv = ["grep", "CapEff", "/proc/self/status"]
+    shown = await disk_vm.run(argv, command="/srv/able", user=1234, text=True)
+    assert shown.stdout.split() == ["CapEff:", f"{1 << 10:016x}"]  # CAP_NET_BIND_SERVICE
+
+
+async def test_standard_files_exist_with_any_image(disk_vm: MicroVM) -> None:
+    seen = await disk_vm.run(
+        ["stat", "-c", "%n %a %F", "/", "/tmp", "/root", "/run", "/dev/null", "/proc/self"],
+        text=True,
+    )
+    assert seen.stdout.splitlines() == [
+        "/ 755 directory",
+        "/tmp 1777 directory",
+        "/root 700 directory",
+        "/run 755 directory",
+        "/dev/null 666 character special file",
+        "/proc/self 777 symbolic link",
+    ]
 
 
 async def test_root_is_writable_and_changes_are_not_kept(on_disk: Image) -> None:
