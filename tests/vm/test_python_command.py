@@ -249,6 +249,17 @@ def test_module_beside_a_program_has_to_be_copied(
 
 
 @pytest.mark.thorough
+def test_files_are_collected_even_after_python_has_exited(
+    run: Callable[..., CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    write = "import os, sys; open('made', 'w').write('ok')"
+    for end, status in (("", 0), ("sys.exit(3)", 3), ("os._exit(4)", 4)):
+        done = run("--collect", f"made:copy{status}", "-c", f"{write}; {end}")
+        assert done.returncode == status
+        assert (tmp_path / f"copy{status}").read_text() == "ok"
+    assert run("--collect", "absent", "-c", "").returncode == 125
+
+
 def test_pictures_are_saved_on_request(
     run: Callable[..., CompletedProcess[bytes]], tmp_path: Path
 ) -> None:

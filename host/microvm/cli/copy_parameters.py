@@ -31,6 +31,26 @@ def parse(
     return tuple(copies)
 
 
+def collect(what: str) -> Callable[[parameters.F], parameters.F]:
+    """Return a decorator that adds the options `--collect` and `--max-collect` to a verb.
+
+    :param what: Name of the command or code that the verb runs, such as `CMD`.
+    """
+    files = parameters.option(
+        "--collect SRC[:DST]",
+        f"Copy a file or folder out of the guest after {what}, even if {what} failed; repeatable. "
+        "[default DST: the current folder]",
+        multiple=True,
+        callback=parse,
+    )
+    limit = parameters.option(
+        "--max-collect SIZE",
+        "Limit the size of the files of each --collect. [default: 1G]",
+        callback=parameters.size,
+    )
+    return lambda function: files(limit(function))
+
+
 def copy(what: str) -> Callable[[parameters.F], parameters.F]:
     """Return a decorator that adds the option `--copy` to a verb.
 

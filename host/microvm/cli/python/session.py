@@ -77,7 +77,13 @@ def run(
             loop.run(copies.put(interpreter.vm, {}))
             console = PythonConsole(loop, interpreter, displays)
             is_saved = save is not None
-            status = _run(console, given, is_saved=is_saved) if given else _prompt(console)
+            try:
+                status = _run(console, given, is_saved=is_saved) if given else _prompt(console)
+            except InterpreterDied:
+                loop.run(copies.get(interpreter.vm, {}))
+                raise
+            failed = loop.run(copies.get(interpreter.vm, {}))
+            status = status or (failed.exit_status if failed else 0)
             if save is not None and status == 0:
                 loop.run(interpreter.checkpoint(save))
                 return status

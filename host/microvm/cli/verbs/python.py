@@ -58,6 +58,7 @@ def _split(context: click.Context, parameter: click.Parameter, text: str) -> tup
     callback=snapshot_parameters.check_name,
 )
 @copy_parameters.copy("the code")
+@copy_parameters.collect("the code")
 @parameters.options(MachineOptions, "python")
 @parameters.option(
     "--displays DIR",
@@ -80,6 +81,8 @@ def python(
     imports: tuple[str, ...],
     save: str | None,
     copy: tuple[FileCopy, ...],
+    collect: tuple[FileCopy, ...],
+    max_collect: int | None,
     displays: Path | None,
     **options: Any,
 ) -> None:
@@ -94,13 +97,14 @@ def python(
     they are faster than `microvm run --image python -- python3`.
 
     Output is printed unchanged, while it is written. The code reads the standard input of this
-    command. Only FILE itself is in the machine: --copy copies the modules and files that it needs.
+    command. Only FILE itself is in the machine: --copy copies the modules and files that it needs,
+    and --collect copies the files that it has written out of the machine.
     The exit status is:
 
     \b
       N       the code called `sys.exit(N)`
       1       the code raised an exception, or called `sys.exit` with a text
-      125     microvm failed
+      125     microvm failed; or the code succeeded and a --collect failed
       137     the guest's memory was exhausted
       128+N   signal N killed Python
 
@@ -121,7 +125,7 @@ def python(
         session.InterpreterOptions(
             machine, None if snapshot else image, snapshot, packages, imports
         ),
-        copies=Copies(copy),
+        copies=Copies(copy, collect, max_collect),
         save=save,
         displays=displays,
     )

@@ -50,18 +50,7 @@ class _RunCommand(docker_hints.HintingCommand):
     callback=snapshot_parameters.check_name,
 )
 @copy_parameters.copy("CMD")
-@parameters.option(
-    "--collect SRC[:DST]",
-    "Copy a file or folder out of the guest after CMD, even if CMD failed; repeatable. "
-    "[default DST: the current folder]",
-    multiple=True,
-    callback=copy_parameters.parse,
-)
-@parameters.option(
-    "--max-collect SIZE",
-    "Limit the size of the files of each --collect. [default: 1G]",
-    callback=parameters.size,
-)
+@copy_parameters.collect("CMD")
 @parameters.option(
     "--entrypoint CMD",
     "Run this command, with CMD and ARG as its arguments, instead of the image's entrypoint "
