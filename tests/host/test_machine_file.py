@@ -17,6 +17,7 @@ from microvm.errors import UsageError
 from microvm_image.added_files import AddedFiles
 from microvm_image.limits import Limits
 from microvm_image.recipe import AddStep, Recipe, RunStep
+from microvm_proto.load import LIMIT
 
 Write = Callable[[str], Path]
 
@@ -159,8 +160,8 @@ def test_a_file_that_is_none_or_too_long_is_refused(tmp_path: Path, kind: str) -
         path.mkdir()
         why, hint = "Is a directory", []
     else:
-        path.write_bytes(b"\n" * ((1 << 20) + 1))
-        why, hint = "Longer than 1 MiB", []
+        path.write_bytes(b"\n" * (LIMIT + 1))
+        why, hint = "Longer than 16 MiB", []
     before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
     signal.alarm(20)
     try:

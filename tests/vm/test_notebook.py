@@ -61,7 +61,7 @@ def test_a_failure_is_an_error_of_one_line(kernel: JupyterKernel) -> None:
     shown = kernel.run("%%microvm --timeout 100ms\nsleep 60")
     assert shown.error == ["ExecTimeout: sh: timed out after 0.1 s"]
     shown = kernel.run("%microvm nosuch")
-    assert shown.error == ["StartError: nosuch: not found in the guest's PATH"]
+    assert shown.error == ["CommandNotFound: nosuch: not found in the guest's PATH"]
     quiet = "%%microvm --no-raise-error --out o --err e\nprintf 'ab\\303\\244\\377'; echo x >&2; "
     assert kernel.run(quiet + "kill -9 $$") == Shown()
     assert kernel.run("o, e, _exit_code").value == "('abä\ufffd', 'x\\n', -9)"

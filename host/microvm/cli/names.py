@@ -58,7 +58,7 @@ def expand_image(text: str) -> str:
 
 
 def existing_image(text: str) -> str:
-    """Return the name of the image in the cache whose name or tag begins with `text`.
+    """Return the name of the existing image whose name or tag begins with `text`, or its path.
 
     The name `alpine` means the default image, if that contains Alpine and no image has this tag.
     """
@@ -67,7 +67,7 @@ def existing_image(text: str) -> str:
         if not name.startswith("alpine-"):
             raise ImageError("no image alpine", hint="`microvm run --image alpine` builds it")
         return name
-    return find(expand_image(text))
+    return expand_image(text)
 
 
 def check_image(text: str) -> str:

@@ -21,7 +21,7 @@ from microvm.cli.names import check_image, existing_image
 from microvm.cli.properties import echo_each, echo_json, echo_table, time_text
 from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError, TemplateError
-from microvm.images import MANIFEST, Image, entries, load, tags
+from microvm.images import MANIFEST, Image, entries, find, load, tags
 from microvm.images import export as exports
 from microvm.images.deduplication import usage
 from microvm.images.export import read
@@ -169,7 +169,7 @@ def tag(name: str, tag: str) -> None:
     TAG is NAME:VERSION, or NAME for NAME:latest. If another image has this tag, the tag is moved.
     """
     with on_stderr() as report:
-        tags.assign(tag, existing_image(name), report)
+        tags.assign(tag, find(existing_image(name)), report)
 
 
 @image.command()
