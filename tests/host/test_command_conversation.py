@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from tests.support.options import exec_options
 from tests.support.sessions import (
-    OUTPUT,
     READY,
     RESPONSE,
     ask,
@@ -28,7 +27,7 @@ from tests.support.sessions import (
 from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError
 from microvm.guest.request import request_of
 from microvm.wire import codec
-from microvm.wire.codec import Ending, ErrorCode, Stage, Stream
+from microvm.wire.codec import Ending, Stage
 from microvm.wire.session import WINDOW, Session
 from microvm.wire.state import CommandState, SessionState
 
@@ -106,20 +105,6 @@ def test_out_of_memory_is_valid_only_with_a_memory_limit() -> None:
         hear(running(), end)
 
 
-def test_busy_leaves_the_running_command_alone() -> None:
-    session = running()
-    with pytest.raises(Busy):
-        request(session)
-    end = codec.ExecResponse(1, Ending.EXITED, 0)
-    assert hear(session, OUTPUT, end) == [OUTPUT, end]
-
-
-def test_a_signal_is_sent_to_the_command_that_runs() -> None:
-    session = running()
-    assert said(session.last.signal(15)) == [codec.ExecSignal(1, 15)]
-    assert said(session.last.kill()) == [codec.ExecKill(1)]
-
-
 @pytest.mark.parametrize("signal", [-1, 256])
 def test_a_signal_that_no_frame_can_carry_is_a_usage_error(signal: int) -> None:
     with pytest.raises(UsageError, match=f"no signal has the number {signal}"):
@@ -132,24 +117,6 @@ def test_a_size_that_no_terminal_has_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(UsageError):
         session.last.resize(*size)
     assert session.last.state is CommandState.RUNNING
-
-
-def test_a_resize_says_the_size() -> None:
-    assert said(running().last.resize(50, 132)) == [codec.ExecResize(1, 50, 132)]
-
-
-def test_nothing_is_said_about_a_command_that_has_ended() -> None:
-    session = running()
-    hear(session, codec.ExecResponse(1, Ending.EXITED, 0))
-    assert session.last.signal(15) == b""
-    assert session.last.kill() == b""
-    assert session.last.consumed(Stream.STDOUT, WINDOW) == b""
-
-
-def test_output_after_the_response_is_an_error() -> None:
-    session = running()
-    with pytest.raises(ProtocolError, match="ExecOutput, which is not allowed now"):
-        hear(session, codec.ExecResponse(1, Ending.EXITED, 0), OUTPUT)
 
 
 # -- Several commands ---------------------------------------------------------------------------
@@ -222,44 +189,6 @@ def test_processes_are_kept_only_if_no_command_runs() -> None:
         session.keep()
     hear(session, replace(RESPONSE, id=2))
     assert said(session.keep()) == [codec.Keep()]
-
-
-def test_each_command_has_its_own_messages() -> None:
-    session = several(True, True)
-    first, second = session.running.values()
-    assert said(second.kill()) == [codec.ExecKill(2)]
-    hear(session, codec.ExecStdinCredit(2, 5))
-    assert (first.stdin_credit, second.stdin_credit) == (0, 5)
-    hear(session, RESPONSE)
-    assert first.kill() == b""
-    assert said(second.signal(15)) == [codec.ExecSignal(2, 15)]
-
-
-# Messages that the guest may not send. Before them, the host has requested two commands, the first
-# command has ended, and the host has closed the input of the second one.
-LIES: dict[str, codec.Message] = {
-    "output of one that has ended": OUTPUT,
-    "a second response": RESPONSE,
-    "failure after the response": codec.ExecFailed(1, Stage.EXEC, 2),
-    "output of an unknown one": replace(OUTPUT, id=3),
-    "response of an unknown one": replace(RESPONSE, id=3),
-    "response of the highest id": replace(RESPONSE, id=2**32 - 1),
-    "input of one that has ended": codec.ExecStdinCredit(1, 5),
-    "input of an unknown one": codec.ExecStdinClosed(3),
-    "input of one that takes none": codec.ExecStdinCredit(2, 5),
-    "busy": codec.Error(2, ErrorCode.BUSY, codec.ExecRequest.TYPE, 0, 0),
-    "failure of one that has output": codec.ExecFailed(2, Stage.EXEC, 2),
-}
-
-
-@pytest.mark.parametrize("name", LIES)
-def test_lies_about_one_of_several_commands_are_refused(name: str) -> None:
-    session = several(True, True)
-    hear(session, replace(OUTPUT, id=2), codec.ExecStdinClosed(2), RESPONSE)
-    with pytest.raises(ProtocolError):
-        hear(session, LIES[name])
-    assert session.failed
-    assert not session.running
 
 
 @pytest.mark.parametrize("end", [Session.hello, Session.shutdown])

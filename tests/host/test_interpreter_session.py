@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from fuzz import interpreter as any_
-from fuzz.interpreter import Conversations
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import vectors
 from tests.support.interpreter_messages import RESULT, message_of
@@ -16,8 +13,6 @@ from microvm.errors import ProtocolError, UsageError
 from microvm.wire import interpreter as wire
 from microvm.wire.interpreter import MAX_TEXT, Decoder, Message, Output, Stream
 from microvm.wire.interpreter_session import WINDOW, InterpreterSession
-from microvm.wire.interpreter_state import INTERPRETER_GUEST
-from microvm_proto.drawing import Sent
 
 KNOWN = {each.name: each for each in vectors.conversations(vectors.INTERPRETER.read_text())}
 
@@ -88,56 +83,6 @@ def test_most_vectors_are_possible() -> None:
 
 def text(most: int = 100) -> st.SearchStrategy[bytes]:
     return st.text(max_size=most).map(lambda drawn: drawn.encode()[:most])
-
-
-OFFSET = st.just(0)
-DRAWN = Conversations(
-    {
-        wire.Ready: lambda _: st.just(wire.Ready(wire.DIGEST)),
-        wire.Credit: lambda _: any_.credit(amount=st.integers(1, WINDOW)),
-        wire.Piece: lambda _: any_.piece(offset=OFFSET, data=text()),
-        wire.Output: lambda _: any_.output(data=text()),
-        wire.Display: lambda _: any_.display(offset=OFFSET, data=text()),
-        wire.Run: lambda _: any_.run(offset=OFFSET, code=st.just(b"1")),
-        wire.Assign: lambda _: any_.assign(offset=OFFSET, json=st.just(b"1")),
-        wire.Result: lambda _: any_.result(offset=OFFSET, value=text()),
-        wire.Value: lambda _: any_.value(offset=OFFSET, json=text()),
-    }
-)
-
-
-def drive(sent: Sequence[Sent]) -> DrivenInterpreter:
-    """Send and receive messages that are in order, without those that a session sends itself."""
-    driven = DrivenInterpreter()
-    for each in sent:
-        if each.sender == "guest":
-            is_event = each.state != "" and not isinstance(each.message, wire.Piece)
-            assert driven.hear(each.message) is is_event, each
-        elif each.state and not isinstance(each.message, wire.Credit | wire.Piece):
-            assert driven.say(each.message), each
-    return driven
-
-
-@given(DRAWN.correct())
-def test_session_follows_correct_conversations(sent: list[Sent]) -> None:
-    drive(sent)
-
-
-@given(DRAWN.faulty())
-def test_session_refuses_the_first_message_out_of_order(sent: list[Sent]) -> None:
-    *others, last = sent
-    assume(
-        not isinstance(last.message, wire.Credit)
-        and (last.sender, type(last.message)) != ("host", wire.Piece)
-    )
-    driven = drive(others)
-    if last.sender == "host":
-        assert not driven.say(last.message)
-        return
-    # A session may allow this message, because it gives more credit than the drawn messages.
-    assume(type(last.message) not in INTERPRETER_GUEST[driven.session._state])
-    with pytest.raises(ProtocolError):
-        driven.hear(last.message)
 
 
 @given(st.lists(any_.FRAMES["guest"] | st.binary(max_size=30), max_size=20))
@@ -272,20 +217,3 @@ def test_credit_is_given_for_many_bytes_at_a_time() -> None:
     session.next_event()
     assert session.credit() == wire.Credit(195_000).encode()
     assert session.credit() == b""
-
-
-def test_dead_interpreter_gets_no_more_messages() -> None:
-    session = ready()
-    session.run("1")
-    hear(session, wire.Died(wire.Death.EXITED, 1))
-    assert not session.interrupt()
-    assert not session.kill()
-    assert not session.credit()
-    assert not session.run("2")
-
-
-def test_frame_that_is_malformed_is_an_error() -> None:
-    session = InterpreterSession()
-    session.receive_data(b"\xff" * 12)
-    with pytest.raises(ProtocolError, match="the guest sent an invalid message"):
-        session.next_event()

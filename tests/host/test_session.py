@@ -3,126 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from tests.support.sessions import (
-    GOODBYE,
     NOW,
     OUTPUT,
     READY,
-    RESPONSE,
     STATUS,
     TOKEN,
-    asked,
-    closing,
-    ended,
-    failed,
-    finished,
     greeting,
     hear,
     idle,
     new,
     request,
-    requested,
     running,
     said,
 )
 
-from microvm.errors import BUILD_AGAIN, Busy, GuestDied, ProtocolError, UsageError, VersionMismatch
+from microvm.errors import BUILD_AGAIN, ProtocolError, UsageError, VersionMismatch
 from microvm.wire import codec
-from microvm.wire.codec import Ending, ErrorCode, Stage, Stream
-from microvm.wire.command_conversation import CommandConversation
-from microvm.wire.session import WINDOW, Session
-from microvm.wire.state import CommandState, SessionState
-
-STATES = {
-    "new": (new, SessionState.NEW, CommandState.NEW),
-    "greeting": (greeting, SessionState.GREETING, CommandState.NEW),
-    "idle": (idle, SessionState.READY, CommandState.NEW),
-    "requested": (requested, SessionState.READY, CommandState.REQUESTED),
-    "running": (running, SessionState.READY, CommandState.RUNNING),
-    "ended": (ended, SessionState.READY, CommandState.ENDED),
-    "closing": (closing, SessionState.CLOSING, CommandState.RUNNING),
-    "finished": (finished, SessionState.FINISHED, CommandState.NEW),
-}
-"""The sessions of the tests: how each is made, and its states."""
-
-MAKERS = {"failed": failed, **{name: make for name, (make, _, _) in STATES.items()}}
-
-
-@pytest.mark.parametrize("name", STATES)
-def test_a_session_can_be_brought_into_every_state(name: str) -> None:
-    make, state, command = STATES[name]
-    session = make()
-    known = session.last.state if hasattr(session, "last") else CommandState.NEW
-    assert (session.state, known) == (state, command)
-    assert not session.failed
-
-
-# -- What the guest says ------------------------------------------------------------------------
-
-OF_COMMAND = ("requested", "running", "closing")
-OF_SESSION = {*OF_COMMAND, "idle", "ended"}
-
-# The sessions in which a message is valid. Before the guest is ready, and after a failure, other
-# messages are dropped. Otherwise they are errors.
-HEARD: dict[str, tuple[codec.Message, set[str]]] = {
-    "ready, ours": (READY, {"greeting"}),
-    "ready, of another": (replace(READY, nonce=1), set()),
-    "output": (OUTPUT, {*OF_COMMAND}),
-    "output without data": (codec.ExecOutput(1, Stream.STDOUT, b""), set()),
-    "output of another id": (codec.ExecOutput(2, Stream.STDOUT, b"x"), set()),
-    "response": (RESPONSE, {*OF_COMMAND}),
-    "response of another id": (codec.ExecResponse(2, Ending.EXITED, 0), set()),
-    "failure to start": (codec.ExecFailed(1, Stage.LOOKUP, 2), {"requested"}),
-    "failure of another id": (codec.ExecFailed(2, Stage.LOOKUP, 2), set()),
-    "credit for input": (codec.ExecStdinCredit(1, 5), {*OF_COMMAND}),
-    "credit for input of another id": (codec.ExecStdinCredit(2, 5), set()),
-    "credit of nothing": (codec.ExecStdinCredit(1, 0), set()),
-    "the end of input": (codec.ExecStdinClosed(1), {*OF_COMMAND}),
-    "the end of input of another id": (codec.ExecStdinClosed(2), set()),
-    "pong that nobody asked for": (codec.Pong(TOKEN), set()),
-    "status that nobody asked for": (STATUS, set()),
-    "goodbye": (GOODBYE, OF_SESSION),
-    "error": (codec.Error(0, ErrorCode.TRUNCATED, 4, 12, 1), set()),
-    "busy": (codec.Error(1, ErrorCode.BUSY, codec.ExecRequest.TYPE, 0, 0), set()),
-}
-
-
-@pytest.mark.parametrize("state", MAKERS)
-@pytest.mark.parametrize("name", HEARD)
-def test_message_is_accepted_dropped_or_refused_by_state(state: str, name: str) -> None:
-    session = MAKERS[state]()
-    message, states = HEARD[name]
-    if state in states:
-        assert hear(session, message) == [message]
-    elif state in {"new", "greeting", "failed"}:
-        assert hear(session, message) == []
-    else:
-        with pytest.raises(ProtocolError):
-            hear(session, message)
-        assert session.failed
-
-
-@pytest.mark.parametrize("message", [codec.ExecStdinCredit(1, 5), codec.ExecStdinClosed(1)])
-def test_input_that_nobody_feeds_is_neither_paid_for_nor_ended(message: codec.Message) -> None:
-    session = idle()
-    request(session, stdin=False)
-    with pytest.raises(ProtocolError):
-        hear(session, message)
-
-
-@pytest.mark.parametrize("message", [codec.ExecStdinCredit(1, 5), codec.ExecStdinClosed(1)])
-def test_nothing_is_said_of_input_after_its_end(message: codec.Message) -> None:
-    session = running()
-    hear(session, codec.ExecStdinClosed(1))
-    with pytest.raises(ProtocolError):
-        hear(session, message)
-    session = idle()
-    asked(session, b"sh", tty=(24, 80))
-    assert hear(session, codec.ExecStdinCredit(1, 5)) == [codec.ExecStdinCredit(1, 5)]
+from microvm.wire.codec import Ending, ErrorCode
+from microvm.wire.session import Session
+from microvm.wire.state import SessionState
 
 
 def test_frames_of_an_older_session_are_dropped_in_parts() -> None:
@@ -144,62 +47,6 @@ def test_a_signal_that_there_is_not_ends_no_command(signal: int) -> None:
     session = running()
     with pytest.raises(ProtocolError):
         hear(session, codec.ExecResponse(1, Ending.SIGNALLED, signal))
-
-
-# -- What the host says -------------------------------------------------------------------------
-
-Kind = type[codec.Message]
-Say = Callable[[Session], bytes]
-BETWEEN = {"idle", "ended"}
-READY_STATES = {*BETWEEN, "requested", "running"}
-
-# The methods that send a message, and the sessions in which they do. In other sessions they fail,
-# but methods of a command send nothing.
-SAYS: list[tuple[Kind, Say, set[str]]] = [
-    (codec.Hello, Session.hello, {"new", "greeting", *READY_STATES}),
-    (codec.Resume, Session.resume, READY_STATES),
-    (codec.Ping, lambda session: session.ping(TOKEN), READY_STATES),
-    (codec.StatusRequest, Session.status_request, READY_STATES),
-    (codec.Shutdown, Session.shutdown, READY_STATES),
-    (codec.Keep, Session.keep, BETWEEN),
-    (codec.ExecRequest, request, BETWEEN),
-]
-SAYS_OF_COMMAND: list[tuple[Kind, Callable[[CommandConversation], bytes]]] = [
-    (codec.ExecSignal, lambda command: command.signal(15)),
-    (codec.ExecKill, CommandConversation.kill),
-    (codec.ExecTerminate, CommandConversation.terminate),
-    (codec.ExecStdin, lambda command: b"".join(command.stdin(b""))),
-    (codec.ExecResize, lambda command: command.resize(24, 80)),
-    (codec.ExecCredit, lambda command: command.consumed(Stream.STDOUT, WINDOW)),
-]
-
-
-@pytest.mark.parametrize("state", MAKERS)
-@pytest.mark.parametrize(("kind", "say", "states"), SAYS)
-def test_host_sends_messages_only_in_their_states(
-    state: str, kind: Kind, say: Say, states: set[str]
-) -> None:
-    session = MAKERS[state]()
-    if state in states:
-        assert [type(message) for message in said(say(session))] == [kind]
-    elif state == "finished" and kind not in {codec.Hello, codec.Keep, codec.ExecRequest}:
-        assert said(say(session)) == []
-    elif state == "finished":
-        with pytest.raises(GuestDied):
-            say(session)
-    else:
-        busy = kind in {codec.ExecRequest, codec.Keep} and state in OF_COMMAND
-        with pytest.raises(Busy if busy else ProtocolError):
-            say(session)
-
-
-@pytest.mark.parametrize("state", [*OF_COMMAND, "ended", "failed"])
-@pytest.mark.parametrize(("kind", "say"), SAYS_OF_COMMAND)
-def test_messages_of_a_command_need_a_command(
-    state: str, kind: Kind, say: Callable[[CommandConversation], bytes]
-) -> None:
-    messages = said(say(MAKERS[state]().last))
-    assert [type(message) for message in messages] == [kind] * (state in {"requested", "running"})
 
 
 # -- The handshake ------------------------------------------------------------------------------
@@ -331,14 +178,6 @@ def test_each_ping_is_answered_once() -> None:
     assert hear(session, *answers) == answers
     with pytest.raises(ProtocolError):
         hear(session, codec.Pong(1))
-
-
-def test_each_status_request_is_answered_once() -> None:
-    session = running()
-    session.status_request()
-    assert hear(session, STATUS) == [STATUS]
-    with pytest.raises(ProtocolError):
-        hear(session, STATUS)
 
 
 # -- Failure ------------------------------------------------------------------------------------

@@ -177,10 +177,3 @@ def test_invalid_port_of_a_guest_is_a_usage_error(port: Any) -> None:
     check_guest_port(0)
     with pytest.raises(UsageError, match="the guest cannot listen on port"):
         check_guest_port(port)
-
-
-def test_frame_that_is_malformed_is_an_error() -> None:
-    session = StreamSession()
-    session.receive_data(b"\xff" * 12)
-    with pytest.raises(ProtocolError, match="the guest sent an invalid message"):
-        session.next_event()
