@@ -40,8 +40,6 @@ CHECK_NEEDS := $(TEST_NEEDS) $(KERNEL_NEEDS) $(IMAGE_NEEDS) $(FUZZ_NEEDS) $(COUN
 	cpio:cpio strace:strace umoci:umoci docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs \
 	avr-gcc:gcc-avr /usr/lib/avr/include/string.h:avr-libc \
 	cmake:cmake meson:meson spin:spin
-# rustup may put a `rustc` into PATH without a compiler, so run it to see whether it works.
-CHECK_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 
 # ARM_NEEDS are packages of half a gigabyte that compile and run programs for a Cortex-M processor. The long tests also run
 # containers and a browser.

@@ -25,7 +25,7 @@ TEST = {*RUN, "erofs-utils"}
 CHECK = {
     *(RUN | KERNEL | IMAGE | FUZZ | COUNTS | MUSL),
     *"tshark xxd bsdextrautils cpio strace umoci docker-registry mmdebstrap gpg".split(),
-    *("e2fsprogs", "rustc", "gcc-avr", "avr-libc", "cmake", "meson", "spin"),
+    *("e2fsprogs", "gcc-avr", "avr-libc", "cmake", "meson", "spin"),
     *("qemu-system-arm", "buildah", "netavark", *CROSS),
 }
 ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
