@@ -58,9 +58,12 @@ class BuildPlan:
     def name(self, digest: str) -> str:
         """Return a name for the image: its source, its architecture and a part of the digest.
 
+        If the source is an image that has such a name, only the first part of this name is used.
+
         :param digest: The digest of the plan; or of a step, for the unfinished image after it.
         """
         source, *_ = self.source.name.rpartition("//")[2].split()
+        source = re.sub(rf"-{self.arch.name}-[0-9a-f]{{12}}$", "", source)
         base = re.sub(r"[^A-Za-z0-9.+~-]+", "-", source).strip("-.~+")
         return f"{base[:60] or 'image'}-{self.arch.name}-{digest[:12]}"
 

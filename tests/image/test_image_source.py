@@ -100,15 +100,17 @@ def test_image_is_built_from_an_image(tmp_path: Path, kernel: Path, *, is_small:
     recipe = Recipe(source=str(path), workdir="/bin", cmd=("sh",))
     first = build(recipe, kernel=kernel)
     assert (first.disk is None) == is_small
-    for text in (first.name, str(first.path)):
+    for text in (first.name, str(first.path), first.digest):
         with find(text, arches.find(), report=NullReporter()) as source, source.tree() as tree:
+            assert source.name == first.name
             assert source.config.workdir == "/bin"
             assert source.pinned == f"{first.name}@sha256:{source.digest}"
             nodes = dict(tree.walk())
             assert nodes["l"].target == "bin/sh"
             assert (nodes["bin/sh"].uid, nodes["bin"].mode & 0o777) == (5, 0o711)
             assert not {"init", "sandboxd"} & set(nodes)
-    second = build(Recipe(source=first.name), kernel=kernel)
+    second = build(Recipe(source=str(first.path)), kernel=kernel)
+    assert second.name == f"rootfs.tar-{first.manifest.arch}-{second.digest}"
     assert second.manifest.config.workdir == "/bin"
     other = next(name for name in arches.ARCHES if name != arches.find().name)
     with pytest.raises(ImageError, match="--arch"):  # noqa: SIM117

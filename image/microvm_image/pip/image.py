@@ -103,7 +103,7 @@ def _tag(base: Image, packages: Sequence[str]) -> str:
     content = (made.disk_sha256, made.config, made.warm) if base.disk else base.name
     digest = hashlib.sha256(repr((content, packages)).encode()).hexdigest()[:12]
     known = (tag.partition(":")[0] for tag in tags.of(base.name))
-    name = next(known, made.base)
+    name = next(known, made.base.partition(" ")[0])
     text = "+".join((name, *(re.split(r"[^\w.-]", each)[0] for each in packages)))
     tag = f"{re.sub(r'[^A-Za-z0-9.+~-]+', '-', text)[:_TAG_LENGTH]}:{digest}"
     return tags.of_arch(tag, made.arch)

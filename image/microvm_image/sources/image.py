@@ -24,7 +24,9 @@ def find(image: str | Path, arch: Arch) -> ImageSource:
     manifest = found.manifest
     parts = f"{manifest.initramfs_sha256} {manifest.disk_sha256}"
     digest = hashlib.sha256(parts.encode()).hexdigest()
-    name = str(image)
+    # A path or a digest does not say what the image contains, so replace it by the image's name.
+    text = str(image)
+    name = found.name if "/" in text or found.digest.startswith(text) else text
     pinned = f"{found.name}@sha256:{digest}"
     return ImageSource(name, pinned, digest, manifest.config, (_layer(found),))
 
