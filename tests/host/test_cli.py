@@ -15,8 +15,11 @@ from click.testing import CliRunner
 from tests.support.captured import captured
 from tests.support.commands import below
 
-from microvm.cli.properties import echo_table
+from microvm import arches
+from microvm.cli.names import expand_template
+from microvm.cli.properties import ago, echo_table, short_name
 from microvm.cli.root import _GROUPS, _VERBS, cli
+from microvm.errors import TemplateError
 from microvm_proto.cli import main as proto
 
 
@@ -96,9 +99,75 @@ def test_rm_skips_missing_names(kind: str, tmp_path: Path, monkeypatch: pytest.M
     ]
 
 
+def test_a_template_is_found_by_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
+    names = [f"alpine-3.20.3-x86_64-e22fbe98c489-{digest}" for digest in ("c42233", "c42244")]
+    for name in names:
+        (tmp_path / "templates" / name).mkdir(parents=True)
+    assert [*map(expand_template, (names[0], "c4223", "e22f"))] == [names[0], names[0], "e22f"]
+    with pytest.raises(TemplateError, match=f"digests of several .* c422: {', '.join(names)} "):
+        expand_template("c422")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("alpine-3.20.3-{}-e22fbe98c489", "alpine-3.20.3"),
+        ("alpine-3.20.3-{}-e22fbe98c489-c422334c893b", "alpine-3.20.3"),
+        ("alpine-3.20.3-riscv64-e22fbe98c489", "alpine-3.20.3-riscv64"),
+        ("alpine-3.20.3", "alpine-3.20.3"),
+    ],
+)
+def test_tables_show_short_names(name: str, shown: str) -> None:
+    assert short_name(name.format(arches.native())) == shown
+
+
 def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
     echo_table([("NAME", "SIZE"), ("\x1b[31mx", "1")])
     assert capsys.readouterr().out == "NAME       SIZE\n\\x1b[31mx  1\n"
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "full", "shown"),
+    [
+        (True, False, "NAME        DIGEST\nalpine….20  fc47471607bb\n"),
+        (True, True, "NAME             DIGEST\nalpine+git:3.20  fc47471607bb\n"),
+        (False, False, "NAME             DIGEST\nalpine+git:3.20  fc47471607bb\n"),
+    ],
+)
+def test_tables_fit_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_terminal: bool,
+    full: bool,
+    shown: str,
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    monkeypatch.setenv("COLUMNS", "24")
+    echo_table([("NAME", "DIGEST"), ("alpine+git:3.20", "fc47471607bb")], full=full)
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize(
+    ("age", "shown"),
+    [
+        (-1, "Less than a second"),
+        (1.9, "1 second"),
+        (59, "59 seconds"),
+        (119, "About a minute"),
+        (3599, "59 minutes"),
+        (3600, "About an hour"),
+        (7200, "2 hours"),
+        (47 * 3600, "47 hours"),
+        (48 * 3600, "2 days"),
+        (14 * 86400, "2 weeks"),
+        (60 * 86400, "2 months"),
+        (729 * 86400, "24 months"),
+        (730 * 86400, "2 years"),
+    ],
+)
+def test_ages_are_those_of_docker(age: float, shown: str) -> None:
+    assert ago(age) == f"{shown} ago"
 
 
 def test_error_says_why_a_name_is_no_image(tmp_path: Path) -> None:

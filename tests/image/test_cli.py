@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -15,11 +17,12 @@ from tests.image import layers, oci
 from tests.support.processes import environment
 
 from microvm.cache import lock
+from microvm.cli.properties import short_name
 from microvm.cli.verbs.image import image
 from microvm.errors import ImageError
 from microvm.images import FORMAT, load
 
-COLUMNS = ["NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"]
+COLUMNS = ["NAME", "DIGEST", "BASE", "SIZE", "CREATED"]
 
 
 def run(*arguments: str | Path) -> Result:
@@ -57,9 +60,18 @@ def test_build_makes_the_folder_named(
 
 
 def test_ls_in_columns(built: Path) -> None:
+    manifest = built / "manifest.json"
+    base = '"base": "alpine-3.20.3'
+    manifest.write_text(manifest.read_text().replace(base, f"{base} --package a"))
+    os.utime(manifest, (time.time() - 7200,) * 2)
     header, line = run("ls").stdout.splitlines()
     assert header.split() == COLUMNS
-    assert line.split()[:4] == [built.name, built.name[-12:], "alpine-3.20.3", "6.1.2-test"]
+    assert line.split()[:3] == [short_name(built.name), built.name[-12:], "alpine-3.20.3"]
+    assert line.endswith(" MB  2 hours ago")
+    line = run("ls", "--no-trunc").stdout.splitlines()[1]
+    shown = [built.name, built.name[-12:], "alpine-3.20.3 --package a", "6.1.2-test"]
+    assert re.split(r" {2,}", line)[:4] == shown
+    assert datetime.fromisoformat(re.split(r" {2,}", line)[6]).timestamp() < time.time() - 7199
 
 
 def test_ls_as_json(built: Path) -> None:

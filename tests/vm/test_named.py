@@ -447,7 +447,7 @@ def test_dead_machine_reports_the_reason(microvm: Command, machine: str) -> None
     assert b"hello\r\n" in follows.communicate(timeout=60)[0]
     assert b"hello\r\n" in microvm("logs", "two").stdout
     shown = microvm("ps").stdout.decode().splitlines()
-    assert shown[0].split() == ["NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"]
+    assert shown[0].split() == ["NAME", "STATE", "IMAGE", "STARTED", "MEMORY", "CPU", "RUNS"]
     assert "the guest kernel crashed" in shown[2]
     assert b"hello\r\n" in microvm("logs", "two").stdout
     assert microvm("stop", "two").stdout == b"two\n"

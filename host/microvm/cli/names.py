@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from microvm import arches, images
-from microvm.errors import ImageError, MicroVMError, SnapshotError
+from microvm.errors import ImageError, MicroVMError, SnapshotError, TemplateError
 from microvm.images import find, readymade, tags
 from microvm.progress import on_stderr
 from microvm.start import template
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import click
 
     from microvm.images import Image
+
+_LEAST_DIGITS = 4  # minimum length of the beginning of a digest
 
 
 def find_image(given: str | None, arch: str | None = None) -> Image:
@@ -92,6 +94,21 @@ def expand_snapshot(text: str) -> str:
         return text
     begun = {name: name for name in STORE.names() if name.startswith(text)}
     return _only(text, begun, "snapshots", SnapshotError) if begun else text
+
+
+def expand_template(text: str) -> str:
+    """Return the name of the only template whose digest begins with `text`, or `text` otherwise.
+
+    :raises TemplateError: The digests of several templates begin with `text`.
+    """
+    known = template.STORE.names()
+    if text in known or len(text) < _LEAST_DIGITS:
+        return text
+    begun = [name for name in known if name.rpartition("-")[2].startswith(text)]
+    if len(begun) > 1:
+        message = f"the digests of several templates begin with {text}: {', '.join(begun)}"
+        raise TemplateError(message, hint="type more of the digest")
+    return begun[0] if begun else text
 
 
 def may_be_image(word: str) -> bool:

@@ -149,6 +149,9 @@ def names(kind: str, metavar: str = "NAME…") -> Callable[[F], F]:
 
 size = parser(Option("", parse_size))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
+no_trunc = click.option(
+    "--no-trunc", "full", is_flag=True, help="Print full names and exact times, and cut nothing."
+)
 machine = click.argument("name", shell_complete=completer("machine"))
 _detached = partial(click.argument, "number", type=int, shell_complete=_complete_detached)
 detached = _detached(metavar="ID")

@@ -14,7 +14,7 @@ from microvm.cache.contents import CacheUsage
 from microvm.cli import parameters, signals
 from microvm.cli.group import VerbGroup
 from microvm.cli.image_users import needs
-from microvm.cli.properties import echo_json, echo_table, time_text
+from microvm.cli.properties import echo_json, echo_table, shown_time, time_text
 from microvm.cli.verbs.image import echo_removed
 from microvm.progress import Reporter, on_stderr
 from microvm.qemu import launcher
@@ -43,7 +43,8 @@ def path() -> None:
 
 @cache.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with sizes in bytes.")
-def ls(as_json: bool) -> None:
+@parameters.no_trunc
+def ls(as_json: bool, full: bool) -> None:
     """List the kinds of items in the cache.
 
     SIZE is the size of all items of a kind on the disk. USED is the time when an item of the kind
@@ -57,8 +58,9 @@ def ls(as_json: bool) -> None:
         echo_json([_facts(each) for each in found])
         return
     items, size = sum(each.items for each in found), sum(each.size for each in found)
-    rows = [_row(each) for each in found if each.items]
-    echo_table([("KIND", "ITEMS", "SIZE", "USED"), *rows, ("total", str(items), _size(size), "")])
+    rows = [_row(each, full=full) for each in found if each.items]
+    total = ("total", str(items), _size(size), "")
+    echo_table([("KIND", "ITEMS", "SIZE", "USED"), *rows, total], full=full)
 
 
 @cache.command()
@@ -147,8 +149,8 @@ def _facts(each: CacheUsage) -> dict[str, object]:
     return {**each._asdict(), "used": time_text(each.used) if each.items else None}
 
 
-def _row(each: CacheUsage) -> tuple[str, ...]:
-    return each.kind, str(each.items), _size(each.size), time_text(each.used)
+def _row(each: CacheUsage, *, full: bool) -> tuple[str, ...]:
+    return each.kind, str(each.items), _size(each.size), shown_time(each.used, full=full)
 
 
 def _size(size: int) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import click
 
-from microvm.cli import docker_hints, presets, properties
+from microvm.cli import docker_hints, parameters, presets, properties
 from microvm.option import Option
 
 
 @click.command(cls=docker_hints.HintingCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def config(as_json: bool) -> None:
+@parameters.no_trunc
+def config(as_json: bool, full: bool) -> None:
     """Show the default of each option, and where it is set.
 
     The value of an option is the first of these:
@@ -34,7 +35,7 @@ def config(as_json: bool) -> None:
         properties.echo_json({"options": [*map(_json, rows)], "files": [*map(_file, found.files)]})
         return
     shown = [(name, _text(preset), ", ".join(of), preset.where) for name, of, preset in rows]
-    properties.echo_table([("OPTION", "VALUE", "OF", "FROM"), *shown])
+    properties.echo_table([("OPTION", "VALUE", "OF", "FROM"), *shown], full=full)
     click.echo()
     for file in found.files:
         click.echo(f"{file.source}'s file: {file.path}: {file.state}")

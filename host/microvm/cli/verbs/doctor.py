@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 
 import click
 
 from microvm.cli import parameters, properties
 from microvm.cli.checks.check import CheckResult
 from microvm.cli.checks.runner import run
+
+_INDENT = " " * 22  # the width of the first two columns
+_LEAST_WIDTH = 20  # number of characters of a text that is not wrapped further
 
 
 @click.command()
@@ -56,6 +61,18 @@ def doctor(as_json: bool) -> None:
 
 
 def _show(name: str, result: CheckResult) -> None:
-    click.echo(f"{result.status:7}  {name:11}  {result.text}")
-    for more in filter(None, (result.fix, result.hint)):
-        click.echo(f"{'':22}{more}")
+    _echo(f"{result.status:7}  {name:11}  ", result.text)
+    if result.fix:
+        click.echo(_INDENT + result.fix)  # one line, which users copy
+    _echo(_INDENT, result.hint)
+
+
+def _echo(begin: str, text: str) -> None:
+    """Print a text after `begin`. If the output is a terminal, wrap the text to fit it."""
+    lines = [text] if text else []
+    if sys.stdout.isatty():
+        width = max(shutil.get_terminal_size().columns - len(_INDENT), _LEAST_WIDTH)
+        lines = textwrap.wrap(text, width, break_on_hyphens=False)
+    for line in lines:
+        click.echo(begin + line)
+        begin = _INDENT

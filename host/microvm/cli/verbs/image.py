@@ -18,7 +18,15 @@ from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.image_users import needs
 from microvm.cli.names import check_image, existing_image
-from microvm.cli.properties import echo_each, echo_json, echo_table, time_text
+from microvm.cli.properties import (
+    digest,
+    echo_each,
+    echo_json,
+    echo_table,
+    short_name,
+    shown_time,
+    time_text,
+)
 from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError, TemplateError
 from microvm.images import MANIFEST, Image, entries, find, load, tags
@@ -55,12 +63,14 @@ image.add_command(build)
 
 @image.command()
 @parameters.as_json
+@parameters.no_trunc
 @click.option("-q", "--quiet", is_flag=True, help="Print only the full names.")
-def ls(as_json: bool, quiet: bool) -> None:
+def ls(as_json: bool, full: bool, quiet: bool) -> None:
     """List the images in the cache, with one line for each tag.
 
-    SIZE is the size of an image on the disk. SHARED is the size of its files that other images use,
-    too.
+    BASE is the image or distribution that an image was built from. SIZE is the size of the image on
+    the disk. With --no-trunc, BASE contains all options of the build, KERNEL is the version of the
+    kernel, and SHARED is the size of the files that other images use, too.
     """
     found = list(entries())
     if quiet:
@@ -68,8 +78,10 @@ def ls(as_json: bool, quiet: bool) -> None:
     elif as_json:
         echo_json([_facts(path, each) for path, each in found])
     else:
-        rows = sorted(row for path, each in found for row in _rows(path, each))
-        echo_table([("NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"), *rows])
+        rows = sorted(row for path, each in found for row in _rows(path, each, full=full))
+        sizes = ("KERNEL", "SIZE", "SHARED") if full else ("SIZE",)
+        header = ("NAME", "DIGEST", "BASE", *sizes, "CREATED")
+        echo_table([header, *rows], full=full)
 
 
 @image.command()
@@ -285,7 +297,7 @@ def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
         "name": path.name,
         "tags": tags.of(path.name),
         "path": str(path),
-        "created": _created(path),
+        "created": time_text(_created(path)),
         "size": used.size,
         "shared": used.shared,
     }
@@ -301,20 +313,28 @@ def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
     }
 
 
-def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
+def _rows(path: Path, image: Image | ImageError, *, full: bool) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each tag of an image, or one with its name.
+
+    :param full: True for full texts, and for the columns KERNEL and SHARED.
+    """
     if isinstance(image, ImageError):
-        made = ("damaged" if "damaged" in image.message else "outdated", "-")
+        base, kernel = ("damaged" if "damaged" in image.message else "outdated", "-")
     else:
-        made = (image.manifest.base, image.manifest.kernel_version)
-    used = usage(path)
-    sizes = (f"{size / 1e6:.1f} MB" for size in (used.size, used.shared))
-    last = (path.name.rpartition("-")[2], *made, *sizes, _created(path))
-    return ((name, *last) for name in tags.of(path.name) or [path.name])
+        base, kernel = (image.manifest.base, image.manifest.kernel_version)
+    used, ending = usage(path), digest(path.name)
+    size, shared = (f"{each / 1e6:.1f} MB" for each in (used.size, used.shared))
+    created = shown_time(_created(path), full=full)
+    last: tuple[str, ...] = (ending, short_name(base.partition(" --package ")[0]), size, created)
+    if full:
+        last = (ending, base, kernel, size, shared, created)
+    name = path.name if full else short_name(path.name)
+    return ((each, *last) for each in tags.of(path.name) or [name])
 
 
-def _created(path: Path) -> str:
+def _created(path: Path) -> float:
     # Show the modification time of the manifest as the time at which the image was created. The
     # modification time of the folder does not fit, because it changes when another image starts to
     # share the folder's files.
     manifest = path / MANIFEST
-    return time_text((manifest if manifest.is_file() else path).stat().st_mtime)
+    return (manifest if manifest.is_file() else path).stat().st_mtime

@@ -8,7 +8,7 @@ from microvm.arches import ARCHES
 from microvm.cli import parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
-from microvm.cli.properties import echo_json, echo_table, time_text
+from microvm.cli.properties import echo_json, echo_table, shown_time, time_text
 from microvm.progress import on_stderr
 from microvm_image.kernel import cached, small
 
@@ -46,22 +46,25 @@ def build(arch: str | None) -> None:
 
 @kernel.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def ls(as_json: bool) -> None:
+@parameters.no_trunc
+def ls(as_json: bool, full: bool) -> None:
     """List the kernels in the cache.
 
     A new image gets the first kernel in this list that is for its architecture and was built by
     this version of microvm.
     """
     kernels = [
-        (path.name, str(path), (status := path.stat()).st_size, time_text(status.st_mtime))
+        (path.name, str(path), (status := path.stat()).st_size, status.st_mtime)
         for path in cached.installed()
     ]
     if as_json:
         keys = ("name", "path", "size", "created")
-        echo_json([dict(zip(keys, each, strict=True)) for each in kernels])
+        echo_json([dict(zip(keys, (*each, time_text(at)), strict=True)) for *each, at in kernels])
         return
-    rows = [(name, f"{size / 1e6:.1f} MB", created) for name, _, size, created in kernels]
-    echo_table([("NAME", "SIZE", "CREATED"), *rows])
+    rows = [
+        (name, f"{size / 1e6:.1f} MB", shown_time(at, full=full)) for name, _, size, at in kernels
+    ]
+    echo_table([("NAME", "SIZE", "CREATED"), *rows], full=full)
 
 
 @kernel.command()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from microvm.cli import docker_hints, parameters, standard_streams
-from microvm.cli.properties import echo_all, echo_json, echo_table, time_text
+from microvm.cli.properties import ago, echo_all, echo_json, echo_table, short_name, time_text
 from microvm.errors import GuestDied
 from microvm.ports import lines
 from microvm.printable import printable
@@ -26,11 +26,10 @@ _SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
 # Maximum length of a line of the console, in bytes. A longer line is shown as several lines.
 _LONGEST_LINE = 4096
 
-_MOST_SHOWN = 60  # maximum number of characters of a command in the table of `microvm ps`
-
 
 @click.command(cls=docker_hints.HintingCommand)
 @parameters.as_json
+@parameters.no_trunc
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
 @click.option(
     "-a",
@@ -39,7 +38,7 @@ _MOST_SHOWN = 60  # maximum number of characters of a command in the table of `m
     expose_value=False,
     help="Accepted for compatibility with docker; has no effect.",
 )
-def ps(as_json: bool, quiet: bool) -> None:
+def ps(as_json: bool, full: bool, quiet: bool) -> None:
     """List the machines that `microvm start` has started.
 
     A machine that has failed, or has reached its --idle-timeout or --max-age, is listed with the
@@ -54,7 +53,8 @@ def ps(as_json: bool, quiet: bool) -> None:
         for each in listed:
             click.echo(each["name"])
     else:
-        echo_table([("NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"), *map(_row, listed)])
+        header = ("NAME", "STATE", "IMAGE", "STARTED", "MEMORY", "CPU", "RUNS")
+        echo_table([header, *(_row(each, full=full) for each in listed)], full=full)
     if failure is not None:
         raise failure
 
@@ -73,16 +73,24 @@ def facts_of(known: dict[str, Any], names: list[str]) -> dict[str, Any]:
     return facts
 
 
-def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    used, cpu_time, age = facts["memory_used"], facts["cpu_time"], facts["age"]
+def _row(facts: dict[str, Any], *, full: bool) -> tuple[str, ...]:
+    image = facts["image"] or ""
     return (
         facts["name"],
         facts["state"],
-        facts["image"] or "",
-        "" if age is None else seconds_text(age),
+        image if full else short_name(image),
+        *usage_cells(facts, full=full),
+        (facts["reason"] or facts["runs"] or "") if full else _use(facts),
+    )
+
+
+def usage_cells(facts: dict[str, Any], *, full: bool) -> tuple[str, str, str]:
+    """Return cells with the start of a machine or pool, its memory, and its CPU time."""
+    used, cpu_time, age = facts["memory_used"], facts["cpu_time"], facts["age"]
+    return (
+        "" if age is None else facts["started"] if full else ago(age),
         "" if used is None else format_size(used),
         "" if cpu_time is None else f"{cpu_time:.1f}s",
-        _use(facts),
     )
 
 
@@ -94,20 +102,11 @@ def _use(facts: dict[str, Any]) -> str:
     text, more = facts["reason"] or facts["runs"] or "", ""
     if len(running := facts["running"] or []) > 1:
         text, more = _running_text(**running[0]), f" and {len(running) - 1} more"
-    most = _MOST_SHOWN - len(more)
-    return (text if len(text) <= most else f"{text[: most - 1]}…") + more
+    return text + more
 
 
 def _running_text(id: int | None, command: str) -> str:  # noqa: A002
     return command if id is None else f"{id}: {command}"
-
-
-def seconds_text(age: float) -> str:
-    """Return a duration in the largest unit that it has at least twice, such as `5m`."""
-    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
-        if age >= 2 * seconds:
-            return f"{age // seconds:.0f}{unit}"
-    return f"{max(age, 0):.0f}s"
 
 
 @click.command(cls=docker_hints.HintingCommand)

@@ -9,7 +9,7 @@ import click
 
 from microvm.cli import names, parameters, signals, snapshot_parameters, standard_streams
 from microvm.cli.group import VerbGroup
-from microvm.cli.properties import echo_all, echo_json, echo_table
+from microvm.cli.properties import echo_all, echo_json, echo_table, short_name
 from microvm.cli.verbs import machines as machines_verb
 from microvm.cli.verbs.start import new_name
 from microvm.options import ImageOptions, PoolOptions
@@ -17,7 +17,7 @@ from microvm.supervisor import login_session
 from microvm.supervisor.client import machines
 from microvm.supervisor.client.start import Start
 from microvm.system.capacity import usable_cpus
-from microvm.units import Duration, format_size, parse_duration
+from microvm.units import Duration, parse_duration
 
 _DEFAULT_IDLE = parse_duration("1h")
 
@@ -120,15 +120,16 @@ def start(
 
 @pool.command()
 @parameters.as_json
-def ls(as_json: bool) -> None:
+@parameters.no_trunc
+def ls(as_json: bool, full: bool) -> None:
     """List pools, with the memory and CPU time of their ready machines."""
     known, failure = machines.inspect(pools=True)
     listed = [_facts(each) for each in known]
     if as_json:
         echo_json(listed)
     else:
-        header = ("NAME", "STATE", "IMAGE", "READY", "USED", "AGE", "MEMORY", "CPU")
-        echo_table([header, *map(_row, listed)])
+        header = ("NAME", "STATE", "IMAGE", "READY", "USED", "STARTED", "MEMORY", "CPU")
+        echo_table([header, *(_row(each, full=full) for each in listed)], full=full)
     if failure is not None:
         raise failure
 
@@ -138,18 +139,16 @@ def _facts(known: dict[str, Any]) -> dict[str, Any]:
     return machines_verb.facts_of(known | (known.get("pool") or {}), _NAMES)
 
 
-def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    used, cpu_time, age = facts["memory_used"], facts["cpu_time"], facts["age"]
+def _row(facts: dict[str, Any], *, full: bool) -> tuple[str, ...]:
+    image = facts["image"] or ""
     ready = "" if facts["ready"] is None else f"{facts['ready']}/{facts['size']}"
     return (
         facts["name"],
         facts["state"],
-        facts["reason"] or facts["error"] or facts["image"] or "",
+        facts["reason"] or facts["error"] or (image if full else short_name(image)),
         ready,
         "" if facts["used"] is None else str(facts["used"]),
-        "" if age is None else machines_verb.seconds_text(age),
-        "" if used is None else format_size(used),
-        "" if cpu_time is None else f"{cpu_time:.1f}s",
+        *machines_verb.usage_cells(facts, full=full),
     )
 
 

@@ -8,7 +8,14 @@ from microvm.cli import docker_hints, parameters, snapshot_parameters
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.names import expand_snapshot
-from microvm.cli.properties import echo_each, echo_json, echo_table, saved_properties, time_text
+from microvm.cli.properties import (
+    echo_each,
+    echo_json,
+    echo_table,
+    saved_properties,
+    short_name,
+    shown_time,
+)
 from microvm.cli.standard_streams import notify
 from microvm.start import snapshots
 from microvm.start.saved import SavedGuest
@@ -31,13 +38,15 @@ def snapshot() -> None:
 
 @snapshot.command()
 @parameters.as_json
-def ls(as_json: bool) -> None:
+@parameters.no_trunc
+def ls(as_json: bool, full: bool) -> None:
     """List the snapshots, the most recently used first."""
     listed = STORE.installed()
     if as_json:
         echo_json([saved_properties(each) for each in listed])
         return
-    echo_table([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
+    header = ("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED")
+    echo_table([header, *(_row(each, full=full) for each in listed)], full=full)
 
 
 @snapshot.command()
@@ -109,11 +118,10 @@ def checkpoint(name: str, snapshot: str, wait: bool) -> None:
         connection.ask("checkpoint", name=snapshot, wait=wait)
 
 
-def _row(each: SavedGuest) -> tuple[str, ...]:
-    made = each.manifest and each.manifest.origin
-    shape = (
-        (made.image, made.accel, f"{made.memory}M", str(made.cpus))
-        if made
-        else (each.flaw or "",) * 4
-    )
-    return each.name, *shape, f"{each.size / 1e6:.1f} MB", time_text(each.used)
+def _row(each: SavedGuest, *, full: bool) -> tuple[str, ...]:
+    shape: tuple[str, ...] = (each.flaw or "",) * 4
+    if each.manifest:
+        made = each.manifest.origin
+        image = made.image if full else short_name(made.image)
+        shape = (image, made.accel, f"{made.memory}M", str(made.cpus))
+    return each.name, *shape, f"{each.size / 1e6:.1f} MB", shown_time(each.used, full=full)

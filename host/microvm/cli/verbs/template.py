@@ -9,7 +9,15 @@ import click
 from microvm.cli import names, parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
-from microvm.cli.properties import echo_json, echo_table, saved_properties, time_text
+from microvm.cli.names import expand_template
+from microvm.cli.properties import (
+    digest,
+    echo_json,
+    echo_table,
+    saved_properties,
+    short_name,
+    shown_time,
+)
 from microvm.cli.template_maker import make_template, run_image
 from microvm.options import PoolOptions
 from microvm.progress import on_stderr
@@ -55,13 +63,15 @@ def make(image: str | None, **options: Any) -> None:
 
 @template.command()
 @parameters.as_json
-def ls(as_json: bool) -> None:
+@parameters.no_trunc
+def ls(as_json: bool, full: bool) -> None:
     """List the templates, the most recently used first."""
     listed = STORE.installed()
     if as_json:
         echo_json([saved_properties(each) for each in listed])
         return
-    echo_table([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
+    header = ("NAME", "DIGEST", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED")
+    echo_table([header, *(_row(each, full=full) for each in listed)], full=full)
 
 
 @template.command()
@@ -69,10 +79,12 @@ def ls(as_json: bool) -> None:
 def rm(names: tuple[str, ...]) -> None:
     """Remove templates.
 
+    NAME is the name of a template, or the beginning of its digest.
+
     Machines that run from a removed template keep running. If a NAME cannot be removed, the others
     are removed nevertheless, and the exit status is 125.
     """
-    list(for_each(names, STORE.remove))
+    list(for_each(names, lambda name: STORE.remove(expand_template(name))))
 
 
 @template.command()
@@ -86,7 +98,14 @@ def prune(everything: bool) -> None:
         click.echo(each.name)
 
 
-def _row(each: SavedGuest) -> tuple[str, ...]:
+def _row(each: SavedGuest, *, full: bool) -> tuple[str, ...]:
     made = each.manifest and each.manifest.origin
     shape = (made.accel, f"{made.memory}M", str(made.cpus)) if made else (each.flaw or "",) * 3
-    return each.name, *shape, f"{each.size / 1e6:.1f} MB", time_text(each.used)
+    name = each.name if full else short_name(each.name)
+    return (
+        name,
+        digest(each.name),
+        *shape,
+        f"{each.size / 1e6:.1f} MB",
+        shown_time(each.used, full=full),
+    )
