@@ -11,9 +11,9 @@ from microvm.wire.codec import Ending, ErrorCode, StdinKind
 from microvm.wire.session import WINDOW
 from microvm_proto.drawing import Sent
 
-from . import messages as any_
-from .messages import Conversations
+from .generated import random_messages
 
+any_ = random_messages("sandboxd")
 _Messages = st.SearchStrategy[codec.Message]
 
 
@@ -115,7 +115,7 @@ def _of_input(messages: _Messages, sent: Sequence[Sent]) -> _Messages:
 _AMOUNTS = st.sampled_from([1, 2, 1000])
 _ENDED = any_.exec_response(ending=st.just(Ending.EXITED))
 
-CONVERSATIONS = Conversations(
+CONVERSATIONS = any_.Conversations(
     {
         codec.Hello: lambda _: any_.hello(version=_VERSION, digest=_DIGEST),
         codec.Ready: _ready,

@@ -18,11 +18,12 @@ from tests.support.mutations import mutated
 
 from microvm.wire import codec
 
-from . import messages as any_
 from .daemon import commands
 from .daemon.commands import KnownCommand
+from .generated import random_messages
 from .search import batch
 
+any_ = random_messages("sandboxd")
 T = TypeVar("T")
 
 LARGEST = 0xFFFFFFFF
@@ -87,7 +88,7 @@ def requests(
     first = draw(st.just(size) | st.integers(0, size))
     limits = [0, commands.MANY, *[commands.FEW] * (command.limited is not None)]
     variables = st.lists(st.sampled_from(commands.VARIABLES), max_size=3).map(tuple)
-    request = any_.exec_request(
+    request: st.SearchStrategy[codec.ExecRequest] = any_.exec_request(
         id_=id_,
         command=st.just(command.argv[0]),
         cwd=st.sampled_from(folders),

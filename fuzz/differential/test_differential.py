@@ -11,7 +11,7 @@ from microvm.wire import codec
 
 from .. import report
 from ..frames import HELLO
-from ..messages import FRAMES
+from ..generated import random_messages
 from ..report import Disagreement, corpus
 from ..search import Record, Search
 from ..strategies import Example, drawn, examples
@@ -22,9 +22,8 @@ pytestmark = pytest.mark.thorough
 
 BATCH = 20  # number of examples between two checks of the time limit
 
-GUESTS = st.lists(FRAMES["guest"], min_size=1, max_size=6).map(
-    lambda frames: Example(b"".join(frames), ())
-)
+_FRAMES = random_messages("sandboxd").FRAMES["guest"]
+GUESTS = st.lists(_FRAMES, min_size=1, max_size=6).map(lambda frames: Example(b"".join(frames), ()))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
-from .. import messages as any_
+from ..generated import random_messages
 from ..strategies import LARGEST, weighted
 from .acts import (
     QUESTIONS,
@@ -33,6 +33,8 @@ from .acts import (
 from .known_scripts import ASKED, ENDINGS, FAILED, GREETING, MALFORMED, PONG, READY
 
 Acts: TypeAlias = st.SearchStrategy[Act]
+
+any_ = random_messages("sandboxd")
 
 FACTS = ("id", "token", "nonce", "version", "digest", "max_body")
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.emitted import emitted
 
 from microvm_proto import frame as reference
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import ROOT, SCHEMAS, Generated, Load, check_linters
+from .common import SANDBOXD, SCHEMAS, Generated, Load, check_linters
 
 pytestmark = pytest.mark.thorough
 
@@ -54,5 +55,7 @@ def draw_and_read(
     check()
 
 
-def test_committed_strategies_pass_the_linters() -> None:
-    check_linters(ROOT / "fuzz/messages.py")
+def test_strategies_pass_the_linters(tmp_path: Path) -> None:
+    path = tmp_path / "random_messages.py"
+    path.write_text(*emitted("strategies", read_schema(SANDBOXD), path.name).values())
+    check_linters(path)

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fuzz import streams as any_
-from fuzz.streams import Conversations
+from fuzz.generated import random_messages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.relay import (
@@ -45,6 +44,7 @@ from microvm.wire.streams import (
 )
 from microvm_proto.drawing import Sent
 
+any_ = random_messages("streams")
 LOST = 1 << 20  # more bytes than the sockets of a connection hold
 
 
@@ -426,7 +426,7 @@ def test_data_beyond_the_credit_end_the_program(relay: RelayProcess, pair: Pairs
 
 
 SERVERS = st.sampled_from([(0, b"/none"), (1, b""), (0, b"@")])
-DRAWN = Conversations(
+DRAWN = any_.Conversations(
     {
         Connect: lambda _: SERVERS.flatmap(
             lambda server: any_.connect(port=st.just(server[0]), path=st.just(server[1]))

@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fuzz import transfers as any_
-from fuzz.transfers import Conversations
+from fuzz.generated import random_messages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from microvm.wire.files import Action
 from microvm.wire.transfer import TRANSFER_GUEST, TRANSFER_HOST
 from microvm_proto.drawing import Sent
 
+any_ = random_messages("files")
 CONDITIONS = {
     Action.LIST_TARGETS: "list",
     Action.MAKE_FOLDER: "change",
@@ -69,10 +69,10 @@ def entries(sent: Sequence[Sent]) -> st.SearchStrategy[files.Message]:
     return any_.entry(mode=MODES, name=st.just(name), target=st.just(b"x"))
 
 
-ALL = Conversations(
+ALL = any_.Conversations(
     {files.Request: lambda _: requests(st.sampled_from(Action)), files.Entry: entries}, holds
 )
-UPLOADS = Conversations(
+UPLOADS = any_.Conversations(
     {
         files.Request: lambda _: requests(st.just(Action.PUT)),
         files.Entry: entries,

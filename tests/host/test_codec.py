@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fuzz import messages as random_messages
+from fuzz.generated import random_messages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import vectors
@@ -267,9 +267,11 @@ def test_a_list_that_is_too_long_is_refused_before_it_is_copied() -> None:
 
 
 Sent = tuple[str, list[Message]]
+RANDOM = random_messages("sandboxd").MESSAGES
 STREAM = st.sampled_from(["host", "guest"]).flatmap(
     lambda sender: st.tuples(
-        st.just(sender), st.lists(random_messages.MESSAGES[sender], min_size=1, max_size=6)
+        st.just(sender),
+        st.lists(RANDOM[sender], min_size=1, max_size=6),
     )
 )
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fuzz import interpreter as any_
+from fuzz.generated import random_messages
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import vectors
@@ -13,6 +13,8 @@ from microvm.errors import ProtocolError, UsageError
 from microvm.wire import interpreter as wire
 from microvm.wire.interpreter import MAX_TEXT, Decoder, Message, Output, Stream
 from microvm.wire.interpreter_session import WINDOW, InterpreterSession
+
+any_ = random_messages("interpreter")
 
 KNOWN = {each.name: each for each in vectors.conversations(vectors.INTERPRETER.read_text())}
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from fuzz import streams as any_
-from fuzz.streams import Conversations
+from fuzz.generated import random_messages
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import vectors
@@ -104,7 +103,9 @@ def test_most_vectors_are_possible() -> None:
     assert len(possible) > 0.8 * len(KNOWN)
 
 
-DRAWN = Conversations(
+any_ = random_messages("streams")
+
+DRAWN = any_.Conversations(
     {
         Connect: lambda _: any_.connect(credit=st.just(WINDOW), path=st.just(b"")),
         Accept: lambda _: any_.accept(credit=st.just(WINDOW)),
