@@ -20,7 +20,7 @@ from tests.support.processes import exists
 import microvm
 from microvm import Busy, ExecTimeout, GuestDied, MemoryLimit, OutputLimit, UsageError
 from microvm.images import Image
-from microvm.sync import MicroVM, OutputStream, Pool, Process
+from microvm.sync import Interpreter, MicroVM, OutputStream, Pool, Process
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,10 @@ def test_use_before_the_start_is_an_error_with_a_next_step() -> None:
     for use in (MicroVM().ping, lambda: MicroVM().run(["true"]), lambda: MicroVM().exec(["true"])):
         with pytest.raises(UsageError, match="not running") as caught:
             use()
-        assert "or one of microvm.sync by `with`" in caught.value.hint
+        assert caught.value.hint == "start it by `with MicroVM() as vm:`"
+    with pytest.raises(UsageError, match="not running") as caught:
+        Interpreter().run("1")
+    assert caught.value.hint == "use it inside its `with` block"
 
 
 def test_uncaptured_output_goes_to_our_streams(

@@ -342,7 +342,7 @@ class MicroVM(Machine, NamedMachines):
 
     def _guest(self) -> Guest:
         if self._running is None:
-            hint = "start it by `async with MicroVM() as vm:`, or one of microvm.sync by `with`"
+            hint = "start it by `async with MicroVM() as vm:`"
             raise UsageError("the machine is not running", hint=hint)
         self._running.check_loop()
         return self._running.guest

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from microvm.concurrency.loop import BackgroundLoop
+from microvm.errors import UsageError
 from microvm.no_constructor import NoConstructor
 
 P = ParamSpec("P")
@@ -25,7 +26,12 @@ class LoopBound(NoConstructor):
         return self
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run(coroutine)
+        try:
+            return self._loop.run(coroutine)
+        except UsageError as error:
+            # The hint is about the asynchronous object, whose user needs another statement.
+            error.hint = error.hint.replace("async with", "with")
+            raise
 
 
 def blocking(
