@@ -238,8 +238,8 @@ class ExecOptions(TypedDict, total=False):
     shell: Annotated[
         bool,
         _PYTHON_ONLY(
-            "Run `/bin/sh -c` with `argv`, which is then a command line: one text instead of a "
-            "list.",
+            "Run `/bin/sh -c` with `argv`, which is then a command line: one `str` or `bytes` "
+            "instead of a list.",
             default=False,
         ),
     ]

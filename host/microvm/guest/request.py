@@ -40,8 +40,8 @@ class HostLimits:
 def arguments_of(argv: Sequence[Text], options: ParsedOptions) -> Sequence[Text]:
     """Return the arguments of a command: `argv`, or with the option `shell` those of a shell."""
     if options["shell"]:
-        if not isinstance(argv, str):
-            raise UsageError("with shell=True, argv must be a str, the command line of the shell")
+        if not isinstance(argv, str | bytes):
+            raise UsageError("with shell=True, argv must be the command line: str or bytes")
         return ["/bin/sh", "-c", argv]
     if isinstance(argv, str | bytes):
         hint = "to run a command line in a shell, set shell=True"
