@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -18,6 +19,8 @@ UNSET = {"cold": False, "tty": False, "env": {}}  # the values that click sets f
 @pytest.fixture(autouse=True)
 def _nothing_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(preset_sources.NO_FILES, "1")
+    for name in [each for each in os.environ if each.startswith("MICROVM_TEST_")]:
+        monkeypatch.delenv(name)  # variables of the tests, which microvm takes for presets
 
 
 @pytest.mark.parametrize(
