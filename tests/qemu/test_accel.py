@@ -21,16 +21,18 @@ from tests.support.ordinary import acting_as_user
 from tests.support.process_settings import umask
 
 from microvm import cache
-from microvm.errors import ExitKind, QemuError
+from microvm.errors import ExitKind, QemuError, QemuExit
 from microvm.qemu import accel, kvm_failure
 from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.launch import find_qemu, launch
 from microvm.qemu.process import Qemu
+from microvm.start.accelerator import AcceleratorChoice
 
 NATIVE = platform.machine()
 DAY = 24 * 3600.0
+SEGFAULT = "QEMU was killed by signal 11 (SIGSEGV)"
 
 
 @pytest.fixture
@@ -229,6 +231,26 @@ def test_kvm_device_without_permission(
 def test_notice_is_one_line() -> None:
     assert fallback_notice("why") == "why; using TCG, which is slower"
     assert fallback_notice("why", "what to do") == "why; using TCG, which is slower (what to do)"
+
+
+@pytest.mark.usefixtures("_promising_kvm")
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        (f"{SEGFAULT}: target/i386/kvm/kvm.c:3877: Assertion `{'a' * 99}' failed.", SEGFAULT),
+        (f"{SEGFAULT}: no memory", f"{SEGFAULT}: no memory"),
+    ],
+)
+def test_notice_does_not_contain_long_messages_of_qemu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, shown: str
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
+    told: list[str] = []
+    error = QemuError(reason)
+    error.qemu_exit = QemuExit("crash", reason, -11)
+    AcceleratorChoice("auto", NATIVE, told.append).succeeded("tcg", error)
+    why = "using TCG, which is slower (`microvm doctor` shows why)"
+    assert told == [f"KVM refuses to run a machine ({shown}); {why}"]
 
 
 async def failure_to_speak(config: QemuConfig) -> QemuError | None:

@@ -8,9 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from microvm import cache, start
 from microvm.arches import ACCELERATORS, Accel
 from microvm.errors import BootError, CacheError, QemuError
+from microvm.log import Area
 from microvm.options import Accelerator
 from microvm.qemu import accel as accels
 from microvm.qemu.launch import find_qemu
+
+_logger = Area("qemu")
+
+# Maximum number of characters of the reason in a notice that is not shortened. QEMU's assertions
+# have 200 characters, and the user can do nothing about them.
+_LONGEST_REASON = 80
 
 
 class AcceleratorChoice:
@@ -100,8 +107,13 @@ class AcceleratorChoice:
             failure = start.failure_of_start(error)
             hint = ""
             if failure.remembered:
-                hint = "--accel kvm shows why"
+                hint = "`microvm doctor` shows why"
                 self._probes.remember(works=False, lifetime=failure.remembered)
-            self._notify(
-                accels.fallback_notice(failure.line(error.message, self.candidates[0]), hint)
-            )
+            tried = self.candidates[0]
+            _logger.info("%s failed: %s", tried.upper(), error.message)
+            self._notify(accels.fallback_notice(failure.line(_short(error.message), tried), hint))
+
+
+def _short(reason: str) -> str:
+    """Return the reason of a failure without details, such as the last line that QEMU printed."""
+    return reason if len(reason) <= _LONGEST_REASON else reason.partition(": ")[0]
