@@ -8,6 +8,7 @@ from pathlib import Path
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
+from microvm.system.tools import merged
 from microvm_image import programs, skopeo
 from microvm_image.added_files import AddedFiles
 from microvm_image.kernel import selection
@@ -49,10 +50,7 @@ def check(
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        raise ImageError(
-            "; ".join(fault.message for fault in faults),
-            hint="; ".join(dict.fromkeys(fault.hint for fault in faults if fault.hint)),
-        )
+        raise merged("; ".join(fault.message for fault in faults), faults)
     return added
 
 

@@ -16,6 +16,7 @@ from microvm import arches
 from microvm.cache import disk_errors
 from microvm.cli.verbs.image import image as command
 from microvm.errors import ImageError, QemuError
+from microvm.images import readymade
 from microvm.progress import NullReporter
 from microvm.system import compiler
 from microvm_image import checks, programs
@@ -160,6 +161,14 @@ def test_all_missing_tools_are_named(tools: Path) -> None:
     assert fault(Recipe(source="docker://a/b")).hint == "apt install skopeo"
     (tools / "make").unlink()
     assert "make is not installed" in fault(Recipe()).message
+
+
+@pytest.mark.usefixtures("tools", "cache")
+def test_missing_tools_of_all_sources_are_installed_by_one_command() -> None:
+    with pytest.raises(ImageError, match=r"mmdebstrap and mkfs\.erofs.*skopeo") as caught:
+        readymade.find("python", NullReporter())
+    user = " util-linux uidmap" if os.geteuid() else ""
+    assert caught.value.hint == f"apt install mmdebstrap erofs-utils{user} skopeo"
 
 
 def test_faults_of_several_kinds_are_named_together(tools: Path, tmp_path: Path) -> None:

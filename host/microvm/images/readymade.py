@@ -157,6 +157,8 @@ def _build(name: str, wanted: ReadyMade, arch: str, report: Reporter) -> Image:
 
     :raises ImageError: None of the sources can be had.
     """
+    from microvm.system.tools import merged
+
     failed: list[ImageError] = []
     for source in wanted.sources:
         try:
@@ -170,10 +172,9 @@ def _build(name: str, wanted: ReadyMade, arch: str, report: Reporter) -> Image:
                 _logger.info("%s", each.message)
             report.notice(f"image {name}: from {shown}{why}")
             return image
-    raise ImageError(
-        f"no image {name} can be had: {'; '.join(error.message for error in failed)}",
-        hint=failed[-1].hint,
-        detail=failed[-1].detail,
+    why = "; ".join(error.message for error in failed)
+    raise merged(
+        f"no image {name} can be had: {why}", failed, detail=failed[-1].detail
     ) from failed[-1]
 
 

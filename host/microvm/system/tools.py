@@ -40,6 +40,36 @@ class ToolError(ImageError):
     """Error: a tool of the system, such as `mkfs.erofs`, is not installed or has failed."""
 
 
+class MissingPrograms(ImageError):
+    """Error: programs are not installed. The hint is the command that installs them.
+
+    :param packages: the Debian packages that contain the programs.
+    :param advice: a hint about other faults; may be empty.
+    """
+
+    def __init__(
+        self, message: str, packages: Sequence[str], *, advice: str = "", detail: str = ""
+    ) -> None:
+        command = f"apt install {' '.join(packages)}"
+        super().__init__(message, hint="; ".join(filter(None, (command, advice))), detail=detail)
+        self.packages = (*packages,)
+        self.advice = advice
+
+
+def merged(message: str, errors: Sequence[ImageError], *, detail: str = "") -> ImageError:
+    """Return one error for several `errors`, with the hints of all.
+
+    If programs are not installed, the hint begins with one command that installs all of them.
+    """
+    missing = [error for error in errors if isinstance(error, MissingPrograms)]
+    hints = (error.advice if isinstance(error, MissingPrograms) else error.hint for error in errors)
+    hint = "; ".join(dict.fromkeys(filter(None, hints)))
+    if not missing:
+        return ImageError(message, hint=hint, detail=detail)
+    packages = dict.fromkeys(package for error in missing for package in error.packages)
+    return MissingPrograms(message, [*packages], advice=hint, detail=detail)
+
+
 def find(program: str) -> str | None:
     """Return the path of a program in PATH, /usr/sbin or /sbin; None if it is not installed."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
@@ -54,10 +84,8 @@ def require(what: str, programs: Mapping[str, str]) -> None:
         *others, last = missing
         names, are = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
         packages = dict.fromkeys(programs[name] for name in missing)
-        raise ImageError(
-            f"{what} needs {names}, which {are} not installed",
-            hint=f"apt install {' '.join(packages)}",
-        )
+        message = f"{what} needs {names}, which {are} not installed"
+        raise MissingPrograms(message, [*packages])
 
 
 def may_use_all_ids() -> bool:

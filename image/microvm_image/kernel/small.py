@@ -19,7 +19,7 @@ from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.system.capacity import usable_cpus
-from microvm.system.tools import finish, is_full, run, started
+from microvm.system.tools import MissingPrograms, finish, is_full, run, started
 from microvm_image import downloads
 from microvm_image.kernel import cached, kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
@@ -108,10 +108,8 @@ def check_tools(arch: Arch) -> None:
     if "gcc" not in missing:
         missing |= {name: owner for name, owner in _HEADERS.items() if not _has_header(name)}
     if missing:
-        raise ImageError(
-            f"cannot compile a kernel without {', '.join(missing)}",
-            hint=f"apt install {' '.join(dict.fromkeys(missing.values()))}",
-        )
+        message = f"cannot compile a kernel without {', '.join(missing)}"
+        raise MissingPrograms(message, [*dict.fromkeys(missing.values())])
 
 
 def _has_header(name: str) -> bool:
