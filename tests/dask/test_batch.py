@@ -12,12 +12,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
-from distributed import Client, Future, LocalCluster, Worker
-from tests.support.killing import check_batches
+from distributed import Client, Future, Worker
 from tests.support.polling import comes_true, eventually
 from tests.support.processes import exists
 
@@ -26,7 +24,6 @@ from microvm import (
     ExecTimeout,
     GuestDied,
     Job,
-    MicroVM,
     MicroVMError,
     NotRun,
     Outcome,
@@ -37,7 +34,6 @@ from microvm.dask import cluster, worker
 from microvm.images import Image
 from microvm.jobs import lease as leases
 from microvm.start import retry
-from microvm.start.snapshots import STORE
 from microvm.start.warmup import Run, warm_up
 
 from .conftest import VARIABLE, machines
@@ -72,18 +68,6 @@ async def test_outcomes_are_those_of_a_pool(client: Client, image: Image) -> Non
     assert [comparable(each) for each in theirs] == [comparable(each) for each in ours]
     assert isinstance(theirs[1].error, ExecTimeout)
     assert theirs[0].job is JOBS[0]
-
-
-@pytest.mark.thorough
-async def test_a_slow_one_holds_up_nobody_unless_order_is_asked_for(client: Client) -> None:
-    jobs = [["sh", "-c", "sleep 1; echo slow"], ["echo", "fast"], ["echo", "fast"]]
-    address = client.scheduler_info()["address"]
-    async with Client(address, asynchronous=True) as of_this_loop:
-        for ordered in (False, True):
-            outcomes = microvm.dask.map(jobs, client=of_this_loop, ordered=ordered, text=True)
-            shown = [each.result().stdout async for each in outcomes]
-            assert shown[0] == ("slow\n" if ordered else "fast\n")
-            assert sorted(shown) == ["fast\n", "fast\n", "slow\n"]
 
 
 @pytest.mark.thorough
@@ -166,25 +150,6 @@ async def test_workers_use_the_pool_of_their_host_if_it_fits(
     assert (facts["served"] > 0) == uses
 
 
-@pytest.mark.thorough
-async def test_workers_use_a_pool_that_starts_from_the_same_snapshot(
-    client: Client, image: Image, pool: Command
-) -> None:
-    try:
-        async with MicroVM(image) as vm:
-            await vm.write_file("/srv/x", "saved")
-            snapshot = await vm.checkpoint("of-pool")
-        pool("start", "--linger", "--size", "1", "--from", "of-pool", "forks")
-        jobs = [["cat", "/srv/x"]] * 2
-        batch = microvm.dask.map(jobs, client=client, image=snapshot, pool="forks")
-        assert [each.result().stdout async for each in batch] == [b"saved"] * 2
-        [facts] = json.loads(pool("inspect", "--json", "forks"))
-        assert facts["served"] > 0
-    finally:
-        pool("stop", "forks")
-        STORE.remove("of-pool")
-
-
 async def test_a_job_that_ends_its_machine_is_run_once(client: Client, image: Image) -> None:
     batch = microvm.dask.map([["poweroff", "-f"], ["true"]], client=client, image=image)
     died, after = [each async for each in batch]
@@ -216,14 +181,6 @@ def _killing(client: Client, *kills: bool) -> Iterator[None]:
 
 
 @pytest.mark.thorough
-async def test_machines_killed_in_their_warmup_end_no_batch(client: Client) -> None:
-    jobs = [["echo", str(number)] for number in range(8)]
-    with _killing(client, True, False, True):
-        batch = microvm.dask.map(jobs, client=client, text=True)
-        assert [each.result().stdout async for each in batch] == [f"{n}\n" for n in range(8)]
-
-
-@pytest.mark.thorough
 async def test_each_job_has_an_outcome_where_no_machine_starts(client: Client) -> None:
     jobs = [Job(["echo", str(number)]) for number in range(20)]
     with _killing(client, True):
@@ -234,13 +191,6 @@ async def test_each_job_has_an_outcome_where_no_machine_starts(client: Client) -
             NotRun, match=r"worker tcp://.*: 12 starts of a machine failed in a row"
         ):
             each.result()
-
-
-@pytest.mark.long
-@pytest.mark.deadline(3000)
-@pytest.mark.usefixtures("image")
-def test_random_kills_leave_each_job_one_line() -> None:
-    check_batches(Random(1), 500, "--scheduler", "local:2")
 
 
 async def test_a_job_whose_workers_die_ends_with_an_error(client: Client) -> None:
@@ -282,16 +232,6 @@ async def test_jobs_stop_when_their_batch_ends(client: Client, how: str, says: s
             with pytest.raises((asyncio.CancelledError, MicroVMError), match=says):
                 (await waiting).result()
     assert not any(machines(client).values())
-
-
-async def test_dask_shows_jobs_by_the_names_of_their_programs(client: Client) -> None:
-    outcomes = microvm.dask.map([["/bin/tail", "-f", "/dev/null"], ["./<b>"]], client=client)
-    first = asyncio.create_task(anext(outcomes))
-    assert client.cluster
-    shown = client.cluster.scheduler.task_prefixes.keys()
-    await comes_true(lambda: shown >= {"microvm_tail", "microvm_b"})
-    first.cancel()
-    await asyncio.wait([first])
 
 
 async def test_machines_start_only_on_workers_that_offer_them(client: Client, image: Image) -> None:
@@ -407,21 +347,6 @@ async def test_invalid_batch_is_refused(client: Client, image: Image, tmp_path: 
         await anext(microvm.dask.map([["true"]], image=image, scheduler="tls://127.0.0.1:1"))
     with pytest.raises(UsageError, match="list of arguments"):
         await anext(microvm.dask.map(["true"], client=client, image=image))
-
-
-@pytest.mark.thorough
-async def test_a_cluster_without_workers_is_waited_for(image: Image) -> None:
-    told: asyncio.Queue[str] = asyncio.Queue()
-    async with LocalCluster(
-        n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", asynchronous=True
-    ) as cluster:
-        address = cluster.scheduler_address
-        jobs = microvm.dask.map([["true"]], scheduler=address, image=image, notify=told.put_nowait)
-        async with aclosing(jobs):
-            outcome = asyncio.create_task(anext(jobs))
-            assert await told.get() == "there is no worker in the cluster; jobs wait for one"
-            cluster.scale(1)
-            assert (await outcome).result().returncode == 0
 
 
 @pytest.mark.long

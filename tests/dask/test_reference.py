@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
-import resource
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -19,7 +17,7 @@ from distributed import Client
 from tests.support.polling import eventually
 
 import microvm.dask
-from microvm import BootError, ImageError, MicroVM, NotRun, Snapshot, SnapshotError, UsageError
+from microvm import ImageError, MicroVM, NotRun, Snapshot, SnapshotError, UsageError
 from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.images import Image, load
 from microvm.images import export as image_export
@@ -62,30 +60,6 @@ async def outcomes(
 ) -> list[bytes]:
     async with aclosing(microvm.dask.map(argvs, client=client, image=image, **options)) as batch:
         return [each.result().stdout async for each in batch]
-
-
-def large_image(image: Image, folder: Path, size: int = 3 << 30) -> Image:
-    """Return an image with a disk of this size. No machine can boot from the image."""
-    name = f"large-{image.manifest.arch}-{0:012x}"  # an import refuses names of another form
-    path = shutil.copytree(image.path, folder / name)
-    random, digest = os.urandom(1 << 20), hashlib.sha256()
-    with (path / "root.erofs").open("wb") as disk:
-        for number in range(size >> 20):
-            piece = number.to_bytes(8) + random[8:]
-            disk.write(piece)
-            digest.update(piece)
-    made = image.manifest._replace(name=name, disk_size=size, disk_sha256=digest.hexdigest())
-    (path / "manifest.json").write_text(made.json())
-    return load(path)
-
-
-def peaks(client: Client) -> dict[str, int]:
-    """Return the peak memory of the workers, and of our process with the scheduler."""
-
-    def peak() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-
-    return {"client": peak(), **client.run(peak)}
 
 
 class Swept(io.BytesIO):
@@ -164,22 +138,6 @@ async def test_workers_get_missing_images_and_snapshots(
     assert (again, told) == ([b""], [])
     assert {image.name, "ram"} <= {path.name for path in files(elsewhere)}
     eventually(lambda: not any(path.suffix in {".tmp", ".lock"} for path in files(elsewhere)))
-
-
-@pytest.mark.long
-@pytest.mark.deadline(600)
-async def test_sent_image_is_not_held_in_memory(
-    client: Client, image: Image, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(CACHE, str(tmp_path / "here"))
-    large = large_image(image, tmp_path / "here" / "images")
-    before = peaks(client)
-    with pytest.raises(NotRun) as caught:
-        await outcomes(client, large, ["true"])
-    assert isinstance(caught.value.reason, BootError)
-    assert large.name in {path.name for path in files(elsewhere)}
-    grown = {who: now - before[who] for who, now in peaks(client).items()}
-    assert max(grown.values()) < 128 << 20, grown
 
 
 async def test_client_learns_why_a_worker_lacks_an_image(

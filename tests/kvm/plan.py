@@ -62,14 +62,12 @@ _REASONS = {
     "the tests check options, output and reports, which do not depend on KVM; "
     "`tests/kvm/test_device.py` runs the doctor's check of KVM": "config doctor json",
     "the tests compare the guest's programs with the specification, which does not depend on KVM": (
-        "spec vectors"
+        "spec"
     ),
     "the tests imitate macOS, or start guests that KVM cannot run": "macos other_arch",
     "it measures, and its limits are for a machine that is not emulated; use `python -m tests.kvm "
     "-- microvm bench --accel kvm`": "bench",
-    "it has only long tests, which would take more than half an hour": (
-        "cgroup interpreter_long kernel named_long"
-    ),
+    "it has only long tests, which would take more than half an hour": ("cgroup kernel"),
 }
 
 LEFT_OUT = {

@@ -18,7 +18,6 @@ from .endurance import endure
 from .events import COMMANDS, FAULTS, STARTS, SoakEvent, World
 from .pools import POOL_EVENTS
 from .soak import Soak
-from .trend import growth, slope
 
 
 @pytest.fixture
@@ -99,14 +98,3 @@ async def test_short_soak_of_a_pool_finds_no_leak(image: Image) -> None:
 @pytest.mark.deadline(900.0)
 async def test_commands_at_once_leave_nothing(image: Image, folders: tuple[Path, Path]) -> None:
     assert await endure(image, *folders, count=2000) == []
-
-
-def test_the_slope_is_of_most_pairs() -> None:
-    places = [float(place) for place in range(40)]
-    steady = [7.0 + place % 3 for place in places]
-    rising = [place // 8 for place in places]
-    assert slope(places, steady) == 0.0
-    assert 4 <= growth(places, [*map(float, rising)]) + 1 <= 6
-    wild = [value if place % 4 else 1e6 for place, value in zip(places, steady, strict=True)]
-    assert abs(growth(places, wild)) < 3
-    assert growth([], []) == 0.0

@@ -19,7 +19,7 @@ from tests.spec_client import SpecHost
 from tests.support.changed_image import changed_image
 from tests.support.judged import expect_runs, judge, trace_model
 from tests.support.machine import RunningGuest
-from tests.support.parameters import PATIENCE, accelerator
+from tests.support.parameters import PATIENCE
 from tests.support.python_image import python_image
 from tests.support.recording import recordings
 from tests.support.target import build, target
@@ -192,45 +192,6 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbeha
 
     yield instead
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def _load() -> Iterator[None]:
-    """Two processes that keep both processors busy."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
-    yield
-    for loop in loops:
-        loop.kill()
-        loop.wait()
-
-
-MIB = 1 << 20
-MOST_PROPORTIONAL = {"mmio": 30 * MIB, "pci": 45 * MIB}
-"""Maximum memory in bytes of each of a hundred clones, by the bus: mmio for the small kernel."""
-
-
-async def live_at_once(image: Image, count: int) -> None:
-    """Start this many clones of 128 MiB, check that each answers, and measure their memory."""
-    async with AsyncExitStack() as stack:
-        machines = [
-            await stack.enter_async_context(MicroVM(image, memory="128M", accel=accelerator()))
-            for _ in range(count)
-        ]
-        for number, vm in enumerate(machines):
-            assert vm.cloned
-            assert (await vm.run(["echo", str(number)])).stdout == f"{number}\n".encode()
-        each = sum(proportional(vm.pid or 0) for vm in machines) / count
-    print(f"{count} clones alive, {each / MIB:.1f} MiB of proportional set size each")
-    if count >= 100:  # fewer clones share less memory
-        assert each <= MOST_PROPORTIONAL[image.manifest.bus]
-
-
-def proportional(pid: int) -> int:
-    """Return the memory of a process in bytes; each shared page is divided by its sharers."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError(pid)
 
 
 async def processes(vm: CommandMethods, words: str) -> list[str]:

@@ -100,17 +100,6 @@ async def test_kvm_that_has_stopped_working_is_tested_again(
     assert probes.recall() is False
 
 
-async def test_kvm_that_fails_once_is_used_again(
-    image: Image, probes: ProbeCache, misbehave: Misbehave
-) -> None:
-    probes.remember(works=True)
-    folder = misbehave("")
-    misbehave(f"mkdir {folder}/crashed 2>/dev/null && kill -ABRT $$\n{WORKS}")
-    assert await _start(image) == ("kvm", [])
-    assert (folder / "crashed").exists()
-    assert probes.recall() is True
-
-
 @pytest.mark.parametrize(
     ("requested", "script", "says"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import io
 import os
 import signal
@@ -12,14 +11,12 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from subprocess import PIPE, CalledProcessError
+from subprocess import PIPE
 
 import pytest
 import pytest_asyncio
-import uvloop
 from click.testing import CliRunner
 from tests.support.parameters import accelerator
 from tests.vm.conftest import Command, processes
@@ -27,24 +24,18 @@ from tests.vm.conftest import Command, processes
 from microvm import (
     AttachedVM,
     Busy,
-    ExecTimeout,
     FileNotFound,
     GuestDied,
-    MemoryLimit,
     MicroVM,
     MicroVMError,
-    OutputLimit,
     Snapshot,
-    StartError,
     UsageError,
     sync,
 )
 from microvm.cli.verbs.cp import cp
 from microvm.start.snapshots import STORE
-from microvm.wire.session import WINDOW
 
 MIB = 1 << 20
-LOUD = ["sh", "-c", "echo out; echo err >&2; sleep 600"]
 
 HALF = """
 import asyncio, sys
@@ -106,131 +97,12 @@ def descriptors() -> set[tuple[str, Path]]:
     return found
 
 
-@pytest.mark.thorough
-async def test_both_streams_arrive_unchanged_and_complete(there: AttachedVM) -> None:
-    script = "head -c 1000000 /dev/urandom >/tmp/x; cat /tmp/x; cat /tmp/x >&2; sha256sum </tmp/x"
-    done = await there.run(["sh", "-c", script])
-    data, digest = done.stdout[:1_000_000], done.stdout[1_000_000:].split()[0].decode()
-    assert hashlib.sha256(data).hexdigest() == digest
-    assert done.stderr == data
-    assert (done.memory or 0) > 1_000_000  # the file uses memory
-    assert (await there.run(["sh", "-c", "kill -9 $$"])).returncode == -signal.SIGKILL
-    with pytest.raises(CalledProcessError):
-        await there.run(["false"], check=True)
-
-
-@pytest.mark.thorough
-async def test_connections_lead_to_a_server_of_the_machine(there: AttachedVM) -> None:
-    listens = "until netstat -ltn | grep -q :7000; do :; done"
-    script = f"nc -lk -p 7000 -e cat >/dev/null 2>&1 & {listens}"
-    await there.run(["sh", "-c", script], check=True)
-    reader, writer = await there.connect(7000)
-    with pytest.raises(Busy):
-        await there.run(["true"])
-    writer.write(b"hello")
-    assert await reader.readexactly(5) == b"hello"
-    writer.close()
-    await writer.wait_closed()
-    async with await there.forward(0, 7000) as forward:
-        reader, writer = await asyncio.open_connection(*forward.address)
-        writer.write(bytes(MIB))
-        assert await reader.readexactly(MIB) == bytes(MIB)
-        writer.close()
-    await there.run(["pkill", "nc"], check=True)
-
-
-@pytest.mark.thorough
-async def test_a_command_waits_for_a_reader_that_stops(there: AttachedVM) -> None:
-    command = ["dd", "if=/dev/zero", "bs=64k", "count=80"]
-    async with await there.exec(command) as process:
-        while len(process.stdout._buffer) < WINDOW:  # noqa: ASYNC110 - nothing sets an event
-            await asyncio.sleep(0.01)
-        assert process.returncode is None
-        assert len(process.stdout._buffer) < 2 * WINDOW
-        assert len(await process.stdout.read()) == 5 * MIB
-        assert await process.wait() == 0
-
-
-@pytest.mark.thorough
-async def test_all_input_reaches_the_command(there: AttachedVM) -> None:
-    data = os.urandom(MIB)
-    assert (await there.run(["cat"], input=data)).stdout == data
-    async with await there.exec(["cat"], stdin=PIPE) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"a line\n")
-        assert await process.stdout.readline() == b"a line\n"
-        process.stdin.close()
-        assert await process.stdout.read() == b""
-        assert await process.wait() == 0
-    async with await there.exec(["sh", "-c", "exec <&-; echo closed; sleep 600"], stdin=PIPE) as p:
-        assert p.stdin is not None
-        assert await p.stdout.readline() == b"closed\n"
-        p.stdin.write(bytes(2 * MIB))
-        with pytest.raises(BrokenPipeError):
-            await p.stdin.drain()
-
-
-@pytest.mark.thorough
-async def test_terminal_gets_its_size_and_sends_signals(there: AttachedVM) -> None:
-    script = "stty size; trap 'stty size; exit 7' WINCH; echo ready; while :; do sleep 0.1; done"
-    async with await there.exec(["sh", "-c", script], tty=(30, 90)) as process:
-        assert await process.stdout.readline() == b"30 90\r\n"
-        assert await process.stdout.readline() == b"ready\r\n"
-        process.resize(31, 91)
-        assert await process.stdout.readline() == b"31 91\r\n"
-        assert await process.wait() == 7
-
-
-@pytest.mark.thorough
-async def test_errors_are_those_of_an_own_machine(there: AttachedVM) -> None:
-    for timeout in (0.2, 1.0, 20.0):
-        with pytest.raises(ExecTimeout, match=f"sh: timed out after {timeout:g} s") as late:
-            await there.run(LOUD, timeout=timeout, text=True)
-        if late.value.stderr:  # on a busy host, the command needs longer to start
-            break
-    assert (late.value.stdout, late.value.stderr) == ("out\n", "err\n")
-    assert late.value.timeout == timeout
-    with pytest.raises(OutputLimit) as much:
-        await there.run(["yes"], max_output=5)
-    assert (much.value.stdout, much.value.limit) == (b"y\ny\ny", 5)
-    with pytest.raises(MemoryLimit) as large:
-        await there.run(["sh", "-c", "echo some; exec tail -c 60m /dev/zero"], max_memory="20M")
-    assert (large.value.stdout, large.value.limit) == (b"some\n", 20 * MIB)
-    with pytest.raises(StartError) as missing:
-        await there.run(["none"])
-    assert (missing.value.stage, missing.value.errno, missing.value.exit_status) == (
-        "lookup",
-        2,
-        127,
-    )
-    with pytest.raises(StartError, match="its working directory /none"):
-        await there.run(["true"], cwd="/none")
-    with pytest.raises(UsageError, match="cannot be sent"):
-        await there.run(["echo", "\0"])
-    assert (await there.run(["true"])).returncode == 0
-
-
 async def test_options_reach_the_command_unchanged(there: AttachedVM) -> None:
     argv: list[str | bytes] = ["sh", "-c"]
     argv += ['printf "%s\\n" "$ODD" "$(pwd)" "$(id -un)" "$1"', "sh", b"\xfe"]
     env = {b"ODD": b"\xff\n"}
     done = await there.run(argv, env=env, cwd="/tmp", user="nobody", command="/bin/sh")
     assert done.stdout == b"\xff\n\n/tmp\nnobody\n\xfe\n"
-
-
-@pytest.mark.thorough
-async def test_one_command_runs_at_a_time_and_others_may_wait(there: AttachedVM, name: str) -> None:
-    async with MicroVM.attach(name) as other, MicroVM.attach(name, wait=True) as patient:
-        async with await there.exec(["cat"], stdin=PIPE) as process:
-            with pytest.raises(Busy, match="machine shared is busy: cat"):
-                await other.run(["true"])
-            waiting = asyncio.create_task(patient.run(["echo", "at last"]))
-            await other.ping()
-            await other.status()
-            assert process.stdin is not None
-            process.stdin.close()
-            await process.wait()
-        assert (await waiting).stdout == b"at last\n"
 
 
 @pytest.mark.thorough
@@ -264,11 +136,6 @@ async def test_detaching_keeps_the_machine_and_ends_own_commands(
     with pytest.raises(UsageError, match="let go"):
         await attached.stop()
     assert (await there.run(["true"])).returncode == 0
-
-
-async def test_missing_machine_is_an_error_with_a_next_step(name: str) -> None:
-    with pytest.raises(MicroVMError, match=r"there is no machine none .*`microvm ps`"):
-        MicroVM.attach("none")
 
 
 @pytest.mark.thorough
@@ -315,17 +182,6 @@ async def test_user_of_a_machine_that_ends_gets_the_reason(own: str) -> None:
         await vm.stop()
         with pytest.raises(GuestDied, match="machine own was stopped"):
             await vm.run(["true"])
-
-
-@pytest.mark.thorough
-async def test_reason_of_a_dead_guest_can_be_read_at_any_time(own: str) -> None:
-    async with MicroVM.attach(own) as vm:
-        with pytest.raises(GuestDied, match="the guest rebooted"):
-            await vm.run(["sh", "-c", "echo b >/proc/sysrq-trigger; sleep 600"])
-        for _ in range(2):
-            with pytest.raises(GuestDied, match="machine own is gone: the guest rebooted"):
-                await vm.run(["true"])
-        await vm.stop()
 
 
 async def test_machine_of_a_killed_supervisor_is_gone(own: str) -> None:
@@ -381,49 +237,6 @@ def test_a_copy_that_is_killed_leaves_nothing_in_the_machine(name: str) -> None:
         vm.run(["rmdir", "/var/half"], check=True)
 
 
-def test_threads_wait_for_their_turns(name: str) -> None:
-    def use(number: int) -> list[bytes]:
-        with sync.MicroVM.attach(name, wait=True) as vm:
-            return [vm.run(["echo", f"{number}.{each}"]).stdout for each in range(3)]
-
-    with ThreadPoolExecutor(4) as threads:
-        outputs = list(threads.map(use, range(4)))
-    assert outputs == [[b"%d.%d\n" % (number, each) for each in range(3)] for number in range(4)]
-
-
-@pytest.mark.thorough
-def test_sync_api_attaches_too(name: str) -> None:
-    gc.collect()
-    before = descriptors()
-    with sync.MicroVM.attach(name) as vm:
-        with vm.exec(["cat"], stdin=PIPE) as process:
-            assert process.communicate(b"through") == (b"through", b"")
-        vm.ping()
-        vm.write_file("/tmp/y", b"y")
-        with vm.fork() as forks:
-            assert forks[0].read_file("/tmp/y") == b"y"
-        assert vm.name == name
-    with pytest.raises(UsageError):
-        vm.run(["true"])
-    del forks, process, vm
-    gc.collect()
-    assert sorted(descriptors() - before) == []
-
-
-def test_attaching_works_in_uvloop(name: str) -> None:
-    async def use() -> None:
-        async with MicroVM.attach(name) as vm:
-            assert (await vm.run(["cat"], input=bytes(MIB))).stdout == bytes(MIB)
-            with pytest.raises(ExecTimeout):
-                await vm.run(LOUD, timeout=0.2)
-            await vm.write_file("/tmp/z", "z")
-            async with await vm.exec(["yes"]) as process:
-                assert await process.stdout.read(2) == b"y\n"
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(use())
-
-
 def test_files_are_copied_by_the_command(name: str, microvm: Command, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("content")
     copied = microvm("cp", str(tmp_path / "a"), "shared:/tmp/in/")
@@ -449,29 +262,9 @@ def test_files_are_copied_by_the_command(name: str, microvm: Command, tmp_path: 
     assert (tmp_path / "again/in/a").read_text() == "content"
 
 
-def test_copies_are_relative_to_the_folder_of_the_user(
-    name: str, microvm: Command, tmp_path: Path
-) -> None:
-    script = tmp_path / "x.sh"
-    script.write_text("#!/bin/sh\npwd\n")
-    script.chmod(0o755)
-    user = ("--user", "nobody")
-    assert microvm("cp", *user, str(script), f"{name}:.").returncode == 0
-    ran = microvm("exec", *user, name, "--", "./x.sh")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"/home/65534\n", b"")
-    script.write_text("not written")
-    microvm("exec", *user, name, "--", "chmod", "a-w", "x.sh")
-    refused = microvm("cp", *user, str(script), f"{name}:.")
-    assert (refused.returncode, refused.stderr) == (
-        125,
-        b"microvm: /home/65534/x.sh: Permission denied in the guest\n",
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["/none/a", "shared:/tmp"], b"cannot copy /none/a: No such file or directory"),
         (["shared:/none", "."], b"/none: No such file or directory in the guest"),
         (["--max-size", "4", "shared:/etc", "-"], b"(a higher --max-size allows more bytes)"),
         (["a", "none:b"], b"there is no machine none"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from pathlib import Path
 from subprocess import PIPE
 
@@ -15,8 +13,7 @@ import pytest_asyncio
 from tests.support.polling import DEADLINE, comes_true
 from tests.vm.conftest import processes
 
-from microvm import Busy, ExecTimeout, MicroVM, Process, UsageError, sync
-from microvm.constants import MAX_COMMANDS
+from microvm import Busy, ExecTimeout, MicroVM, Process
 from microvm.images import Image
 from microvm.wire.session import WINDOW
 
@@ -28,13 +25,6 @@ ENDLESS = ["sh", "-c", "echo; exec sleep 600"]
 async def sixteen(image: Image) -> AsyncIterator[MicroVM]:
     """A machine that runs up to 16 commands at once."""
     async with MicroVM(image, commands=16) as vm:
-        yield vm
-
-
-@pytest.fixture(scope="module")
-def eight(image: Image) -> Iterator[sync.MicroVM]:
-    """A machine of `microvm.sync` that runs up to 8 commands at once."""
-    with sync.MicroVM(image, commands=8) as vm:
         yield vm
 
 
@@ -59,20 +49,6 @@ async def test_tasks_run_commands_at_once(sixteen: MicroVM) -> None:
     assert results == [b"%d\n" % number for number in range(16)]
 
 
-@pytest.mark.thorough
-def test_threads_run_commands_at_once(eight: sync.MicroVM) -> None:
-    def loop(number: int) -> list[str]:
-        return [
-            eight.run(["echo", f"{number} {turn}"], text=True, check=True).stdout
-            for turn in range(10)
-        ]
-
-    with ThreadPoolExecutor(8) as threads:
-        results = list(threads.map(loop, range(8)))
-    assert results == [[f"{number} {turn}\n" for turn in range(10)] for number in range(8)]
-    assert eight.commands == 8
-
-
 async def test_the_command_beyond_the_number_is_busy(sixteen: MicroVM) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(16):
@@ -83,12 +59,6 @@ async def test_the_command_beyond_the_number_is_busy(sixteen: MicroVM) -> None:
             await sixteen.checkpoint()
         await sixteen.ping()
     assert (await sixteen.run(["true"])).returncode == 0
-
-
-@pytest.mark.parametrize("wrong", [0, -1, MAX_COMMANDS + 1, 1.5, "many", True])
-def test_the_number_is_checked(wrong: object) -> None:
-    with pytest.raises(UsageError, match=r"^commands: "):
-        MicroVM(commands=wrong)  # type: ignore[arg-type]
 
 
 async def test_a_cancelled_or_dropped_command_harms_no_other(sixteen: MicroVM) -> None:
@@ -159,14 +129,3 @@ async def test_forks_run_as_many_commands(sixteen: MicroVM) -> None:
         assert fork.commands == 16
         async with await running(fork), await running(fork):
             assert (await fork.run(["echo", "third"])).stdout == b"third\n"
-
-
-@pytest.mark.thorough
-async def test_one_template_serves_every_number(image: Image) -> None:
-    async with MicroVM(image):
-        pass
-    async with MicroVM(image, commands=MAX_COMMANDS) as vm:
-        assert vm.cloned
-        began = time.monotonic()
-        await asyncio.gather(*[vm.run(["sleep", "1"]) for _ in range(MAX_COMMANDS)])
-        assert time.monotonic() - began < MAX_COMMANDS / 2

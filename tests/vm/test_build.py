@@ -28,7 +28,7 @@ from microvm.images import Image, readymade
 from microvm.progress import NullReporter
 from microvm.start import starter, template
 from microvm.system.compiler import compiler
-from microvm_image import programs, rootfs, step_runner
+from microvm_image import rootfs
 from microvm_image.limits import Limits
 from microvm_image.node import BytesData, FileNode
 from microvm_image.recipe import AddStep, Recipe, RunStep, shell
@@ -260,32 +260,6 @@ def test_changes_above_the_limit_are_refused_at_once() -> None:
     assert "--limit unpacked=" in caught.value.hint
 
 
-class Lines(NullReporter):
-    """A reporter that collects the output lines of steps."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def test_size_of_the_changes_of_a_step_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_runner, "_SHOWN_EVERY", 1 << 20)
-    report = Lines()
-    recipe = Recipe(steps=(run(f"echo {uuid.uuid4()} >/id; truncate -s 2500K /file"),))
-    build(recipe, run=machine(), report=report)
-    what = "MiB of the step's changes are read"
-    assert [line for line in report.lines if what in line] == [f"1 {what}", f"2 {what}"]
-
-
-def test_reason_for_refused_packing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_runner, "PACK", (programs.PACK[0], ["pack", "/nowhere"]))
-    with pytest.raises(ImageError) as caught:
-        build(Recipe(steps=(run(f"echo {uuid.uuid4()}"),)), run=machine())
-    assert caught.value.detail == "pack: open /nowhere: No such file or directory"
-
-
 def test_a_failing_command_ends_the_build(microvm: Command, tmp_path: Path) -> None:
     output = tmp_path / "out"
     command = ("image", "build", "--output", output, "--disk", "64M", "--run")
@@ -373,11 +347,3 @@ async def test_named_ready_made_image_is_built_once(
         async with MicroVM(name, arch=arch_name(), notify=said.append) as vm:
             assert vm.cloned
         assert said == []
-
-
-def test_error_of_a_missing_command_names_an_image_with_it(microvm: Command) -> None:
-    done = microvm("run", "--", "python3", "-c", "1")
-    assert done.returncode == 127
-    assert b"python3: not found in the guest's PATH (the image python has it: " in done.stderr
-    assert b"`microvm run --image python -- python3" in done.stderr
-    assert b"--image" not in microvm("run", "--", "nothing").stderr

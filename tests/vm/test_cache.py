@@ -90,16 +90,6 @@ def test_read_only_cache_is_used(image: Image, shared: Path) -> None:
         assert "instead" not in said
 
 
-def test_read_only_cache_without_template_means_a_boot(image: Image, shared: Path) -> None:
-    caches.clear(shared / "templates")
-    with read_only(shared):
-        said = hello(image, user=True)
-        assert "no template can be saved" in said
-        assert "Permission denied" in said
-        assert said.count("instead") == 1
-    assert not (shared / "templates").exists()
-
-
 def test_damaged_template_in_a_read_only_cache(image: Image, shared: Path) -> None:
     (ram,) = (shared / "templates").rglob("ram")
     ram.chmod(0o600)

@@ -12,13 +12,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 from tests.support.parameters import accelerator
 from tests.support.processes import children
-from tests.vm.conftest import DEADLINE, Command, Misbehave
+from tests.vm.conftest import Misbehave
 from tests.vm.test_template import run_arguments, start
 
 from microvm import BootError, QemuError
@@ -27,7 +26,6 @@ from microvm.qemu.accel import ProbeCache
 from microvm.qemu.launch import find_qemu
 from microvm.start import starter, template, warmup
 from microvm.system.patience import patient
-from microvm.wire.session import Session
 
 pytestmark = pytest.mark.thorough
 
@@ -111,19 +109,6 @@ async def test_clone_beyond_its_time_limit_keeps_the_template(
             cloned, (line,) = await _start(image)
         assert not cloned
         assert f"was not ready within {patient(0.001):g} s; booting instead" in line
-
-
-async def test_assertion_error_of_the_library_keeps_the_template(
-    image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: Session) -> None:
-        raise AssertionError
-
-    async with _kept_template(image, cache):
-        with monkeypatch.context() as mistaken:
-            mistaken.setattr(Session, "next_event", fail)
-            with pytest.raises(BootError):
-                await _start(image)
 
 
 async def test_guest_that_reboots_before_it_is_saved(
@@ -233,63 +218,3 @@ async def test_stopped_qemu_fails_when_its_replacement_is_stopped_too(
         over.set()
         stopping.join()
     assert time.monotonic() - begun < TO_THE_ERROR
-
-
-def _kill_the_clone(controller: subprocess.Popen[bytes], delay: float, *, wait: bool) -> bool:
-    """Kill the QEMU of a controller, and wait until the controller exits or starts another QEMU."""
-    if not (first := _next_child(controller, set())):
-        return False
-    time.sleep(delay)
-    with suppress(ProcessLookupError):
-        os.kill(first, signal.SIGKILL)
-    if wait:
-        controller.wait(DEADLINE)
-    else:
-        _next_child(controller, {first})
-    return True
-
-
-def _next_child(parent: subprocess.Popen[bytes], known: set[int]) -> int:
-    """Wait for a new child of a process, and return its pid; 0 if the process exits first."""
-    deadline = time.monotonic() + DEADLINE
-    while parent.poll() is None:
-        assert time.monotonic() < deadline
-        with suppress(FileNotFoundError, ProcessLookupError):
-            if new := set(children(parent.pid)) - known:
-                return new.pop()
-        time.sleep(0.002)
-    return 0
-
-
-@pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.long)])
-def test_killed_clones_and_controllers_keep_the_template(
-    microvm: Command, image: Image, cache: Path, kills: int
-) -> None:
-    """Half of the killed processes are QEMUs, the others are their controllers."""
-    assert microvm(*run_arguments(image)).returncode == 0
-    before = _identity(cache)
-    random = Random(kills)
-    clones = controllers = 0
-    while clones + controllers < kills:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "microvm", *run_arguments(image)], stderr=subprocess.DEVNULL
-        )
-        try:
-            if random.random() < 0.5:
-                delay, wait = random.uniform(0, 0.2), random.random() < 0.1
-                clones += _kill_the_clone(process, delay, wait=wait)
-            else:
-                time.sleep(random.uniform(0, 0.6))
-                process.kill()
-                controllers += process.wait() == -signal.SIGKILL
-        finally:
-            process.kill()
-            process.wait()
-        assert _identity(cache) == before
-        assert _nothing_remembered(cache)
-    print(f"{clones} clones and {controllers} controllers killed")
-    run, *rest = run_arguments(image)
-    result = microvm(run, "--verbose", *rest)
-    assert result.returncode == 0
-    assert f"cloned under {accelerator().upper()}".encode() in result.stderr
-    assert _identity(cache) == before

@@ -10,7 +10,7 @@ import pytest
 from tests.support.changed_image import changed_image
 from tests.vm.conftest import Command
 
-from microvm import MicroVM, Pool
+from microvm import MicroVM
 from microvm.images import Image
 from microvm.images.config import ImageConfig
 
@@ -59,12 +59,6 @@ async def test_a_command_gets_the_defaults_of_the_image(folder: Path) -> None:
             assert await process.wait() == 0
 
 
-async def test_commands_of_a_pool_get_the_defaults_of_the_image(folder: Path) -> None:
-    async with Pool(1, image=folder) as pool:
-        (outcome,) = [each async for each in pool.map([["pwd"]], env={"A": "1"}, text=True)]
-        assert outcome.result().stdout == "/etc\n"
-
-
 def test_jobs_get_the_defaults_except_the_entrypoint(microvm: Command, folder: Path) -> None:
     jobs = b'echo $GREETING $(pwd)\n{"argv": ["pwd"], "cwd": "/srv"}\n'
     done = microvm("map", "-j1", "--ordered", "--image", str(folder), "-", input=jobs)
@@ -77,12 +71,8 @@ def test_jobs_get_the_defaults_except_the_entrypoint(microvm: Command, folder: P
     [
         ([], b"said: nothing\n"),
         (["--", "something", "-e"], b"said: something -e\n"),
-        (["--entrypoint", "printf", "--", "%s\n", "x"], b"x\n"),
-        (["--entrypoint", "pwd"], b"/etc\n"),
         (["--entrypoint", "pwd", "-w", "/"], b"/\n"),
         (["--entrypoint", "", "--", "id", "-un"], b"nobody\n"),
-        (["--entrypoint", "id", "-u", "root", "--", "-un"], b"root\n"),
-        (["-e", "GREETING=hi", "--entrypoint", "sh", "--", "-c", "echo $GREETING"], b"hi\n"),
     ],
 )
 def test_command_line_of_a_run_equals_that_of_docker(
@@ -90,11 +80,6 @@ def test_command_line_of_a_run_equals_that_of_docker(
 ) -> None:
     done = microvm("run", "--image", str(folder), *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")
-
-
-def test_entrypoint_can_be_given_for_the_default_image(microvm: Command) -> None:
-    done = microvm("run", "--entrypoint", "echo")
-    assert (done.returncode, done.stdout) == (0, b"\n")
 
 
 def test_run_without_any_command_is_refused(microvm: Command, configured: Configured) -> None:

@@ -6,10 +6,8 @@ import asyncio
 import errno
 import socket
 from asyncio import StreamReader, StreamWriter
-from functools import partial
 
 import pytest
-from tests.support.polling import DEADLINE
 from tests.support.processes import open_files
 
 from microvm import Busy, MicroVM, StreamError, sync
@@ -51,31 +49,6 @@ async def descriptors(vm: MicroVM) -> tuple[int, int]:
     """Return how many descriptors this process and the processes of the guest have open."""
     result = await vm.run(["sh", "-c", "ls -d /proc/[0-9]*/fd/* | wc -l"], check=True)
     return len(open_files()), int(result.stdout)
-
-
-@pytest.mark.long
-@pytest.mark.asyncio(loop_scope="session")
-async def test_a_thousand_connections_leave_no_descriptor(image: Image) -> None:
-    async with MicroVM(image, commands=2) as vm:
-        await vm.run(["sh", "-c", SERVE], check=True)
-        async with await vm.forward(0, PORT) as forward:
-            # While this connection is open, the same process `relay` serves all connections.
-            _, lasting = await vm.connect(PORT)
-            before = await descriptors(vm)
-            through_forward = partial(asyncio.open_connection, *forward.address)
-            for connect in (partial(vm.connect, PORT), through_forward):
-                for number in range(1000):
-                    reader, writer = await connect()
-                    writer.write(b"%d" % number)
-                    writer.write_eof()
-                    assert await reader.read() == b"%d" % number
-                    writer.close()
-                    await writer.wait_closed()
-            async with asyncio.timeout(DEADLINE):
-                while await descriptors(vm) != before:
-                    pass
-            lasting.close()
-            await lasting.wait_closed()
 
 
 async def echo(reader: StreamReader, writer: StreamWriter) -> None:
@@ -129,14 +102,3 @@ def test_function_of_a_sync_machine_gets_a_socket(image: Image) -> None:
     with sync.MicroVM(image, commands=2) as vm, vm.reverse(0, answer) as reverse:
         command = f"echo hello | nc 127.0.0.1 {reverse.port}"
         assert vm.run(["sh", "-c", command], text=True).stdout == "HELLO\n"
-
-
-def test_sync_machine_returns_a_connected_socket(image: Image) -> None:
-    with sync.MicroVM(image) as vm:
-        vm.run(["sh", "-c", SERVE], check=True)
-        with vm.connect(PORT) as connection:
-            connection.settimeout(60)
-            connection.sendall(b"hello")
-            assert connection.recv(5) == b"hello"
-        with vm.forward(0, PORT) as forward:
-            assert forward.address[0] == "127.0.0.1"

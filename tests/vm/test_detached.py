@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,18 +24,11 @@ from microvm import (
     AttachedVM,
     Busy,
     DetachedProcess,
-    ExecTimeout,
-    GuestDied,
     MicroVM,
-    ProcessNotFound,
-    StartError,
     UsageError,
-    sync,
 )
 from microvm.cli.verbs.detached import kill
 from microvm.supervisor.client import detached_command, machines
-from microvm.supervisor.detached import FINISHED
-from microvm.supervisor.recent_output import RECENT
 
 COUNT = "for n in 1 2 3; do echo $n; done; echo err >&2; exit 3"
 
@@ -151,21 +143,6 @@ async def test_a_machine_with_a_detached_command_is_busy(there: AttachedVM, name
     assert not await processes(there, "sleep 701")
 
 
-@pytest.mark.thorough
-async def test_a_flood_never_waits_for_a_reader(there: AttachedVM) -> None:
-    size = 5 * RECENT
-    flood = ["sh", "-c", f"yes | head -c {size}; echo end"]
-    reads_nothing = await there.exec(flood, detach=True)
-    async with asyncio.timeout(60):
-        assert await reads_nothing.wait() == 0
-    kept = await reads_nothing.stdout.read()
-    assert len(kept) + reads_nothing.dropped[0] == size + 4
-    assert kept.endswith(b"y\nend\n")
-    late = await there.process(reads_nothing.id)
-    assert late.dropped == (size + 4 - RECENT, 0)
-    assert await late.stdout.read() == kept[-RECENT:]
-
-
 async def test_only_one_client_has_the_input(there: AttachedVM, name: str) -> None:
     process = await there.exec(["cat"], stdin=PIPE, detach=True)
     async with MicroVM.attach(name) as other:
@@ -210,64 +187,6 @@ async def test_a_killed_client_leaves_the_command_and_its_input(there: AttachedV
     )
 
 
-async def test_errors_of_a_detached_command_are_typed(there: AttachedVM) -> None:
-    with pytest.raises(StartError, match="none: not found") as missing:
-        await there.exec(["none"], detach=True)
-    assert missing.value.exit_status == 127
-    with pytest.raises(ProcessNotFound, match=r"no detached command 99 .*`microvm inspect shared`"):
-        await there.process(99)
-    script = ["sh", "-c", "echo said; sleep 702"]
-    process = await there.exec(script, timeout=1, detach=True)
-    again = await there.process(process.id)
-    for each in (process, again):
-        with pytest.raises(ExecTimeout, match="sh: timed out after 1 s"):
-            await each.wait()
-        assert await each.stdout.read() == b"said\n"
-
-
-async def test_the_oldest_results_are_forgotten(there: AttachedVM, microvm: Command) -> None:
-    first = await there.exec(["true"], detach=True)
-    await first.wait()
-    for _ in range(FINISHED):
-        last = await there.exec(["true"], detach=True)
-        await last.wait()
-    with pytest.raises(ProcessNotFound):
-        await there.process(first.id)
-    numbers = range(first.id + 1, last.id + 1)
-    assert [each["id"] for each in known(microvm)] == list(numbers)
-
-
-@pytest.mark.thorough
-@pytest.mark.usefixtures("_runtime")
-async def test_the_end_of_the_machine_ends_a_detached_command(microvm: Command) -> None:
-    for end, why in ((signal.SIGKILL, "its supervisor was killed"), (None, "it was stopped")):
-        assert microvm("start", "own", f"--accel={accelerator()}").returncode == 0
-        async with MicroVM.attach("own") as vm:
-            process = await vm.exec(["sh", "-c", "echo up; sleep 703"], detach=True)
-            assert await process.stdout.readline() == b"up\n"
-            if end is None:
-                assert microvm("stop", "own").returncode == 0
-            else:
-                os.kill(vm.facts["supervisor"], end)
-            with pytest.raises(GuestDied, match=f"machine own is gone: {why}"):
-                await process.wait()
-            with pytest.raises(GuestDied):
-                await vm.process(process.id)
-    microvm("stop", "own")
-
-
-def test_sync_api_has_detached_commands(name: str) -> None:
-    with sync.MicroVM.attach(name) as vm, vm.exec(["cat"], stdin=PIPE, detach=True) as process:
-        assert isinstance(process, sync.DetachedProcess)
-        number = process.id
-    with sync.MicroVM.attach(name) as vm, vm.process(number, stdin=PIPE) as found:
-        assert found.communicate(b"through") == (b"through", b"")
-        assert (found.dropped, found.poll()) == ((0, 0), 0)
-        with vm.exec(["echo", "attached"], detach=False) as attached:
-            assert not isinstance(attached, sync.DetachedProcess)
-            assert attached.stdout.read() == b"attached\n"
-
-
 def test_commands_show_a_detached_command(name: str, microvm: Command) -> None:
     number = begin(microvm, name, "--", "sh", "-c", COUNT)
     assert microvm("wait", name, number).stdout == b"3\n"
@@ -296,17 +215,7 @@ def test_a_detached_command_can_be_followed_and_killed(name: str, microvm: Comma
     assert missing.stderr.startswith(b"microvm: machine shared has no detached command 99 (")
 
 
-def test_ids_are_completed(name: str, microvm: Command) -> None:
-    numbers = [begin(microvm, name, "--", "true") for _ in range(2)]
-    for verb in ("attach", "kill", "logs", "wait"):
-        line = f"  microvm {verb} {name} "
-        offered = microvm(env={**os.environ, "MICROVM_COMPLETE": line}).stdout.decode()
-        assert f"plain\t{numbers[0]}\ttrue\nplain\t{numbers[1]}\ttrue\n" in offered
-    line = f"  microvm logs nothing {numbers[0]}"
-    assert microvm(env={**os.environ, "MICROVM_COMPLETE": line}).stdout == b""
-
-
-@pytest.mark.parametrize("given", ["TERM", "sigterm", "15"])
+@pytest.mark.parametrize("given", ["sigterm", "15"])
 def test_signals_have_names_and_numbers(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, int, int]] = []
     monkeypatch.setattr(detached_command, "send_signal", lambda *each: sent.append(each))
@@ -315,20 +224,6 @@ def test_signals_have_names_and_numbers(given: str, monkeypatch: pytest.MonkeyPa
     refused = CliRunner().invoke(kill, ["-s", "NONE", "web", "1"])
     assert refused.exit_code == 2
     assert "no signal is called NONE" in refused.output
-
-
-def test_a_viewer_that_stops_reading_ends_alone(name: str, microvm: Command) -> None:
-    number = begin(microvm, name, "--", "yes")
-    for verb in ("attach",), ("logs",), ("logs", "--follow"):
-        command = [sys.executable, "-m", "microvm", *verb, name, number]
-        with subprocess.Popen(command, stdout=PIPE, stderr=PIPE) as viewer:
-            assert viewer.stdout is not None
-            assert viewer.stdout.readline()
-            viewer.stdout.close()
-            assert viewer.wait() == 128 + signal.SIGPIPE
-    assert known(microvm)[-1] == {"id": int(number), "command": "yes", "returncode": None}
-    assert microvm("kill", name[:3], number).returncode == 125  # needs the whole name
-    assert microvm("kill", name, number).returncode == 0
 
 
 def test_input_is_passed_to_a_detached_command(name: str, microvm: Command) -> None:

@@ -19,7 +19,6 @@ from tests.support.target import target
 
 from microvm import BootError, CacheError, GuestDied, MicroVM, cache
 from microvm.images import DISK, Image
-from microvm.images.config import ImageConfig
 from microvm.progress import NullReporter
 from microvm.start import template
 from microvm_image import rootfs
@@ -175,16 +174,6 @@ async def test_each_clone_has_its_own_scratch_disk(image: Image) -> None:
 
 
 @pytest.mark.thorough
-async def test_each_scratch_size_has_its_own_template(image: Image) -> None:
-    async def room(size: str) -> int:
-        async with MicroVM(image, disk=size) as vm:
-            assert vm.cloned
-            return int((await vm.run(["df", "-m", "/"], text=True)).stdout.split()[-5])
-
-    assert await room("64M") < 64 < await room("96M") < 96
-
-
-@pytest.mark.thorough
 async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     async with MicroVM(image, disk="80M"):
         pass
@@ -197,40 +186,6 @@ async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     async with MicroVM(image, disk="80M", notify=said.append) as vm:
         assert (await vm.run(["true"])).returncode == 0
     assert ["its disk has changed since it was saved" in line for line in said] == [True]
-
-
-@pytest.mark.thorough
-async def test_files_of_the_warmup_are_in_the_clones(on_disk: Image, tmp_path: Path) -> None:
-    warm = (
-        ("sh", "-c", "echo $0 $A > /srv/warm", "b"),
-        ("sh", "-c", "echo no >&2; exit 3"),
-        ("nothing",),
-    )
-    config = ImageConfig(env=("A=a",))
-    warmed = changed_image(on_disk, tmp_path / "warmed", warm=warm, config=config)
-    said: list[str] = []
-    async with MicroVM(warmed, notify=said.append) as vm:
-        assert (await vm.run(["cat", "/srv/warm"])).stdout == b"b a\n"
-    assert said == [
-        "the warm-up command `sh -c 'echo no >&2; exit 3'` exited with status 3: no",
-        "the warm-up command `nothing`: nothing: not found in the guest's PATH",
-    ]
-
-
-@pytest.mark.long
-async def test_two_gibibytes_boot_with_256_mebibytes(image: Image, tmp_path: Path) -> None:
-    size = 2 << 30
-    large = tmp_path / "large"
-    with large.open("wb") as file:
-        for number in range(size // MIB):
-            file.write(hashlib.sha256(str(number).encode()).digest() * (MIB // 32))
-    made = disk_image(image, tmp_path / "image", add={"srv/large": large})
-    assert made.manifest.disk_size >= size
-    async with MicroVM(made, memory="256M") as vm:
-        assert vm.cloned
-        script = "tail -c 32 /srv/large; cat /srv/large > /dev/null"
-        done = await vm.run(["sh", "-c", script], check=True)
-        assert done.stdout == hashlib.sha256(str(size // MIB - 1).encode()).digest()
 
 
 @pytest.fixture
@@ -261,15 +216,6 @@ async def write_too_much(vm: MicroVM, scratch: Path) -> None:
     assert "free some space, or set MICROVM_CACHE" in caught.value.hint
     assert caught.value.qemu_exit
     assert caught.value.qemu_exit.kind == "limit"
-
-
-@pytest.mark.thorough
-async def test_full_disk_of_the_host_ends_the_writing_guest(
-    image: Image, small_scratch: Path
-) -> None:
-    async with MicroVM(image, cold=True, disk="64M") as vm:
-        fill(small_scratch, leave=4 * MIB)
-        await write_too_much(vm, small_scratch)
 
 
 @pytest.mark.thorough

@@ -8,12 +8,9 @@ import errno
 import hashlib
 import os
 import time
-from pathlib import Path
 from subprocess import PIPE
-from typing import Any
 
 import pytest
-from tests.support.polling import comes_true
 from tests.vm.conftest import kill, processes
 
 from microvm import (
@@ -28,7 +25,6 @@ from microvm import (
 )
 from microvm.images import Image
 from microvm.options import ExecOptions
-from microvm.wire.session import WINDOW
 
 MIB = 1 << 20
 
@@ -37,19 +33,6 @@ async def test_input_reaches_the_command_and_ends(vm: MicroVM) -> None:
     assert (await vm.run(["cat"], input=b"a\0b\xff")).stdout == b"a\0b\xff"
     assert (await vm.run(["cat"], input=b"")).stdout == b""
     assert (await vm.run(["cat"])).stdout == b""
-
-
-async def test_text_mode_translates_like_subprocess(vm: MicroVM) -> None:
-    result = await vm.run(["sh", "-c", "cat; printf 'a\\r\\nb\\n'"], input="käse\n", text=True)
-    assert result.stdout == "käse\na\nb\n"
-    result = await vm.run(["printf", "\\344"], encoding="latin-1")
-    assert result.stdout == "ä"
-
-
-async def test_only_the_daemon_has_a_raised_priority(vm: MicroVM) -> None:
-    stats = (await vm.run(["cat", "/proc/1/stat", "/proc/self/stat"])).stdout.splitlines()
-    found = [[int(each) for each in stat.split()[39:41]] for stat in stats]
-    assert found == [[2, os.SCHED_FIFO], [0, os.SCHED_OTHER]]
 
 
 @pytest.mark.parametrize("script", ["true", "exec <&-; sleep 0.2", "head -c 1 >/dev/null"])
@@ -72,19 +55,6 @@ async def test_writing_to_a_closed_input_is_an_error(vm: MicroVM) -> None:
         await write()
     process.kill()
     await process.wait()
-
-
-async def test_input_waits_for_a_command_that_does_not_read(vm: MicroVM) -> None:
-    process = await vm.exec(["sh", "-c", "echo started; sleep 60"], stdin=PIPE)
-    assert process.stdin is not None
-    await anext(process.stdout)
-    process.stdin.write(bytes(8 * MIB))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            await process.stdin.drain()
-    await vm.ping()
-    process.kill()
-    assert await process.wait() == -9
 
 
 async def _round_trip(vm: MicroVM, size: int, pause: float) -> None:
@@ -124,26 +94,12 @@ def _resident() -> int:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("size", "pause"),
-    [
-        (64 * MIB, 0.0),
-        (64 * MIB, 1.0),
-        pytest.param(1024 * MIB, 0.0, marks=pytest.mark.long),
-        pytest.param(1024 * MIB, 10.0, marks=pytest.mark.long),
-    ],
-)
-async def test_large_input_and_output_take_bounded_memory(
-    vm: MicroVM, size: int, pause: float
-) -> None:
+async def test_large_input_and_output_take_bounded_memory(vm: MicroVM) -> None:
+    size, pause = 64 * MIB, 1.0
     await _round_trip(vm, 8 * MIB, 0.0)
     before = _resident()
-    begun = time.monotonic()
     await _round_trip(vm, size, pause)
-    grown = _resident() - before
-    seconds = time.monotonic() - begun - pause
-    print(f"{size / 1e6 / seconds:.0f} MB/s in and out, memory grew by {grown / MIB:.1f} MiB")
-    assert grown <= 16 * MIB
+    assert _resident() - before <= 16 * MIB
 
 
 @pytest.mark.parametrize(
@@ -151,9 +107,7 @@ async def test_large_input_and_output_take_bounded_memory(
     [
         # The name of its group is nobody or nogroup.
         ("nobody", "uid=65534(nobody) gid=65534(no"),
-        ("65534", "uid=65534(nobody) gid=65534(no"),
         (65534, "uid=65534(nobody) gid=65534(no"),
-        ("1234", "uid=1234 gid=1234 groups=1234"),
         ("1234:5678", "uid=1234 gid=5678 groups=5678"),
         ("nobody:0", "uid=65534(nobody) gid=0(root) groups=0(root)"),
         ("root", "uid=0(root) gid=0(root)"),
@@ -262,39 +216,11 @@ ESCAPES = {
 }
 
 
-@pytest.mark.parametrize("grace", [{}, {"grace": 0.3}], ids=["without grace", "with grace"])
 @pytest.mark.parametrize("escape", ESCAPES)
-async def test_a_timeout_kills_the_whole_process_tree(
-    vm: MicroVM, escape: str, grace: dict[str, Any]
-) -> None:
-    begun = time.monotonic()
+async def test_a_timeout_kills_the_whole_process_tree(vm: MicroVM, escape: str) -> None:
     with pytest.raises(ExecTimeout):
-        await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5, **grace)
-    print(f"{time.monotonic() - begun - 0.5:.3f} s late")
+        await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.3, grace=0.1)
     assert await processes(vm, "300.1") == []
-
-
-def _kept_waiting(vm: MicroVM) -> float:
-    """Return how long we and QEMU waited for a processor, in seconds, from /proc/PID/schedstat."""
-    threads = [*Path("/proc/self/task").iterdir(), *Path(f"/proc/{vm.pid}/task").iterdir()]
-    return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads) / 1e9
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("escape", ESCAPES)
-async def test_a_timeout_is_accurate(vm: MicroVM, escape: str) -> None:
-    late, own = [], []
-    waited: list[float] = []
-    for _ in range(20):
-        begun = time.monotonic()
-        asyncio.get_running_loop().call_later(0.5, lambda: waited.append(_kept_waiting(vm)))
-        with pytest.raises(ExecTimeout):
-            await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5)
-        late.append(time.monotonic() - begun - 0.5)
-        own.append(late[-1] - (_kept_waiting(vm) - waited[-1]))
-    print(f"{min(late):.3f} to {max(late):.3f} s late, of which ours {max(own):.3f}")
-    assert min(late) >= 0
-    assert max(own) <= 0.2
 
 
 async def test_grace_lets_a_command_clean_up(vm: MicroVM) -> None:
@@ -382,21 +308,12 @@ async def test_background_children_continue_and_can_write(vm: MicroVM) -> None:
     await _eventually(vm, "test -e /tmp/done")
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_orphans_leave_no_zombie(vm: MicroVM, count: int) -> None:
-    script = f"i=0; while [ $i -lt {count} ]; do (true &) ; i=$((i+1)); done"
-    await vm.run(["sh", "-c", script], check=True)
-    await vm.ping()
-    await _eventually(vm, "! grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null")
-
-
 async def test_cgroups_of_finished_commands_are_removed(vm: MicroVM) -> None:
     count = ["sh", "-c", "ls -d /sys/fs/cgroup/*/ | wc -l"]
     for _ in range(5):
         await vm.run(["true"])
     before = (await vm.run(count)).stdout
-    for _ in range(50):
+    for _ in range(20):
         await vm.run(["true"])
     assert (await vm.run(count)).stdout == before
 
@@ -488,7 +405,7 @@ async def test_without_cgroups_only_the_process_group_is_killed(image: Image) ->
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("length", [0, 10, 70_000, 131_071])
+@pytest.mark.parametrize("length", [0, 131_071])
 async def test_longest_arguments_arrive_and_longer_ones_are_refused(
     vm: MicroVM, length: int
 ) -> None:
@@ -508,29 +425,6 @@ async def test_longest_arguments_arrive_and_longer_ones_are_refused(
         await vm.run(["echo", "x" * 131_072])
 
 
-async def test_ten_thousand_variables(vm: MicroVM) -> None:
-    env = {f"V{number}": str(number) for number in range(10_000)}
-    result = await vm.run(["sh", "-c", "env | grep -c ^V"], env=env)
-    assert result.stdout == b"10000\n"
-
-
-async def test_names_that_are_not_utf_8_pass_unchanged(vm: MicroVM) -> None:
-    odd = b"/tmp/\xff\xfe"
-    await vm.run(["mkdir", "-p", odd], check=True)
-    result = await vm.run(["sh", "-c", 'pwd; echo "$ODD"'], cwd=odd, env={b"ODD": b"\x80"})
-    assert result.stdout == odd + b"\n\x80\n"
-
-
-async def test_signals_arrive_while_the_output_is_not_read(vm: MicroVM) -> None:
-    process = await vm.exec(
-        ["sh", "-c", "trap 'exit 5' TERM; while :; do head -c 65536 /dev/zero; done"]
-    )
-    await comes_true(lambda: len(process.stdout._buffer) == WINDOW)
-    process.terminate()
-    assert len(await process.stdout.read()) >= WINDOW
-    assert await process.wait() == 5
-
-
 async def test_empty_arguments_are_arguments(vm: MicroVM) -> None:
     result = await vm.run(["sh", "-c", 'printf "<%s>" "$@"', "sh", "", "a", ""])
     assert result.stdout == b"<><a><>"
@@ -543,17 +437,6 @@ async def test_root_is_an_overlay_whose_folders_can_be_replaced(vm: MicroVM) -> 
     assert rows[1].split()[::5] == ["overlay", "/"]
     remade = "rmdir /srv && mkdir /srv && stat -c %a /srv"
     assert (await vm.run(["sh", "-c", remade])).stdout == b"755\n"
-
-
-@pytest.mark.thorough
-async def test_guest_without_proc_and_with_a_full_tmp_runs_commands(image: Image) -> None:
-    async with MicroVM(image) as machine:
-        await machine.run(["sh", "-c", "cat /dev/zero >/tmp/full"])
-        await machine.run(["umount", "-l", "/proc"], check=True)
-        assert (await machine.run(["echo", "alive"])).stdout == b"alive\n"
-        with pytest.raises(ExecTimeout):
-            await machine.run(["sh", "-c", "setsid sleep 300 & sleep 300"], timeout=0.3)
-        await machine.ping()
 
 
 async def test_killed_daemon_is_an_error_without_a_hang(image: Image) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -15,13 +14,10 @@ from tests.vm.test_accelerator import WORKS
 from microvm import MicroVM, arches
 from microvm.cache import async_lock, lock
 from microvm.cli.checks import kvm as check
-from microvm.cli.checks import machine
 from microvm.cli.checks.check import EarlierResults
-from microvm.cli.template_maker import make_template
 from microvm.cli.verbs.doctor import doctor
 from microvm.errors import BootError, QemuError
 from microvm.images import Image
-from microvm.progress import NoticeReporter
 from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.kvm_failure import INTERNAL_ERROR, REFUSED, KvmFailure
@@ -126,16 +122,6 @@ def test_failure_on_request_does_not_let_auto_try_kvm_again(
     assert probes.recall() is False
 
 
-def test_template_is_made_by_emulation(
-    image: Image, folder: Path, cache: Path, misbehave: Misbehave
-) -> None:
-    misbehave(failing_kvm.script(folder, "refused"))
-    notices: list[str] = []
-    make_template(image, {"confinement": "off"}, NoticeReporter(notices.append))
-    assert [*(cache / "templates").glob("[!.]*/ram")]
-    assert any(each.startswith(_beginning(REFUSED)) for each in notices), notices
-
-
 @pytest.mark.only_arch(arches.native(), reason="the doctor tries KVM with guests of this host")
 def test_doctor_waits_longer_for_kvm_that_has_worked(
     image: Image,
@@ -160,21 +146,6 @@ async def test_a_start_tries_kvm_once_after_an_internal_error(
     async with _machine(image, [], cold=False) as vm:
         assert (vm.accel, vm.cloned) == ("tcg", True)
     assert failing_kvm.tries(folder) == 1
-
-
-async def test_starts_at_the_same_time_try_kvm_once(
-    image: Image, folder: Path, misbehave: Misbehave
-) -> None:
-    misbehave(failing_kvm.script(folder, "internal error"))
-    told: list[str] = []
-    machines = [_machine(image, told, cold=False) for _ in range(3)]
-    try:
-        await asyncio.gather(*(each.start() for each in machines))
-        assert [each.accel for each in machines] == ["tcg"] * 3
-    finally:
-        await asyncio.gather(*(each.stop() for each in machines))
-    assert failing_kvm.tries(folder) == 1
-    assert sum("using TCG" in line for line in told) == 1
 
 
 async def test_hanging_trial_of_kvm_is_not_waited_for(
@@ -205,22 +176,6 @@ def test_doctor_names_the_failure(
     fault = check.fault_of(FAILURES[way])
     assert fault.matches(finding), finding
     assert (finding.status, bool(finding.fix)) == ("note", True)
-
-
-def test_doctor_fails_if_kvm_is_required(
-    folder: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MICROVM_ACCEL", "kvm")
-    misbehave(failing_kvm.script(folder, "refused"))
-    assert check.check_kvm(EarlierResults()).status == "failed"
-
-
-def test_doctor_uses_tcg_after_kvm_has_failed(folder: Path, misbehave: Misbehave) -> None:
-    misbehave(failing_kvm.script(folder, "silent"))
-    finding = machine.check_machine(EarlierResults(noted=["kvm"]))
-    assert finding.status == "ok"
-    assert finding.text.endswith("under TCG")
-    assert failing_kvm.tries(folder) == 0
 
 
 @pytest.mark.parametrize("way", ["internal error", "silent"])

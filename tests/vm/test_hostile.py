@@ -90,15 +90,6 @@ async def test_floods_of_all_commands_delay_no_ping_and_no_kill(wide: MicroVM) -
             pass  # the daemon has yet to reap the last processes
 
 
-async def test_output_that_nobody_reads_stops_no_other_command(wide: MicroVM) -> None:
-    script = "yes | tee /dev/stderr"
-    async with AsyncExitStack() as stack:
-        for _ in range(MAX_COMMANDS - 1):
-            await stack.enter_async_context(await wide.exec(["sh", "-c", script]))
-        data = bytes(2 * MIB)
-        assert (await wide.run(["cat"], input=data)).stdout == data
-
-
 async def test_limits_apply_to_one_command_of_several(wide: MicroVM) -> None:
     others = [await wide.exec(["cat"], stdin=PIPE) for _ in range(3)]
     hoards = "dd if=/dev/zero bs=30M count=1 | wc -c"

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from tests.support.example_server import requested, serving
 
-from microvm import Image, Interpreter, InterpreterDied, MicroVMError, UsageError, sync
+from microvm import Image, Interpreter, MicroVMError, sync
 
 pytestmark = [pytest.mark.thorough, pytest.mark.deadline(120)]
 
@@ -91,46 +91,11 @@ async def test_only_pictures_of_a_known_size_are_shown(
         assert not web.is_picture(data)
 
 
-async def test_event_tells_a_time_out_and_the_variables_remain(
-    web: ModuleType, run: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(web, "TIMEOUT", 0.5)
-    monkeypatch.setattr(web, "GRACE", 20.0)
-    error, note = await run("y = 3\nwhile True: pass")
-    assert error["error"].endswith("KeyboardInterrupt\n")
-    assert note == {"note": "The cell was interrupted after 0.5 s. Your variables remain."}
-    monkeypatch.undo()
-    assert await run("y") == [{"result": "3"}]
-
-
 async def test_interpreter_that_dies_is_started_again(run: Callable[[str], Any]) -> None:
     await run("z = 1")
     (died,) = await run("import os; os._exit(3)")
     assert "Python was started again" in died["note"]
     assert "NameError" in (await run("z"))[0]["error"]
-
-
-async def test_restart_that_failed_is_repeated(
-    visitor: Any, run: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail() -> None:
-        raise MicroVMError("no memory")
-
-    monkeypatch.setattr(visitor.python._source, "start", fail)
-    with pytest.raises(MicroVMError, match="no memory"):
-        await run("import os; os._exit(3)")
-    monkeypatch.undo()
-    note, result = await run("1")
-    assert "Python was started again" in note["note"]
-    assert result == {"result": "1"}
-    assert await run("1") == [result]
-
-
-async def test_error_that_is_no_death_keeps_the_variables(run: Callable[[str], Any]) -> None:
-    await run("kept = 4")
-    with pytest.raises(UsageError):
-        await run("\ud800")
-    assert await run("kept") == [{"result": "4"}]
 
 
 async def test_output_beyond_the_limit_is_counted(run: Callable[[str], Any]) -> None:
@@ -153,20 +118,6 @@ finally:
     async with aclosing(web.events(visitor, code)) as events:
         assert await anext(events) == {"stdout": "begun\n"}
     assert await run("ended") == [{"result": "True"}]
-
-
-async def test_cell_ends_when_its_events_are_not_read_in_time(
-    web: ModuleType, visitor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(web, "READ_TIMEOUT", 0.5)
-    code = "import os\nwhile True: os.write(1, bytes(100_000))"
-    async with aclosing(web.events(visitor, code)) as events:
-        await anext(events)
-        async with asyncio.timeout(60), visitor.lock:
-            pass
-        with pytest.raises(TimeoutError):
-            async for _ in events:
-                pass
 
 
 class FakeInterpreter:
@@ -210,52 +161,6 @@ async def test_idle_visitors_lose_their_interpreters(web: ModuleType) -> None:
             assert known.find(busy)
             await known.add()
     assert all(each.closed.is_set() for each in created)
-
-
-async def test_visitor_who_is_leaving_is_not_found(web: ModuleType) -> None:
-    import visitors
-
-    python: Any = FakeInterpreter()
-    python.stopped.clear()
-    known = visitors.Visitors(lambda: python, limit=1, idle=0.2)
-    async with known.open():
-        token = await known.add()
-        visitor = known.find(token)
-        await python.closed.wait()
-        assert known.find(token) is None
-        with pytest.raises(visitors.TooManyVisitors):
-            await known.add()
-        (event,) = [each async for each in web.events(visitor, "1")]
-        assert event["note"].startswith("Your session has ended")
-        python.stopped.set()
-
-
-async def test_cell_starts_no_machine_when_the_server_stops(
-    web: ModuleType, with_python: Image
-) -> None:
-    import visitors
-
-    known = visitors.Visitors(lambda: Interpreter(image=with_python), limit=1, idle=60)
-    async with known.open():
-        visitor = known.find(await known.add())
-        assert visitor is not None
-        events = web.events(visitor, "print('begun')\nwhile True: pass")
-        assert await anext(events) == {"stdout": "begun\n"}
-    with pytest.raises(InterpreterDied):
-        await anext(events)
-    with pytest.raises(UsageError):
-        print(visitor.python.vm)
-
-
-async def test_interpreter_that_does_not_start_takes_no_room(web: ModuleType) -> None:
-    import visitors
-
-    failing: Any = FakeInterpreter(fails=True)
-    known = visitors.Visitors(lambda: failing, limit=1, idle=60)
-    for _ in range(2):
-        with pytest.raises(MicroVMError):
-            await known.add()
-    assert failing.closed.is_set()
 
 
 def test_server_runs_cells_of_visitors(with_python: Image, tmp_path: Path) -> None:
@@ -320,12 +225,3 @@ def test_tool_answers_recorded_calls(
             if "error" in answer:  # only the last line of a traceback
                 answer["error"] = answer["error"].strip().rpartition("\n")[2]
             assert answer == each["answer"]
-
-
-def test_texts_of_a_tool_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(TOOL)
-    import tool
-
-    assert tool.cut("x" * tool.MAX_TEXT) == "x" * tool.MAX_TEXT
-    short = tool.cut("a" * 5000 + "b" * 9000 + "c" * 5000)
-    assert short == "a" * 5000 + "\n(9000 characters are left out)\n" + "c" * 5000

@@ -57,15 +57,6 @@ def test_any_number_of_commands_is_frozen_and_resumed(host: SpecHost) -> None:
     assert sh(host, f"{frozen}; true") == b"0"
 
 
-def test_hello_without_keep_kills_frozen_processes(host: SpecHost) -> None:
-    pid = sh(host, "sleep 1000 & echo $!").decode()
-    greet_kept(host)
-    sh(host, f"kill -0 {pid}")
-    host.greet(resume=False)
-    assert sh(host, f"kill -0 {pid} || echo gone") == b"gone"
-    host.resume()
-
-
 def test_resumed_processes_find_a_new_boot_id(host: SpecHost) -> None:
     before = sh(host, f"cat {BOOT_ID}")
     sh(host, f"while cat {BOOT_ID} >>/tmp/seen; do sleep 0.01; done &")
@@ -78,15 +69,6 @@ def test_resumed_processes_find_a_new_boot_id(host: SpecHost) -> None:
     assert re.fullmatch(
         rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", seen
     )
-
-
-def test_unused_keep_does_not_change_the_boot_id(host: SpecHost) -> None:
-    before = sh(host, f"cat {BOOT_ID}")
-    host.send(encode("keep"))
-    host.resume()
-    assert sh(host, f"cat {BOOT_ID}") == before
-    host.resume()
-    assert sh(host, f"cat {BOOT_ID}") != before
 
 
 def test_the_boot_id_is_a_file_that_can_be_watched(host: SpecHost) -> None:

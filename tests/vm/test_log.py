@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import pexpect
 import pytest
 from tests.support.parameters import accelerator
 from tests.vm.conftest import DEADLINE, Command, Misbehave
 
 from microvm import MicroVM
 from microvm.images import Image
-from microvm.log import DEBUG, TRACE, WARNING
+from microvm.log import WARNING
 from microvm.wire import codec
 from microvm_proto.explain import explain
 from microvm_proto.resolve import read_schema
@@ -60,12 +57,6 @@ def test_the_story_of_a_start(microvm: Command, image: Image) -> None:
     assert len(result.stderr.splitlines()) == len(story)
 
 
-def test_boot_is_logged_as_a_boot(microvm: Command) -> None:
-    texts = [text for _, text in lines(microvm("run", "-v", "--cold", "--", "true").stderr)]
-    assert texts.index("booting") == 1
-    assert texts[2].startswith("booted under ")
-
-
 def test_more_tells_how(microvm: Command, image: Image) -> None:
     result = microvm("run", "-vv", *SECRET, input=b"what is read")
     told = lines(result.stderr)
@@ -106,67 +97,6 @@ def test_log_with_vvv_has_the_frames(microvm: Command) -> None:
     assert b"TOKEN=of-the-user" in result.stderr
 
 
-def test_the_environment_asks_for_areas(microvm: Command) -> None:
-    result = microvm("run", "--", "true", env={**os.environ, "MICROVM_LOG": "guest=debug"})
-    assert lines(result.stderr) == [
-        ("guest", "true started: true; environment: the default; as root in its home"),
-        ("guest", "true exited with status 0"),
-    ]
-
-
-def test_many_machines_tell_of_themselves(microvm: Command) -> None:
-    result = microvm("map", "-v", "-j", "1", "-", input=b"true\nfalse\n")
-    texts = [text for _, text in lines(result.stderr)]
-    assert texts.count("the machine is gone") == 2
-    assert not any("exited with status" in text for text in texts)
-
-
-def test_lines_stand_above_a_bar_that_moves(tmp_path: Path) -> None:
-    (tmp_path / "jobs").write_text("true\n")
-    command = ["-m", "microvm", "map", "-v", str(tmp_path / "jobs")]
-    child: pexpect.spawn[bytes] = pexpect.spawn(sys.executable, command, timeout=DEADLINE)
-    child.expect(pexpect.EOF)
-    child.close()
-    before, *lines = (child.before or b"").split(b"microvm: ")
-    assert len(lines) > 3
-    for text in (before, *lines[:-1]):
-        assert text.endswith((b"\n", b"\x1b[2K"))
-
-
-@pytest.mark.parametrize("tells", ["-vv", "-vvv"])
-def test_a_guest_moves_no_cursor(tells: str) -> None:
-    script = r'printf "\033[31mred\033[2J\a\n" >/dev/console; printf "\033[2J"; cat'
-    command = [sys.executable, "-m", "microvm", "run", tells, "--", "sh", "-c", script]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    # `communicate` does not return what a buffer of `readline` contains.
-    with subprocess.Popen(command, bufsize=0, **pipes) as process:  # type: ignore[call-overload]
-        said = b""
-        deadline = time.monotonic() + DEADLINE
-        while b"qemu: console: red" not in said:
-            assert time.monotonic() < deadline
-            said += process.stderr.readline()
-        out, rest = process.communicate(b"end", timeout=DEADLINE)
-    assert out == b"\x1b[2Jend"
-    assert b"\x1b" not in said + rest
-    assert (b'"\\x1b[2J' in said + rest) == (tells == "-vvv")
-
-
-async def test_program_gets_records_of_the_level_that_it_sets(
-    image: Image, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(TRACE, "microvm")
-    async with MicroVM(image.path) as vm:
-        await vm.run(["true"], env={"TOKEN": "of-the-user"})
-    assert {"start", "qemu", "guest", "wire", "image"} <= {
-        record.name.removeprefix("microvm.") for record in caplog.records
-    }
-    for record in caplog.records:
-        assert "of-the-user" not in record.getMessage()
-    below = [record for record in caplog.records if record.levelno >= DEBUG]
-    assert not any(hasattr(record, "frame") for record in below)
-    assert any(b"of-the-user" in record.frame for record in caplog.records if record not in below)  # type: ignore[attr-defined] # it has one
-
-
 async def test_notices_are_logged_once_as_warnings(
     microvm: Command,
     image: Image,
@@ -189,22 +119,6 @@ async def test_notices_are_logged_once_as_warnings(
     options += ["--confinement", "off"]
     result = microvm("run", "-v", *options, "--", "true")
     assert result.stderr.count(b"; booting instead") == 1
-
-
-async def test_a_program_that_asks_for_nothing_sees_nothing(
-    image: Image, capfd: pytest.CaptureFixture[str]
-) -> None:
-    async with MicroVM(image, notify=lambda _: None) as vm:
-        await vm.run(["true"])
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_program_in_the_document() -> None:
-    text = (ROOT / "docs/logging.md").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True)
-    assert re.search(r"^\d+ ms microvm\.start: cloned under ", done.stderr, re.MULTILINE)
 
 
 WATCHED = """

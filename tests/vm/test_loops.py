@@ -38,11 +38,6 @@ async def _commands(image: Image) -> None:
             await vm.run(["true"])
 
 
-async def _a_boot(image: Image) -> None:
-    async with MicroVM(image, cold=True) as vm:
-        assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
-
-
 async def _a_pool(image: Image) -> None:
     async with Pool(2, image=image) as pool:
         words = [
@@ -54,19 +49,6 @@ async def _a_pool(image: Image) -> None:
 async def _without_async(image: Image) -> None:
     with microvm.sync.MicroVM(image) as vm:
         assert vm.run(["echo", "hello"]).stdout == b"hello\n"
-
-
-async def _snapshots(image: Image) -> None:
-    async with MicroVM(image) as vm:
-        async with await vm.fork(2) as forks:
-            for fork in forks:
-                assert (await fork.run(["echo", "hello"])).stdout == b"hello\n"
-        assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
-
-
-async def _pool_alone(image: Image) -> None:
-    async with Pool(1, image):
-        raise AssertionError
 
 
 async def _batch(image: Image) -> None:
@@ -86,7 +68,7 @@ def _without_a_loop(use: Callable[[Image], Coroutine[Any, Any, None]], image: Im
 
 
 @pytest.mark.parametrize("run", [trio.run, _without_a_loop])
-@pytest.mark.parametrize("use", [_machine, _pool_alone, _batch])
+@pytest.mark.parametrize("use", [_machine, _batch])
 def test_without_asyncio_the_error_names_microvm_sync(
     image: Image, use: Callable[[Image], Coroutine[Any, Any, None]], run: Callable[..., None]
 ) -> None:
@@ -96,15 +78,7 @@ def test_without_asyncio_the_error_names_microvm_sync(
     assert "trio.to_thread.run_sync" in caught.value.hint
 
 
-def test_a_thread_of_trio_uses_microvm_sync(image: Image) -> None:
-    def hello() -> bytes:
-        with microvm.sync.MicroVM(image) as vm:
-            return vm.run(["echo", "hello"]).stdout
-
-    assert trio.run(trio.to_thread.run_sync, hello) == b"hello\n"
-
-
-@pytest.mark.parametrize("use", [_commands, _a_boot, _a_pool, _without_async, _snapshots])
+@pytest.mark.parametrize("use", [_commands, _a_pool, _without_async])
 def test_a_machine_works_in_uvloop(
     image: Image, use: Callable[[Image], Coroutine[Any, Any, None]]
 ) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
 from subprocess import PIPE
 from typing import Any
 
@@ -18,23 +16,16 @@ import pytest
 from tests.support.parameters import accelerator
 from tests.support.polling import comes_true
 from tests.support.process_settings import soft_limit
-from tests.support.processes import children, exists, status
+from tests.support.processes import children, status
 from tests.vm.conftest import processes
 
-from microvm import ExecTimeout, MicroVM, QemuError, UsageError
+from microvm import MicroVM, QemuError, UsageError
 from microvm.images import Image
-from microvm.wire.session import WINDOW
 
 
 async def test_signal_9_is_not_exit_status_137(vm: MicroVM) -> None:
     assert (await vm.run(["sh", "-c", "kill -9 $$"])).returncode == -9
     assert (await vm.run(["sh", "-c", "exit 137"])).returncode == 137
-
-
-async def test_bytes_that_are_not_utf_8_pass_unchanged(vm: MicroVM) -> None:
-    odd = bytes(range(1, 256))
-    result = await vm.run(["printf", "%s|%s", odd, os.fsdecode(odd)])
-    assert result.stdout == odd + b"|" + odd
 
 
 async def test_a_nul_is_refused_before_anything_is_sent(vm: MicroVM) -> None:
@@ -47,87 +38,16 @@ async def test_a_nul_is_refused_before_anything_is_sent(vm: MicroVM) -> None:
     assert (await vm.status()).frames_seen == seen + 1
 
 
-async def test_timeout_ends_a_command_whose_output_is_not_read(vm: MicroVM) -> None:
-    process = await vm.exec(["yes"], timeout=0.5)
-    with pytest.raises(ExecTimeout):
-        await process.wait()
-    assert len(await process.stdout.read()) <= 2 * WINDOW
-
-
-@pytest.mark.thorough
-async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
-    last = 400_000  # more bytes than the window and the pipe can hold
-    process = await vm.exec(["seq", str(last)])
-    first = bytes(await anext(process.stdout))
-    await comes_true(lambda: len(first) + len(process.stdout._buffer) == WINDOW)
-    await vm.ping()
-    assert process.returncode is None
-    numbers = (first + await process.stdout.read()).split()
-    assert numbers == [b"%d" % number for number in range(1, last + 1)]
-    assert await process.wait() == 0
-
-
-async def _run_fed(vm: MicroVM) -> None:
-    await vm.run(["cat"], input=bytes(1000))
-
-
-async def _communicate(vm: MicroVM) -> None:
-    await (await vm.exec(["cat"], stdin=PIPE)).communicate(bytes(1000))
-
-
-async def _read_in_a_block(vm: MicroVM) -> None:
-    async with await vm.exec(["sh", "-c", "head -c 3 && echo x"], stdin=PIPE) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"abc")
-        await process.stdin.drain()
-        async for _ in process.stdout:
-            pass
-        await process.wait()
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("use", [_run_fed, _communicate, _read_in_a_block])
-async def test_a_cancellation_at_any_moment_leaves_the_machine_ready(
-    vm: MicroVM, use: Callable[[MicroVM], Coroutine[Any, Any, None]]
-) -> None:
-    turns, cancelled = 0, True
-    while cancelled:
-        task = asyncio.create_task(use(vm))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        cancelled = task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        assert (await vm.run(["echo", "next"])).stdout == b"next\n"
-        turns += 1 + turns // 8
-    assert turns > 5  # their number depends on the speed of the guest
-
-
-async def _wait(vm: MicroVM) -> None:
-    process = await vm.exec(["sleep", "64"])
-    await process.wait()
-
-
 async def _read(vm: MicroVM) -> None:
     process = await vm.exec(["sh", "-c", "setsid sleep 64 & yes"])
     async for _ in process.stdout:
         pass
 
 
-async def _feed(vm: MicroVM) -> None:
-    process = await vm.exec(["sleep", "64"], stdin=PIPE)
-    assert process.stdin is not None
-    process.stdin.write(bytes(8 << 20))
-    await process.stdin.drain()
-
-
 @pytest.mark.thorough
-@pytest.mark.parametrize("use", [_wait, _read, _feed])
-async def test_cancelled_task_kills_its_command(
-    vm: MicroVM, use: Callable[[MicroVM], Coroutine[Any, Any, None]]
-) -> None:
+async def test_cancelled_task_kills_its_command(vm: MicroVM) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(use(vm), 0.3)
+        await asyncio.wait_for(_read(vm), 0.3)
     assert (await vm.run(["echo", "next"])).stdout == b"next\n"
     assert await processes(vm, "sleep 64") == []
 
@@ -141,36 +61,6 @@ async def test_machine_stays_usable_after_an_abandoned_reader(vm: MicroVM) -> No
     process.abandon()
     assert (await vm.run(["echo", "next"])).stdout == b"next\n"
     assert process.returncode == -9
-
-
-async def test_leaving_a_block_kills_its_command(vm: MicroVM) -> None:
-    async with await vm.exec(["sh", "-c", "sleep 63 & yes"]) as process:
-        assert await anext(process.stdout)
-    assert process.returncode == -9
-    with pytest.raises(ZeroDivisionError):
-        async with await vm.exec(["sleep", "63"]):
-            raise ZeroDivisionError
-    assert await processes(vm, "sleep 63") == []
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("count", [300, pytest.param(50_000, marks=pytest.mark.long)])
-async def test_many_commands_leave_no_files_and_processes(vm: MicroVM, count: int) -> None:
-    async def footprint() -> bytes:
-        script = "ls -l /proc/1/fd | wc -l; grep -E 'RssAnon|VmSize|Threads' /proc/1/status"
-        return bytes((await vm.run(["sh", "-c", script], check=True)).stdout)
-
-    await footprint()
-    before = await footprint()
-    begun = time.monotonic()
-    for number in range(count):
-        script = f"echo {number}; echo e{number} >&2; exit {number % 256}"
-        result = await vm.run(["sh", "-c", script])
-        expected = (b"%d\n" % number, b"e%d\n" % number, number % 256)
-        assert (result.stdout, result.stderr, result.returncode) == expected
-    seconds = time.monotonic() - begun
-    print(f"{count} commands, {seconds / count * 1e3:.1f} ms each; {before!r}")
-    assert await footprint() == before
 
 
 async def test_wall_clock_equals_that_of_the_host(vm: MicroVM) -> None:
@@ -203,24 +93,6 @@ async def test_a_machine_is_unprivileged_on_the_host(vm: MicroVM) -> None:
     assert said["NoNewPrivs"] == "1"
     assert int(said["CapEff"], 16) == 0
     assert "0" not in said["Uid"].split()
-
-
-@pytest.mark.thorough
-async def test_dropped_machine_ends(image: Image) -> None:
-    vm = MicroVM(image)
-    await vm.start()
-    pid = vm.pid or 0
-    process = await vm.exec(["sh", "-c", "read x; echo $x"], stdin=PIPE)
-    del vm
-    gc.collect()
-    assert process.stdin  # it is in use as long as one of its objects is
-    process.stdin.write(b"still\n")
-    assert await process.stdout.readline() == b"still\n"
-    warned = f"never stopped: QEMU, process {pid}"
-    with pytest.warns(ResourceWarning, match=warned):  # noqa: PT031 - by a collection, perhaps
-        del process
-        gc.collect()
-    await comes_true(lambda: not exists(pid))
 
 
 OUTLIVES = """
@@ -280,15 +152,6 @@ def test_exec_of_another_program_leaves_no_machine(image: Image, how: str) -> No
     assert pid == ended
 
 
-async def test_stop_works_before_and_after_the_machine_is_up(image: Image) -> None:
-    machine = MicroVM(image)
-    await machine.stop()
-    await machine.start()
-    for _ in range(2):
-        await machine.stop()
-        assert machine.pid is None
-
-
 async def test_machine_that_is_stopped_while_it_starts_leaves_nothing(image: Image) -> None:
     before = children(os.getpid())
     vm = MicroVM(image)
@@ -316,7 +179,7 @@ async def test_lack_of_host_resources_is_a_start_error(image: Image, cold: bool)
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
 async def test_a_start_can_be_cancelled_at_any_moment(image: Image, cold: bool) -> None:
     others = set(children(os.getpid()))
-    for moment in (0.0, 0.01, 0.02, 0.04, 0.08):
+    for moment in (0.0, 0.02, 0.08):
         machine = MicroVM(image, cold=cold)
         start = asyncio.create_task(machine.start())
         await asyncio.sleep(moment)

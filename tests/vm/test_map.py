@@ -12,14 +12,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.support.killing import check_batches
 from tests.support.processes import children, exists
-from tests.vm.conftest import DEADLINE, LONG_DEADLINE, Command
+from tests.vm.conftest import DEADLINE, Command
 
 from microvm import ExecTimeout, GuestDied, Job, Pool
 from microvm.images import Image
@@ -77,12 +75,6 @@ def test_killed_starts_lose_no_job(tmp_path: Path) -> None:
     for each in found:  # a job may have begun when its machine was killed
         assert each["stdout"] == f"{each['line']}\n" or each["reason"] == "GuestDied"
     assert process.returncode == any(each["status"] for each in found)
-
-
-@pytest.mark.long
-@pytest.mark.deadline(LONG_DEADLINE)
-def test_random_kills_lose_no_job() -> None:
-    check_batches(Random(1), 500, "-j2")
 
 
 @pytest.mark.thorough
@@ -144,30 +136,6 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
     assert [each["memory"] is None for each in found] == [each["status"] == 127 for each in found]
 
 
-@pytest.mark.thorough
-def test_bytes_that_are_not_utf_8_are_returned_unchanged(microvm: Command) -> None:
-    (first,) = _results(microvm("map", "-", input=b"echo \xff\n").stdout)
-    assert base64.b64decode(first["stdout_base64"]) == b"\xff\n"
-    job = {"argv_base64": first["argv_base64"]}
-    (again,) = _results(microvm("map", "-", input=json.dumps(job).encode()).stdout)
-    measured = {"seconds": 0, "memory": 0}
-    assert again | measured == first | measured
-
-
-def test_status_is_0_only_if_all_jobs_succeeded(microvm: Command) -> None:
-    result = microvm("map", "-j", "1", "-", input=b"true\n\n# nothing\n")
-    assert (result.returncode, [each["status"] for each in _results(result.stdout)]) == (0, [0])
-
-
-@pytest.mark.thorough
-def test_endless_input_is_read_only_as_needed() -> None:
-    script = 'yes "echo hi" | { "$@" map - -j2; echo $? >&2; } | head -n 2'
-    command = ["sh", "-c", script, "sh", sys.executable, "-m", "microvm"]
-    result = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=True)
-    assert [each["stdout"] for each in _results(result.stdout)] == ["hi\n", "hi\n"]
-    assert result.stderr == b"141\n"
-
-
 def test_ctrl_c_ends_map_after_the_complete_results() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "microvm", "map", "-", "-j2"],
@@ -190,51 +158,6 @@ def test_ctrl_c_ends_map_after_the_complete_results() -> None:
             process.kill()
     assert process.returncode == -signal.SIGINT
     assert not any(exists(pid) for pid in machines)
-
-
-def test_bad_line_of_a_file_is_reported_before_any_job(microvm: Command, tmp_path: Path) -> None:
-    jobs = tmp_path / "jobs"
-    jobs.write_text('echo hi\n["echo", 1]\n')
-    result = microvm("map", str(jobs))
-    assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr.startswith(b"microvm: line 2: argv must be a non-empty array of strings")
-
-
-def test_map_ends_at_a_bad_line_after_the_jobs_before_it(microvm: Command) -> None:
-    result = microvm("map", "-", input=b"echo hi\n[1\n")
-    assert (result.returncode, [each["stdout"] for each in _results(result.stdout)]) == (
-        2,
-        ["hi\n"],
-    )
-    assert result.stderr.startswith(b"microvm: line 2: this is not valid JSON: ")
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("arguments", "status", "says"),
-    [
-        ([], 2, "FILE"),
-        (["/nowhere"], 2, "/nowhere"),
-        (["-", "-j", "0"], 2, "--jobs"),
-        (["-", "--grace", "1"], 2, "--timeout"),
-        (["-", "--memory", "1K"], 2, "too little memory"),
-        (["-", "--image", "no-such-image"], 125, "microvm image ls"),
-    ],
-)
-def test_bad_input_is_refused_with_one_line(
-    microvm: Command, arguments: list[str], status: int, says: str
-) -> None:
-    result = microvm("map", *arguments, input=b"true\n")
-    assert (result.returncode, result.stdout) == (status, b"")
-    assert says in result.stderr.decode()
-    assert b"Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize("verb", ["map", "run"])
-def test_help_shows_the_tables_unwrapped(microvm: Command, verb: str) -> None:
-    shown = microvm(verb, "--help").stdout.decode()
-    assert re.search(r"^ +125  +microvm failed", shown, re.MULTILINE)
-    assert "\\b" not in shown
 
 
 def test_results_that_cannot_be_written_are_an_error() -> None:

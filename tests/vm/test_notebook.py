@@ -79,20 +79,6 @@ def test_interruption_reaches_the_command_and_not_the_kernel(kernel: JupyterKern
     assert kernel.run("%%microvm\nls /root/still; pidof yes sleep").stdout == "/root/still\n"
 
 
-def test_wrong_usage_is_reported_in_one_line(kernel: JupyterKernel) -> None:
-    for line, said in {
-        "--nope": "No such option '--nope'",
-        "--memory 1": "'1' is too little memory for a guest",
-        "--memory 1G": "started with another --memory: use `%microvm --memory … restart` to",
-        "--grace 1s": "--grace has no effect without --timeout",
-        "'": "No closing quotation",
-    }.items():
-        shown = kernel.run(f"%%microvm {line}\ntrue")
-        assert shown.stderr.startswith("UsageError: ")
-        assert said in shown.stderr
-    assert kernel.run("%%microvm --image nosuch\ntrue").error[0].startswith("ImageError: no image")
-
-
 @pytest.mark.thorough
 def test_machines_are_listed_ended_and_started_again(kernel: JupyterKernel) -> None:
     kernel.run("%%microvm --machine vm\ntouch /root/old")
@@ -118,13 +104,6 @@ def test_next_cell_after_a_dead_machine_has_a_new_one(kernel: JupyterKernel) -> 
     assert kernel.run("%%microvm\nls /root; echo new").stdout == "new\n"
 
 
-def test_help_has_the_options_of_the_command_line(kernel: JupyterKernel) -> None:
-    for shown in (kernel.run("%%microvm?").help, kernel.run("%microvm --help").stdout):
-        assert "Usage: %%microvm [OPTIONS] [--] [CMD [ARG]...]" in shown
-        assert all(name in shown for name in ("--image", "-m, --memory", "--max-output", "--out"))
-        assert "--tty" not in shown
-
-
 def test_sync_and_async_api_work_in_cells(kernel: JupyterKernel) -> None:
     kernel.run("%xmode Minimal")  # Otherwise IPython needs a second to print the traceback
     assert not kernel.run("import microvm.sync\nvm = microvm.MicroVM()\nawait vm.start()").error
@@ -134,16 +113,6 @@ def test_sync_and_async_api_work_in_cells(kernel: JupyterKernel) -> None:
     assert "KeyboardInterrupt" in shown.error[-1]
     assert kernel.run("vm.run(['echo', 'hello']).stdout").value == r"b'hello\n'"
     assert not kernel.run("vm.stop()").error
-
-
-@pytest.mark.long
-def test_awaited_command_of_a_cell_can_be_interrupted(kernel: JupyterKernel) -> None:
-    """The loop of the kernel handles the signal at its next event, within two seconds."""
-    assert not kernel.run("import microvm\nvm = microvm.MicroVM()\nawait vm.start()").error
-    shown = kernel.run("print('begun'); await vm.run(['sleep', '60'])", interrupt_at="begun")
-    assert "CancelledError" in shown.error[-1]
-    assert kernel.run("(await vm.run(['echo', 'hello'])).stdout").value == r"b'hello\n'"
-    assert not kernel.run("await vm.stop()").error
 
 
 @pytest.mark.long

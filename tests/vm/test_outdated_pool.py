@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -82,32 +81,3 @@ def test_a_pool_whose_image_has_changed_is_not_used(
         assert b"was replaced" in done.stderr
     finally:
         microvm("pool", "stop", "elsewhere")
-
-
-def test_a_machine_of_another_image_is_not_used(
-    microvm: Command, tmp_path: Path, image: Image
-) -> None:
-    folder, other, kept = (tmp_path / name for name in ("image", "other", "kept"))
-    shutil.copytree(image.path, folder)
-    microvm("image", "build", "--entrypoint", "echo from", "-o", str(other))
-    options = ("--size", "1", "--max", "1", "--image", str(folder))
-    microvm("pool", "start", "--linger", *options, "swapped")
-    command = [sys.executable, "-m", "microvm", "run", "--pool", "swapped", "--", "sh", "-c"]
-    try:
-        full(microvm, "swapped")
-        with subprocess.Popen(
-            [*command, "echo up; cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as user:
-            assert user.stdout
-            assert user.stdout.readline() == b"up\n"
-            folder.rename(kept)
-            other.rename(folder)
-            user.communicate()
-        full(microvm, "swapped")  # this machine was started from the other image
-        folder.rename(other)
-        kept.rename(folder)
-        done = microvm("run", "-v", "--pool", "swapped", "--", "echo", "hello")
-        assert done.stdout == b"hello\n"
-        assert f"image {image.name} was replaced" in done.stderr.decode()
-    finally:
-        microvm("pool", "stop", "swapped")

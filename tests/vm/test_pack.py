@@ -41,28 +41,6 @@ async def test_layer_has_exactly_the_changes(image: Image, disk: str | int) -> N
     assert (info.mode, info.uid, info.gid, data) == (0o640, 7, 8, b"new\n")
 
 
-async def test_hostile_files_are_packed_or_refused(image: Image) -> None:
-    async with MicroVM(image, disk="64M") as vm:
-        script = (
-            "cd /var; n=$(printf %0255d 0); mkdir $n; mkfifo $n/$n; truncate -s 5M $n/hole;"
-            "ln -s $n/../../.. $n/up; : > $n/log; (while :; do echo more >> $n/log; : > $n/gone;"
-            "mv $n/gone $n/moved; done) >/dev/null 2>&1 &"
-        )
-        await vm.run(["sh", "-c", script], check=True)
-        name = f"var/{0:0255}"
-        found = await packed(vm)
-        assert {name, f"{name}/{0:0255}", f"{name}/hole", f"{name}/up"} <= set(found)
-        assert found[f"{name}/hole"][1] == bytes(5 << 20)
-        assert not found[f"{name}/log"][1].replace(b"more\n", b"")
-        await vm.run(["touch", "/var/.wh.hosts"], check=True)
-        command, argv = PACK
-        refused = await vm.run([*argv, str(Limits().unpacked)], command=command)
-        assert (refused.returncode, refused.stderr) == (
-            1,
-            b"pack: store var/.wh.hosts: in a layer, this name marks a removed file\n",
-        )
-
-
 async def test_only_root_can_pack_and_commands_inherit_no_descriptor(vm: MicroVM) -> None:
     command, argv = PACK
     done = await vm.run(["ls", "/proc/self/fd"], text=True, check=True)

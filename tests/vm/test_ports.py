@@ -90,16 +90,6 @@ def test_port_of_a_run_leads_to_its_server() -> None:
 
 
 @pytest.mark.thorough
-def test_snapshot_is_saved_after_the_ports_are_closed(microvm: Command, target: str) -> None:
-    options = ["-R", f"{PORT + 1}:{target}", "--save", "ports"]
-    try:
-        run = microvm("run", *options, "--", "sh", "-c", ASK)
-        assert (run.returncode, run.stdout, run.stderr) == (0, b"HELLO\n", b"")
-    finally:
-        assert microvm("snapshot", "rm", "ports").returncode == 0
-
-
-@pytest.mark.thorough
 def test_ports_of_a_named_machine(microvm: Command, target: str) -> None:
     ports = "-p", f":{PORT}", "-R", f"{PORT + 1}:{target}"
     started = microvm("start", "box", *ports, "--commands=1")
@@ -194,23 +184,6 @@ def test_machine_without_room_for_ports(microvm: Command) -> None:
         assert microvm("port", "box").stdout == b""
         assert microvm("update", "box", "--commands", "63").stdout == b"box\n"
         assert microvm("port", "box", "-p", "80").stdout.startswith(b"80/tcp -> 127.0.0.1:")
-    finally:
-        assert microvm("stop", "box").returncode == 0
-
-
-@pytest.mark.thorough
-def test_ports_take_no_place_of_a_command(microvm: Command) -> None:
-    """With `--commands 2`, two commands run, although a client is connected to a port."""
-    assert microvm("start", "box", "--commands", "2").returncode == 0
-    try:
-        added = microvm("port", "box", "-p", f"{PORT}")
-        for command in (SERVE, "sleep 600"):
-            assert microvm("exec", "--detach", "box", "--", *command.split()).returncode == 0
-        eventually(lambda: answer(int(added.stdout.rpartition(b":")[2])) == b"hello")
-        busy = microvm("exec", "box", "true")
-        assert b"permits more than 2 at once" in busy.stderr
-        [facts] = json.loads(microvm("inspect", "--json", "box").stdout)
-        assert facts["max_commands"] == 2
     finally:
         assert microvm("stop", "box").returncode == 0
 

@@ -143,30 +143,6 @@ def test_workers_share_a_set_up_that_survives_a_dead_worker(suite: pytest.Pytest
 
 
 @pytest.mark.thorough
-def test_a_set_up_that_fails_is_shown_once(suite: pytest.Pytester) -> None:
-    suite.makeconftest("""
-        import pytest
-
-        @pytest.fixture(scope="session")
-        def microvm_setup():
-            return lambda vm: vm.run(["sh", "-c", "echo said; false"], check=True)
-    """)
-    suite.makepyfile("""
-        import pytest
-
-        @pytest.mark.parametrize("n", range(5))
-        def test_it(microvm, n): ...
-    """)
-    result = run(suite)
-    result.assert_outcomes(errors=5)
-    result.stdout.fnmatch_lines(["*- microvm: commands of the set-up -*", "said", "[[]status 1]"])
-    text = result.stdout.str()
-    assert text.count("microvm: commands of the set-up") == 1
-    again = "the set-up of its machine has failed before: CalledProcessError: "
-    assert text.count(f"\n{again}") == 4
-
-
-@pytest.mark.thorough
 def test_set_up_is_repeated_if_its_machine_is_killed(suite: pytest.Pytester) -> None:
     suite.makeconftest("""
         import os
@@ -192,35 +168,6 @@ def test_set_up_is_repeated_if_its_machine_is_killed(suite: pytest.Pytester) -> 
     result = run(suite)
     result.assert_outcomes(errors=1, passed=2)
     result.stdout.fnmatch_lines(["*QEMU was killed by signal 9*"])
-
-
-@pytest.mark.thorough
-def test_killed_start_does_not_fail_another_test(suite: pytest.Pytester) -> None:
-    suite.makeconftest("""
-        import os
-        import signal
-        import pytest
-        from microvm.start import starter
-
-        @pytest.fixture(autouse=True)
-        def _kill(request, monkeypatch):
-            def launch(*args, **more):
-                launched = real(*args, **more)
-                os.kill(launched.child.pid, signal.SIGKILL)
-                return launched
-
-            real = starter.launch
-            if request.node.name == "test_killed":
-                monkeypatch.setattr(starter, "launch", launch)
-    """)
-    suite.makepyfile("""
-        def test_killed(microvm): ...
-
-        def test_it(microvm): ...
-    """)
-    result = run(suite)
-    result.assert_outcomes(errors=1, passed=1)
-    result.stdout.fnmatch_lines(["*no machine for this test: QEMU was killed by signal 9*"])
 
 
 @contextmanager
@@ -253,17 +200,6 @@ def gone(pytester: pytest.Pytester) -> None:
         path.unlink()
         pid = int(path.stem)
         eventually(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("workers", ["-n0", "-n2"])
-def test_ctrl_c_leaves_no_process_and_no_files(suite: pytest.Pytester, workers: str) -> None:
-    before = shared()
-    with started(suite, workers) as running:
-        os.killpg(running.pid, signal.SIGINT)
-    assert running.returncode == pytest.ExitCode.INTERRUPTED
-    gone(suite)
-    assert shared() <= before
 
 
 @pytest.mark.long

@@ -14,7 +14,6 @@ import pytest
 
 from microvm import Image
 from microvm.start import snapshots
-from microvm.sync import MicroVM
 
 PROMPT = ">>> "
 DEADLINE = 100
@@ -197,31 +196,6 @@ def test_program_has_its_arguments_and_its_traceback(
     ]
 
 
-@pytest.mark.parametrize(
-    ("code", "status", "stderr"),
-    [
-        ("import sys; sys.exit(7)", 7, b""),
-        ("import os; os._exit(4)", 4, b""),
-        ("import os; os.abort()", 134, b"microvm: the interpreter was killed by signal 6\n"),
-    ],
-)
-def test_exit_status_is_that_of_python(
-    run: Callable[..., CompletedProcess[bytes]], code: str, status: int, stderr: bytes
-) -> None:
-    done = run("-c", code)
-    assert (done.returncode, done.stdout) == (status, b"")
-    assert done.stderr.endswith(stderr)
-
-
-@pytest.mark.thorough
-def test_program_can_be_read_from_standard_input(
-    run: Callable[..., CompletedProcess[bytes]],
-) -> None:
-    done = run(stdin=b"import sys; print(sys.argv, sys.stdin.read())")
-    assert (done.returncode, done.stdout) == (0, b"[''] \n")
-    assert run("-", "a", stdin=b"import sys; print(sys.argv)").stdout == b"['-', 'a']\n"
-
-
 def test_input_is_read_from_standard_input(run: Callable[..., CompletedProcess[bytes]]) -> None:
     code = (
         "import sys; print(sys.stdin.buffer.read(128_000) == bytes(range(256)) * 500)\n"
@@ -285,20 +259,6 @@ def test_pictures_are_saved_on_request(
     assert pictures == {"1.png": b"before", "2.png": b"png", "3.png": b"png", "4.png": b"figure"}
     assert b"microvm: a picture (image/png, 3) is saved as shown/3.png" in done.stderr
     assert b"--displays DIR saves pictures" in run("-c", code).stderr
-
-
-@pytest.mark.thorough
-def test_snapshot_without_an_interpreter_is_an_error(image: Image) -> None:
-    with MicroVM(image) as vm:
-        vm.checkpoint("python-plain")
-    try:
-        command = [sys.executable, "-m", "microvm", "python", "--from", "python-plain", "-c", "1"]
-        done = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
-        assert done.returncode == 125
-        assert b"microvm: the interpreter does not answer: " in done.stderr
-        assert b"`Interpreter.checkpoint` saves snapshots that contain" in done.stderr
-    finally:
-        snapshots.STORE.remove("python-plain")
 
 
 @pytest.mark.thorough

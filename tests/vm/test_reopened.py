@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import time
@@ -145,9 +144,6 @@ def run(port: socket.socket, script: str, *, wait: bool = True) -> bytes:
     return output
 
 
-ABANDONED = 10.0
-"""Number of seconds until a guest without a host ends itself; see guest/sandboxd.c."""
-
 INPUT = codec.ExecStdin(1, bytes(60_000)).encode()
 """An input frame that is longer than all the hellos of a test."""
 
@@ -193,16 +189,3 @@ def test_machine_without_a_host_ends_after_a_time(own_guest: Reopened) -> None:
         greet(port, 1, ahead=FILLER)
         run(port, "sleep 1000", wait=False)
     assert own_guest.process.wait(DEADLINE) == 0
-
-
-@pytest.mark.long
-def test_stopped_machine_does_not_wait_for_its_host(own_guest: Reopened) -> None:
-    with own_guest.open() as port:
-        greet(port, 1, ahead=FILLER)
-    time.sleep(2)  # the guest waits now
-    own_guest.process.send_signal(signal.SIGSTOP)
-    time.sleep(ABANDONED + 5)
-    own_guest.process.send_signal(signal.SIGCONT)
-    time.sleep(1)
-    with successor(own_guest) as port:
-        assert run(port, "echo well") == b"well\n"

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 from subprocess import PIPE
 
 import pytest
 from tests.support.polling import eventually
-from tests.support.processes import children, exists, memory
+from tests.support.processes import children, exists
 from tests.vm.conftest import Command
 
 from microvm.images import Image
@@ -44,47 +39,12 @@ def test_streams_and_status_are_those_of_the_command(
     assert (result.returncode, result.stdout, result.stderr) == (status, out, err)
 
 
-def test_root_is_that_of_the_image(microvm: Command, image: Image) -> None:
-    result = microvm("run", "--", "sh", "-c", "ls / && cat /etc/alpine-release")
-    names = result.stdout.decode().split()
-    assert {"bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr"} <= set(names)
-    if image.manifest.base.startswith("alpine-"):
-        assert image.manifest.base == f"alpine-{names[-1]}"
-        assert {"home", "lib", "media", "mnt", "opt", "srv", "var"} <= set(names)
-
-
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["--", "nonexistent"], 127, "nonexistent: not found in the guest's PATH"),
-        (
-            ["--", "python:3", "--", "sh", "-c", "a b"],
-            127,
-            "python:3: not found in the guest's PATH (to use an image, write "
-            "`microvm run --image python:3 -- sh -c 'a b'`)",
-        ),
-        (
-            ["--", "echo a:b"],
-            127,
-            "echo a:b: not found in the guest's PATH (to run a command line, use a "
-            "shell: sh -c 'echo a:b')",
-        ),
         (["--", "\x1b[31mx"], 127, "\\x1b[31mx: not found in the guest's PATH"),
-        (["--", "/etc/passwd"], 126, "/etc/passwd: Permission denied"),
         (["--", "/etc"], 126, "/etc: Permission denied"),
-        (
-            ["--workdir", "/nowhere", "--", "true"],
-            126,
-            "true: cannot enter its working directory /nowhere: "
-            "No such file or directory in the guest",
-        ),
-        (
-            ["-u", "bob:staff", "--", "true"],
-            126,
-            "true: cannot become its user bob:staff: the guest has no such user or group",
-        ),
         (["--", "sh", "-c", "kill -9 $$"], 137, ""),
-        (["--", "sh", "-c", "kill -TERM $$"], 143, ""),
     ],
 )
 def test_failed_start_or_signal_is_reported(
@@ -95,44 +55,6 @@ def test_failed_start_or_signal_is_reported(
     assert result.stderr.decode() == (says and f"microvm: {says}\n")
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("command", "says"),
-    [
-        (["wget", "http://example.org/"], b"wget: bad address 'example.org'\n"),
-        (["ping", "-c", "1", "192.0.2.1"], b"ping: sendto: Network unreachable\n"),
-    ],
-)
-def test_command_without_its_network_fails_soon_and_is_explained(
-    microvm: Command, command: list[str], says: bytes
-) -> None:
-    # without a network, a resolver that waits for an answer waits 5 seconds
-    done = microvm("run", "--", "timeout", "4", *command)
-    assert (done.returncode, done.stderr.startswith(says)) == (1, True)
-    [line] = done.stderr.removeprefix(says).splitlines()
-    assert line.startswith(b"microvm: a machine has no network: copy files into it with --copy, ")
-    assert microvm("run", "-q", "--", *command).stderr == says
-    told = microvm("run", "--json", "--", *command)
-    assert json.loads(told.stdout)["stderr"].encode() == says
-    assert told.stderr == line + b"\n"
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("memory", "command", "status", "says"),
-    [
-        ("96M", ["tail", "/dev/zero"], 137, "of memory, and the machine has 96M: give it more wi"),
-        ("192M", ["dd", "if=/dev/zero", "of=/root/x", "bs=1M"], 1, "give it more with --disk"),
-    ],
-)
-def test_command_that_fills_its_machine_is_explained(
-    microvm: Command, memory: str, command: list[str], status: int, says: str
-) -> None:
-    done = microvm("run", "--memory", memory, "--", *command)
-    assert done.returncode == status
-    assert says in done.stderr.decode().splitlines()[-1]
-
-
 def test_command_has_the_given_environment_and_folder(microvm: Command) -> None:
     script = 'echo "$A|$B|$HOME|$SECRET|$(pwd)"'
     host = {**os.environ, "SECRET": "of the host"}
@@ -141,70 +63,10 @@ def test_command_has_the_given_environment_and_folder(microvm: Command) -> None:
     assert result.stdout == b"1 2|x=y|/root||/tmp\n"
 
 
-def test_program_or_file_that_only_the_host_has_is_explained(
-    microvm: Command, tmp_path: Path
-) -> None:
-    path = tmp_path / "s.py"
-    path.touch()
-    for arguments, status in ((["--", str(path)], 127), (["-w", str(tmp_path), "--", "true"], 126)):
-        result = microvm("run", *arguments)
-        assert result.returncode == status
-        assert b"No such file or directory in the guest (it exists on this host" in result.stderr
-    assert b"(" not in microvm("run", "--", "/no/such").stderr
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("mib", [16, pytest.param(64, marks=pytest.mark.long)])
-def test_random_bytes_arrive_on_both_streams(microvm: Command, tmp_path: Path, mib: int) -> None:
-    script = f"head -c {mib}m /dev/urandom | tee /dev/stderr"
-    with (tmp_path / "a").open("wb") as out, (tmp_path / "b").open("wb") as err:
-        streams = {"capture_output": False, "stdout": out, "stderr": err}
-        result = microvm("run", "--", "sh", "-c", script, **streams)
-    assert result.returncode == 0
-    digests = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a", "b")]
-    assert (tmp_path / "a").stat().st_size == mib << 20
-    assert digests[0] == digests[1]
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("size", [32, pytest.param(1024, marks=pytest.mark.long)])
-def test_much_input_passes_in_bounded_memory(size: int) -> None:
-    process = _start("sha256sum")
-    block, sent = os.urandom(1 << 20), hashlib.sha256()
-
-    def peak() -> int:
-        """Return the peak resident memory of a process in KiB."""
-        return memory(process.pid, "VmHWM")
-
-    assert process.stdin is not None
-    for number in range(size):
-        data = block[number:] + block[:number]
-        sent.update(data)
-        process.stdin.write(data)
-        if number == 8:
-            before = peak()
-    process.stdin.flush()
-    grown = peak() - before
-    out, err = _end(process)
-    assert (out.split()[0].decode(), err) == (sent.hexdigest(), b"")
-    print(f"{size} MiB, memory grew by {grown / 1024:.1f} MiB")
-    assert grown <= 16 << 10
-
-
-def test_tar_archive_in_a_pipe_is_read_completely(microvm: Command, tmp_path: Path) -> None:
-    names = [f"file{number}" for number in range(300)]
-    for name in names:
-        (tmp_path / name).write_bytes(os.urandom(10_000))
-    with subprocess.Popen(["tar", "c", "-C", str(tmp_path), *names], stdout=PIPE) as tar:
-        result = microvm("run", "--", "tar", "t", stdin=tar.stdout)
-    assert (result.returncode, result.stdout.decode().split()) == (0, names)
-
-
 @pytest.mark.parametrize(
     ("options", "script", "status", "out", "says"),
     [
         (["--timeout", "3"], "echo so far; sleep 60", 124, b"so far\n", "timed out after 3 s"),
-        (["--timeout", "700ms", "--grace", "100ms"], "sleep 60", 124, b"", "timed out after 0.7 s"),
         (["--max-output", "1K", "--timeout", "1m"], ZEROS, 122, bytes(1024), KILLED),
         (
             ["--max-memory", "20M"],
@@ -234,7 +96,6 @@ def test_command_that_exceeds_a_limit_is_killed(
             "echo c >/proc/sysrq-trigger",
             b"microvm: the guest kernel crashed: Kernel panic - not syncing: sysrq triggered crash",
         ),
-        ("halt -f", b"microvm: the guest is not responding: it does not answer; has it halted?"),
     ],
 )
 def test_a_guest_that_ends_is_an_error_soon(
@@ -259,14 +120,8 @@ def test_console_is_written_to_a_file(microvm: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--memory", "1K"], "too little memory"),
-        (["--memory", "999G"], "does not fit into this host's memory (use at most"),
-        (["--cpus", "999"], "a guest with 999 CPUs cannot boot in time"),
-        (["--env", "=x"], "KEY=VALUE"),
-        (["--timeout", "0"], "'--timeout': '0' is not a positive duration"),
         (["--grace", "1"], "--timeout"),
         (["--image", "no-such-image"], "microvm image ls"),
-        (["--console", "/nowhere/log"], "console"),
         ([], "CMD"),
     ],
 )
@@ -277,34 +132,6 @@ def test_wrong_option_or_missing_command_is_refused(
     assert result.returncode == (125 if "--image" in options else 2)
     assert says in result.stderr.decode()
     assert b"Traceback" not in result.stderr
-
-
-def test_missing_qemu_is_reported_with_the_package(microvm: Command, tmp_path: Path) -> None:
-    result = microvm("run", "--", "true", env={**os.environ, "PATH": str(tmp_path)})
-    assert result.returncode == 125
-    assert b"not installed (apt install qemu-system" in result.stderr
-
-
-def test_missing_compiler_is_reported_with_the_package(
-    microvm: Command, image: Image, tmp_path: Path
-) -> None:
-    """The image, and the templates, are in other caches."""
-    qemu = shutil.which(f"qemu-system-{image.manifest.arch}")
-    assert qemu
-    (tmp_path / Path(qemu).name).symlink_to(qemu)
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ziglang'] = None\n")
-    own = {"PATH": str(tmp_path), "PYTHONPATH": str(tmp_path)}
-    empty = {"MICROVM_CACHE": str(tmp_path / "cache")}
-    arguments = ["run", "--image", str(image.path), "--", "true"]
-    result = microvm(*arguments, env={**os.environ, **own, **empty})
-    assert result.returncode == 125
-    (line,) = result.stderr.splitlines()
-    assert line.startswith(
-        b"microvm: QEMU cannot be started: no C compiler that compiles the launcher"
-    )
-    assert b"`apt install gcc libc6-dev make` or `pip install ziglang`" in line
-    assert microvm(*arguments).returncode == 0  # this start compiles the launcher
-    assert microvm(*arguments, env={**os.environ, **own}).returncode == 0
 
 
 @pytest.mark.thorough
@@ -333,11 +160,6 @@ def _wait_for(line: bytes, process: subprocess.Popen[bytes]) -> list[int]:
     assert process.stdout is not None
     assert process.stdout.readline() == line
     return children(process.pid)
-
-
-def _pending(pipe: int) -> int:
-    """Return the number of bytes that are waiting in a pipe."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_output_is_streamed_and_ctrl_c_reaches_the_command() -> None:
@@ -401,17 +223,9 @@ def test_closed_output_ends_the_command() -> None:
             b"",
             b"microvm: cannot write the command's output: No space left on device\n",
         ),
-        (
-            "--max-output 3 -- echo hello",
-            122,
-            b"hel",
-            b"microvm: echo: wrote more than 3 bytes, and was killed (--max-output and max_output",
-        ),
-        ("--timeout nan -- true", 2, b"", b"Usage: "),
-        ("--user '' -- true", 2, b"", b"Usage: "),
     ],
 )
-def test_closed_or_full_stream_and_strange_limit(
+def test_run_works_with_closed_or_full_streams(
     shell: str, status: int, out: bytes, says: bytes
 ) -> None:
     command = ["sh", "-c", f'"$@" run {shell}', "sh", sys.executable, "-m", "microvm"]
@@ -419,21 +233,6 @@ def test_closed_or_full_stream_and_strange_limit(
     assert (result.returncode, result.stdout) == (status, out)
     assert result.stderr.startswith(says)
     assert b"Traceback" not in result.stderr
-
-
-def test_streams_that_do_not_block_lose_nothing() -> None:
-    out, theirs = os.pipe()
-    os.set_blocking(theirs, False)
-    size = 3_000_000
-    command = [sys.executable, "-m", "microvm", "run", "--", "head", "-c", str(size), "/dev/zero"]
-    with subprocess.Popen(command, stdout=theirs) as process:
-        os.close(theirs)
-        with open(out, "rb") as file:  # noqa: PTH123 - a descriptor
-            first = file.read(1)
-            # A full pipe may hold fewer bytes than its capacity, which counts pages.
-            eventually(lambda: _pending(out) > fcntl.fcntl(out, fcntl.F_GETPIPE_SZ) // 2)
-            assert len(first + file.read()) == size
-        assert process.wait() == 0
 
 
 @pytest.mark.thorough
@@ -471,8 +270,8 @@ main()
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("step", [29, pytest.param(1, marks=pytest.mark.long)])
-def test_ctrl_c_during_any_import_ends_silently_by_sigint(step: int) -> None:
+def test_ctrl_c_during_any_import_ends_silently_by_sigint() -> None:
+    step = 29
     statuses: list[int] = []
     while not statuses or statuses[-1]:
         at = str(1 + step * len(statuses))
@@ -491,7 +290,7 @@ def test_ctrl_c_before_main_ends_the_process_by_sigint() -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("delay", [0.0, 0.2])
 def test_early_ctrl_c_ends_silently_by_sigint(delay: float) -> None:
     script = "import microvm.__main__ as m; print('begun', flush=True); m.main()"
     command = [sys.executable, "-c", script, "run", "--", "sleep", "60"]
@@ -504,7 +303,7 @@ def test_early_ctrl_c_ends_silently_by_sigint(delay: float) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM"])
+@pytest.mark.parametrize("name", ["HUP", "INT"])
 def test_signals_ignored_at_the_start_stay_ignored(name: str) -> None:
     ignoring = ["sh", "-c", f'trap "" {name}; exec "$@"', "sh"]
     command = [*ignoring, sys.executable, "-m", "microvm", "run", "--", "sh", "-c"]

@@ -12,8 +12,7 @@ import pytest
 from tests.support.parameters import accelerator
 from tests.vm.conftest import Command
 
-from microvm import ExecTimeout, Job, MicroVM, Pool, StartError, sync
-from microvm.images import Image
+from microvm import ExecTimeout, MicroVM, sync
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +39,6 @@ def test_a_shell_of_a_named_machine_runs_the_text(named: sync.AttachedVM) -> Non
     assert (result.returncode, result.stdout) == (3, b"HELLO")
     with named.exec("cat; echo $0", shell=True, detach=True) as process:
         assert process.stdout.read() == b"/bin/sh\n"
-
-
-async def test_jobs_may_be_lines_of_a_shell(image: Image) -> None:
-    async with Pool(1, image) as pool:
-        outcomes = [
-            each async for each in pool.map([Job("echo $((6 * 7))", shell=True, text=True)])
-        ]
-    assert [each.result().stdout for each in outcomes] == ["42\n"]
-
-
-@pytest.mark.parametrize(("program", "status"), [("nosuch", 127), ("/no/such", 127), ("/etc", 126)])
-def test_a_program_that_cannot_start_has_a_status(
-    named: sync.AttachedVM, program: str, status: int
-) -> None:
-    result = named.run([program], check_start=False, text=True)
-    assert (result.returncode, result.stdout) == (status, "")
-    assert result.stderr.startswith(f"{program}: ")
-    with pytest.raises(StartError, match="cannot enter its working directory"):
-        named.run([program], check_start=False, cwd="/no/such/folder")
 
 
 def tried(run: Callable[..., Any], script: str) -> str:
@@ -126,12 +106,6 @@ async def test_both_streams_arrive_in_order(vm: MicroVM, named: sync.AttachedVM)
     async with await vm.exec(TURNS, shell=True, stderr=STDOUT, user="nobody") as process:
         assert (await process.stdout.read()).decode().split() == expected
         assert await process.stderr.read() == b""
-
-
-async def test_the_reason_of_a_failed_start_is_in_the_joined_output(vm: MicroVM) -> None:
-    result = await vm.run(["nosuch"], check_start=False, stderr=STDOUT, text=True)
-    assert result.stdout == "nosuch: not found in the guest's PATH\n"
-    assert (result.returncode, result.stderr) == (127, "")
 
 
 async def test_a_terminal_joins_its_streams_anyway(vm: MicroVM) -> None:

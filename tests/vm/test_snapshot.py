@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import gc
 import itertools
 import os
 from collections.abc import AsyncIterator
@@ -15,7 +14,7 @@ import pytest
 import pytest_asyncio
 from tests.support.parameters import accelerator
 from tests.support.processes import children, open_files
-from tests.vm.conftest import MIB, MOST_PROPORTIONAL, Misbehave, proportional
+from tests.vm.conftest import Misbehave
 
 from microvm import (
     BootError,
@@ -26,7 +25,6 @@ from microvm import (
     Snapshot,
     SnapshotError,
     UsageError,
-    sync,
 )
 from microvm.images import Image
 from microvm.qemu import migration
@@ -155,16 +153,6 @@ async def test_running_processes_of_forks_draw_different_numbers(image: Image) -
 
 
 @pytest.mark.thorough
-async def test_snapshot_of_a_booted_machine(image: Image) -> None:
-    async with _machine(image, cold=True) as vm:
-        assert not vm.cloned
-        await _leave(vm)
-        async with await vm.checkpoint() as taken, MicroVM(taken) as clone:
-            assert await _ask(clone, "one") == "one 1"
-        assert await _ask(vm, "one") == "one 1"
-
-
-@pytest.mark.thorough
 async def test_qemu_without_file_migration_saves_by_descriptors(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,15 +237,6 @@ async def test_open_files_of_a_closed_snapshot_can_be_read(prepared: MicroVM) ->
         await starting.start()
 
 
-@pytest.mark.thorough
-async def test_dropped_snapshot_is_removed_silently(image: Image) -> None:
-    async with _machine(image) as vm:
-        before = open_files(os.getpid())
-        assert (await vm.checkpoint()).name is None
-        gc.collect()
-        assert open_files(os.getpid()) == before
-
-
 async def test_shared_files_of_clones_cannot_be_written(snapshot: Snapshot) -> None:
     async with MicroVM(snapshot) as clone:
         assert clone.pid
@@ -279,24 +258,6 @@ async def test_fork_returns_running_machines(prepared: MicroVM) -> None:
         answers = await asyncio.gather(*(_ask(fork, str(n)) for n, fork in enumerate(forks)))
         assert answers == ["0 2", "1 2", "2 2"]
     assert set(children(os.getpid())) == before
-
-
-@pytest.mark.parametrize("count", [0, -1, True, None, "2", 1.5])
-async def test_invalid_number_of_forks_is_refused(image: Image, count: Any) -> None:
-    with pytest.raises(UsageError, match="is not a whole number from 1 on"):
-        await _machine(image).fork(count)
-    with pytest.raises(UsageError, match="is not a whole number from 1 on"):
-        sync.MicroVM(image).fork(count)
-
-
-@pytest.mark.long
-async def test_a_hundred_forks_live_at_once(prepared: MicroVM, image: Image) -> None:
-    async with await prepared.fork(100) as forks:
-        for number, fork in enumerate(forks):
-            assert await _ask(fork, str(number)) == f"{number} 2"
-        each = sum(proportional(fork.pid or 0) for fork in forks) / len(forks)
-    print(f"{len(forks)} forks alive, {each / MIB:.1f} MiB of proportional set size each")
-    assert each <= MOST_PROPORTIONAL[image.manifest.bus]
 
 
 @pytest.mark.thorough
@@ -351,16 +312,3 @@ async def test_named_snapshots_are_found_replaced_and_removed(prepared: MicroVM)
     with pytest.raises(SnapshotError, match="no snapshot here"):
         await MicroVM(found).start()
     assert snapshots.STORE.installed() == []
-
-
-@pytest.mark.thorough
-def test_sync_api_takes_snapshots_too(image: Image) -> None:
-    with sync.MicroVM(image, memory=MEMORY, accel=accelerator(), confinement="off") as vm:
-        vm.run(["sh", "-c", "echo kept >/root/file"], check=True)
-        with vm.checkpoint() as taken, sync.MicroVM(taken) as clone:
-            assert clone.run(["cat", "/root/file"]).stdout == b"kept\n"
-        with vm.fork(2) as forks:
-            assert [fork.run(["cat", "/root/file"]).stdout for fork in forks] == [b"kept\n"] * 2
-            assert {fork._original.confinement for fork in forks} == {"off"}
-            assert len({vm.id, *(fork.id for fork in forks)}) == 3
-        assert all(fork.pid is None for fork in forks)

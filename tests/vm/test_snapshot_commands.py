@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from microvm.start import snapshots
 
 pytestmark = pytest.mark.usefixtures("copied_cache")  # since a test prunes snapshots
 
-PAGE = Path(__file__).parents[2] / "docs/snapshots.md"
 NAME = "of-a-test"
 MACHINE = ["--memory", "96M", "--accel", accelerator()]
 
@@ -77,26 +73,6 @@ def test_machine_of_a_failed_command_is_not_saved(microvm: Command) -> None:
     assert not snapshots.STORE.path(NAME).exists()
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("options", "command", "status"),
-    [
-        (["--timeout", "200ms"], ["sleep", "100"], 124),
-        ([], ["no-such-command"], 127),
-        (["--max-output", "1"], ["echo", "much"], 122),
-        (["--copy", "/no-such-file:/x"], ["true"], 125),
-        (["--collect", "/no-such-file:."], ["true"], 125),
-    ],
-)
-def test_machine_of_an_ended_or_uncopied_run_is_not_saved(
-    microvm: Command, options: list[str], command: list[str], status: int
-) -> None:
-    failed = microvm("run", *MACHINE, *options, "--save", NAME, "--", *command)
-    assert failed.returncode == status
-    assert f"microvm: no snapshot {NAME} was saved".encode() in failed.stderr
-    assert not snapshots.STORE.path(NAME).exists()
-
-
 def test_free_space_is_checked_before_the_command_runs(
     image: Image, microvm: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,15 +106,3 @@ def test_wrong_usage_is_refused(microvm: Command, kept: str) -> None:
             wrong = microvm(*verb)
             assert wrong.returncode == 2
             assert f"not the name of a snapshot: '{name}'".encode() in wrong.stderr
-
-
-@pytest.mark.thorough
-@pytest.mark.usefixtures("image")
-def test_example_of_the_page_runs() -> None:
-    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    result = subprocess.run(
-        [sys.executable, "-c", example], capture_output=True, text=True, timeout=120, check=True
-    )
-    snapshots.STORE.remove("served")
-    assert result.stdout.startswith("b'HELLO\\n'\nb'Linux\\n'\n")
-    assert result.stdout.count("load average") == 3

@@ -27,7 +27,7 @@ from tests.support.small_disk import small_disk
 from tests.support.target import target
 from tests.vm.conftest import Command, Misbehave
 
-from microvm import CacheError, GuestDied, MicroVM, QemuError, Snapshot, SnapshotError
+from microvm import CacheError, MicroVM, QemuError, Snapshot, SnapshotError
 from microvm import cache as caches
 from microvm.images import Image
 from microvm.start import restorer, snapshots
@@ -110,16 +110,6 @@ async def test_killed_start_of_a_fork_is_repeated(
             await MicroVM(taken).start()
 
 
-async def test_snapshot_of_a_dead_machine_is_an_error(prepared: MicroVM) -> None:
-    with await prepared.checkpoint() as taken:
-        async with MicroVM(taken) as clone:
-            assert clone.pid
-            os.kill(clone.pid, signal.SIGKILL)
-            for _ in range(2):
-                with pytest.raises(GuestDied, match="SIGKILL"):
-                    await clone.checkpoint()
-
-
 async def _another_child(before: list[int]) -> None:
     await comes_true(lambda: children(os.getpid()) != before)
 
@@ -143,31 +133,6 @@ async def test_saving_process_killed_at_any_moment(prepared: MicroVM, kills: int
                 failed += 1
             assert (await prepared.run(["pidof", "sleep"])).returncode == 0
     assert failed
-
-
-@pytest.mark.parametrize("kills", [3, MANY])
-async def test_machine_killed_at_any_moment_of_its_snapshot(image: Image, kills: int) -> None:
-    random = Random(kills)
-    with _leaves_nothing():
-        for _ in range(kills):
-            async with MicroVM(image, memory=MEMORY, accel=accelerator()) as vm:
-                taking = asyncio.create_task(vm.checkpoint())
-                await asyncio.sleep(random.uniform(0, 0.3))
-                assert vm.pid
-                os.kill(vm.pid, signal.SIGKILL)
-                try:
-                    (await taking).close()
-                except GuestDied as error:
-                    assert "QEMU" in str(error)  # noqa: PT017 - it may be too late for it
-
-
-async def test_machine_stopped_during_its_snapshot(image: Image) -> None:
-    with _leaves_nothing():
-        async with MicroVM(image, memory=MEMORY, accel=accelerator()) as vm:
-            taking = asyncio.create_task(vm.checkpoint())
-            await asyncio.sleep(0)  # saving has started; after the transfer it needs no machine
-        with pytest.raises(GuestDied, match="the machine was stopped"):
-            await taking
 
 
 @pytest.mark.parametrize("times", [8, MANY])
@@ -325,13 +290,3 @@ async def test_snapshot_without_room_is_refused_with_a_next_step(
     (removed,) = snapshots.prune(unusable=True)
     assert removed.name == "here"
     assert snapshots.STORE.installed() == []
-
-
-async def test_damaged_snapshot_is_refused(prepared: MicroVM, cache: Path) -> None:
-    kept = await prepared.checkpoint("here")
-    state = cache / "snapshots" / "here" / "state"
-    state.chmod(0o600)
-    state.write_bytes(state.read_bytes()[:-1])
-    with pytest.raises(SnapshotError, match="damaged snapshot: its state") as refused:
-        await MicroVM(kept).start()
-    assert refused.value.hint.startswith("take the snapshot again; `microvm snapshot prune`")

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 from tests.support.processes import children
 
-from microvm import Image, InterpreterDied
-from microvm.sync import Interpreter, MicroVM
+from microvm import Image
+from microvm.sync import Interpreter
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,6 @@ def python(with_python: Image) -> Iterator[Interpreter]:
     with Interpreter(image=with_python, imports=["json"]) as python:
         yield python
     assert children(os.getpid()) == before
-
-
-def test_cells_keep_their_state(python: Interpreter) -> None:
-    python.run("x = 20")
-    assert python.run("x + 1").result == "21"
-    python.set("y", [1])
-    assert python.get("y") == [1]
 
 
 def test_callbacks_may_block_and_use_the_interpreter(python: Interpreter) -> None:
@@ -54,32 +47,6 @@ def test_another_thread_can_interrupt_a_cell(python: Interpreter) -> None:
     timer.start()
     assert not python.run("import time; time.sleep(1000)").ok
     timer.join()
-
-
-@pytest.mark.thorough
-def test_fork_is_independent(python: Interpreter) -> None:
-    python.run("shared = [1]")
-    with python.fork() as twin:
-        twin.run("shared.append(2)")
-        assert (python.get("shared"), twin.get("shared")) == ([1], [1, 2])
-        twin.vm.write_file("/tmp/twin", "")
-        assert twin.vm.stat("/tmp/twin").size == 0
-    with python.fork(2) as forks:
-        assert [fork.get("shared") for fork in forks] == [[1], [1]]
-    assert not any(fork.vm.pid for fork in forks if fork._original._source.vm)
-
-
-@pytest.mark.thorough
-def test_interpreter_shares_a_machine(with_python: Image) -> None:
-    with MicroVM(with_python, commands=4) as vm:
-        with Interpreter.within(vm, user=1000) as python:
-            assert python.vm is vm
-            assert python.run("import os; os.getuid()").result == "1000"
-            with pytest.raises(InterpreterDied):
-                python.run("os._exit(1)")
-            python.restart()
-            assert python.run("1").result == "1"
-        assert vm.run(["true"]).returncode == 0
 
 
 def test_interpreter_that_is_dropped_is_closed(with_python: Image) -> None:

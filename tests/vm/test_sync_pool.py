@@ -10,13 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.polling import eventually
 from tests.support.processes import children, exists
 
-from microvm import Busy, GuestDied, Job, UsageError
+from microvm import GuestDied, UsageError
 from microvm.images import Image
 from microvm.sync import Pool
 
@@ -44,14 +43,6 @@ def pool(image: Image) -> Iterator[Pool]:
     with Pool(2, image) as pool:
         yield pool
     assert children(os.getpid()) == before
-
-
-@pytest.mark.thorough
-def test_outcomes_are_ordered_or_as_completed(pool: Pool) -> None:
-    outcomes = pool.map([Job(["sleep", "60"]), ["echo", "fast"]], ordered=False, text=True)
-    assert next(outcomes).result().stdout == "fast\n"
-    in_order = pool.map([["sh", "-c", "sleep 0.2; echo slow"], ["echo", "fast"]], text=True)
-    assert [outcome.result().stdout for outcome in in_order] == ["slow\n", "fast\n"]
 
 
 def test_commands_are_read_as_outcomes_are_requested(pool: Pool) -> None:
@@ -84,21 +75,6 @@ def test_source_may_block_and_its_error_is_raised_last(pool: Pool) -> None:
     assert next(outcomes).result().stdout == b"second\n"
     with pytest.raises(ZeroDivisionError):
         next(outcomes)
-
-
-@pytest.mark.thorough
-def test_threads_share_a_pool_and_a_second_command_is_busy(pool: Pool) -> None:
-    def use(number: int) -> bytes:
-        with pool.machine() as vm:
-            assert vm.run(["ls", "/tmp"]).stdout == b""
-            vm.run(["touch", "/tmp/file"])
-            return bytes(vm.run(["echo", str(number)]).stdout)
-
-    with ThreadPoolExecutor(3) as executor:
-        assert list(executor.map(use, range(3))) == [b"0\n", b"1\n", b"2\n"]
-        with pool.machine() as vm, vm.exec(["sleep", "60"]):
-            for refused in [executor.submit(vm.run, ["true"]) for _ in range(4)]:
-                assert isinstance(refused.exception(DEADLINE), Busy)
 
 
 @pytest.mark.thorough
@@ -143,11 +119,6 @@ def test_leaving_a_pool_ends_machines_in_use(image: Image) -> None:
         with pytest.raises(UsageError, match="the pool is not running"):
             use()
     lease.__exit__(None, None, None)
-
-
-def test_use_of_a_pool_before_its_block_is_an_error(image: Image) -> None:
-    with pytest.raises(UsageError, match="the pool is closed"):
-        next(Pool(1, image).map([["true"]]))
 
 
 def test_dropped_pool_is_closed(image: Image) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import os
 import resource
 import shutil
@@ -22,13 +21,12 @@ from tests.support.parameters import accelerator
 from tests.support.polling import eventually
 from tests.support.process_settings import soft_limit
 from tests.support.processes import adopting, children, open_files
-from tests.vm.conftest import Command, Misbehave, live_at_once
+from tests.vm.conftest import Command, Misbehave
 
 from microvm import MicroVM, TemplateError
 from microvm.images import Image
 from microvm.qemu import migration
 from microvm.start import template, warmup
-from microvm.wire.session import Session
 
 pytestmark = pytest.mark.thorough
 
@@ -84,15 +82,6 @@ async def test_command_makes_a_template_once(image: Image, cache: Path, microvm:
     assert (_folder(cache) / "ram").stat().st_ino == before.st_ino
 
 
-@pytest.mark.usefixtures("cache")
-def test_command_that_cannot_save_a_template_fails(image: Image, microvm: Command) -> None:
-    with soft_limit(resource.RLIMIT_FSIZE, 8 << 20):
-        failed = microvm(*make_arguments(image))
-    assert failed.returncode == 125
-    assert b"no template can be saved" in failed.stderr
-    assert b"booting instead" not in failed.stderr
-
-
 async def test_clones_map_the_file_of_the_template(image: Image, cache: Path) -> None:
     """The clones share the pages of the file, even if QEMU's uid may not read the file."""
     async with _machine(image) as vm, _machine(image) as other:
@@ -110,13 +99,6 @@ async def test_template_is_saved_after_the_clock_is_chosen(image: Image, cache: 
     async with _machine(image) as vm:
         assert vm.cloned
         assert await vm.read_file(warmup._CLOCK) != b"tsc-early\n"
-
-
-async def test_each_configuration_has_its_own_template(image: Image, cache: Path) -> None:
-    await start(image)
-    async with _machine(image, memory=MEMORY + 1) as vm:
-        assert vm.cloned
-        assert len(_templates(cache)) == 2
 
 
 async def test_qemu_without_file_migration_clones_by_descriptors(
@@ -310,21 +292,6 @@ async def test_random_numbers_of_clones_differ_and_clocks_are_exact(
     assert max(off for _, off in drawn) < 0.05
 
 
-async def test_random_numbers_repeat_without_fresh_entropy(
-    image: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel of a guest reseeds its generator every second or two.
-
-    If it does so before the test can read random bytes, the test saves another guest and tries
-    again.
-    """
-    monkeypatch.setattr(Session, "resume", lambda _: b"")
-    for memory in itertools.count(MEMORY):
-        drawn = await _clones(image, 4, memory=memory)
-        if len({random for random, _ in drawn}) < 4:
-            return
-
-
 @pytest.fixture
 def _adopting() -> Iterator[None]:
     with adopting():
@@ -385,8 +352,3 @@ def run_arguments(image: Image, *more: str) -> list[str]:
 
 def _reap(pid: int) -> None:
     eventually(lambda: os.waitpid(pid, os.WNOHANG) != (0, 0))
-
-
-@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.long)])
-async def test_many_clones_live_at_once(image: Image, count: int) -> None:
-    await live_at_once(image, count)
