@@ -89,17 +89,6 @@ async def test_killed_stopped_or_limited_qemu_is_no_failure_of_kvm(
     assert probes.recall() is None
 
 
-async def test_kvm_that_has_stopped_working_is_tested_again(
-    image: Image, probes: ProbeCache, misbehave: Misbehave
-) -> None:
-    probes.remember(works=True)
-    misbehave(NOT.format("kill -ABRT $$"))
-    name, (line,) = await _start(image)
-    assert name == "tcg"
-    assert line.startswith("KVM refuses to run a machine")
-    assert probes.recall() is False
-
-
 @pytest.mark.parametrize(
     ("requested", "script", "says"),
     [

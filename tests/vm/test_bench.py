@@ -20,7 +20,7 @@ from tests.support.polling import eventually
 from tests.support.processes import exists
 from tests.vm.conftest import Command
 
-from microvm.bench import boot, export, figures, plot, several
+from microvm.bench import boot, figures, several
 from microvm.cli.verbs.bench import bench
 from microvm.images import Image
 
@@ -86,21 +86,6 @@ def test_clones_share_memory(everything: dict[str, bytes]) -> None:
     for density in json.loads(everything["json"])["alive"].values():
         assert density["count"] == 2
         assert 0 < density["pss_mib"]["2"] < density["pss_mib"]["1"]
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="no matplotlib")
-def test_saved_report_is_drawn_identically(everything: dict[str, bytes], tmp_path: Path) -> None:
-    text = everything["json"].decode()
-    report = export.from_json(text)
-    assert export.from_json(export.to_json(report)) == report
-    samples = {figure.metric.name: list(figure.samples) for figure in report.figures}
-    assert samples == {name: each["samples"] for name, each in json.loads(text)["figures"].items()}
-    pictures = tmp_path / "one.svg", tmp_path / "other.svg"
-    for picture in pictures:
-        plot.draw(report, picture)
-    one, other = (picture.read_bytes() for picture in pictures)
-    assert one == other
-    assert f"ready: {figures.formatted(samples['cold_ready_ms'][0])} ms".encode() in one
 
 
 def test_document_has_the_tables_and_valid_commands() -> None:

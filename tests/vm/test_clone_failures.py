@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from microvm import BootError, QemuError
 from microvm.images import Image
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.launch import find_qemu
-from microvm.start import starter, template, warmup
-from microvm.system.patience import patient
+from microvm.start import template, warmup
 
 pytestmark = pytest.mark.thorough
 
@@ -52,31 +50,6 @@ def _nothing_remembered(cache: Path) -> bool:
     return not list(cache.glob("clone-*"))
 
 
-@asynccontextmanager
-async def _kept_template(image: Image, cache: Path) -> AsyncIterator[None]:
-    """Save a template, and check afterwards that the next start clones from the same one."""
-    await _start(image)
-    before = _identity(cache)
-    yield
-    assert _nothing_remembered(cache)
-    assert await _start(image) == (True, [])
-    assert _identity(cache) == before
-
-
-async def test_signal_of_a_resource_limit_keeps_the_template(
-    image: Image, cache: Path, misbehave: Misbehave
-) -> None:
-    async with _kept_template(image, cache):
-        misbehave("clones && kill -XFSZ $$")
-        for _ in range(2):
-            cloned, (line,) = await _start(image)
-            assert not cloned
-            assert line.startswith("cannot clone")
-            assert "signal" in line
-            assert line.endswith("; booting instead")
-        misbehave("")
-
-
 @pytest.mark.parametrize(
     ("limit", "there"), [("-f 10", True), ("-f 10", False), ("-v 300000", True)]
 )
@@ -98,17 +71,6 @@ async def test_limit_of_one_process_keeps_the_template(
     assert await _start(image) == (True, [])
     if there:
         assert _identity(cache) == before
-
-
-async def test_clone_beyond_its_time_limit_keeps_the_template(
-    image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with _kept_template(image, cache):
-        with monkeypatch.context() as impatient:
-            impatient.setattr(starter, "CLONE_TIMEOUT", 0.001)
-            cloned, (line,) = await _start(image)
-        assert not cloned
-        assert f"was not ready within {patient(0.001):g} s; booting instead" in line
 
 
 async def test_guest_that_reboots_before_it_is_saved(

@@ -41,18 +41,6 @@ def test_files_are_copied_before_and_collected_after_a_command(
     assert (work / "out/sum").read_text() == "3\n"
 
 
-def test_user_without_a_home_runs_a_copied_program(work: Path, microvm: Command) -> None:
-    script = work / "x.sh"
-    script.write_text("#!/bin/sh\npwd; cat data/numbers >made; cat made\n")
-    script.chmod(0o755)
-    copies = ("--copy", "x.sh", "--copy", "data", "--collect", "made")
-    done = microvm("run", "--user", "nobody", *copies, "--", "./x.sh")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"/home/65534\n1\n2\n", b"")
-    assert (work / "made").read_text() == "1\n2\n"
-    words = " ".join(microvm("run", "--help").stdout.decode().split())
-    assert "gets the home /home/UID, which is created" in words
-
-
 @pytest.mark.parametrize(
     ("options", "command", "status"),
     [

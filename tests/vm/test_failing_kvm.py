@@ -9,9 +9,8 @@ import pytest
 from click.testing import CliRunner
 from tests.support import failing_kvm
 from tests.vm.conftest import Misbehave
-from tests.vm.test_accelerator import WORKS
 
-from microvm import MicroVM, arches
+from microvm import MicroVM
 from microvm.cache import async_lock, lock
 from microvm.cli.checks import kvm as check
 from microvm.cli.checks.check import EarlierResults
@@ -120,22 +119,6 @@ def test_failure_on_request_does_not_let_auto_try_kvm_again(
     assert check.check_kvm(EarlierResults()).status == "note"
     assert failing_kvm.tries(folder) == 1
     assert probes.recall() is False
-
-
-@pytest.mark.only_arch(arches.native(), reason="the doctor tries KVM with guests of this host")
-def test_doctor_waits_longer_for_kvm_that_has_worked(
-    image: Image,
-    folder: Path,
-    probes: ProbeCache,
-    misbehave: Misbehave,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(check, "TIMEOUT", 0.01)
-    monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 60.0)
-    misbehave(WORKS)
-    assert "did not answer under KVM (no answer within" in check.check_kvm(EarlierResults()).text
-    probes.remember(works=True)
-    assert check.check_kvm(EarlierResults()).status == "ok"
 
 
 async def test_a_start_tries_kvm_once_after_an_internal_error(

@@ -8,7 +8,7 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from tests.support.small_disk import small_disk
 from tests.support.target import build, target
 
 from microvm import (
-    Busy,
     ExecTimeout,
     FileError,
     FileForbidden,
@@ -80,38 +79,6 @@ async def test_a_file_is_written_and_read(vm: MicroVM, folder: str) -> None:
     assert await vm.read_file(path) == b""
 
 
-@pytest.mark.parametrize("data", ["new text", b"new bytes"])
-async def test_files_are_written_with_the_rights_of_the_user(
-    vm: MicroVM, folder: str, data: str | bytes
-) -> None:
-    await vm.run(["install", "-d", "-o", "nobody", folder], check=True)
-    path = f"{folder}/file"
-    await vm.write_file(path, "kept", user="nobody")
-    await vm.run(["chmod", "-w", path], user="nobody", check=True)
-    with pytest.raises(FileForbidden, match=path):
-        await vm.write_file(path, data, user="nobody")
-    with pytest.raises(FileForbidden, match=path):
-        await vm.put(__file__, path, user="nobody")
-    assert await vm.read_file(path) == b"kept"
-    await vm.write_file(path, data, user="nobody", atomic=True)
-    assert await vm.read_file(path) == (data if isinstance(data, bytes) else data.encode())
-    assert (await vm.stat(path)).mode & 0o777 == 0o444
-
-
-async def test_a_write_keeps_hard_links_mode_and_owner(vm: MicroVM, folder: str) -> None:
-    script = "echo old and long >a; chmod 751 a; chown nobody a; ln a b"
-    await vm.run(["install", "-d", folder], check=True)
-    await vm.run(["sh", "-c", script], cwd=folder, check=True)
-    await vm.write_file(f"{folder}/a", "new")
-    assert await vm.read_file(f"{folder}/b") == b"new"
-    kept = await vm.run(["stat", "-c", "%a %U %h", f"{folder}/a"], text=True)
-    assert kept.stdout == "751 nobody 2\n"
-    await vm.write_file(f"{folder}/a", "newer", atomic=True)
-    assert await vm.read_file(f"{folder}/b") == b"new"
-    replaced = await vm.run(["stat", "-c", "%a %U %h", f"{folder}/a"], text=True)
-    assert replaced.stdout == "751 nobody 1\n"
-
-
 async def test_files_are_written_from_any_source_of_bytes(vm: MicroVM, folder: str) -> None:
     data = os.urandom(MIB + 1)
     pieces = [data[:100], b"", data[100:]]
@@ -162,23 +129,6 @@ async def test_archives_are_copied_in_and_out_unchanged(
     for name in ("script", "inner/large"):
         before, after = (tree / name).stat(), (tmp_path / "back/new" / name).stat()
         assert (before.st_mode, int(before.st_mtime)) == (after.st_mode, after.st_mtime)
-
-
-async def test_archive_is_extracted_into_an_existing_folder(vm: MicroVM, folder: str) -> None:
-    await vm.run(["sh", "-c", f"mkdir -m 700 {folder}; echo old >{folder}/kept"], check=True)
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo("a/b"))
-        tar.addfile(tarfile.TarInfo("c"))
-        tar.addfile(tarfile.TarInfo("a/d"))  # behind another
-    packed.seek(0)
-    await vm.put_archive(packed, folder)
-    found = await vm.run(["sh", "-c", f"cd {folder}; stat -c %a .; find . -type f"], text=True)
-    mode, *names = found.stdout.splitlines()
-    assert (mode, sorted(names)) == ("700", ["./a/b", "./a/d", "./c", "./kept"])
-    packed.seek(0)
-    with pytest.raises(NotAFolder):
-        await vm.put_archive(packed, f"{folder}/kept")
 
 
 async def test_truncated_archive_changes_nothing(vm: MicroVM, folder: str) -> None:
@@ -262,21 +212,6 @@ async def test_stat_and_list_return_the_files(vm: MicroVM, folder: str) -> None:
         await vm.list(folder, max_files=1)
 
 
-async def test_files_get_the_given_user_and_owner(vm: MicroVM, folder: str, tree: Path) -> None:
-    await vm.run(["install", "-d", "-m", "777", folder], check=True)
-    await vm.write_file(f"{folder}/as", "x", user="nobody")
-    await vm.put(tree, f"{folder}/for", owner="nobody")
-    owners = await vm.run(["find", folder, "!", "-user", "nobody"], text=True)
-    assert owners.stdout.splitlines() == [folder]
-    await vm.write_file(f"{folder}/as", "y")
-    assert (await vm.run(["stat", "-c", "%U", f"{folder}/as"])).stdout == b"nobody\n"
-    with pytest.raises(FileForbidden):
-        await vm.write_file(f"{folder}/other", "x", user="nobody", owner="root")
-    await vm.run(["chmod", "700", f"{folder}/for"], check=True)
-    with pytest.raises(FileForbidden):
-        await vm.read_file(f"{folder}/for/script", user=12345)
-
-
 async def test_full_disk_of_the_guest_leaves_no_partial_file(
     vm: MicroVM, folder: str, tree: Path
 ) -> None:
@@ -311,23 +246,6 @@ async def test_full_disk_of_the_host_is_an_oserror(
     assert await vm.read_file(f"{folder}/large", max_size="2M") == bytes(2 * MIB)
 
 
-async def test_failing_source_leaves_no_partial_file(vm: MicroVM, folder: str) -> None:
-    def failing() -> Iterator[bytes]:
-        yield bytes(MIB)
-        raise RuntimeError("the source failed")
-
-    await vm.write_file(f"{folder}/file", "kept")
-    for name, atomic in (("file", True), ("new", False)):
-        with pytest.raises(RuntimeError, match="the source failed"):
-            await vm.write_file(f"{folder}/{name}", failing(), atomic=atomic)
-        assert [file.name for file in await vm.list(folder)] == ["file"]
-        assert await vm.read_file(f"{folder}/file") == b"kept"
-    # A write in place truncates the existing file, like `>` in a shell.
-    with pytest.raises(RuntimeError, match="the source failed"):
-        await vm.write_file(f"{folder}/file", failing())
-    assert bytes(MIB).startswith(await vm.read_file(f"{folder}/file"))
-
-
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_interrupted_transfer_leaves_no_partial_file(
     vm: MicroVM, folder: str, cancelled: bool
@@ -347,38 +265,6 @@ async def test_interrupted_transfer_leaves_no_partial_file(
         await writing
     assert [file.name for file in await vm.list(folder)] == ["file"]
     assert await vm.read_file(f"{folder}/file") == b"kept"
-
-
-@pytest.mark.thorough
-async def test_transfer_counts_as_a_command_and_has_a_deadline(vm: MicroVM, folder: str) -> None:
-    async with await vm.exec(["sleep", "100"]):
-        with pytest.raises(Busy):
-            await vm.write_file(f"{folder}/file", "x")
-    await vm.run(["truncate", "-s", "1000G", "/tmp/hole"], check=True)
-    with pytest.raises(ExecTimeout, match=r"the transfer of /tmp/hole: timed out after 0\.5 s"):
-        await vm.read_file("/tmp/hole", max_size="1T", timeout="500ms")
-    reading = asyncio.create_task(vm.read_file("/tmp/hole", max_size="1T"))
-    await asyncio.sleep(0)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
-    assert (await vm.run(["echo", "usable"])).stdout == b"usable\n"
-
-
-async def test_fifo_is_written_in_place_but_not_read(
-    vm: MicroVM, folder: str, tmp_path: Path
-) -> None:
-    await vm.make_dir(folder)
-    script = "mkfifo in; cat < in > out &"
-    await vm.run(["sh", "-c", script], cwd=folder, check=True)
-    await vm.write_file(f"{folder}/in", "question\n")
-    await vm.run(["sh", "-c", "until [ -s out ]; do sleep 0.01; done"], cwd=folder, check=True)
-    assert await vm.read_file(f"{folder}/out") == b"question\n"
-    for path in (f"{folder}/in", "/dev/zero"):
-        with pytest.raises(FileError, match="it is not a regular file"):
-            await vm.read_file(path, timeout=60)
-        with pytest.raises(FileError, match="it is neither a file, a folder nor a link"):
-            await vm.get(path, tmp_path / "copy", timeout=60)
 
 
 async def test_excluded_files_are_not_copied(vm: MicroVM, folder: str, tmp_path: Path) -> None:

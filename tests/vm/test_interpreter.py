@@ -14,7 +14,6 @@ import pytest_asyncio
 
 from microvm import (
     Busy,
-    CacheError,
     Image,
     Interpreter,
     InterpreterDied,
@@ -249,22 +248,6 @@ async def test_damaged_template_is_made_again(with_python: Image) -> None:
         assert (await python.run("1")).result == "1"
     assert len(notices) == 2
     assert "making it again" in notices[0]
-
-
-@pytest.mark.thorough
-async def test_template_that_cannot_be_stored_is_a_notice(
-    with_python: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise CacheError("the disk is full")
-
-    monkeypatch.setattr(Snapshot, "_keep_as_template", full)
-    notices: list[str] = []
-    async with Interpreter(image=with_python, memory="320M", notify=notices.append) as python:
-        assert (await python.run("1")).result == "1"
-    assert "; later starts are faster" in notices[0]
-    assert "the disk is full" in notices[1]
-    assert len(notices) == 2
 
 
 @pytest.mark.thorough

@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -65,15 +64,6 @@ def test_config_lists_the_documented_options(monkeypatch: pytest.MonkeyPatch) ->
         assert each in found["options"]
 
 
-def test_listing_has_a_subset_of_the_fields_of_inspect(names: dict[str, str]) -> None:
-    shown = list(json.loads(EXAMPLES["microvm snapshot inspect --json ready"])[0])
-    for noun in ("snapshot", "template"):
-        listed = json.loads(CliRunner().invoke(cli, [noun, "ls", "--json"]).stdout)
-        assert [*filter(None, {tuple(each) for each in listed if not each["flaw"]})] == [
-            tuple(shown[:-2])
-        ]
-
-
 def test_a_command_and_a_job_have_the_names_that_are_documented(microvm: Command) -> None:
     run, job = OF_MACHINES
     shown = json.loads(EXAMPLES[run])
@@ -84,22 +74,3 @@ def test_a_command_and_a_job_have_the_names_that_are_documented(microvm: Command
     assert (said.returncode, said.stderr) == (3, b"")
     found = json.loads(microvm("map", "-", input=shlex.split(job)[1].encode()).stdout)
     check(json.loads(EXAMPLES[job]), found, job)
-
-
-def test_a_file_has_the_result_where_the_output_is_passed_on(
-    microvm: Command, tmp_path: Path
-) -> None:
-    file = tmp_path / "result"
-    said = microvm("run", "--json-file", str(file), "--", "sh", "-c", "echo hello; kill -9 $$")
-    assert (said.returncode, said.stdout, said.stderr) == (137, b"hello\n", b"")
-    found = json.loads(file.read_text())
-    assert (found["status"], found["signal"], found["reason"]) == (137, 9, "signal")
-    assert "stdout" not in found
-
-
-def test_result_of_a_killed_command_has_reason_and_output(microvm: Command) -> None:
-    said = microvm("run", "--json", "--max-output", "3", "--", "printf", "\\377llo")
-    found = json.loads(said.stdout)
-    assert (found["status"], found["signal"], found["reason"]) == (122, None, "OutputLimit")
-    assert (found["stdout_base64"], found["stderr"]) == ("/2xs", "")
-    assert said.stderr.decode() == f"microvm: {found['error']}\n"

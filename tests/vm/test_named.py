@@ -107,23 +107,15 @@ def test_exec_has_the_status_of_the_command(
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["exec", "on", "nonexistent"], 127, "nonexistent: not found in the guest's PATH"),
-        (["exec", NAME, "/etc"], 126, "/etc: Permission denied"),
         (["exec", "--timeout", "10ms", NAME, "sleep", "9"], 124, "sleep: timed out after 0.01 s"),
         (["exec", "two", "true"], 125, "there is no machine two (`microvm ps` lists all machines)"),
-        (["exec", "--max-output", "3", NAME, "echo", "long"], 122, "echo: wrote more than 3 bytes"),
         (
             ["start", NAME],
             125,
             "there is a machine one already (choose another name, or end it: `microvm stop one`)",
         ),
-        (["wait", "two"], 125, "there is no machine two"),
-        (["logs", "two"], 125, "there is no machine two"),
-        (["stop", "two"], 125, "there is no machine two"),
         (["stop", "on"], 125, "there is no machine on (did you mean one?)"),
-        (["cp", "on:/etc/passwd", "-"], 125, "there is no machine on (did you mean one?)"),
         (["checkpoint", "on", "kept"], 125, "there is no machine on (did you mean one?)"),
-        (["inspect", "on", "two"], 125, "there is no machine two"),
     ],
 )
 def test_errors_are_reported_with_their_status(
@@ -133,23 +125,6 @@ def test_errors_are_reported_with_their_status(
     done = microvm(*arguments)
     assert done.returncode == status
     assert done.stderr.decode().startswith(f"microvm: {says}")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["exec"],
-        ["exec", NAME],
-        ["exec", NAME, "--"],
-        ["start", "A"],
-        ["stop"],
-        ["stop", "--all", "x"],
-    ],
-)
-def test_senseless_options_are_refused(microvm: Command, arguments: list[str]) -> None:
-    done = microvm(*arguments)
-    assert done.returncode == 2
-    assert done.stderr.startswith(b"Usage: ")
 
 
 def test_bytes_pass_unchanged_in_both_directions(microvm: Command, machine: str) -> None:
@@ -194,11 +169,6 @@ def test_options_reach_the_command(microvm: Command, machine: str) -> None:
     script = "echo $A $(pwd) $(id -un)"
     given = ("-e", "A=1 2", "-w", "/tmp", "-u", "nobody")
     assert microvm("exec", *given, machine, "sh", "-c", script).stdout == b"1 2 /tmp nobody\n"
-
-
-def test_shell_reads_commands_from_its_input(microvm: Command, machine: str) -> None:
-    done = microvm("shell", machine, input=b"echo $0 $HOME; exit 5\n")
-    assert (done.returncode, done.stdout) == (5, b"/bin/sh /root\n")
 
 
 def test_a_shell_has_a_terminal(machine: str) -> None:
@@ -320,11 +290,10 @@ def test_program_that_only_the_host_has_is_explained(microvm: Command, machine: 
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("options", [(), ("-u", "root")])
-def test_hints_about_t_and_second_ctrl_c_are_shown(machine: str, options: tuple[str, ...]) -> None:
-    command = ["-m", "microvm", "exec", *options, machine]
+def test_hints_about_t_and_second_ctrl_c_are_shown(machine: str) -> None:
+    command = ["-m", "microvm", "exec", "-u", "root", machine]
     with pexpect.spawn(sys.executable, [*command, "sh"], timeout=60) as shell:
-        shell.expect_exact(f": type `microvm exec -t {' '.join((*options, machine))} sh`")
+        shell.expect_exact(f": type `microvm exec -t -u root {machine} sh`")
         shell.expect(pexpect.EOF)
     with pexpect.spawn(sys.executable, [*command, "true"], timeout=60) as quiet:
         quiet.expect(pexpect.EOF)
@@ -347,7 +316,7 @@ def test_ctrl_c_also_ends_the_loop_of_the_calling_shell(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_client_ends_its_command(
     microvm: Command, begin: Begin, number: signal.Signals
 ) -> None:

@@ -240,30 +240,6 @@ def test_an_idle_pool_stops_its_machines_until_it_is_used(microvm: Command) -> N
 
 
 @pytest.mark.thorough
-def test_a_pool_grows_with_use_within_its_memory(microvm: Command) -> None:
-    limits = ("--size", "1", "--max", "9", "--max-memory", "512M")
-    microvm("pool", "start", "--linger", *limits, "growing")
-    try:
-        assert facts(microvm, "growing")["max"] == 2
-        full(microvm, "growing")
-        command = [sys.executable, "-m", "microvm", "run", "--pool", "growing", "--"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        busy = [
-            subprocess.Popen([*command, "sh", "-c", "echo up; cat"], **pipes)  # type: ignore[call-overload]
-            for _ in range(3)
-        ]
-        for each in busy:
-            assert each.stdout.readline() == b"up\n"
-        assert facts(microvm, "growing")["missed"] >= 1
-        for each in busy:
-            assert each.communicate()[0] == b""
-            assert each.returncode == 0
-        eventually(lambda: facts(microvm, "growing")["ready"] == 2)
-    finally:
-        microvm("pool", "stop", "growing")
-
-
-@pytest.mark.thorough
 def test_the_pool_ends_with_its_login_session(microvm: Command) -> None:
     command = f"{sys.executable} -m microvm pool start --size 1 brief && read line"
     session = subprocess.Popen(

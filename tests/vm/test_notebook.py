@@ -15,8 +15,6 @@ from tests.support.polling import eventually
 from tests.support.processes import children, exists
 
 from microvm import Image
-from microvm.start import snapshots
-from microvm.sync import MicroVM
 
 INTERRUPTED = ["KeyboardInterrupt"]
 
@@ -206,38 +204,6 @@ def test_interruption_of_python_keeps_its_variables(kernel: JupyterKernel, magic
     shown = kernel.run(f"{magic}\n{cell}", interrupt_at="begun", again=True)
     assert shown.error == INTERRUPTED
     assert kernel.run(f"{magic}\nkept").displays == [{"text/plain": "1"}]
-
-
-@pytest.mark.thorough
-def test_next_cell_after_dead_python_has_a_new_one(kernel: JupyterKernel, magic: str) -> None:
-    shown = kernel.run(f"{magic}\nx = 1\nimport os; os._exit(3)")
-    assert shown.error == ["InterpreterDied: the interpreter exited with status 3"]
-    assert "the next cell starts a new one" in shown.stderr
-    assert kernel.run(f"{magic}\n'x' in globals()").displays == [{"text/plain": "False"}]
-    line = magic.removeprefix("%")
-    assert kernel.run(f"{magic}\nx = 1").error == []
-    assert kernel.run(f"{line} --memory 300M restart").error == []
-    assert kernel.run(f"{magic}\n'x' in globals()").displays == [{"text/plain": "False"}]
-    assert kernel.run(f"{line} stop").error == []
-
-
-@pytest.mark.thorough
-def test_python_of_a_snapshot_continues_or_is_started(
-    kernel: JupyterKernel, magic: str, with_python: Image
-) -> None:
-    assert not kernel.run(f"{magic} --machine python\nx = 5").error
-    assert not kernel.run("python.checkpoint('notebook-python')").error
-    with MicroVM(with_python) as vm:
-        vm.checkpoint("notebook-plain")
-    try:
-        cell = "%%microvm --from notebook-python\nx"
-        assert kernel.run(cell).displays == [{"text/plain": "5"}]
-        cell = "%%microvm --from notebook-plain\nprint('x' in globals())"
-        assert kernel.run(cell).stdout == "False\n"
-    finally:
-        kernel.run("%microvm stop")
-        for name in ("notebook-python", "notebook-plain"):
-            snapshots.STORE.remove(name)
 
 
 @pytest.mark.thorough

@@ -281,17 +281,8 @@ def test_program_continues_a_snapshot(run: Callable[..., CompletedProcess[bytes]
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("code", "status", "why"),
-    [
-        ("import sys; sys.exit(3)", 3, b"the status is 3"),
-        ("__import__('os')._exit(0)", 0, b"Python has exited"),
-    ],
-)
-def test_program_that_failed_is_not_saved(
-    run: Callable[..., CompletedProcess[bytes]], code: str, status: int, why: bytes
-) -> None:
-    done = run("--save", "python-unsaved", "-c", code)
-    assert done.returncode == status
-    assert done.stderr.endswith(b"microvm: no snapshot python-unsaved was saved: " + why + b"\n")
+def test_program_that_failed_is_not_saved(run: Callable[..., CompletedProcess[bytes]]) -> None:
+    done = run("--save", "python-unsaved", "-c", "import sys; sys.exit(3)")
+    assert done.returncode == 3
+    assert done.stderr.endswith(b"no snapshot python-unsaved was saved: the status is 3\n")
     assert not snapshots.STORE.path("python-unsaved").exists()

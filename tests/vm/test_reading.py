@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from signal import SIGKILL
 from subprocess import PIPE
 
 import pytest
 import pytest_asyncio
-from tests.support.dialog import PROMPT, hold_dialog
+from tests.support.dialog import hold_dialog
 from tests.support.peer import SOON, TIMEOUT
 from tests.vm.conftest import Command
 
-from microvm import Image, IncompleteRead, Machine, MicroVM, ReadLimit, ReadTimeout, sync
+from microvm import IncompleteRead, Machine, MicroVM, ReadTimeout
 from microvm.wire.session import WINDOW
 
 
@@ -65,21 +63,6 @@ async def test_a_late_line_is_not_lost(machine: Machine) -> None:
         assert process.returncode == 0
 
 
-@pytest.mark.thorough
-async def test_a_flood_exceeds_the_limit_and_is_read(machine: Machine) -> None:
-    size = 3 * WINDOW
-    script = f"head -c {size} /dev/zero | tr '\\0' x; echo; echo after"
-    async with await machine.exec(["sh", "-c", script]) as process:
-        for limit in (1, "64K", WINDOW):
-            with pytest.raises(ReadLimit):
-                await process.stdout.readline(limit=limit, timeout=TIMEOUT)
-        assert process.returncode is None
-        assert await process.stdout.readexactly(size, timeout=TIMEOUT) == b"x" * size
-        assert await process.stdout.readline() == b"\n"
-        assert await process.stdout.readline() == b"after\n"
-        assert await process.wait() == 0
-
-
 async def test_unread_output_stalls_only_its_command(machine: Machine) -> None:
     script = "yes & echo started >&2; read x; echo got $x >&2; kill -9 $!; sleep 60"
     async with await machine.exec(["sh", "-c", script], stdin=PIPE) as process:
@@ -93,31 +76,3 @@ async def test_unread_output_stalls_only_its_command(machine: Machine) -> None:
         assert len(process.stdout._buffer) <= 2 * WINDOW
         process.kill()
     assert process.returncode == -SIGKILL
-
-
-def test_threads_read_type_and_resize(image: Image) -> None:
-    """One thread reads the terminal, one waits for the exit, and this one types and resizes."""
-    seen = threading.Event()
-
-    def read() -> bytes:
-        screen: bytes = process.stdout.readuntil(PROMPT, timeout=TIMEOUT)
-        seen.set()
-        screen += process.stdout.readuntil(b"31 91", timeout=TIMEOUT)
-        return screen
-
-    with sync.MicroVM(image) as vm, ThreadPoolExecutor(2) as threads:
-        env = {"PS1": PROMPT.decode(), "TERM": "dumb"}
-        with vm.exec(["sh"], tty=(24, 80), env=env) as process:
-            reading, waiting = threads.submit(read), threads.submit(process.wait)
-            assert seen.wait(TIMEOUT)
-            assert process.stdin is not None
-            process.resize(31, 91)
-            process.stdin.write(b"stty size\n")
-            assert reading.result(TIMEOUT).endswith(b"31 91")
-            assert process.returncode is None
-            process.stdin.write(b"exit 7\n")
-            with pytest.raises(IncompleteRead):
-                process.stdout.readuntil(b"no such text", timeout=TIMEOUT)
-            assert process.stdout.at_eof()
-            assert waiting.result(TIMEOUT) == 7
-            assert process.returncode == 7

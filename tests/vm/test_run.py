@@ -255,34 +255,6 @@ def test_run_ends_although_its_output_is_not_read(tmp_path: Path, limit: str) ->
     os.close(reader)
 
 
-INTERRUPTED = """
-import os, signal, sys
-from microvm.__main__ import main
-at, seen = int(sys.argv.pop(1)), 0
-def count(event, _):
-    global seen
-    seen += event == "import"
-    if event == "import" and seen == at:
-        os.kill(os.getpid(), signal.SIGINT)
-sys.addaudithook(count)
-main()
-"""
-
-
-@pytest.mark.thorough
-def test_ctrl_c_during_any_import_ends_silently_by_sigint() -> None:
-    step = 29
-    statuses: list[int] = []
-    while not statuses or statuses[-1]:
-        at = str(1 + step * len(statuses))
-        command = [sys.executable, "-c", INTERRUPTED, at, "run", "--", "true"]
-        result = subprocess.run(command, capture_output=True, timeout=60, check=False)
-        statuses.append(result.returncode)
-        assert (result.stdout, result.stderr) == (b"", b""), at
-    assert set(statuses[:-1]) == {-signal.SIGINT}  # the last signal arrived after all imports
-    assert len(statuses) > 100 // step
-
-
 def test_ctrl_c_before_main_ends_the_process_by_sigint() -> None:
     script = "import microvm.__main__, signal; signal.raise_signal(signal.SIGINT)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

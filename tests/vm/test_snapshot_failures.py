@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -108,31 +107,6 @@ async def test_killed_start_of_a_fork_is_repeated(
         killed.left = 2
         with await prepared.checkpoint() as taken, pytest.raises(QemuError, match="SIGKILL"):
             await MicroVM(taken).start()
-
-
-async def _another_child(before: list[int]) -> None:
-    await comes_true(lambda: children(os.getpid()) != before)
-
-
-@pytest.mark.parametrize("kills", [8, MANY])
-async def test_saving_process_killed_at_any_moment(prepared: MicroVM, kills: int) -> None:
-    random = Random(kills)
-    failed = 0
-    with _leaves_nothing():
-        for _ in range(kills):
-            before = children(os.getpid())
-            taking = asyncio.create_task(prepared.checkpoint())
-            await _another_child(before)
-            *_, receiver = children(os.getpid())
-            await asyncio.sleep(random.uniform(0, 0.4))
-            with suppress(ProcessLookupError):
-                os.kill(receiver, signal.SIGKILL)
-            try:
-                (await taking).close()
-            except SnapshotError:
-                failed += 1
-            assert (await prepared.run(["pidof", "sleep"])).returncode == 0
-    assert failed
 
 
 @pytest.mark.parametrize("times", [8, MANY])

@@ -31,7 +31,7 @@ def machine(image: Image) -> Iterator[MicroVM]:
 @pytest.mark.parametrize(
     ("name", "of"),
     [
-        *((name, MicroVM) for name in "__init__ start stop exec run ping status put get".split()),
+        *((name, MicroVM) for name in "__init__ stop exec run status put get list".split()),
         *((name, Process) for name in "wait communicate send_signal terminate kill".split()),
         *((name, Process) for name in "abandon resize".split()),
         *((name, OutputStream) for name in "read readline readuntil readexactly at_eof".split()),
@@ -156,7 +156,7 @@ def test_dropped_machine_ends(image: Image) -> None:
 
 BEGIN = """
 import os, signal, sys
-from microvm.sync import MicroVM
+from microvm.sync import MicroVM, OutputStream, Pool, Process
 vm = MicroVM(sys.argv[1])
 vm.start()
 print(vm.pid, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from tests.support.polling import eventually
 from tests.support.processes import children, exists
 
-from microvm import GuestDied, UsageError
+from microvm import UsageError
 from microvm.images import Image
 from microvm.sync import Pool
 
@@ -43,21 +42,6 @@ def pool(image: Image) -> Iterator[Pool]:
     with Pool(2, image) as pool:
         yield pool
     assert children(os.getpid()) == before
-
-
-def test_commands_are_read_as_outcomes_are_requested(pool: Pool) -> None:
-    taken = []
-
-    def endless() -> Iterator[list[str]]:
-        for number in itertools.count():
-            taken.append(number)
-            yield ["echo", str(number)]
-
-    for asked, outcome in enumerate(pool.map(endless())):
-        assert outcome.result().stdout == f"{asked}\n".encode()
-        assert len(taken) <= asked + 1 + pool.size
-        if asked == 1:
-            break
 
 
 def test_source_may_block_and_its_error_is_raised_last(pool: Pool) -> None:
@@ -104,21 +88,6 @@ def test_ctrl_c_ends_the_running_commands_and_not_the_pool(pool: Pool) -> None:
         next(pool.map(source()))
     with pool.machine() as vm:
         assert vm.run(["echo", "hello"]).stdout == b"hello\n"
-
-
-def test_leaving_a_pool_ends_machines_in_use(image: Image) -> None:
-    with Pool(1, image) as pool:
-        outcomes = pool.map([["true"]] * 2)
-        next(outcomes)
-        lease = pool.machine()
-        vm = lease.__enter__()
-        pid, process = vm.pid or 0, vm.exec(["sleep", "60"])
-    assert not exists(pid)
-    assert process.returncode == GuestDied.exit_status
-    for use in (pool.__enter__, lambda: next(outcomes), lambda: vm.run(["true"])):
-        with pytest.raises(UsageError, match="the pool is not running"):
-            use()
-    lease.__exit__(None, None, None)
 
 
 def test_dropped_pool_is_closed(image: Image) -> None:

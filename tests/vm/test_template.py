@@ -6,21 +6,17 @@ import asyncio
 import hashlib
 import os
 import resource
-import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from tests.support.parameters import accelerator
-from tests.support.polling import eventually
 from tests.support.process_settings import soft_limit
-from tests.support.processes import adopting, children, open_files
+from tests.support.processes import children, open_files
 from tests.vm.conftest import Command, Misbehave
 
 from microvm import MicroVM, TemplateError
@@ -292,54 +288,6 @@ async def test_random_numbers_of_clones_differ_and_clocks_are_exact(
     assert max(off for _, off in drawn) < 0.05
 
 
-@pytest.fixture
-def _adopting() -> Iterator[None]:
-    with adopting():
-        yield
-
-
-@pytest.mark.usefixtures("_adopting")
-@pytest.mark.parametrize("starts", [8, pytest.param(200, marks=pytest.mark.long)])
-def test_starts_that_are_killed_leave_nothing(
-    microvm: Command, image: Image, cache: Path, tmp_path: Path, starts: int
-) -> None:
-    random = Random(starts)
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    env = {**os.environ, "TMPDIR": str(temporary)}
-    before = children(os.getpid())
-    killed = adopted = 0
-    for number in range(starts):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "microvm", *run_arguments(image)],
-            stderr=subprocess.DEVNULL,
-            env=env,
-        )
-        # Every eighth start saves a template, which takes seconds. The others use one.
-        time.sleep(random.uniform(0, 3.0 if number % 8 == 0 else 0.4))
-        process.kill()
-        killed += process.wait() == -signal.SIGKILL
-        for child in set(children(os.getpid())) - set(before):
-            _reap(child)
-            adopted += 1
-        for each in template.STORE.installed():
-            with template.STORE.opened(each.name) as memory:
-                assert memory is not None
-        if number % 8 == 7:
-            shutil.rmtree(cache / "templates", ignore_errors=True)
-    print(f"{starts} starts, {killed} killed, {adopted} of them with a QEMU, which ended with them")
-    for _ in range(2):
-        result = microvm(*run_arguments(image), env=env)
-        assert (result.returncode, result.stderr) == (0, b"")
-    assert microvm("template", "prune").stdout == b""
-    # Only these files may remain: those of the template, the launcher, and records of accelerators.
-    left = {path.relative_to(cache) for path in cache.rglob("*") if path.is_file()}
-    left = {path for path in left if not path.parts[0].startswith(("programs", "accel-"))}
-    name = Path("templates") / _folder(cache).name
-    assert left == {name / part for part in ("ram", "state", "manifest.json", "verified.json")}
-    assert list(temporary.iterdir()) == []
-
-
 def make_arguments(image: Image) -> list[str]:
     memory, accel = ("--memory", f"{MEMORY}M"), ("--accel", accelerator())
     return ["template", "make", str(image.path), *memory, *accel]
@@ -348,7 +296,3 @@ def make_arguments(image: Image) -> list[str]:
 def run_arguments(image: Image, *more: str) -> list[str]:
     options = ["--image", str(image.path), "--memory", f"{MEMORY}M", "--accel", accelerator()]
     return ["run", *options, *more, "--", "true"]
-
-
-def _reap(pid: int) -> None:
-    eventually(lambda: os.waitpid(pid, os.WNOHANG) != (0, 0))

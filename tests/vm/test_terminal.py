@@ -91,26 +91,6 @@ def test_ctrl_c_is_a_key_for_the_foreground_job_only(run: Run) -> None:
     assert _ended(child) == 0
 
 
-def test_job_control_works(run: Run) -> None:
-    child = run("-t", "--", "sh")
-    child.expect("# ")
-    child.sendline("echo running; cat")
-    child.expect("\nrunning\r\n")
-    child.sendline("one")
-    child.expect("one\r\none\r\n")
-    child.sendcontrol("z")
-    child.expect("Stopped")
-    child.expect("# ")
-    child.sendline("fg")
-    child.expect("cat")
-    child.sendline("hello")
-    child.expect("hello\r\nhello\r\n")
-    child.sendcontrol("d")
-    child.expect("# ")
-    child.sendline("exit")
-    assert _ended(child) == 0
-
-
 def test_the_terminal_is_restored_after_qemu_has_crashed(run: Run) -> None:
     child = run("-t", "--", "sh", "-c", "echo ready; sleep 100")
     child.expect("ready")
@@ -140,22 +120,6 @@ def test_terminal_is_restored_after_a_key_ends_the_command(
     child.sendcontrol(key)
     assert _ended(child) == status
     assert _is_as_new(child)
-
-
-@pytest.mark.thorough
-def test_shell_without_t_shows_the_option(run: Run) -> None:
-    child = run("-m", "128M", "/bin/sh")
-    child.expect_exact("/bin/sh got no input, because a command gets a terminal only with")
-    child.expect_exact(": type `microvm run -t -m 128M /bin/sh`")
-    assert _ended(child) == 0
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("arguments", [["-q", "--", "sh"], ["--", "sh", "-c", ":"]], ids=" ".join)
-def test_no_hint_about_t_without_need(run: Run, arguments: list[str]) -> None:
-    child = run(*arguments)
-    assert _ended(child) == 0
-    assert child.before == b""
 
 
 def test_log_lines_on_a_terminal_end_with_carriage_returns(run: Run) -> None:
