@@ -91,7 +91,7 @@ ESCAPES = {
 @pytest.mark.parametrize("escape", ESCAPES)
 async def test_a_timeout_kills_the_whole_process_tree(vm: MicroVM, escape: str) -> None:
     with pytest.raises(ExecTimeout):
-        await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.3, grace=0.1)
+        await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5, grace=0.1)
     assert await processes(vm, "300.1") == []
 
 
