@@ -388,7 +388,6 @@ def test_both_agree_with_every_vector_in_pieces(pair: CodecPair, known: list[Vec
         assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
 
 
-@pytest.mark.thorough
 def test_both_agree_with_every_vector(pair: CodecPair, known: list[Vector]) -> None:
     for vector in known:
         expected = vector.fault or (vector.frame,)

@@ -290,8 +290,7 @@ def test_an_unwritable_output_leaves_the_others_unchanged(run: Run, project: Pat
     assert snapshot(project) == before
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("renamed", range(len(OUTPUTS)))
+@pytest.mark.parametrize("renamed", [0, len(OUTPUTS) - 1])
 def test_failed_rename_restores_the_files(
     renamed: int, run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,6 @@ def test_invalid_layer_is_not_cached(
     build(STEP, run=StandInRunner())
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["changed", "short", "other", "gone", "no digest"])
 def test_step_runs_again_if_its_cached_layer_is_damaged(
     how: str, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
