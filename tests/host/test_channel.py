@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from microvm.errors import GuestDied, MachineError, ProtocolError
+from microvm.errors import GuestDied, MachineError
 from microvm.wire import codec
 from microvm.wire.channel import FRAMES_PER_TURN, Channel
 from microvm.wire.session import Session
@@ -77,14 +77,6 @@ async def turns_until(condition: Callable[[], bool]) -> None:
     """Check in each turn of the loop whether a condition holds."""
     while not condition():  # noqa: ASYNC110 - nothing sets an event
         await asyncio.sleep(0)
-
-
-async def test_each_event_is_told_in_its_order() -> None:
-    owner = Owner()
-    async with opened(owner) as (channel, port):
-        said = flood(owner, channel, port, 100)
-        await asyncio.sleep(SOON)
-        assert owner.events == said
 
 
 async def test_a_flood_is_handled_in_turns_and_in_order() -> None:
@@ -162,27 +154,6 @@ async def test_channel_is_full_while_the_guest_reads_nothing() -> None:
         assert (full, owner.room) == ([False, True, False], 1)
 
 
-async def test_a_broken_protocol_is_told_once_and_closes_the_port() -> None:
-    owner = Owner()
-    async with opened(owner) as (_, port):
-        port.sendall(bytes(12))
-        assert await asyncio.to_thread(port.recv, 1) == b""
-        await asyncio.sleep(SOON)
-        (loss,) = owner.losses
-        assert isinstance(loss, ProtocolError)
-
-
-async def test_closed_channel_reports_nothing() -> None:
-    owner = Owner()
-    async with opened(owner) as (channel, port):
-        channel.close()
-        channel.close()
-        await asyncio.sleep(SOON)
-        with pytest.raises(BrokenPipeError):
-            port.sendall(GOODBYE.encode())
-        assert (owner.events, owner.losses) == ([], [])
-
-
 async def test_no_event_follows_a_close_in_an_event() -> None:
     owner = Owner(closes=True)
     async with opened(owner) as (_, port):
@@ -190,15 +161,3 @@ async def test_no_event_follows_a_close_in_an_event() -> None:
         await asyncio.sleep(SOON)
         assert owner.events == [GOODBYE]
         assert owner.losses == []
-
-
-async def test_closed_channel_drops_written_data() -> None:
-    async with opened(Owner()) as (channel, port):
-        channel.close()
-        channel.write(b"late")
-        assert await asyncio.to_thread(port.recv, 100) == b""
-
-
-async def test_the_loop_is_the_one_that_is_asked_for(request: pytest.FixtureRequest) -> None:
-    name = type(asyncio.get_running_loop()).__module__
-    assert ("uvloop" in name) == ("uvloop" in request.node.name)

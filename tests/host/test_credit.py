@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from tests.support.options import exec_options
 from tests.support.peer import PIECE
 from tests.support.sessions import (
-    ask,
     hear,
     idle,
-    request,
     requested,
     running,
     said,
@@ -23,15 +21,8 @@ from tests.support.sessions import (
 from microvm.errors import ProtocolError, UsageError
 from microvm.guest.request import request_of
 from microvm.wire import codec
-from microvm.wire.codec import Ending, ErrorCode, Stream
+from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
-
-
-def test_the_guest_may_fill_the_window_of_both_streams() -> None:
-    session = requested()
-    for stream in Stream:
-        full = [codec.ExecOutput(1, stream, bytes(PIECE))] * (WINDOW // PIECE)
-        assert len(hear(session, *full)) == WINDOW // PIECE
 
 
 @pytest.mark.parametrize("stream", Stream)
@@ -42,31 +33,6 @@ def test_a_byte_beyond_the_credit_is_an_error(stream: Stream) -> None:
         hear(session, codec.ExecOutput(1, stream, b"x"))
 
 
-def test_a_frame_that_is_only_partly_paid_for_is_an_error() -> None:
-    session = running()
-    hear(session, *[codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE - 1))] * (WINDOW // PIECE))
-    left = WINDOW // PIECE
-    with pytest.raises(ProtocolError):
-        hear(session, codec.ExecOutput(1, Stream.STDOUT, bytes(left + 1)))
-
-
-def test_each_command_starts_with_a_full_window() -> None:
-    session = requested()
-    full = [codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE))] * (WINDOW // PIECE)
-    hear(session, *full, codec.ExecResponse(1, Ending.EXITED, 0))
-    request(session)
-    again = codec.ExecOutput(2, Stream.STDOUT, b"x")
-    assert hear(session, again) == [again]
-
-
-def test_pending_credit_ends_with_its_command() -> None:
-    session = running()
-    session.last.consumed(Stream.STDOUT, WINDOW // 2 - 1)
-    hear(session, codec.ExecResponse(1, Ending.EXITED, 0))
-    request(session)
-    assert session.last.consumed(Stream.STDOUT, 1) == b""
-
-
 def test_credit_is_given_in_large_pieces() -> None:
     session = running()
     half = WINDOW // 2
@@ -75,12 +41,6 @@ def test_credit_is_given_in_large_pieces() -> None:
         codec.ExecCredit(1, Stream.STDOUT, half)
     ]
     assert session.last.consumed(Stream.STDOUT, 1) == b""
-
-
-def test_each_stream_is_paid_for_alone() -> None:
-    session = running()
-    assert session.last.consumed(Stream.STDOUT, WINDOW // 2 - 1) == b""
-    assert session.last.consumed(Stream.STDERR, WINDOW // 2 - 1) == b""
 
 
 @given(data=st.data(), size=st.integers(1, 4 * WINDOW))
@@ -119,11 +79,6 @@ def test_no_command_has_the_credit_of_another(stream: Stream) -> None:
         hear(session, codec.ExecOutput(1, stream, b"x"))
 
 
-def test_a_command_that_is_alone_has_all_credit() -> None:
-    session = several()
-    assert ask(session, beside=False).stdout_credit == WINDOW
-
-
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_commands_beside_each_other_share_the_window(data: st.DataObject) -> None:
@@ -158,13 +113,6 @@ def test_commands_beside_each_other_share_the_window(data: st.DataObject) -> Non
 # -- Input --------------------------------------------------------------------------------------
 
 
-def test_there_is_no_credit_for_input_at_first() -> None:
-    session = running()
-    assert session.last.stdin_credit == 0
-    with pytest.raises(UsageError, match="1 bytes are more than the credit of 0"):
-        session.last.stdin(b"x")
-
-
 def test_input_is_paid_for_in_any_pieces() -> None:
     session = running()
     hear(session, codec.ExecStdinCredit(1, 3), codec.ExecStdinCredit(1, 2))
@@ -183,27 +131,3 @@ def test_credit_beyond_1_mib_is_lost() -> None:
     session = running()
     hear(session, *[codec.ExecStdinCredit(1, (1 << 20) - 1)] * 2)
     assert session.last.stdin_credit == 1 << 20
-
-
-def test_a_command_that_takes_no_more_has_no_credit() -> None:
-    session = running()
-    hear(session, codec.ExecStdinCredit(1, 5), codec.ExecStdinClosed(1))
-    assert session.last.stdin_credit == 0
-    with pytest.raises(UsageError):
-        session.last.stdin(b"x")
-    assert said(b"".join(session.last.stdin(b""))) == [codec.ExecStdin(1, b"")]
-
-
-def test_credit_for_input_ends_with_its_command() -> None:
-    session = running()
-    hear(session, codec.ExecStdinCredit(1, 5), codec.ExecResponse(1, Ending.EXITED, 0))
-    assert session.last.stdin(b"x") == ()
-    request(session)
-    assert session.last.stdin_credit == 0
-
-
-def test_an_over_credit_from_the_guest_is_the_end() -> None:
-    session = running()
-    with pytest.raises(ProtocolError, match="over_credit"):
-        hear(session, codec.Error(1, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
-    assert session.failed

@@ -73,18 +73,6 @@ async def test_exit_in_time_cancels_the_deadline() -> None:
 
 
 @pytest.mark.thorough
-async def test_exit_after_a_kill_cancels_the_deadline() -> None:
-    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
-        process = await peer.started(guest.exec(["sleep", "60"]))
-        process.abandon()
-        await peer.expect(codec.ExecKill)
-        await peer.exit(SIGKILL, Ending.SIGNALLED)
-        await process.wait()
-        await asyncio.sleep(SHORT_TIMEOUTS.kill + SOON)
-        assert guest.error is None
-
-
-@pytest.mark.thorough
 async def test_unanswered_kill_after_a_timeout_ends_the_guest() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
 
@@ -99,17 +87,6 @@ async def test_unanswered_kill_after_a_timeout_ends_the_guest() -> None:
             await answered(run(guest, ["sleep", "60"], timeout=SOON), answer_pings())
         with pytest.raises(GuestUnresponsive):
             await run(guest, ["true"])
-
-
-@pytest.mark.thorough
-async def test_cancelled_run_waits_a_limited_time_for_the_kill() -> None:
-    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
-        task = asyncio.create_task(run(guest, ["sleep", "60"]))
-        await peer.expect(codec.ExecRequest)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert isinstance(guest.error, GuestUnresponsive)
 
 
 async def test_grace_sends_a_signal_before_the_kill(guest: Guest, peer: Peer) -> None:

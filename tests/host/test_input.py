@@ -59,26 +59,6 @@ async def test_input_waits_for_channel(guest: Guest, peer: Peer, memory: Callabl
     await draining
 
 
-async def test_input_is_cut_into_frames(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
-    await peer.say(codec.ExecStdinCredit(1, 1 << 20))
-    data = Random(2).randbytes(3 * PIECE + 5)
-    assert process.stdin
-    process.stdin.write(data)
-    process.stdin.close()
-    frames = [await peer.expect(codec.ExecStdin) for _ in range(5)]
-    assert [len(frame.data) for frame in frames] == [PIECE, PIECE, PIECE, 5, 0]
-    assert b"".join(bytes(frame.data) for frame in frames) == data
-
-
-async def test_end_of_input_needs_no_credit(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
-    assert process.stdin
-    process.stdin.write(b"")
-    process.stdin.close()
-    assert await peer.hear() == codec.ExecStdin(1, b"")
-
-
 @pytest.mark.parametrize("how", ["closed", "ended", "lost", "failed"])
 async def test_drain_fails_if_the_command_closes_input(guest: Guest, peer: Peer, how: str) -> None:
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))

@@ -9,15 +9,14 @@ import weakref
 from typing import Any
 
 import pytest
-from tests.support.peer import PIECE, SOON, TIMEOUT, Peer, arrives, connected, greeted
+from tests.support.peer import PIECE, SOON, TIMEOUT, Peer, connected, greeted
 
-from microvm.errors import GuestDied, GuestUnresponsive, ProtocolError
+from microvm.errors import GuestDied, ProtocolError
 from microvm.guest.guest import Guest
 from microvm.guest.run import run
 from microvm.guest.timeouts import Timeouts
 from microvm.wire import codec
 from microvm.wire.codec import Stream
-from microvm.wire.session import WINDOW
 
 
 async def test_output_before_a_loss_is_read_before_the_error(guest: Guest, peer: Peer) -> None:
@@ -34,18 +33,6 @@ async def test_output_before_a_loss_is_read_before_the_error(guest: Guest, peer:
     for _ in range(2):
         with pytest.raises(GuestDied):
             await anext(process.stdout)
-
-
-async def test_unfinished_line_before_a_loss_is_read_as_a_line(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["cat"]))
-    reading = asyncio.create_task(process.stdout.readline())
-    await peer.write(Stream.STDOUT, b"half a")
-    await asyncio.sleep(SOON)
-    await peer.write(Stream.STDOUT, b" line")
-    peer.port.close()
-    assert await reading == b"half a line"
-    with pytest.raises(GuestDied):
-        await process.stdout.readline()
 
 
 async def test_loss_is_raised_in_all_waiting_tasks(guest: Guest, peer: Peer) -> None:
@@ -104,12 +91,6 @@ async def test_lost_guest_is_collected_with_its_last_user() -> None:
         gc.enable()
 
 
-async def test_first_reason_of_a_loss_is_kept(guest: Guest) -> None:
-    first = guest.fail(GuestDied("first"))
-    assert guest.fail(GuestUnresponsive("second")) is first
-    assert guest.error is first
-
-
 async def test_machine_owner_may_give_a_better_reason_in_the_grace() -> None:
     async with greeted(timeouts=Timeouts(loss_grace=TIMEOUT)) as (guest, peer):
         process = guest.exec(["cat"])
@@ -139,20 +120,6 @@ async def test_garbage_while_a_command_runs_ends_it_at_once() -> None:
         assert await peer.is_left()
 
 
-async def test_a_flood_without_credit_is_refused(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["cat"]))
-    await peer.write(Stream.STDOUT, bytes(WINDOW))
-    await peer.say(codec.ExecOutput(1, Stream.STDOUT, b"x"))
-    with pytest.raises(ProtocolError, match="ExecOutput, which is not allowed now"):
-        await process.wait()
-
-
-async def test_a_command_lost_with_its_machine_has_a_return_code(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["sleep", "60"]))
-    guest.fail(GuestDied("the test says so"))
-    assert process.returncode == 125
-
-
 async def test_unexpected_error_fails_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     unhandled: list[Any] = []
     async with greeted() as (guest, peer):
@@ -163,17 +130,3 @@ async def test_unexpected_error_fails_the_guest(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(GuestDied, match="could not be handled"):
             await process.wait()
     assert isinstance(unhandled[0]["exception"], ZeroDivisionError)
-
-
-async def test_output_before_the_loss_can_be_read(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["cat"]))
-    await peer.write(Stream.STDOUT, b"last words")
-    await arrives(process.stdout, len(b"last words"))
-    reading = asyncio.create_task(process.stdout.read())
-    await asyncio.sleep(0)
-    guest.fail(GuestDied("the test says so"))
-    with pytest.raises(GuestDied):
-        await reading
-    assert await process.stdout.read(100) == b"last words"
-    with pytest.raises(GuestDied):
-        await process.stdout.read(100)

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from random import Random
-from signal import SIGKILL, SIGTERM
-from typing import Any
+from signal import SIGKILL
 
 import pytest
-from tests.support.peer import PIECE, SOON, Peer, arrives
+from tests.support.peer import PIECE, Peer, arrives
 
 from microvm.guest.guest import Guest
-from microvm.guest.streams import OutputStream
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
-
-
-async def test_output_arrives_in_chunks_while_the_command_runs(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["cat"]))
-    for data in (b"one", b"two"):
-        await peer.write(Stream.STDERR, data)
-        assert bytes(await anext(process.stderr)) == data
-        assert process.returncode is None
 
 
 @pytest.mark.parametrize("stream", Stream)
@@ -53,14 +43,6 @@ async def test_a_slow_reader_loses_nothing(guest: Guest, peer: Peer) -> None:
     assert await process.wait() == 0
 
 
-async def test_signal_is_sent_while_output_is_not_read(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["yes"]))
-    for stream in Stream:
-        await peer.write(stream, bytes(WINDOW))
-    process.terminate()
-    assert await peer.hear() == codec.ExecSignal(1, SIGTERM)
-
-
 async def test_a_full_stream_does_not_stall_the_other(guest: Guest, peer: Peer) -> None:
     process = guest.exec(["yes"])
     stderr, _ = await asyncio.gather(
@@ -68,13 +50,6 @@ async def test_a_full_stream_does_not_stall_the_other(guest: Guest, peer: Peer) 
     )
     assert len(stderr) == 3 * WINDOW
     assert len(await process.stdout.read()) == WINDOW
-
-
-async def test_unread_output_grants_no_credit(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["yes"]))
-    await peer.write(Stream.STDOUT, bytes(WINDOW))
-    assert await peer.hears_nothing()
-    assert process.returncode is None
 
 
 async def test_unread_output_takes_only_its_size_in_memory(
@@ -113,39 +88,3 @@ async def test_tiny_chunks_take_only_their_size_in_memory(
     # As separate objects, they would use fifty times as much memory.
     assert memory() < 1 << 20
     assert await process.stdout.read() == b"ab" * pieces
-
-
-@pytest.mark.parametrize("piece", [1, 3, 7, PIECE])
-async def test_output_is_read_by_lines_or_by_size(guest: Guest, peer: Peer, piece: int) -> None:
-    content = b"one\ntwo\n\n" + b"x" * 100 + b"\nthree"
-    process = await peer.started(guest.exec(["cat"]))
-    for at in range(0, len(content), piece):
-        await peer.write(Stream.STDOUT, content[at : at + piece])
-    await peer.exit(0)
-    stdout = process.stdout
-    assert await stdout.readline() == b"one\n"
-    assert await stdout.read(2) + await stdout.readline() == b"two\n"
-    assert await stdout.read(0) == b""
-    assert await stdout.readline() == b"\n"
-    rest = b""
-    while data := await stdout.read(5):
-        assert len(data) <= 5
-        rest += data
-        if b"\n" in rest:
-            break
-    rest += b"".join([chunk async for chunk in stdout])
-    assert rest == b"x" * 100 + b"\nthree"
-    assert await stdout.readline() == await stdout.read(9) == await stdout.read() == b""
-
-
-@pytest.mark.parametrize("read", [lambda s: s.readline(), lambda s: s.read()], ids=["line", "all"])
-async def test_cancelled_read_loses_no_output(
-    guest: Guest, peer: Peer, read: Callable[[OutputStream], Coroutine[Any, Any, bytes]]
-) -> None:
-    process = await peer.started(guest.exec(["cat"]))
-    for piece in (b"first ", b"second "):
-        await peer.write(Stream.STDOUT, piece)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(read(process.stdout), SOON)
-    await peer.write(Stream.STDOUT, b"third\n")
-    assert await process.stdout.readline() == b"first second third\n"

@@ -17,24 +17,6 @@ from microvm.wire import codec
 from microvm.wire.codec import Stream
 
 
-async def test_ping_returns_with_the_answer(guest: Guest, peer: Peer) -> None:
-    async def script() -> None:
-        await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
-
-    await asyncio.gather(guest.ping(), script())
-
-
-async def test_status_returns_the_counters(guest: Guest, peer: Peer) -> None:
-    counters = codec.Status(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
-
-    async def script() -> None:
-        await peer.expect(codec.StatusRequest)
-        await peer.say(counters)
-
-    status, _ = await asyncio.gather(guest.status(), script())
-    assert status == counters
-
-
 async def test_unanswered_ping_fails_the_guest() -> None:
     async with greeted(console_tail=lambda: "Kernel panic") as (guest, peer):
         with pytest.raises(GuestUnresponsive, match=r"did not answer within 0\.05 s") as caught:
@@ -117,8 +99,3 @@ async def test_other_answers_do_not_count_for_a_ping() -> None:
         await asyncio.gather(guest.ping(TIMEOUT), script())
         with pytest.raises(GuestUnresponsive):
             await process.wait()
-
-
-async def test_idle_guest_is_not_pinged() -> None:
-    async with greeted(timeouts=SHORT_TIMEOUTS) as (_, peer):
-        assert await peer.hears_nothing()

@@ -12,23 +12,12 @@ from signal import SIGKILL, SIGTERM
 import pytest
 from tests.support.peer import SOON, Peer, greeted
 
-from microvm.errors import Busy, StartError, UsageError
+from microvm.errors import Busy, StartError
 from microvm.guest.guest import Guest
 from microvm.guest.process import Process
 from microvm.guest.run import run
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stage, Stream
-
-
-async def test_second_command_is_refused_while_one_runs(guest: Guest, peer: Peer) -> None:
-    process = guest.exec(["sleep", "1"])
-    with pytest.raises(Busy):
-        guest.exec(["true"])
-    await peer.expect(codec.ExecRequest)
-    await peer.write(Stream.STDOUT, b"first")
-    await peer.exit(0)
-    assert await process.stdout.read() == b"first"
-    assert await process.wait() == 0
 
 
 async def test_signals_are_sent_only_while_the_command_runs(guest: Guest, peer: Peer) -> None:
@@ -57,26 +46,6 @@ async def test_an_exited_process_does_not_signal_the_next_command(guest: Guest, 
     assert second.returncode is None
 
 
-async def test_a_signal_that_does_not_exist_is_a_usage_error(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["sleep", "1"]))
-    with pytest.raises(UsageError, match="no signal has the number 300"):
-        process.send_signal(300)
-
-
-async def test_cancelled_communicate_kills_and_waits_for_the_exit(guest: Guest, peer: Peer) -> None:
-    process = guest.exec(["sleep", "60"])
-    task = asyncio.create_task(process.communicate())
-    await asyncio.sleep(0)
-    await peer.expect(codec.ExecRequest)
-    task.cancel()
-    assert await peer.hear() == codec.ExecKill(1)
-    assert not task.done()
-    await peer.exit(SIGKILL, Ending.SIGNALLED)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert process.returncode == -SIGKILL
-
-
 async def test_cancelled_wait_or_read_leaves_the_command_running(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sleep", "60"]))
     for waiting in (process.wait(), process.stdout.read()):
@@ -100,29 +69,11 @@ async def test_leaving_the_block_kills_and_waits_for_the_exit(guest: Guest, peer
     await asyncio.gather(leave(), script())
 
 
-async def test_leaving_the_block_after_the_exit_sends_nothing(guest: Guest, peer: Peer) -> None:
-    async with guest.exec(["true"]) as process:
-        await peer.expect(codec.ExecRequest)
-        await peer.exit(0)
-        await process.wait()
-    assert await peer.hears_nothing()
-
-
 async def test_the_name_of_a_command_is_safe_to_print(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec([b"\x1b[31m\xff"]))
     await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
     with pytest.raises(StartError, match=re.escape(r"\x1b[31m\xff: not found")):
         await process.wait()
-
-
-async def test_communicate_raises_the_error_of_wait() -> None:
-    async with greeted() as (guest, peer):
-        process = await peer.started(guest.exec(["nonexistent"]))
-        await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
-        with pytest.raises(StartError):
-            await process.communicate()
-        assert process.returncode == 127
-    assert guest.error is not None
 
 
 @pytest.mark.parametrize(
@@ -145,25 +96,6 @@ async def test_dropped_process_is_killed(
     async with guest.idle():
         pass
     assert guest.exec(["true"]).returncode is None
-
-
-async def test_guest_is_ready_after_a_cancelled_wait(guest: Guest, peer: Peer) -> None:
-    async def work() -> int:
-        process = guest.exec(["sleep", "60"])
-        return await process.wait()
-
-    task = asyncio.create_task(work())
-    await peer.expect(codec.ExecRequest)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    following = asyncio.create_task(run(guest, ["true"]))
-    await peer.is_killed()
-    assert not following.done()
-    await peer.exit(9, Ending.SIGNALLED)
-    await peer.expect(codec.ExecRequest)
-    await peer.exit(0)
-    assert (await following).returncode == 0
 
 
 async def test_process_held_only_by_an_error_is_not_in_use(guest: Guest, peer: Peer) -> None:

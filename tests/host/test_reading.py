@@ -162,14 +162,6 @@ async def test_the_end_of_the_output_gives_the_rest(process: Process, peer: Peer
     assert stream.at_eof()
 
 
-async def test_exact_sizes_are_read(process: Process, peer: Peer) -> None:
-    content = bytes(range(256)) * 1000
-    writing = asyncio.create_task(peer.write(Stream.STDOUT, content))
-    pieces = [await process.stdout.readexactly(size) for size in (1, 70_000, 0, 185_999)]
-    assert b"".join(pieces) == content
-    await writing
-
-
 async def test_a_loss_of_the_machine_leaves_the_output(process: Process, peer: Peer) -> None:
     stream = await written(peer, process, b"half")
     peer.port.close()
@@ -219,10 +211,3 @@ async def test_the_time_out_includes_reads_of_other_tasks(process: Process, peer
 async def test_a_read_that_cannot_succeed_is_refused(process: Process, read: Read) -> None:
     with pytest.raises(UsageError):
         await read(process.stdout)
-
-
-async def test_return_code_is_known_without_waiting(process: Process, peer: Peer) -> None:
-    assert process.returncode is None
-    await peer.exit(7)
-    assert await process.stdout.read() == b""
-    assert process.returncode == 7

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from tests.support.peer import SOON, TIMEOUT, Peer, connected, greeted
+from tests.support.peer import SOON, TIMEOUT, Peer, connected
 
-from microvm.errors import GuestDied, MachineError, ProtocolError, VersionMismatch
+from microvm.errors import GuestDied, MachineError, ProtocolError
 from microvm.guest.guest import Guest
 from microvm.wire import codec
-from microvm.wire.codec import Stream
 from microvm.wire.session import Session
 
 
@@ -21,12 +20,6 @@ async def connection() -> AsyncIterator[tuple[Guest, Peer]]:
     """A guest that is connected, but not ready, and the peer that simulates it."""
     async with connected() as both:
         yield both
-
-
-async def test_unanswered_hello_raises_timeout_error(guest: Guest) -> None:
-    with pytest.raises(TimeoutError):
-        await guest.ready(SOON)
-    assert guest.error is None
 
 
 async def test_guest_can_be_awaited_again_after_a_timeout(guest: Guest, peer: Peer) -> None:
@@ -65,36 +58,6 @@ async def test_a_paused_guest_resumes_before_it_is_held(guest: Guest, peer: Peer
     await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
     with guest.held():
         await peer.expect(codec.Resume)
-
-
-async def test_keep_waits_for_the_answer_to_a_ping() -> None:
-    async with greeted() as (guest, peer):
-        keeping = asyncio.create_task(guest.keep(TIMEOUT))
-        await peer.expect(codec.Keep)
-        ping = await peer.expect(codec.Ping)
-        assert not keeping.done()
-        await peer.say(codec.Pong(ping.token))
-        await keeping
-
-
-async def test_frames_of_an_older_session_are_ignored(guest: Guest, peer: Peer) -> None:
-    await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
-    await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
-    await peer.expect(codec.Resume)
-    assert guest.error is None
-
-
-async def test_closed_port_before_the_answer_is_a_lost_guest(guest: Guest, peer: Peer) -> None:
-    peer.port.close()
-    with pytest.raises(GuestDied, match="the connection to the guest ended"):
-        await guest.ready(TIMEOUT)
-
-
-async def test_guest_of_another_schema_is_refused(guest: Guest, peer: Peer) -> None:
-    await peer.greet(digest=0)
-    with pytest.raises(VersionMismatch):
-        await guest.ready(TIMEOUT)
-    assert await peer.is_left()
 
 
 async def test_guest_that_sends_garbage_is_refused(guest: Guest, peer: Peer) -> None:

@@ -21,20 +21,16 @@ from tests.support.peer import TIMEOUT
 from tests.support.virtual_loop import VirtualLoop
 
 from microvm.errors import (
-    Busy,
     ExecKilled,
     ExecTimeout,
-    FileNotFound,
     GuestDied,
     GuestUnresponsive,
     MachineError,
     MicroVMError,
     OutputLimit,
     ProtocolError,
-    StartError,
     UsageError,
 )
-from microvm.guest.files import read_file
 from microvm.guest.process import Process
 from microvm.guest.run import run
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
@@ -172,25 +168,6 @@ async def played() -> AsyncIterator[Played]:
         yield played
 
 
-async def test_both_output_streams_arrive_completely(played: Played) -> None:
-    running = asyncio.create_task(run(played.guest, ["x", b"\xff"], env={"A": "é"}, timeout="2m"))
-    request = await played.starts()
-    assert request.asked == {
-        "call": "exec",
-        "wait": False,
-        "argv": ["x", "\udcff"],
-        "options": {"env": {"A": "é"}, "timeout": 120},
-    }
-    out, err = bytes(range(256)) * 3000, b"\0\xff" * 100_000
-    streams = ((1, out), (2, err))
-    writing = [asyncio.to_thread(request.write, *each) for each in streams]
-    await asyncio.gather(*writing)
-    request.exit(7)
-    done = await running
-    assert (done.returncode, done.stdout, done.stderr) == (7, out, err)
-    assert done.memory == MEMORY
-
-
 async def test_a_command_waits_while_its_output_is_not_read(played: Played) -> None:
     process, request = await played.started(["yes"])
     os.set_blocking(request.descriptors[1], False)
@@ -212,40 +189,6 @@ async def test_a_command_waits_while_its_output_is_not_read(played: Played) -> N
     request.exit(0)
     assert len(await reading) == written + 3 * WINDOW
     assert await process.wait() == 0
-
-
-async def test_input_is_written_up_to_its_end() -> None:
-    data = os.urandom(5 * PIPE_SIZE)
-    async with attached() as played:
-        running = asyncio.create_task(run(played.guest, ["cat"], input=data))
-        request = await played.starts()
-        assert request.asked["options"] == {"stdin": -1}
-        with os.fdopen(request.descriptors.pop(0), "rb") as source:
-            assert await asyncio.to_thread(source.read) == data
-        request.exit(0)
-        assert (await running).returncode == 0
-
-
-async def test_writing_input_fails_if_the_command_closed_it(played: Played) -> None:
-    process, request = await played.started(["true"], stdin=PIPE)
-    assert process.stdin is not None
-    process.stdin.write(bytes(10 * PIPE_SIZE))
-    draining = asyncio.create_task(process.stdin.drain())
-    await asyncio.sleep(0)
-    os.close(request.descriptors.pop(0))
-    with pytest.raises(BrokenPipeError):
-        await draining
-    assert process.stdin.is_closing()
-    request.exit(0)
-    assert await process.wait() == 0
-
-
-async def test_a_command_without_input_reads_end_of_file(played: Played) -> None:
-    process, request = await played.started(["cat"])
-    assert process.stdin is None
-    assert os.read(request.descriptors[0], 1) == b""
-    request.exit(0)
-    await process.wait()
 
 
 @pytest.mark.parametrize(
@@ -274,28 +217,6 @@ async def test_a_killed_command_ends_although_nobody_reads_its_output(played: Pl
         await process.wait()
     assert process.returncode == -SIGKILL
     assert len(await process.stdout.read()) == WINDOW
-
-
-@pytest.mark.parametrize("error", [StartError("lookup", 2, "x"), GuestDied("dead", detail="end")])
-async def test_command_raises_errors_of_the_supervisor(played: Played, error: MicroVMError) -> None:
-    process, request = await played.started(["x"])
-    request.write(1, b"before")
-    request.fail(error)
-    with pytest.raises(type(error), match=error.message) as caught:
-        await process.wait()
-    assert caught.value.detail == error.detail
-    assert process.returncode == error.exit_status
-    assert await process.stdout.read(9) == b"before"
-
-
-async def test_a_busy_machine_refuses_the_start_of_a_command() -> None:
-    async with attached(wait=True) as played:
-        starting = asyncio.create_task(played.guest.start(["true"], exec_options()))
-        request = await played.requests.get()
-        assert request.asked["wait"] is True
-        request.fail(Busy("a command is running"))
-        with pytest.raises(Busy):
-            await starting
 
 
 async def test_an_exited_supervisor_means_that_the_guest_died(played: Played) -> None:
@@ -356,20 +277,6 @@ def test_a_supervisor_that_answers_pings_is_waited_for() -> None:
         runner.run(scene())
 
 
-async def test_signals_and_terminal_sizes_are_checked_and_sent(played: Played) -> None:
-    process, request = await played.started(["sh"], tty=(5, 6))
-    assert request.asked["options"] == {"stdin": -1, "tty": [5, 6]}
-    process.kill()
-    process.resize(7, 8)
-    assert [await request.hear(), await request.hear()] == [{"signal": SIGKILL}, {"resize": [7, 8]}]
-    with pytest.raises(UsageError, match="no signal has the number 999"):
-        process.send_signal(999)
-    with pytest.raises(UsageError, match="no terminal"):
-        process.resize(-1, 0)
-    request.exit(-SIGKILL)
-    await process.wait()
-
-
 async def test_next_command_waits_until_a_cancelled_one_is_killed(played: Played) -> None:
     process, request = await played.started(["yes"])
     running = asyncio.create_task(process.communicate())
@@ -403,17 +310,6 @@ async def test_cancelling_a_start_closes_the_connection() -> None:
         assert await (await following).wait() == 0
 
 
-async def test_start_cancelled_before_its_reply_closes_the_connection(played: Played) -> None:
-    starting = asyncio.create_task(played.guest.start(["x"], exec_options()))
-    await asyncio.sleep(0)
-    starting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await starting
-    request = await played.requests.get()
-    with pytest.raises(EOFError):
-        await request.hear()
-
-
 async def test_cancelling_a_call_waits_until_the_request_is_cancelled(played: Played) -> None:
     calling = asyncio.create_task(played.guest.call("checkpoint"))
     request = await played.requests.get()
@@ -426,19 +322,6 @@ async def test_cancelling_a_call_waits_until_the_request_is_cancelled(played: Pl
     request.close()
     with pytest.raises(asyncio.CancelledError):
         await calling
-
-
-async def test_cancelling_ends_although_the_supervisor_hangs() -> None:
-    async with attached(timeouts=QUICK) as played:
-        starting = asyncio.create_task(played.guest.start(["x"], exec_options()))
-        await played.requests.get()
-        while not (played.guest._commands or starting.done()):  # noqa: ASYNC110 - nothing sets an event
-            await asyncio.sleep(0)
-        starting.cancel()
-        # On a busy host, the connection may be lost by then.
-        with pytest.raises((asyncio.CancelledError, GuestUnresponsive)):
-            await starting
-        await played.guest._wait_idle()
 
 
 @pytest.mark.thorough
@@ -544,14 +427,6 @@ def test_a_guest_belongs_to_its_first_event_loop() -> None:
     asyncio.run(use(asyncio.run(begin())))
 
 
-async def test_a_call_returns_the_result(played: Played) -> None:
-    calling = asyncio.create_task(played.guest.call("double", number=4))
-    request = await played.requests.get()
-    assert request.asked == {"call": "double", "number": 4, "wait": False}
-    request.say({"result": {"number": 8}})
-    assert await calling == {"number": 8}
-
-
 async def test_descriptors_of_a_reply_belong_to_the_caller(played: Played) -> None:
     calling = asyncio.create_task(played.guest.call_for_files("open"))
     request = await played.requests.get()
@@ -562,28 +437,3 @@ async def test_descriptors_of_a_reply_belong_to_the_caller(played: Played) -> No
     assert os.fstat(descriptor).st_rdev == os.makedev(1, 3)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
-
-
-async def test_an_invalid_command_is_refused_before_it_is_sent(played: Played) -> None:
-    with pytest.raises(UsageError):
-        await played.guest.start([], exec_options())
-    with pytest.raises(UsageError):
-        await played.guest.start(["x"], exec_options(grace=1))
-    with pytest.raises(TypeError):
-        await played.guest.start(["x"], exec_options(colour="red"))  # type: ignore[call-arg]
-    assert not played.all
-
-
-async def test_a_missing_file_in_the_guest_raises_file_not_found() -> None:
-    async with attached(defaults={"cwd": "/srv"}) as played:
-        reading = asyncio.create_task(read_file(played.guest, "none"))
-        request = await played.starts()
-        assert request.asked["options"]["user"] == "0"
-        sent = await asyncio.to_thread(os.read, request.descriptors[0], 9999)
-        assert b"/srv" in sent
-        from microvm.wire import files
-
-        request.write(1, files.Failure(files.Subject.PATH, 2, b"none").encode())
-        request.exit(0)
-        with pytest.raises(FileNotFound):
-            await reading

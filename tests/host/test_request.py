@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
@@ -135,28 +134,3 @@ async def test_usage_errors_are_raised_before_anything_is_sent(
     with pytest.raises(UsageError, match=says):
         await run(guest, argv, **options)
     assert await peer.hears_nothing()
-
-
-async def test_option_maxima_are_those_of_the_protocol(guest: Guest, peer: Peer) -> None:
-    guest.exec(["sh"], max_processes=(1 << 32) - 1, tty=((1 << 16) - 1, (1 << 16) - 1))
-    request = await peer.expect(codec.ExecRequest)
-    assert request.max_processes == (1 << 32) - 1
-    assert (request.rows, request.columns) == ((1 << 16) - 1, (1 << 16) - 1)
-    for field, most in {"max_processes": 1 << 32, "rows": 1 << 16, "columns": 1 << 16}.items():
-        with pytest.raises(codec.EncodeError, match=field):
-            replace(request, **{field: most}).encode()  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [("timout", r"did you mean 'timeout'\?$"), ("gpu", "its options are command,")],
-)
-async def test_an_unknown_keyword_is_refused(guest: Guest, name: str, hint: str) -> None:
-    with pytest.raises(TypeError, match=rf"^run\(\) has no option '{name}'; {hint}"):
-        await run(guest, ["true"], **{name: 1})  # type: ignore[arg-type]
-
-
-async def test_a_path_is_an_argument(guest: Guest, peer: Peer) -> None:
-    process = guest.exec([Path("/bin/true")])  # type: ignore[list-item]
-    assert (await peer.expect(codec.ExecRequest)).argv == (b"/bin/true",)
-    assert process._command.name == "/bin/true"

@@ -33,17 +33,6 @@ async def test_run_captures_both_streams_and_the_exit_code(guest: Guest, peer: P
     assert result == CompletedProcess(["sh", "-c", "x"], 3, b"out\nmore", b"\xfferr")
 
 
-async def test_command_killed_by_a_signal_has_its_negative_number(guest: Guest, peer: Peer) -> None:
-    playing = peer.play(status=9, ending=Ending.SIGNALLED)
-    assert (await answered(run(guest, ["true"]), playing)).returncode == -9
-
-
-async def test_check_raises_called_process_error(guest: Guest, peer: Peer) -> None:
-    with pytest.raises(CalledProcessError) as caught:
-        await answered(run(guest, ["false"], check=True), peer.play(stdout=b"out", status=1))
-    assert (caught.value.returncode, caught.value.stdout) == (1, b"out")
-
-
 @pytest.mark.parametrize(
     ("stage", "errno", "says"),
     [
@@ -150,16 +139,6 @@ async def test_input_may_be_read_in_part(guest: Guest, peer: Peer, taken: int, s
     assert (result.returncode, result.stdout) == (0, b"enough")
 
 
-async def test_empty_input_closes_standard_input(guest: Guest, peer: Peer) -> None:
-    async def script() -> None:
-        request = await peer.expect(codec.ExecRequest)
-        assert request.stdin_from is codec.StdinKind.HOST
-        assert await peer.hear() == codec.ExecStdin(1, b"")
-        await peer.exit(0)
-
-    await answered(run(guest, ["cat"], input=b""), script())
-
-
 async def test_text_is_decoded_and_encoded(guest: Guest, peer: Peer) -> None:
     async def script() -> None:
         await peer.expect(codec.ExecRequest)
@@ -190,12 +169,6 @@ async def test_encoding_or_errors_imply_text(
 ) -> None:
     result = await answered(run(guest, ["cat"], **options), peer.play(stderr=b"\xe9\r\n"))
     assert result.stderr == expected
-
-
-async def test_guest_is_usable_after_undecodable_output(guest: Guest, peer: Peer) -> None:
-    with pytest.raises(UnicodeDecodeError):
-        await answered(run(guest, ["cat"], text=True), peer.play(stdout=b"\xff"))
-    await answered(run(guest, ["cat"]), peer.play(stdout=b"\xff"))
 
 
 async def test_output_may_go_to_the_standard_streams(capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,9 +27,6 @@ from microvm.errors import (
     BUILD_AGAIN,
     Busy,
     ExecTimeout,
-    GuestDied,
-    OutputLimit,
-    ProtocolError,
     UsageError,
 )
 from microvm.guest.guest import Guest
@@ -51,50 +48,6 @@ async def permitting(commands: int, **options: Any) -> AsyncIterator[tuple[Guest
 async def start(guest: Guest, peer: Peer, count: int, **options: Any) -> list[Process]:
     """Start `count` commands, let the peer receive their requests, and return their processes."""
     return [await peer.started(guest.exec(["cat"], **options)) for _ in range(count)]
-
-
-async def test_commands_get_their_own_output_and_results() -> None:
-    async with permitting(3) as (guest, peer):
-        processes = await start(guest, peer, 3)
-        for id_ in (2, 3, 1, 3):
-            await peer.say(codec.ExecOutput(id_, Stream.STDOUT, b"%d" % id_))
-        for id_ in (3, 1, 2):
-            await peer.say(codec.ExecResponse(id_, Ending.EXITED, id_))
-        results = await asyncio.gather(*[process.communicate() for process in processes])
-        assert [stdout for stdout, _ in results] == [b"1", b"2", b"33"]
-        assert [process.returncode for process in processes] == [1, 2, 3]
-
-
-async def test_one_more_command_is_busy_until_another_has_ended() -> None:
-    async with permitting(2) as (guest, peer):
-        first, _ = await start(guest, peer, 2)
-        with pytest.raises(Busy, match=r"runs 2 commands \(cat, cat\), the most .*commands=N"):
-            await guest.start(["cat"], exec_options())
-        await peer.say(codec.ExecResponse(1, Ending.EXITED, 0))
-        await first.wait()
-        await start(guest, peer, 1)
-
-
-async def test_requests_say_whether_their_command_is_alone(guest: Guest, peer: Peer) -> None:
-    guest.exec(["true"])
-    assert not (await peer.expect(codec.ExecRequest)).beside
-    async with permitting(2) as (other, others_peer):
-        other.exec(["true"])
-        assert (await others_peer.expect(codec.ExecRequest)).beside
-
-
-async def test_an_image_of_an_older_version_runs_one_command() -> None:
-    async with connected() as (guest, peer):
-        guest.commands = 2
-        await peer.expect(codec.Hello)
-        ready = codec.Ready(3, codec.DIGESTS[3], codec.MAX_BODY, peer.nonce)
-        await peer.say(ready)
-        await guest.ready(TIMEOUT)
-        process = guest.exec(["cat"])
-        with pytest.raises(Busy) as caught:
-            await guest.start(["cat"], exec_options())
-        assert caught.value.hint == BUILD_AGAIN
-        assert process.returncode is None
 
 
 async def test_an_image_of_an_older_version_joins_no_streams() -> None:
@@ -123,18 +76,6 @@ async def test_a_time_limit_kills_only_its_command() -> None:
         assert other.returncode is None
         await peer.say(codec.ExecResponse(2, Ending.EXITED, 0))
         assert await other.wait() == 0
-
-
-async def test_an_output_limit_kills_only_its_command() -> None:
-    async with permitting(2) as (guest, peer):
-        other, limited = await start(guest, peer, 2, max_output=3)
-        await peer.say(codec.ExecOutput(1, Stream.STDOUT, b"abc"))
-        await peer.say(codec.ExecOutput(2, Stream.STDOUT, b"abcd"))
-        assert await peer.expect(codec.ExecKill) == codec.ExecKill(2)
-        await peer.say(replace(KILLED, id=2), codec.ExecResponse(1, Ending.EXITED, 0))
-        with pytest.raises(OutputLimit):
-            await limited.wait()
-        assert await other.communicate() == (b"abc", b"")
 
 
 @pytest.mark.thorough
@@ -197,20 +138,6 @@ async def test_waiting_for_an_idle_guest_takes_in_all_killed_commands() -> None:
             pass
 
 
-async def test_a_guest_with_a_command_is_not_held() -> None:
-    async with permitting(2) as (guest, peer):
-        first, _ = await start(guest, peer, 2)
-        await peer.say(codec.ExecResponse(1, Ending.EXITED, 0))
-        await first.wait()
-        async with guest.idle():  # the running command was not abandoned
-            pass
-        with (
-            pytest.raises(Busy, match=r"runs 1 command \(cat\), so its processes cannot be kept"),
-            guest.held(),
-        ):
-            pass
-
-
 # -- The guest ----------------------------------------------------------------------------------
 
 
@@ -225,25 +152,6 @@ async def test_a_guest_is_pinged_while_any_command_runs() -> None:
             await peer.say(codec.Pong(ping.token), codec.ExecResponse(id_, Ending.EXITED, 0))
             await process.wait()
         assert await peer.hears_nothing()
-
-
-async def test_loss_of_the_guest_ends_all_commands() -> None:
-    async with permitting(3) as (guest, peer):
-        processes = await start(guest, peer, 3)
-        peer.port.close()
-        for process in processes:
-            with pytest.raises(GuestDied):
-                await process.wait()
-
-
-async def test_a_lie_about_one_command_loses_the_guest() -> None:
-    async with permitting(2) as (guest, peer):
-        processes = await start(guest, peer, 2)
-        end = codec.ExecResponse(1, Ending.EXITED, 0)
-        await peer.say(end, end)
-        assert await processes[0].wait() == 0
-        with pytest.raises(ProtocolError):
-            await processes[1].wait()
 
 
 # -- Input --------------------------------------------------------------------------------------
