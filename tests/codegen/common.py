@@ -54,16 +54,15 @@ def check_linters(*files: Path, types: bool = True) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def breaking_schemas() -> dict[str, str]:
-    """Return the texts of the schemas in `fixtures/breaking`, by their file names.
+def schemas_in(folder: Path, base: str) -> dict[str, str]:
+    """Return the texts of the schemas in a folder of fixtures, by their file names.
 
-    Most of them are edits of `base.released.toml`. Each edit replaces lines that occur once.
+    Some are edits of the file `base`, in `edits.patch`. Each edit replaces lines that occur once.
     """
-    folder = FIXTURES / "breaking"
-    found = {path.name: path.read_text() for path in folder.glob("*.toml")}
+    found = {path.name: path.read_text(errors="surrogateescape") for path in folder.glob("*.toml")}
     for part in (folder / "edits.patch").read_text().split("--- ")[1:]:
         name, hunks = part.split("\n", 1)
-        text = "\n" + found["base.released.toml"]
+        text = "\n" + found[base]
         for hunk in hunks.split("@@\n"):
             lines = hunk.splitlines()
             old, new = (
@@ -74,6 +73,16 @@ def breaking_schemas() -> dict[str, str]:
             text = text.replace(old, new)
         found[name] = text[1:]
     return found
+
+
+def fixtures() -> dict[str, str]:
+    """Return the texts of the schemas that break the rules of schemas."""
+    return schemas_in(FIXTURES, "conversation.base.toml")
+
+
+def breaking_schemas() -> dict[str, str]:
+    """Return the texts of the schemas with changes, and of the released forms."""
+    return schemas_in(FIXTURES / "breaking", "base.released.toml")
 
 
 def failure(run: Run, *arguments: str | Path) -> str:

@@ -21,8 +21,6 @@ from tests.support.emitted import emitted
 from microvm_proto import backends
 from microvm_proto.lint import constants
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import Message
-from microvm_proto.types import Struct
 
 from .common import (
     EVERYTHING,
@@ -30,7 +28,6 @@ from .common import (
     SANDBOXD,
     SCHEMAS,
     Generated,
-    Load,
     Run,
     check_linters,
     every_schema,
@@ -40,16 +37,6 @@ PROBE = Path(__file__).parent / "mavlink/probe.toml"
 
 
 every_style = pytest.mark.parametrize("codec", ["codec.py", "plain.py"])
-
-
-@pytest.mark.thorough
-@every_style
-@every_schema
-def test_messages_have_classes(schema: Path, codec: str, generated: Generated, load: Load) -> None:
-    module = load(generated(schema) / codec)
-    assert module.Decoder(module.END_NAMES[0]).next_message() is None
-    numbers = {kind.TYPE for kind in vars(module).values() if hasattr(kind, "TYPE")}
-    assert numbers == {message.number for message in read_schema(schema).messages}
 
 
 @pytest.mark.thorough
@@ -261,20 +248,6 @@ def test_specification_tables_have_equal_rows(schema: Path, generated: Generated
         assert not (above and here) or above == here, line
 
 
-@every_schema
-def test_specification_names_everything_in_the_schema(schema: Path, generated: Generated) -> None:
-    text = (generated(schema) / "SPEC.md").read_text()
-    read = read_schema(schema)
-    names = [message.name for message in read.messages]
-    owners: list[Message | Struct] = [*read.messages, *read.structs]
-    fields = [field for owner in owners for field in owner.fields]
-    names += [field.name for field in fields]
-    names += [member.name for kind in read.enumerated for member in kind.members]
-    names += [constant.name for constant in read.constants]
-    assert [name for name in names if f"`{name}`" not in text] == []
-    assert [field.unit for field in fields if f" {field.unit}" not in text] == []
-
-
 @pytest.mark.thorough
 def test_python_passes_linters(generated: Generated, tmp_path: Path) -> None:
     files = []
@@ -282,13 +255,6 @@ def test_python_passes_linters(generated: Generated, tmp_path: Path) -> None:
         files.append(tmp_path / f"{schema.stem}_{codec}")
         shutil.copy(generated(schema) / codec, files[-1])
     check_linters(*files)
-
-
-def test_the_built_in_backends_are_found_by_their_files() -> None:
-    folder = Path(backends.__file__).parent
-    there = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}
-    assert {"c", "markdown", "python"} <= there
-    assert there <= set(backends.names())
 
 
 def test_backend_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from tests.support import vectors
@@ -17,9 +14,8 @@ from tests.support.vectors import ConversationVector, SentVector
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.states import Conversation, ConversationState
-from microvm_proto.types import camel
 
-from .common import EVERYTHING, FILES, INTERPRETER, LETTERS, SANDBOXD, STREAMS, Load
+from .common import FILES, INTERPRETER, LETTERS, SANDBOXD, STREAMS
 from .test_conversations import EXAMPLE, schema_of
 
 
@@ -165,99 +161,3 @@ def test_a_small_counter_is_filled_to_its_maximum() -> None:
             assert counter.max is not None
             assert added > counter.max
             assert len(each.messages) < 50
-
-
-def test_python_tables_agree_with_the_vectors(
-    schema: Schema, tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, backend in (("codec.py", "python"), ("states.py", "states")):
-        (tmp_path / name).write_text(*emitted(backend, schema, name).values())
-    module = next((o.module for o in schema.outputs if o.backend == "python"), "codec")
-    monkeypatch.setitem(sys.modules, module, load(tmp_path / "codec.py"))
-    tables = load(tmp_path / "states.py")
-    counted = []
-    for each in made(schema):
-        for index, message, conversation, state in read(schema, each):
-            following = by_tables(tables, schema, message, conversation, state)
-            if index != each.out_of_order:
-                assert following == (message.state or ""), each.name
-            elif following is not None:
-                counted.append(each.name)
-    # The tables do not contain counters and requests.
-    assert counted or schema.path.name == "p.toml", "in the example, each state has one answer"
-    assert all(" beyond " in name or " more than " in name for name in counted)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("style", ["inline", "table"])
-def test_c_functions_agree_with_the_vectors(schema: Schema, style: str, tmp_path: Path) -> None:
-    checks = [f"{call} == {value}" for call, value in by_functions(schema).items()]
-    assert len(checks) >= 5
-    lines = "".join(f"\tassert({check});\n" for check in checks)
-    head = '#undef NDEBUG\n#include <assert.h>\n#include "p.h"\n\n'
-    (tmp_path / "main.c").write_text(f"{head}int main(void)\n{{\n{lines}}}\n")
-    (tmp_path / "p.h").write_text(*emitted("c", schema, "p.h", style).values())
-    subprocess.run(["gcc", "-std=c11", "-o", "main", "main.c"], cwd=tmp_path, check=True)
-    subprocess.run([tmp_path / "main"], check=True)
-
-
-def by_functions(schema: Schema) -> dict[str, str]:
-    """Return the calls of C functions for the messages of all vectors, and their results."""
-    prefix, found = schema.name.upper(), {}
-    for each in made(schema):
-        for index, message, talk, state in read(schema, each):
-            kind, end = f"{prefix}_{talk.name.upper()}", f"{prefix}_{message.sender.upper()}"
-            now = f"{kind}_STATE_{state.name.upper()}"
-            if (
-                message.id
-                and talk.per == "connection"
-                and not state.ignores(message.name, message.sender)
-            ):
-                found[f"{schema.name}_allows_ids({now}, {end})"] = "false"
-                continue
-            held = [f"{kind}_CONDITION_{name.upper()}" for name in sorted(message.conditions)]
-            given = f"{now}, {end}, {prefix}_TYPE_{message.name.upper()}, {' | '.join(held) or 0}"
-            call = f"{schema.name}_follow_{talk.name}({given})"
-            if message.state is not None:
-                found[call] = f"{kind}_STATE_{message.state.upper()}"
-            elif index != each.out_of_order:
-                found[call] = f"{prefix}_IGNORED"
-            elif " beyond " not in each.name and " more than " not in each.name:
-                found[call] = f"{prefix}_OUT_OF_ORDER"
-    return found
-
-
-def by_tables(
-    tables: ModuleType,
-    schema: Schema,
-    message: SentVector,
-    conversation: Conversation,
-    state: ConversationState,
-) -> str | None:
-    """Return the state after a message by generated tables; empty if ignored, None if refused."""
-    prefix = conversation.name.upper()
-    now = getattr(tables, f"{camel(conversation.name)}State")[state.name.upper()]
-    (known,) = (each for each in schema.messages if each.name == message.name)
-    kind = getattr(tables.codec, camel(known.python_name))
-    ignored = kind in getattr(tables, f"{prefix}_{message.sender.upper()}_IGNORED", {}).get(now, ())
-    if message.id and conversation.per == "connection" and len(schema.conversations) == 2:
-        assert ignored or message.sender not in getattr(tables, f"{prefix}_IDS")[now]
-        return "" if ignored else None
-    steps = getattr(tables, f"{prefix}_{message.sender.upper()}")[now].get(kind, {})
-    if not isinstance(steps, dict):
-        return str(steps.name).lower()
-    held = [steps[name] for name in (*sorted(message.conditions), "") if name in steps]
-    if held:
-        return str(held[0].name).lower()
-    return "" if ignored else None
-
-
-def test_names_are_unique_and_the_order_is_fixed(schema: Schema) -> None:
-    names = [each.name for each in made(schema)]
-    assert len({*names}) == len(names)
-    assert made(schema) == made(schema)
-
-
-def test_a_schema_without_conversations_has_none() -> None:
-    (text,) = emitted("vectors", read_schema(EVERYTHING), "vectors.json").values()
-    assert "onversation" not in text

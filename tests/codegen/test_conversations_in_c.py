@@ -14,11 +14,10 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.states import Conversation
 
-from .common import FILES, FOLDER, SANDBOXD, STREAMS, Generated, Read
+from .common import FILES, LETTERS, SANDBOXD, STREAMS, Generated, Read
 
 IGNORED = 255
 WARNINGS = "-std=c11 -Wall -Wextra -Wconversion -Werror -fsanitize=undefined".split()
-TALK = FOLDER / "talk.toml"
 
 
 def following(
@@ -70,7 +69,7 @@ def cases(schema: Schema) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("style", ["protocol.h", "table.h"])
-@pytest.mark.parametrize("path", [SANDBOXD, FILES, STREAMS, TALK], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [SANDBOXD, FILES, STREAMS, LETTERS], ids=lambda path: path.stem)
 def test_functions_agree_with_the_tables(
     path: Path, style: str, generated: Generated, tmp_path: Path
 ) -> None:
@@ -92,15 +91,16 @@ type = "u8"
 closed = false
 value = [{{ name = "{}", number = 1 }}]
 """
-CONDITIONS = "".join(f'  {{ name = "number_{number}" }},\n' for number in range(24))
+LATE = '[[conversation.condition]]\nname = "late"\n'
+CONDITIONS = "".join(LATE.replace("late", f"number_{number}") for number in range(32))
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (TALK.read_text() + CLASH.format("meeting_state", "one"), "already has a meaning in C"),
-        (TALK.read_text() + CLASH.format("meeting", "state_met"), "`TALK_MEETING_STATE_MET`"),
-        (TALK.read_text().replace("condition = [\n", f"condition = [\n{CONDITIONS}"), "at most 32"),
+        (LETTERS.read_text() + CLASH.format("desk_state", "one"), "already has a meaning in C"),
+        (LETTERS.read_text() + CLASH.format("desk", "state_opened"), "`LETTERS_DESK_STATE_OPENED`"),
+        (LETTERS.read_text().replace(LATE, LATE + CONDITIONS), "at most 32"),
     ],
     ids=["type", "constant", "conditions"],
 )

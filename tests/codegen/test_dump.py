@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -96,12 +94,6 @@ def test_a_dump_that_lacks_a_line_is_refused(data: bytes, line: int, text: bool)
         bytes_of("".join(lines))
 
 
-@given(text=st.text(st.sampled_from("0123456789abcdef :*|>.\n"), max_size=120))
-def test_random_text_is_read_or_refused(text: str) -> None:
-    with contextlib.suppress(Unreadable):
-        assert bytes_of(text) is not None
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -140,13 +132,6 @@ def test_ambiguous_line_is_refused(run: Run) -> None:
         "remove the offset, or the spaces\n"
     )
     assert run("explain", "00000000: 0000 0000 0800 0000 0000 0000").exit_code == 0
-
-
-def test_packet_with_headers_is_no_frame(tmp_path: Path) -> None:
-    (tmp_path / "dump").write_bytes(printed("od -A x -v -t x1", STREAMS["text"]))
-    printed(f"text2pcap -q -T 7000,5000 {tmp_path / 'dump'} {tmp_path / 'capture'}", b"")
-    with pytest.raises(Unreadable, match="is a packet with Ethernet"):
-        read(printed(f"tshark -r {tmp_path / 'capture'} -x", b""))
 
 
 def test_a_line_of_repetition_fills_no_memory() -> None:

@@ -82,35 +82,3 @@ def test_the_example_is_made_and_run_by_make(bare: Path, sensor: Path) -> None:
     run("make", "gen", f"PATH={bare}:/usr/bin:/bin", folder=sensor)
     said = run("make", "-s", "run", folder=sensor)
     assert said.stdout.startswith("greenhouse, number 4711\n")
-
-
-@pytest.mark.thorough
-def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> None:
-    run(bare / "microvm-proto", "gen", folder=sensor)
-    sanitizers = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fanalyzer"]
-    run("gcc", *FLAGS, *sanitizers, "-o", "sensor", "sensor.c", folder=sensor)
-
-    def fails(*arguments: str) -> str:
-        return run(bare / "python", "read_sensor.py", *arguments, folder=sensor, status=1).stderr
-
-    def device(data: bytes) -> tuple[int, bytes, str]:
-        done = subprocess.run(
-            [sensor / "sensor"], input=data, cwd=sensor, capture_output=True, check=False
-        )
-        return done.returncode, done.stdout, done.stderr.decode()
-
-    assert fails("pressure", "1") == "usage: read_sensor.py temperature|humidity TIMES\n"
-    assert fails("humidity", "1001") == "read_sensor: the sensor refuses the request: too_often\n"
-    assert fails("humidity", "65536").startswith("read_sensor: times: 65536: ")
-    assert device(b"") == (0, b"", "")
-    assert device(b"123") == (1, b"", "sensor: Bad message\n")
-    refusal = bytes([6, 0, 0, 0, 6, 0, 0, 0, 9, 9, 9, 9, 1, 0, 4, 0, 0, 0])
-    malformed = "sensor: malformed frame: unknown_type at offset 4\n"
-    assert device(b"\1\0\0\0\7\0\0\0\x09\x09\x09\x09") == (1, refusal, malformed)
-
-    (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\necho this is no frame\n")
-    assert fails("humidity", "1") == "read_sensor: unknown_type at offset 4\n"
-    (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\n")
-    assert fails("humidity", "1") == "read_sensor: the sensor has exited\n"
-    (sensor / "sensor").unlink()
-    assert "No such file or directory" in fails("humidity", "1")

@@ -20,7 +20,7 @@ from microvm_proto.frame import write
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .common import ROOT, SHORT_PREFIX, TYPES, Generated, Read, Run, failure
+from .common import ROOT, TYPES, Generated, Read, Run, failure
 
 pytestmark = pytest.mark.usefixtures("in_project")
 
@@ -259,14 +259,6 @@ def test_invalid_input_is_reported_without_traceback(given: str, run: Run) -> No
     assert result.stderr.startswith(head)
 
 
-def test_text_with_half_a_byte_is_named(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "odd").write_text("012")
-    result = run("explain", tmp_path / "odd")
-    assert result.exit_code == 1
-    said = f"microvm-proto: '{tmp_path}/odd' has an odd number of hexadecimal digits\n"
-    assert result.stderr == said
-
-
 def test_another_schema_can_be_given(run: Run) -> None:
     schema = "tests/codegen/schemas/empty_message.toml"
     result = run("explain", "00000000 ffff 0000 00000000", "--schema", schema)
@@ -275,10 +267,6 @@ def test_another_schema_can_be_given(run: Run) -> None:
     error = failure(run, "explain", "00", "--schema", "missing.toml")
     assert error.startswith("missing.toml:")
     assert error.endswith("microvm-proto: 1 error in missing.toml\n")
-
-
-def test_help_says_how_it_is_used(run: Run) -> None:
-    assert run("explain", "--help").stdout.startswith("Usage: main explain [OPTIONS] HEX|FILE")
 
 
 def documented() -> list[tuple[str, str]]:
@@ -328,14 +316,6 @@ def test_a_unit_is_escaped_where_the_output_cannot_have_it(read: Read) -> None:
         runner = CliRunner(charset=charset)
         result = runner.invoke(main, ["explain", "--schema", str(schema.path), frame])
         assert f"heading          90 {unit}\n" in result.stdout
-
-
-def test_first_items_of_a_list_of_structs_are_shown(generated: Generated) -> None:
-    path = SHORT_PREFIX
-    known = {each.name: each.frame for each in vectors.load(generated(path) / "vectors.json")}
-    lines, _ = lines_of(read_schema(path), known["everything.entries, longest"])
-    shown = [line[39:].split(" ")[0] for line in lines if "entries" in line or line.endswith("...")]
-    assert shown[-3:] == ["entries[7].key", "entries[7].on", ""]
 
 
 GREETING = codec.Hello(3, 1, 1, 1).encode() + codec.Ready(3, 1, 1, 1).encode()

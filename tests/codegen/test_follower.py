@@ -42,26 +42,6 @@ def follow(follower: Follower, *texts: str) -> list[MessageOrder]:
 GREETING = ["host hello", "guest ready", "host ping", "guest pong"]
 
 
-def test_answer_without_a_request_is_out_of_order(schema: Schema) -> None:
-    follower = Follower(schema)
-    assert follow(follower, *GREETING) == [IN_ORDER] * 4
-    verdict, why = follower.follow(message("guest pong"))
-    assert (verdict, why) == (OUT_OF_ORDER, "no `ping` is unanswered")
-
-
-def test_a_command_has_one_answer_and_then_ignores_messages(schema: Schema) -> None:
-    follower = Follower(schema)
-    follow(follower, *GREETING)
-    texts = ["host exec_request 7", "guest exec_output 7", "guest exec_response 7"]
-    assert follow(follower, *texts, "host exec_kill 7") == [IN_ORDER] * 3 + [IGNORED]
-    verdict, why = follower.follow(message("guest exec_response 7"))
-    assert verdict is OUT_OF_ORDER
-    assert why == "in the state `ended` of `command`, the guest sends nothing"
-    assert follower.states_of(7) == {"ended"}
-    follow(follower, "host hello")
-    assert follower.states_of(7) == {"new"}
-
-
 def test_a_message_out_of_order_may_be_refused_once(schema: Schema) -> None:
     follower = Follower(schema, lambda name, _: name == "own_nonce")
     follow(follower, *GREETING)
@@ -78,17 +58,6 @@ def test_unknown_conditions_leave_several_states_possible(schema: Schema) -> Non
     assert follower.states == {"ready", "searching"}
     assert follow(follower, "host ping", "guest pong") == [IN_ORDER] * 2
     assert follower.states == {"ready"}
-
-
-def test_a_hello_ends_the_requests_before_it(schema: Schema) -> None:
-    follower = Follower(schema)
-    follow(follower, *GREETING, "host ping", "host hello")
-    assert follow(follower, "guest pong", "guest ready", "host ping") == [
-        IGNORED,
-        IN_ORDER,
-        IN_ORDER,
-    ]
-    assert follow(follower, "guest pong", "guest pong") == [IN_ORDER, OUT_OF_ORDER]
 
 
 def test_a_side_does_not_send_what_its_own_copy_ignores(schema: Schema) -> None:

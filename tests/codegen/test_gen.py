@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.captured import captured
 
-from microvm_proto.generate import Generated, generate, write
+from microvm_proto.generate import generate
 from microvm_proto.resolve import read_schema
 
 from .common import ROOT, SANDBOXD, Run, failure
@@ -55,58 +55,28 @@ def test_committed_files_are_up_to_date(run: Run, monkeypatch: pytest.MonkeyPatc
 
 
 def test_gen_twice_changes_nothing(run: Run, project: Path) -> None:
+    files = snapshot(project).keys()
     change_all(project)
     assert run("gen").stdout.splitlines() == [f"wrote {os.path.relpath(o, ROOT)}" for o in OUTPUTS]
     before = snapshot(project)
+    assert before.keys() == files
     again = run("gen")
     assert again.output == ""
     assert again.exit_code == 0
     assert snapshot(project) == before
 
 
-EDITS = {
-    "a number": ("number = 22\n", "number = 99\n"),
-    "a bound": ("max = 64\n", "max = 65\n"),
-    "a doc": ("Any number.", "Whatever you like."),
-    "a section": ('title = "Handshake"', 'title = "Greeting"'),
-    "a name": ('name = "realtime_ns"', 'name = "clock_ns"'),
-}
-
-
-@pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
-def test_check_fails_after_edit_until_gen(change: tuple[str, str], run: Run, project: Path) -> None:
-    edit(project / "protocol/sandboxd.toml", *change)
-    assert run("gen", "--check").exit_code == 1
-    assert run("gen").exit_code == 0
-    assert run("gen", "--check").exit_code == 0
-
-
 def test_check_shows_the_diff_and_the_next_command(run: Run, project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", "Any number.", "Whatever you like.")
+    before = snapshot(project)
     result = run("gen", "--check")
+    assert snapshot(project) == before
     assert "--- protocol/SPEC.md\n+++ protocol/SPEC.md (generated)\n" in result.stdout
     assert "-    :ivar token: Any number.\n+    :ivar token: Whatever you like.\n" in result.stdout
     # Four of the outputs contain the documentation of the schema.
     assert result.stderr == (
         f"microvm-proto: 4 of {len(OUTPUTS)} generated files are stale; run `microvm-proto gen`\n"
     )
-
-
-def test_the_check_writes_nothing(run: Run, project: Path) -> None:
-    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
-    before = snapshot(project)
-    assert run("gen", "--check").exit_code == 1
-    assert snapshot(project) == before
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("output", OUTPUTS, ids=lambda path: path.name)
-def test_a_missing_file_is_stale(output: Path, run: Run, project: Path) -> None:
-    copy = project / output.relative_to(ROOT)
-    copy.unlink()
-    result = run("gen", "--check")
-    assert result.exit_code == 1
-    assert result.stdout.count("\n+") >= len(output.read_text().splitlines())
 
 
 @pytest.mark.thorough
@@ -242,13 +212,6 @@ def test_an_output_that_is_no_file_is_left_alone(flags: list[str], run: Run, pro
     assert output.is_fifo()
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("schema", ["", ".", "/", "protocol"])
-def test_a_folder_is_no_schema(verb: str, schema: str, run: Run, project: Path) -> None:
-    error = failure(run, verb, schema)
-    assert error.startswith(f"{schema or '.'}: error: Is a directory [unreadable]\n")
-
-
 def test_a_working_folder_that_is_gone_is_reported(run: Run, project: Path) -> None:
     shutil.rmtree(project)
     result = run("lint")
@@ -277,16 +240,6 @@ def test_full_disk_leaves_all_files_unchanged(room: int, project: Path) -> None:
     assert result.stderr == f"microvm-proto: {name}: File too large\n"
     assert result.stdout == ""
     assert result.returncode == 1
-    assert snapshot(project) == before
-
-
-def test_an_unwritable_output_leaves_the_others_unchanged(run: Run, project: Path) -> None:
-    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
-    last = project / os.path.relpath(OUTPUTS[-1], ROOT)
-    last.unlink()
-    last.mkdir()
-    before = snapshot(project)
-    assert run("gen").exit_code == 1
     assert snapshot(project) == before
 
 
@@ -331,42 +284,11 @@ def test_copy_is_restored_if_links_are_not_supported(
     test_failed_rename_restores_the_files(3, run, project, monkeypatch)
 
 
-def test_gen_leaves_no_other_files(run: Run, project: Path) -> None:
-    before = snapshot(project).keys()
-    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
-    assert run("gen").exit_code == 0
-    assert snapshot(project).keys() == before
-
-
-def test_failed_write_leaves_the_old_files(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("old")
-    whole = Generated(tmp_path / "file", "new")
-    half = Generated(tmp_path / "new/other", "x" * 100_000 + "\ud800")  # it is not text
-    with pytest.raises(UnicodeEncodeError):
-        write([whole, half])
-    assert {path: data for path, (data, _) in snapshot(tmp_path).items()} == {"file": b"old"}
-    assert not half.path.parent.exists()
-
-
-@pytest.mark.parametrize("command", [[], *([verb] for verb in VERBS)])
-def test_help_says_how_it_is_used(command: list[str], run: Run) -> None:
-    result = run(*command, "--help")
-    assert result.exit_code == 0
-    assert result.stdout.startswith("Usage: ")
-
-
 def test_digest_prints_the_digest_that_the_codec_has(run: Run, project: Path) -> None:
     wire, _ = run("digest").stdout.splitlines()
     digest = wire.removeprefix("wire ")
     assert f"DIGEST = 0x{digest.upper()}\n" in (project / "host/microvm/wire/codec.py").read_text()
     assert f"_DIGEST 0x{digest}ULL\n" in (project / "guest/protocol.h").read_text()
-
-
-def test_digests_are_labelled_and_explained_in_the_help(run: Run, project: Path) -> None:
-    assert re.fullmatch(r"wire [0-9a-f]{16}\napi  [0-9a-f]{16}\n", run("digest").stdout)
-    text = " ".join(run("digest", "--help").stdout.split())
-    assert "`wire` covers everything that shapes the bytes" in text
-    assert "`api` covers everything except documentation" in text
 
 
 @pytest.mark.parametrize("arguments", ["--help", "digest", "explain 00"])

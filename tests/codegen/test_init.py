@@ -89,15 +89,6 @@ CHANGES = {
             "my_probe_encode_stop(again, sizeof again, MY_PROBE_VERSION, &body->stop);\n"
         },
     ),
-    "other ends": (
-        {'"host"': '"master"'},
-        {"HOST": "MASTER", r'"\\"host\\"", 6': r'"\\"master\\"", 8'},
-    ),
-    "no ids": ({'id = "(u8|required)"': 'id = "none"'}, {r"header->id, (?=&)": ""}),
-    "numbers": (
-        {r"\[framing\]": r"\g<0>\nsequence = true"},
-        {r"(?<=again, MY_PROBE_VERSION, )": "header->sequence, "},
-    ),
     "datagrams": (
         {"cobs": "datagram"},
         {
@@ -105,9 +96,6 @@ CHANGES = {
             r"frame\[i\]": "frame, size",
         },
     ),
-    "a stream": ({"cobs": "stream"}, {}),
-    "a stream without a check": ({"cobs": "stream", "check = .*": ""}, {}),
-    "the frames of no framing": ({'"cobs"\n(.+\n)+': '"stream"\n'}, {}),
 }
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import random
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.support import encoders
-from tests.support.captured import captured
 
 from microvm_proto.cli import main
 from microvm_proto.resolve import read_schema
@@ -28,7 +25,6 @@ from .common import Load
 
 pytestmark = pytest.mark.long
 
-HEADER = 12
 MESSAGES = 10_000
 HEARTBEAT = 65535
 LETTERS = {
@@ -61,39 +57,6 @@ size_t encode(uint16_t type, const union common_body *body, uint8_t *frame, size
 
 	return again(frame, room, COMMON_VERSION, &header, body);
 }}
-"""
-
-#: A program with the tests of MAVLink, which writes each message that they send.
-PUBLISHED = """
-#include <assert.h>
-#include <stdio.h>
-#include <string.h>
-#define MAVLINK_USE_CONVENIENCE_FUNCTIONS
-#define MAVLINK_COMM_NUM_BUFFERS 2
-#define MAVLINK_ASSERT(x) assert(x)
-#include "common/version.h"
-#include "mavlink_types.h"
-static mavlink_system_t mavlink_system = { 42, 11 };
-static mavlink_message_t last;
-static void comm_send_ch(mavlink_channel_t channel, uint8_t byte);
-#include "common/mavlink.h"
-#include "common/testsuite.h"
-
-static void comm_send_ch(mavlink_channel_t channel, uint8_t byte)
-{
-	mavlink_status_t status;
-
-	mavlink_parse_char(channel, byte, &last, &status);
-	if (channel == MAVLINK_COMM_0)
-		putchar(byte);
-}
-
-int main(void)
-{
-	mavlink_test_minimal(11, 10, &last);
-	mavlink_test_all(11, 10, &last);
-	return 0;
-}
 """
 
 
@@ -249,30 +212,3 @@ def test_random_messages_agree_with_pymavlink(ends: MavlinkEnds) -> None:
     for message in at_random(ends.theirs, rng):
         message.pack(ends.theirs.MAVLink(None))
         ends.check(message)
-
-
-def test_messages_of_mavlink_tests_agree(ends: MavlinkEnds, tmp_path: Path) -> None:
-    mavgen = importlib.import_module("pymavlink.generator.mavgen")
-    options = {"language": "C", "wire_protocol": "2.0", "validate": False}
-    assert mavgen.mavgen(mavgen.Opts(output=str(tmp_path), **options), [str(ends.definitions)])
-    (tmp_path / "published.c").write_text(PUBLISHED)
-    command = ["gcc", "-w", "-O1", "-I.", "-o", "published", "published.c"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    sent = subprocess.run([tmp_path / "published"], capture_output=True, check=True).stdout
-    received = ends.theirs.MAVLink(None).parse_buffer(sent)
-    assert {message.get_msgId() for message in received} == set(ends.theirs.mavlink_map)
-    for message in received:
-        ends.check(message)
-
-
-@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler for it")
-def test_example_compiles_for_a_cortex_m0(ends: MavlinkEnds) -> None:
-    flags = "-mcpu=cortex-m0plus -mthumb -std=c11 -Os -ffreestanding -Wall -Wextra -Werror".split()
-    command = ["arm-none-eabi-gcc", *flags, "-c", "-o", "shim.o", "shim.c"]
-    subprocess.run(command, cwd=ends.folder, check=True)
-    nm = ["arm-none-eabi-nm", "--undefined-only", "--format=just-symbols", "shim.o"]
-    said = captured(nm, cwd=ends.folder, check=True).stdout
-    # Functions of the compiler begin with two underscores. Floats are only copied.
-    needed = {name for name in said.split() if not name.startswith("__")}
-    assert needed <= {"memcpy", "memset", "memmove"}
-    assert "__aeabi_f" not in said

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .common import ROOT, check_linters
+from .common import ROOT
 
 DOCUMENT = ROOT / "docs/backends.md"
 
@@ -30,10 +30,3 @@ def test_installed_backend_of_the_document_works(bare: Path, tmp_path: Path) -> 
         [bare / "microvm-proto", "gen", "sensor.toml"], cwd=tmp_path, env=environment, check=True
     )
     assert (tmp_path / "fields.csv").read_text() == written
-
-
-def test_module_in_the_document_passes_the_linters(tmp_path: Path) -> None:
-    module = tmp_path / "csv_backend.py"
-    (text,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    module.write_text(text)
-    check_linters(module, types=False)

@@ -47,11 +47,6 @@ def run(bare: Path, folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_the_page_names_each_of_its_files_and_what_is_tested() -> None:
-    assert set(FILES) - TESTED == {"platformio.ini", "generate.py", "zephyr/CMakeLists.txt"}
-    assert "for PlatformIO and Zephyr are not tested" in " ".join(TEXT.split())
-
-
 def test_the_commands_of_the_page_have_the_output_that_it_shows(probe: Path) -> None:
     assert [command for command, output in STEPS if output] == ["python host.py"]
     assert (probe / "device").exists()

@@ -91,10 +91,3 @@ def test_a_released_form_that_is_broken_is_reported(run: Run, project: Path) -> 
     (project / RELEASED).write_text("[protocol]\n")
     for verb in ("breaking", "release"):
         assert failure(run, verb).startswith(f"{RELEASED}:1:1: error: ")
-
-
-def test_folder_instead_of_released_form_is_reported(run: Run, project: Path) -> None:
-    (project / RELEASED).unlink()
-    (project / RELEASED).mkdir()
-    for verb in ("breaking", "release"):
-        assert failure(run, verb).startswith(f"{RELEASED}: error: Is a directory [unreadable]\n")

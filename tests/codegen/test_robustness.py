@@ -13,10 +13,9 @@ from tests.support.emitted import emitted
 
 from microvm_proto import backends
 from microvm_proto.diagnostics import SchemaError
-from microvm_proto.generate import generate
 from microvm_proto.resolve import read_schema
 
-from .common import EVERYTHING, TYPES, Run
+from .common import EVERYTHING, TYPES
 
 pytestmark = pytest.mark.thorough
 
@@ -77,54 +76,6 @@ def test_a_mutated_schema_is_reported_or_generated(text: str, tmp_path: Path) ->
                 compile(written, "file.py", "exec")
 
 
-OUTPUTS = "".join(
-    f'\n[[output]]\nbackend = "{backend}"\nfile = "out.{backend}"\n'
-    for backend in ("c", "markdown", "python")
-)
-FRAME = b"\4\0\0\0\1\0" + bytes(6) + b"1234"
-VERBS = [
-    ["gen", "--check"],
-    ["gen"],
-    ["lint"],
-    ["digest"],
-    ["breaking"],
-    ["breaking", "--against=new.toml"],
-    ["release"],
-    ["explain", FRAME.hex(), "--schema"],
-]
-
-
-@given(new=mutated(), old=mutated() | st.just(TEXTS[0]))
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-def test_verbs_report_mutated_schemas_and_write_whole_files(
-    new: str, old: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("new.toml").write_text(new + OUTPUTS)
-    Path("new.released.toml").write_text(old)
-    for name in ("out.c", "out.markdown", "out.python"):
-        Path(name).write_text("old")
-    right = "error: " not in run("digest", "new.toml").stderr
-    for verb, *options in VERBS:
-        before = {path.name: path.read_text() for path in Path().iterdir()}
-        result = run(verb, *options, "new.toml")
-        after = {path.name: path.read_text() for path in Path().iterdir()}
-        assert result.exit_code in (0, 1)
-        assert right or (result.exit_code == 1 and ": error: " in result.stderr)
-        assert "Traceback" not in result.output
-        assert after.keys() == before.keys()
-        changed = {name for name in before if before[name] != after[name]}
-        if result.exit_code or verb not in ("gen", "release"):
-            assert changed == set()
-        elif verb == "gen":
-            assert changed <= {"out.c", "out.markdown", "out.python"}
-            assert "old" not in [after[name] for name in ("out.c", "out.markdown", "out.python")]
-
-
 def check_report(error: SchemaError, text: str) -> None:
     """Check that every finding has a position in the text, and is part of the message."""
     lines = text.split("\n")
@@ -146,8 +97,3 @@ def test_bytes_of_any_kind_are_reported(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(SchemaError) as caught:
         read_schema(path)
     assert str(caught.value).startswith(f"{path}:")
-
-
-def test_the_schema_that_is_mutated_is_right() -> None:
-    schema = read_schema(EVERYTHING)
-    assert generate(schema) == []

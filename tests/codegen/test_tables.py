@@ -12,11 +12,9 @@ from tests.support.emitted import emitted
 from microvm_proto.digest import wire_digest
 from microvm_proto.resolve import read_schema
 
-from .common import FOLDER, INTERPRETER, SANDBOXD, check_linters, every_schema
+from .common import INTERPRETER, LETTERS, SANDBOXD, every_schema
 
 pytestmark = pytest.mark.thorough
-
-TALK = FOLDER / "talk.toml"
 
 
 def tables(path: Path) -> dict[str, Any]:
@@ -39,7 +37,7 @@ def test_tables_contain_every_message(schema: Path) -> None:
         assert [name for name, _ in fields] == [field.name for field in message.fields]
 
 
-@pytest.mark.parametrize("path", [INTERPRETER, SANDBOXD, TALK], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [INTERPRETER, SANDBOXD, LETTERS], ids=lambda path: path.stem)
 def test_tables_contain_every_step(path: Path) -> None:
     found = tables(path)
     for conversation in read_schema(path).conversations:
@@ -52,10 +50,3 @@ def test_tables_contain_every_step(path: Path) -> None:
                 assert following == step.following
             for each in state.ignored:
                 assert each.message in table[each.sender][state.name]
-
-
-@every_schema
-def test_tables_are_as_clean_as_other_code(schema: Path, tmp_path: Path) -> None:
-    (text,) = emitted("tables", read_schema(schema), "tables.py").values()
-    (tmp_path / "tables.py").write_text(text)
-    check_linters(tmp_path / "tables.py")

@@ -12,13 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from microvm import arches
-from microvm.cache import contents, lock
+from microvm.cache import lock
 from microvm.cli.properties import time_text
 from microvm.cli.verbs.cache import cache as cache_group
-from microvm.images import Image, tags
-from microvm.progress import NullReporter
+from microvm.images import Image
 from microvm.qemu import launcher
-from microvm_image import downloads
 from microvm_image.build import build
 from microvm_image.kernel import cached, recipe
 
@@ -39,13 +37,6 @@ def _facts() -> dict[str, dict[str, Any]]:
 def test_path_prints_the_cache(cache: Path) -> None:
     assert run("path").stdout == f"{cache}\n"
     assert not cache.exists()
-
-
-def test_ls_of_nothing(cache: Path) -> None:
-    header, total = run("ls").stdout.splitlines()
-    assert header.split() == ["KIND", "ITEMS", "SIZE", "USED"]
-    assert total.split() == ["total", "0", "0.0", "MB"]
-    assert [*_facts()] == list(contents.KINDS)
 
 
 def test_ls_has_all_that_is_in_the_cache(image: Image, cache: Path) -> None:
@@ -101,16 +92,6 @@ def test_ls_shows_the_last_use_of_a_kind(image: Image, cache: Path) -> None:
     assert facts["snapshots"]["used"] is None
 
 
-def test_prune_keeps_tagged_images(image: Image, cache: Path) -> None:
-    tags.assign("mine", image.name)
-    snapshot = cache / "snapshots/kept"
-    snapshot.mkdir(parents=True)
-    for options in ((), ("--all",)):
-        assert image.name not in run("prune", *options).stdout
-        assert image.path.is_dir()
-        assert snapshot.is_dir()
-
-
 def test_prune_removes_untagged_images(image: Image, cache: Path) -> None:
     package = cache / "downloads/linux-image-01234567_6.1_amd64"
     package.mkdir(parents=True)
@@ -133,14 +114,6 @@ def test_prune_removes_untagged_images(image: Image, cache: Path) -> None:
     assert left == {"downloads", "programs"}
     assert run("prune").stdout == "Freed: 0.0 MB\n"
     assert "Deleted: download alpine-" in run("prune", "--all").stdout
-
-
-def test_prune_keeps_downloads_while_a_build_runs(image: Image, cache: Path) -> None:
-    (cache / "downloads/debian-trixie.tar").write_bytes(b"")
-    with downloads.in_use(NullReporter()):
-        done = run("prune")
-    assert "all downloads are kept" in done.stderr
-    assert (cache / "downloads/debian-trixie.tar").exists()
 
 
 def test_prune_keeps_the_newest_kernel(cache: Path) -> None:
@@ -181,15 +154,6 @@ def test_prune_removes_programs_of_other_versions(
         f"Deleted: program {path.name}" for path in old
     }
     assert {*(cache / "programs").iterdir()} == current
-
-
-def test_prune_keeps_programs_while_a_build_runs(
-    programs: tuple[set[Path], set[Path]], cache: Path
-) -> None:
-    current, old = programs
-    with downloads.in_use(NullReporter()):
-        assert "program" not in run("prune").stdout
-    assert {*(cache / "programs").iterdir()} == current | old
 
 
 def test_prune_keeps_a_program_that_is_being_compiled(

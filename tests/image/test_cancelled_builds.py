@@ -19,10 +19,9 @@ from tests.support.processes import environment
 
 from microvm import MicroVM
 from microvm.cli.signals import exit_on_signal
-from microvm.errors import ImageError
 from microvm.images import readymade
 from microvm.system import namespaces
-from microvm.system.tools import run, started
+from microvm.system.tools import started
 from microvm_image.image_removal import prune
 
 #: A slow tool: it mounts a file system if it may, and waits for a child process.
@@ -127,31 +126,11 @@ async def test_cancelled_start_ends_the_build_of_its_image(
     assert not leftovers()
 
 
-def test_tool_ends_with_its_owner(lifeline: Lifeline) -> None:
-    def work() -> None:
-        with started(["sh", "-c", SLOW.format(lifeline=lifeline)]):
-            lifeline.wait_for_start()
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        work()
-    lifeline.wait_for_end()
-
-
 def test_tool_that_ignores_signals_is_killed(lifeline: Lifeline) -> None:
     deaf = f"trap '' TERM INT HUP; {SLOW.format(lifeline=lifeline)}"
     with started(["sh", "-c", deaf]):
         lifeline.wait_for_start()
     lifeline.wait_for_end()
-
-
-def test_error_quotes_the_failed_program() -> None:
-    with pytest.raises(ImageError, match="trying failed: sh ended with status 3") as failure:
-        run(["sh", "-c", "echo why >&2; exit 3"], what="trying")
-    assert failure.value.detail == "why"
-    with pytest.raises(ImageError, match="trying failed: nothing-here is not installed"):
-        run(["nothing-here"], what="trying")
-    assert run(["sh", "-c", "printf said"], what="trying") == "said"
 
 
 def test_signal_during_the_start_ends_a_program(

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -112,24 +111,6 @@ def test_only_files_and_folders_can_be_added(kind: str, tmp_path: Path) -> None:
         error = fault(Recipe(steps=(AddStep(source, "/x"),)))
     assert error.message == f"add {source}:/x: cannot add {source}, {KINDS}"
     assert error.hint == "add a file or a folder"
-
-
-def test_an_added_folder_is_listed_once(
-    archive: Path, kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "added").mkdir()
-    (tmp_path / "added/file").touch()
-    listed: list[object] = []
-    scandir = os.scandir
-
-    def counted(path: str) -> Any:
-        listed.append(path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", counted)
-    recipe = Recipe(steps=(AddStep(tmp_path / "added", "/x"),))
-    build(recipe, rootfs=archive, kernel=kernel)
-    assert listed.count(tmp_path / "added") == 1
 
 
 def test_added_files_are_counted_before_downloads(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.image import layers, oci
-from tests.support.processes import environment
 
-from microvm.cache import lock
 from microvm.cli.properties import short_name
 from microvm.cli.verbs.image import image
 from microvm.errors import ImageError
@@ -74,24 +70,11 @@ def test_ls_in_columns(built: Path) -> None:
     assert datetime.fromisoformat(re.split(r" {2,}", line)[6]).timestamp() < time.time() - 7199
 
 
-def test_ls_as_json(built: Path) -> None:
-    (facts,) = json.loads(run("ls", "--json").stdout)
-    assert facts["name"] == built.name
-    assert facts["path"] == str(built)
-    assert facts["arch"] == os.uname().machine
-
-
 def test_created_is_the_time_of_the_build(built: Path) -> None:
     os.utime(built / "manifest.json", (86400, 86400))
     os.utime(built)  # the size on the disk changes when another image shares a file
     (facts,) = json.loads(run("ls", "--json").stdout)
     assert datetime.fromisoformat(facts["created"]).timestamp() == 86400
-
-
-def test_ls_of_nothing() -> None:
-    assert run("ls").stdout.split() == COLUMNS
-    assert run("ls", "-q").stdout == ""
-    assert json.loads(run("ls", "--json").stdout) == []
 
 
 def test_a_line_for_each_tag(built: Path) -> None:
@@ -226,44 +209,6 @@ def test_pull_from_a_registry(
     assert isinstance(run("pull", f"{address}/team/base:1", "../x").exception, ImageError)
 
 
-def test_prune_prints_what_it_removed(built: Path) -> None:
-    run("tag", built.name, "python")
-    assert run("prune").stdout == ""
-    run("tag", built.name, "other")
-    run("rm", "python", "other")
-    assert not built.exists()
-    assert run("prune").stdout == ""
-
-
-def test_image_without_its_tag_is_pruned(built: Path, archive: Path, kernel: Path) -> None:
-    run("tag", built.name, "python")
-    kernel.write_bytes(kernel.read_bytes() + b"more")
-    newer = Path(run("build", "--rootfs", archive, "--kernel", kernel).stdout.splitlines()[-1])
-    run("tag", newer.name, "python")
-    assert run("prune").stdout == f"Deleted: {built.name}\n"
-    assert newer.exists()
-
-
-def test_rm_removes_images(built: Path) -> None:
-    assert run("rm", built.name).exit_code == 0
-    assert not built.exists()
-    assert isinstance(run("rm", built.name).exception, ImageError)
-
-
-def test_rm_names_the_process_that_it_waits_for(built: Path) -> None:
-    command = [sys.executable, "-m", "microvm", "image", "rm", built.name]
-    with (
-        lock.attempt(built),
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process,
-    ):
-        assert process.stderr
-        assert f"waiting for process {os.getpid()}, which makes" in process.stderr.readline()
-        assert built.exists()
-        (built.parent / f".{built.name}.lock").unlink()  # the end of the block clears it as well
-        assert process.wait(60) == 0
-    assert not built.exists()
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -281,7 +226,3 @@ def test_rm_names_the_process_that_it_waits_for(built: Path) -> None:
 )
 def test_usage_errors(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
-
-
-def test_errors_are_raised_to_the_caller(tmp_path: Path) -> None:
-    assert isinstance(run("build", "--kernel", tmp_path / "missing").exception, ImageError)

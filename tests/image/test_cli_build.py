@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -184,9 +183,3 @@ def test_a_limit_can_be_set() -> None:
 def test_invalid_tag_is_refused_before_the_build(cache: Path) -> None:
     assert isinstance(build("a tag").exception, ImageError)
     assert not (cache / "images").exists()
-
-
-def test_history_lists_the_steps() -> None:
-    build("app", *OPTIONS)
-    told = CliRunner().invoke(image, ["history", "app", "--json"])
-    assert json.loads(told.stdout)["steps"][:2] == ["add one:/one", "run ls 1"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from tests.image import layers
 
 import microvm_image
-from microvm.cache import verified
 from microvm.errors import ImageError
 from microvm.images import Image, load
 from microvm.images.deduplication import usage
@@ -35,27 +33,6 @@ def test_equal_kernels_are_one_file(images: tuple[Image, Image]) -> None:
     microvm_image.remove(first.name)
     assert load(second.name) == second
     assert usage(second.path).shared == 0
-
-
-def test_linked_files_are_not_compared_again(
-    images: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verified, "_memory", {})  # as in another process
-    monkeypatch.setattr(verified, "sha256", None)
-    for image in images:
-        assert load(image.name) == image
-
-
-def test_files_of_older_versions_become_read_only(images: tuple[Image, Image], guest: Path) -> None:
-    first, second = images
-    for image in images:
-        for path, _, _ in image.files:
-            path.chmod(0o644)
-    microvm_image.remove(second.name)
-    again = build(kernel=guest.parent / "vmlinuz")
-    assert again.kernel.samefile(first.kernel)
-    assert again.kernel.stat().st_mode & 0o777 == 0o400
-    assert [load(image.name) for image in (first, again)] == [first, again]
 
 
 def test_a_damaged_file_is_not_shared(images: tuple[Image, Image], guest: Path) -> None:
@@ -92,15 +69,6 @@ def test_files_are_copied_if_they_cannot_be_linked(
     second = build(rootfs=archive, kernel=kernel)
     assert not first.kernel.samefile(second.kernel)
     assert load(second.name) == second
-
-
-def test_copied_cache_is_valid(
-    images: tuple[Image, Image], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(cache, tmp_path / "copy")
-    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "copy"))
-    for image in images:
-        assert load(image.name).manifest == image.manifest
 
 
 def test_images_with_other_defaults_share_a_disk(tmp_path: Path, kernel: Path) -> None:

@@ -43,27 +43,6 @@ def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"first", "second"}
 
 
-def test_disk_contains_all_files(tmp_path: Path) -> None:
-    capability = (b"\1\0\0\2\xff\4" + bytes(14)).decode("utf-8", "surrogateescape")
-    name = os.fsdecode(b"caf\xe9")
-    path = made(
-        tmp_path / "disk",
-        tar(
-            folder(".", mode=0o711, uid=7),
-            file(name, b"x" * 5000, mode=0o4755, uid=100_000, gid=70_000, mtime=1_234_567_890,
-                 pax_headers={"SCHILY.xattr.security.capability": capability}),
-            hard("other", name),
-        ),
-    )  # fmt: skip
-    root = dumped(path, "--path=/", "--ls")
-    assert name in root
-    assert "Uid: 7 " in root
-    found = dumped(path, "--path=/other")
-    for says in ("Size: 5000", "Links: 2", "Uid: 100000", "Gid: 70000", "Timestamp: 2009-02-13"):
-        assert says in found
-    assert "Xattr size: 0" not in found
-
-
 def test_missing_mkfs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImageError, match=r"needs mkfs.erofs.*apt install erofs-utils"):

@@ -8,16 +8,12 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.polling import eventually
-from tests.support.processes import environment
 from tests.support.small_disk import small_disk
 
 from microvm.errors import CacheError, ImageError
@@ -183,13 +179,8 @@ def test_import_moves_a_tag_only_if_asked(exported: bytes, archive: Path, kernel
     ("name", "taken"),
     [
         ("python", False),
-        ("node", False),
-        ("alpine", False),
-        ("scratch", False),
         ("debian:trixie", False),
-        ("debian", False),
         ("python:3.13", True),
-        ("alpine:3.20", True),
     ],
 )
 def test_import_gives_no_reserved_tag(
@@ -253,20 +244,14 @@ LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
     "a name with a path": (_manifest({"name": "../../x"}), "'../../x' cannot be its name"),
     "a hidden name": (_manifest({"name": ".x"}), "'.x' cannot be its name"),
     "another size": (_manifest({"kernel_size": 1}), "kernel has 65536 bytes, of at most 1"),
-    "a negative size": (_manifest({"kernel_size": -1}), "its manifest: no file has -1 bytes"),
-    "a size too large": (_manifest({"kernel_size": 70_000}), "kernel differs from the manifest"),
     "a wrong digest": (
         _manifest({"disk_sha256": "0" * 64}),
         "root.erofs differs from the manifest",
     ),
-    "a digest that is none": (_manifest({"disk_sha256": "0"}), "root.erofs differs from the manif"),
     "a bomb": (
         _manifest({"disk_size": 1 << 40}),
         r"takes 1T, of at most 1G \(if you trust it, raise the limit: `microvm image import",
     ),
-    "a bomb of numbers": (_manifest({"disk_size": 10**400}), "its manifest: no file has 1000"),
-    "a missing field": (lambda found: [(found[0][0], b"{}"), *found[1:]], "another version"),
-    "no object": (_replace(0, ("manifest.json", b"[]")), "its manifest: it is not an object"),
     "no JSON": (_replace(0, ("manifest.json", b"\xff")), "its manifest: 'utf-8' codec"),
     "deep JSON": (
         _replace(0, ("manifest.json", b"[" * 500_000)),
@@ -275,14 +260,11 @@ LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
     "a long manifest": (_replace(0, ("manifest.json", bytes(2 << 20))), "of at most 1048576"),
     "tags of another kind": (_replace(1, ("tags.json", b"{}")), "its tags: they are not a list"),
     "tags that are none": (_replace(1, ("tags.json", b'["../x"]')), "'../x' cannot be a tag"),
-    "tags of numbers": (_replace(1, ("tags.json", b'[["x"]]')), "cannot be a tag"),
     "no tags": (_replace(1), "it contains 'kernel' instead of tags.json"),
     "an absolute path": (
         _replace(2, ("/etc/passwd", b"x")),
         "it contains '/etc/passwd' instead of ker",
     ),
-    "a path out": (_replace(2, ("../kernel", b"x")), "it contains '../kernel' instead of kernel"),
-    "a long name": (_replace(2, ("k" * 5000, b"x")), "@LongLink' instead of kernel"),
     "another order": (
         lambda found: found[:2] + found[:1:-1],
         "it contains 'root.erofs' instead of kern",
@@ -414,29 +396,3 @@ def test_full_disk_is_reported(
     assert "full:latest" not in tags.all_tags()
     assert not list(small_cache.rglob(".*"))
     assert remove("app").image == ""  # this needs no free space
-
-
-READER = """
-import sys
-from microvm.images import export
-export.read(sys.stdin.buffer, "input", limit=1 << 30)
-"""
-
-
-def test_next_import_removes_files_of_a_killed_one(exported: bytes, elsewhere: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", READER], stdin=subprocess.PIPE, env=environment()
-    )
-    assert process.stdin
-    process.stdin.write(exported[: len(exported) // 2])
-    process.stdin.flush()
-    eventually(lambda: list(elsewhere.glob("images/.*.tmp/*/*")))
-    process.kill()
-    process.communicate()
-    assert not list(elsewhere.glob("images/[!.]*"))
-    read(exported)
-    assert [path.name for path in (elsewhere / "images").iterdir()] == [load("app").name]
-
-
-def test_export_contains_the_complete_manifest(image: Image, exported: bytes) -> None:
-    assert json.loads(members(exported)[0][1]) == json.loads(image.manifest.json())

@@ -17,11 +17,6 @@ def test_the_fragments_parse_and_end_the_version(name: str) -> None:
     assert options["CONFIG_KALLSYMS"] is None
 
 
-def test_parsing() -> None:
-    text = '# a comment\n\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C="x y"\n'
-    assert kconfig.parse(text) == {"CONFIG_A": "y", "CONFIG_B": None, "CONFIG_C": '"x y"'}
-
-
 @pytest.mark.parametrize("text", ["CONFIG_A", "A=y", "CONFIG_A=y\nCONFIG_A=y", "CONFIG_A="])
 def test_invalid_configuration_is_refused(text: str) -> None:
     with pytest.raises(ImageError, match="kernel's configuration"):

@@ -106,11 +106,6 @@ def test_lock_file_of_a_killed_holder_is_no_lock(path: Path, other: subprocess.P
     assert not list(path.parent.iterdir())
 
 
-def test_no_other_user_can_take_a_lock(path: Path) -> None:
-    with lock.attempt(path):
-        assert (path.parent / ".thing.lock").stat().st_mode & 0o777 == 0o600
-
-
 def test_link_is_refused_as_a_lock(path: Path, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     path.parent.mkdir()

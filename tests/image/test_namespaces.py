@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support.ordinary import USER, as_user, only_root
@@ -179,15 +177,6 @@ def test_a_tool_runs_if_the_host_refuses_a_step(folder: Path, who: str, refusal:
     assert not [*folder.glob("*/*")]
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(("who", "refusal"), CASES)
-def test_if_a_step_is_refused_a_kill_leaves_nothing(folder: Path, who: str, refusal: str) -> None:
-    if who == "user":
-        give_to_user(folder)
-    prefix = as_user() if who == "user" else []
-    kill_at_random([*prefix, *refusing(refusal)], folder, 4)
-
-
 @only_root
 @pytest.mark.parametrize("prefix", [[], WITHOUT], ids=["isolated", "not isolated"])
 def test_a_kill_of_the_keeper_kills_the_tool(folder: Path, prefix: list[str]) -> None:
@@ -264,14 +253,6 @@ def test_an_unusable_tmpdir_does_not_hide_the_mirrors(
         debian._mirrors("trixie")
 
 
-@only_root
-def test_refused_namespaces_are_logged(folder: Path) -> None:
-    command = [*WITHOUT, sys.executable, "-c", RUN]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    assert done.stderr == "sh ran without namespaces: Operation not permitted\n"
-    assert not [*folder.glob("*/*")]
-
-
 def test_a_tool_has_its_temporary_files_in_the_staging_folder(folder: Path) -> None:
     here = folder / "here"
     here.mkdir()
@@ -312,22 +293,6 @@ def test_a_tool_that_signals_its_group_does_not_reach_its_keeper(folder: Path) -
     with pytest.raises(ImageError, match="ended with status 129"):
         tools.run(["sh", "-c", script], what="trying", temporary=folder / "staging")
     assert not [*folder.glob("*/*")]
-
-
-def test_a_missing_folder_for_temporary_files_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ImageError) as failure:
-        tools.run(["true"], what="trying", temporary=tmp_path / "missing")
-    assert re.fullmatch(r".*/missing/microvm-\w+: No such file or directory", failure.value.detail)
-
-
-def test_a_tool_sees_when_its_reader_is_gone() -> None:
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with tools.started(["sh", "-c", "exec <&-; echo closed; sleep 1000"], **pipes) as tool:
-        assert tool.stdin
-        assert tool.stdout
-        assert tool.stdout.readline() == b"closed\n"
-        with pytest.raises(BrokenPipeError):
-            tool.stdin.write(bytes(1 << 20))
 
 
 @only_root

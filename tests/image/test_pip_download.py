@@ -68,12 +68,6 @@ def test_markers_are_evaluated_for_the_guest(index: Path) -> None:
     assert [name.partition("-")[0] for name in found] == ["app", "exact", "machine", "old"]
 
 
-def test_version_of_python_that_a_package_requires(index: Path) -> None:
-    wheel(index, "app", "1", metadata="Requires-Python: >=3.9.5\n")
-    wheel(index, "app", "2", metadata="Requires-Python: >=3.10\n")
-    assert [each.version for each in get("app").packages] == ["1"]
-
-
 def test_digest_depends_on_the_wheels_alone(index: Path) -> None:
     wheel(index, "one")
     wheel(index, "two", "2.0")
@@ -145,15 +139,6 @@ def test_wrong_names_and_versions(index: Path, leftovers: Leftovers) -> None:
     assert not leftovers()
 
 
-def test_conflict_names_the_packages(index: Path) -> None:
-    wheel(index, "one", needs=["base==1"])
-    wheel(index, "two", needs=["base==2"])
-    for version in ("1", "2"):
-        wheel(index, "base", version)
-    with pytest.raises(ImageError, match="one 1 depends on base==1; two 1 depends on base==2"):
-        get("one", "two")
-
-
 def test_list_with_hashes_needs_all_hashes(index: Path) -> None:
     path = wheel(index, "app", needs=["one"])
     wheel(index, "one")
@@ -161,17 +146,6 @@ def test_list_with_hashes_needs_all_hashes(index: Path) -> None:
     for wanted in ((locked,), (locked, "one"), (locked, "one==1")):
         with pytest.raises(ImageError, match="one has no hash, but other packages of the list"):
             get(*wanted)
-
-
-def test_index_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PIP_NO_INDEX")
-    monkeypatch.setenv("PIP_RETRIES", "1")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    with pytest.raises(
-        ImageError, match="the index cannot be reached: Connection refused"
-    ) as caught:
-        get("six")
-    assert not caught.value.detail
 
 
 @pytest.mark.parametrize(
@@ -207,12 +181,6 @@ def test_description_that_takes_too_much_memory_fails(
     assert path.stat().st_size < 1 << 20
     with pytest.raises(ImageError, match="the metadata of a package is too large"):
         get("bomb")
-
-
-def test_damaged_wheel_is_refused(index: Path) -> None:
-    (index / "bad-1-py3-none-any.whl").write_bytes(b"no archive")
-    with pytest.raises(ImageError, match=r"cannot get Python packages: .*bad"):
-        get("bad")
 
 
 def test_size_and_time_are_limited(index: Path, leftovers: Leftovers) -> None:

@@ -38,12 +38,3 @@ def test_progress_is_one_changing_line_on_a_terminal(
     assert "building" in err
     assert "[1] a program's" in err
     assert "microvm: no Alpine [here]" in err
-
-
-def test_progress_is_silent_without_steps(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with on_stderr():
-        pass
-    assert capsys.readouterr() == ("", "")

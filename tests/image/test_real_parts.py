@@ -8,21 +8,16 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.ordinary import only_root
-from tests.support.polling import eventually
-from tests.support.processes import adopting, children, environment
 
 import microvm_image
 from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
-from microvm.system.namespaces import mounts_below
 from microvm_image import disk, rootfs
 from microvm_image.build import build
 from microvm_image.kernel import selection
@@ -113,46 +108,12 @@ def test_debian_by_packages(
     assert "putting" not in capsys.readouterr().err
 
 
-@needs_apt
-@only_root
-@pytest.mark.long
-def test_a_killed_build_of_debian_leaves_no_mount(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
-    script = (
-        "from microvm import arches; from microvm.progress import NullReporter\n"
-        "from microvm_image.sources.find import find\n"
-        "with find('debian:trixie', arches.find(), report=NullReporter()): pass"
-    )
-    # at these times mmdebstrap mounts file systems, and runs unpacked programs
-    for seconds in (15, 20, 25, 30):
-        with (
-            adopting(),
-            subprocess.Popen([sys.executable, "-c", script], env=environment()) as owner,
-        ):
-            with suppress(subprocess.TimeoutExpired):
-                owner.wait(seconds)
-            owner.kill()
-            owner.wait()
-            eventually(lambda: not children(os.getpid()) or not os.waitpid(-1, os.WNOHANG))
-        assert not mounts_below(str(tmp_path))
-        assert not [*(tmp_path / "temporary").iterdir()]
-
-
 def refusal(text: str, **options: Any) -> ImageError:
     """Return the error of a source that cannot be used."""
     finding = find(text, arches.find(), report=NullReporter(), **options)
     with pytest.raises(ImageError) as caught, finding:
         pass
     return caught.value
-
-
-def test_debian_without_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    error = str(refusal("debian:trixie"))
-    assert re.search(r"needs mmdebstrap.*apt install mmdebstrap", error)
 
 
 @pytest.mark.parametrize(

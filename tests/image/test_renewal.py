@@ -12,7 +12,7 @@ from tests.support.wheels import use_index, wheel
 
 from microvm import arches
 from microvm.errors import ImageError
-from microvm.images import FORMAT, MANIFEST, Image, load, readymade, tags
+from microvm.images import MANIFEST, Image, load, readymade, tags
 from microvm.images.readymade import ReadyMade
 from microvm.progress import NoticeReporter, NullReporter
 from microvm_image.build import build
@@ -126,15 +126,6 @@ def test_image_of_another_format_is_built_from_its_source(source: Path, guest: P
     new, said = find()
     assert [line.partition("@")[0] for line in said] == [f"image ready: from {source.name}"]
     assert new.manifest.schema == "0123456789abcde1"
-
-
-def test_image_from_before_the_notes_is_built_again(source: Path, guest: Path) -> None:
-    old = build(Recipe(source=str(source)), tag="ready")
-    manifest = old.path / MANIFEST
-    manifest.write_text(manifest.read_text().replace(f'"format": {FORMAT}', '"format": 4'))
-    new, said = find()
-    assert [line.partition("@")[0] for line in said] == [f"image ready: from {source.name}"]
-    assert find() == (new, [])
 
 
 def test_image_of_a_user_is_not_renewed(source: Path, guest: Path) -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.ordinary import acting_as_user
+from tests.image import mirror
 
 import microvm_image
 from microvm import arches, guest_pack
@@ -21,29 +17,10 @@ from microvm.images.config import ImageConfig
 from microvm.progress import LineReporter, NullReporter, Reporter
 from microvm_image import rootfs
 from microvm_image.source import ImageSource
-from microvm_image.sources import alpine, busybox
+from microvm_image.sources import busybox
 
 NOWHERE = "http://127.0.0.1:9/alpine"
 BUSYBOX = ImageSource("busybox-1.2", "busybox-1.2", "0" * 64, ImageConfig(), ())
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """A mirror that writes no log."""
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Write no log."""
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Return the address of a mirror, and the path of the archive on it."""
-    top = tmp_path / "mirror"
-    place = top / alpine.url(arches.find(), "")[1:]
-    place.parent.mkdir(parents=True)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(top))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/", place
-        server.shutdown()
 
 
 @pytest.fixture
@@ -101,41 +78,17 @@ def test_a_named_archive_that_cannot_be_read_is_an_error(
         assert "`unset MICROVM_ROOTFS`" in caught.value.hint
 
 
-def test_archive_in_an_unreadable_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
-    folder.chmod(0)
-    monkeypatch.setenv("MICROVM_ROOTFS", str(folder / "archive"))
-    with acting_as_user(), pytest.raises(ImageError, match=r"cannot be read: Permission denied"):
-        find()
-    folder.rmdir()
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("by_variable", [False, True])
-def test_archive_is_downloaded_from_a_mirror_and_compared(
-    by_variable: bool, archive: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address, path = mirror
-    if by_variable:
-        monkeypatch.setenv("MICROVM_MIRROR", address)
-        address = ""
-    path.write_bytes(b"something else")
-    with pytest.raises(ImageError, match="wrong checksum"):
-        find(mirror=address)
-    archive.rename(path)
-    assert find(mirror=address) == "alpine-3.20.3"
-
-
 def test_busybox_replaces_the_archive_with_a_notice(
-    mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(busybox, "source", lambda *_: BUSYBOX)
-    for address, reason in ((mirror[0], "404"), (NOWHERE, "refused")):
-        assert find(mirror=address, report=LineReporter()) == "busybox-1.2"
-        step, notice = capsys.readouterr().err.splitlines()
-        assert address in step
-        assert reason in notice
-        assert notice.endswith("the image has busybox-1.2 instead")
+    with mirror.serving({}, {}) as empty:
+        for address, reason in ((empty, "404"), (NOWHERE, "refused")):
+            assert find(mirror=address, report=LineReporter()) == "busybox-1.2"
+            step, notice = capsys.readouterr().err.splitlines()
+            assert address in step
+            assert reason in notice
+            assert notice.endswith("the image has busybox-1.2 instead")
 
 
 @pytest.mark.usefixtures("no_package")

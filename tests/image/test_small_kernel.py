@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -13,8 +11,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.support.lifeline import Lifeline
-from tests.support.processes import environment
 
 import microvm_image
 from microvm import arches
@@ -135,32 +131,6 @@ def test_a_source_that_is_not_the_pinned_one_is_refused() -> None:
         small.build(pinned=True)
 
 
-def test_interrupt_ends_the_compilers_and_leaves_no_files(
-    source: Source, cache: Path, tmp_path: Path
-) -> None:
-    lifeline = Lifeline(tmp_path / "lifeline")
-    source(then=f"exec 9>{lifeline}; echo begun >&9; exec sleep 1000")
-    script = (
-        "import sys; from pathlib import Path; from microvm_image.kernel import small\n"
-        "from microvm_image import package\n"
-        "found = package.Extracted(Path(sys.argv[1]), '6.1.2-1')\n"
-        "package.fetch = lambda *_: found\n"
-        "small.build()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, tmp_path / "linux.tar.xz"],
-        env=environment(),
-        stderr=subprocess.PIPE,
-    ) as process:
-        lifeline.wait_for_start()
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    assert process.returncode == -signal.SIGINT
-    lifeline.wait_for_end()
-    lifeline.close()
-    assert not list((cache / "kernels").iterdir())
-
-
 def put(cache: Path, kernel: Path, version: str) -> Path:
     """Store the stand-in kernel with a version, as if it had been built."""
     folder = cache / "kernels"
@@ -238,10 +208,3 @@ def test_kernel_commands(cache: Path, kernel: Path) -> None:
     assert cached.newest(HOST) == older
     assert isinstance(CliRunner().invoke(command, ["rm", newer.name]).exception, ImageError)
     assert CliRunner().invoke(command, ["rm", "../x"]).exit_code == 1
-
-
-@pytest.mark.usefixtures("source")
-def test_build_prints_the_path_alone_on_stdout(cache: Path) -> None:
-    result = CliRunner().invoke(command, ["build"])
-    assert Path(result.stdout.rstrip("\n")).parent == cache / "kernels"
-    assert "microvm: compiling the kernel" in result.stderr

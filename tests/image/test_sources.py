@@ -183,7 +183,6 @@ def test_archive_of_older_docker_save(tmp_path: Path) -> None:
         ({"Layers": []}, "has 0 layers, its config 2"),
         ({"Layers": ["../../etc/passwd", "/etc/passwd"]}, "leads out"),
         ({"Layers": ["nowhere", "x"]}, "there is no nowhere"),
-        ({"Layers": [1, 2]}, "damaged"),
         ({"Layers": "x"}, "Layers has the wrong type"),
         ({"Layers": [f"{1:064x}/layer.tar", f"{0:064x}/layer.tar"]}, "wrong digest"),
         ({"Config": "manifest.json"}, "a value is not an object"),
@@ -312,19 +311,14 @@ def _layer(digest: str, size: object) -> Callable[[Path], None]:
         (lambda path: (path / "index.json").write_bytes(b"[" * 100_000), "damaged"),
         (_lie(layers=[]), "manifest has 0 layers, its config 2"),
         (_layer("sha256:../../etc/passwd", 1), "no valid content"),
-        (_layer(f"sha512:{'0' * 128}", 1), "no valid content"),
         (_layer(f"sha256:{'0' * 64}", -1), "no valid content"),
         (_layer(f"sha256:{'0' * 64}", "1"), "size has the wrong type"),
-        (_lie(layers={}), "layers has the wrong type"),
         (_lie(layers=[1]), "a value is not an object"),
-        (_lie(config=[]), "config has the wrong type"),
-        (lambda path: oci.replace_manifest(path, []), "no object"),
         (lambda path: oci.replace_manifest(path, b"\xff"), "damaged"),
         (lambda path: (path / "index.json").write_text("{}"), "is empty"),
         (_config({}), "is no image"),
         (_config({"rootfs": {"diff_ids": ["x"]}}), "no digest"),
         (_config({"rootfs": {"diff_ids": []}, "config": {"Env": ["x"]}}), "cannot be used"),
-        (_config({"rootfs": {"diff_ids": []}, "config": {"Cmd": [1]}}), "no list of texts"),
     ],
 )
 def test_wrong_layout_is_refused(layout: Path, lie: Callable[[Path], object], says: str) -> None:
@@ -378,25 +372,6 @@ def test_a_registry_and_the_users_credentials(
         assert found(reference)[1] == SEEN
 
 
-@pytest.mark.thorough
-def test_pull_refuses_another_answer(layout: Path, tmp_path: Path, cache: Path) -> None:
-    with oci.registry(tmp_path) as address:
-        reference = f"docker://{address}/changed:1"
-        _push(layout, reference)
-        digest = _layers(layout)[0]["digest"].removeprefix("sha256:")
-        blobs = tmp_path / "registry/docker/registry/v2/blobs/sha256"
-        stored = blobs / digest[:2] / digest / "data"
-        data = bytearray(stored.read_bytes())
-        data[-9] ^= 1
-        stored.write_bytes(data)
-        with pytest.raises(ImageError, match="cannot get"):
-            found(reference)
-        stored.write_bytes(data[:-20])
-        with pytest.raises(ImageError, match="cannot get"):
-            found(reference)
-        assert list(cache.rglob("*pull*")) == []
-
-
 def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, data: bytes) -> None:
     handler.send_response(status)
     handler.send_header("Content-Type", kind)
@@ -446,7 +421,6 @@ def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> Non
         (200, b"<html></html>", "is no manifest.*check that it is a registry"),
         (200, b"1", "is no manifest.*check that it is a registry"),
         (500, b"<html></html>", "500 Internal Server Error.*try again later"),
-        (403, b"<html></html>", r"cannot get.*\("),
         (404, b"<html></html>", r"cannot get.*\("),
     ],
 )
@@ -468,13 +442,9 @@ def test_server_that_is_no_registry_is_an_error(status: int, data: bytes, says: 
         ("oci:/nowhere", "oci:/nowhere: there is no such file or folder"),
         ("oci:", "there is no such file or folder"),
         ("docker-archive:typo.tar", "typo.tar: there is no such file.*`docker-archive:PATH`"),
-        ("docker-archive:", "there is no such file"),
-        ("docker-archive::name", "there is no such file"),
         ("oci:folder", "folder: is no OCI layout"),
         ("oci:rootfs.tar", "rootfs.tar: is no OCI layout"),
-        ("oci:rootfs.tar:name", "rootfs.tar: is no OCI layout"),
         ("docker-archive:rootfs.tar", "is no archive of `docker save`"),
-        ("docker-archive:folder", "is no archive of `docker save`"),
         ("empty.tar", "empty.tar: the archive is empty.*scratch"),
         ("folder.tar", "folder.tar: the archive is empty"),
     ],
@@ -495,12 +465,6 @@ def test_unknown_source_is_an_error(
 def test_packages_need_a_distribution_that_has_them(text: str, kernel: Path) -> None:
     with pytest.raises(ImageError, match=r"packages cannot be installed in alpine.*debian:SUITE"):
         build(Recipe(source=text, packages=("python3",)), kernel=kernel)
-
-
-def test_missing_skopeo_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ImageError, match=r"needs skopeo.*apt install skopeo"):
-        found("docker://localhost/x")
 
 
 def test_scratch_is_empty() -> None:

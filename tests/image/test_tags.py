@@ -63,18 +63,6 @@ def test_images_of_two_architectures_have_the_same_tag(kernel: Path) -> None:
     assert tags.all_tags() == {"base:latest": here.name}
 
 
-def test_hosts_of_two_architectures_share_tags(
-    kernel: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = build(Recipe(source="scratch"), kernel=kernel, tag="base")
-    with monkeypatch.context() as patch:
-        patch.setattr(arches, "native", lambda: OTHER)
-        assert tags.all_tags() == {f"base:latest@{here.manifest.arch}": here.name}
-        other = build(Recipe(source="scratch"), arch=OTHER, kernel=kernel, tag="base")
-        assert load("base") == other
-    assert load("base") == here
-
-
 def test_other_files_are_no_tags(images: tuple[Image, Image], cache: Path) -> None:
     tags.assign("python", images[0].name)
     for name in ("python:2@riscv64", "python:1@x86_64~"):
@@ -122,12 +110,6 @@ def test_invalid_tags_are_refused(text: str, images: tuple[Image, Image], cache:
     with pytest.raises(ImageError, match="cannot be a tag"):
         tags.assign(text, images[0].name)
     assert not list(cache.glob("tags/*"))
-
-
-def test_the_longest_tag_is_a_file(images: tuple[Image, Image]) -> None:
-    longest = f"{'a' * 100}:{'b' * 100}"
-    tags.assign(longest, images[0].name)
-    assert load(longest) == images[0]
 
 
 def test_only_existing_images_get_tags(cache: Path) -> None:

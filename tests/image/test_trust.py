@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -151,20 +150,6 @@ def test_no_image_is_made_in_a_folder_of_another_user(cache: Path, tmp_path: Pat
             build(output=output)
         assert "microvm image export" in caught.value.hint
     assert not list(theirs.iterdir())
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("folder", ["images", "defaults", "programs", "downloads"])
-def test_link_in_place_of_a_lock_empties_no_file(cache: Path, tmp_path: Path, folder: str) -> None:
-    build()
-    (name,) = [path.name for path in (cache / folder).iterdir()]
-    caches.clear(cache / folder / name)
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    (cache / folder / f".{name}.lock").symlink_to(victim)
-    with suppress(CacheError):  # a failure that does not stop the build is not reported
-        build()
-    assert victim.read_text() == "precious"
 
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])

@@ -37,7 +37,6 @@ from microvm_image.initramfs_layer import InitramfsLayer
 from microvm_image.kernel import selection
 from microvm_image.layer import Layer
 from microvm_image.limits import Limits
-from microvm_image.sources import debian
 from microvm_image.sources.archive import find as find_archive
 from microvm_image.sources.archive import find_layout
 from microvm_image.tree import RootfsTree
@@ -210,13 +209,6 @@ def test_the_names_in_a_stored_image_are_counted(tmp_path: Path) -> None:
     limits = Limits(members=1000)
     with bounded(1 << 20), ExitStack() as files, pytest.raises(ImageError, match="more than 1,000"):
         find_archive(str(path), arches.find(), limits, files)
-
-
-def test_a_package_without_a_version_is_left_out() -> None:
-    status = b"Package: a\nX: 1\n\nVersion: 5\n\nPackage: b\nVersion: 2\n" + b"\nPackage: c" * 9
-    assert debian._versions(
-        layer(tar(file("var/lib/dpkg/status", status))), LIMITS, is_installed=True
-    ) == ["b=2"]
 
 
 def test_repeated_layer_counts_once() -> None:
