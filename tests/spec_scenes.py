@@ -1,7 +1,7 @@
 """Scenes that test the rules of `protocol/SPEC.md` for a guest, played by an independent client.
 
 Each scene receives a host that has sent a hello, and leaves the guest idle. A scene needs only a
-stream, so it runs with the daemon as a process and with a real guest.
+stream, so it can run with the daemon as a process and with a real guest.
 """
 
 from __future__ import annotations
@@ -36,9 +36,18 @@ SIGKILL, SIGTERM, SIGCONT, SIGSTOP, SIGUSR1 = 9, 15, 18, 19, 10
 SCENES: list[Callable[[SpecHost], None]] = []
 
 
+IN_GUEST: list[Callable[[SpecHost], None]] = []
+"""The scenes whose result depends on the port of a machine, its cgroups, or its first process."""
+
+
 def scene(play: Callable[[SpecHost], None]) -> Callable[[SpecHost], None]:
     SCENES.append(play)
     return play
+
+
+def scene_in_guest(play: Callable[[SpecHost], None]) -> Callable[[SpecHost], None]:
+    IN_GUEST.append(play)
+    return scene(play)
 
 
 def sh(script: str) -> tuple[bytes, ...]:
@@ -111,7 +120,7 @@ def a_hello_ends_the_older_session(host: SpecHost) -> None:
     assert host.id == 1
 
 
-@scene
+@scene_in_guest
 def only_whole_frames_precede_ready(host: SpecHost) -> None:
     for _ in range(3):
         host.start(*sh("yes"), window=1 << 24)
@@ -138,7 +147,7 @@ def several_hellos_in_sequence_are_answered(host: SpecHost) -> None:
     host.greet()
 
 
-@scene
+@scene_in_guest
 def hello_after_keep_closes_no_pipe_of_background_processes(host: SpecHost) -> None:
     folder = host.run(*sh("mktemp -d")).stdout.decode().strip()
     left = "(trap '' PIPE; read x <go; echo lost; echo $? >said) 2>/dev/null &"
@@ -261,7 +270,7 @@ def ping_and_status_are_answered_while_a_command_runs(host: SpecHost) -> None:
     assert after["frames_seen"] >= before["frames_seen"] + 3
 
 
-@scene
+@scene_in_guest
 def no_frame_is_lost_if_the_host_only_writes(host: SpecHost) -> None:
     while select.select([], [host.stream], [], 0)[1]:
         host.stream.sendall(encode("ping", token=len(host.asked)))
@@ -280,7 +289,7 @@ def arguments_environment_and_folder(host: SpecHost) -> None:
     assert outcome.stdout == b"x||\xff|1=2|dumb|root|/\n"
 
 
-@scene
+@scene_in_guest
 def no_signal_is_blocked_or_ignored(host: SpecHost) -> None:
     masks = host.run(b"grep", b"-E", b"Sig(Blk|Ign)", b"/proc/self/status").stdout.split()[1::2]
     assert [int(mask, 16) for mask in masks] == [0, 0]
@@ -333,7 +342,7 @@ def first_failing_step_is_reported(host: SpecHost) -> None:
     assert host.run(command=b"").failure == (LOOKUP, ENOENT)
 
 
-@scene
+@scene_in_guest
 def limits_are_applied_if_the_command_has_a_cgroup(host: SpecHost) -> None:
     groups = host.run(b"cat", b"/proc/self/cgroup").stdout
     limited = re.search(rb"^0::/\d+$", groups, re.MULTILINE) is not None
@@ -447,7 +456,7 @@ def a_command_can_close_its_input(host: SpecHost) -> None:
 # Terminals
 
 
-@scene
+@scene_in_guest
 def a_terminal_has_a_size_and_changes_it(host: SpecHost) -> None:
     host.start(*sh("stty size; read x; stty size"), terminal=(3, 7))
     host.read_until(b"3 7\r\n")
@@ -518,7 +527,7 @@ def kill_ends_a_stopped_command(host: SpecHost) -> None:
     assert host.finish().signal == SIGKILL
 
 
-@scene
+@scene_in_guest
 def kill_needs_no_credit(host: SpecHost) -> None:
     host.start(*sh("yes"), window=0)
     host.pay(1, 10)
@@ -527,7 +536,7 @@ def kill_needs_no_credit(host: SpecHost) -> None:
     assert host.finish().signal == SIGKILL
 
 
-@scene
+@scene_in_guest
 def background_processes_do_not_delay_the_end(host: SpecHost) -> None:
     left = int(host.run(*sh("sleep 300 & echo $!")).stdout)
     assert host.run(*sh(f"kill -0 {left} && kill -9 {left}")).exit_code == 0
@@ -591,7 +600,7 @@ def halves() -> Iterator[bytes]:
     yield HEADER.pack(6299831, 16, 0, 1) + bytes(1_000_000)
 
 
-@scene
+@scene_in_guest
 def filler_completes_a_frame_before_a_hello(host: SpecHost) -> None:
     for half in halves():
         host.send(half)
@@ -600,7 +609,7 @@ def filler_completes_a_frame_before_a_hello(host: SpecHost) -> None:
     assert host.run(b"true").exit_code == 0
 
 
-@scene
+@scene_in_guest
 def next_host_finds_ready_after_an_incomplete_answer(host: SpecHost) -> None:
     host.start(*sh("yes"), window=1 << 22)
     host.read_until(b"y")

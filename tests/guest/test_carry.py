@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.carry import DONE, Carry, Run, decoded, encoded, failure, request
+from tests.support.daemon import both_builds
 
 from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
@@ -58,6 +59,7 @@ def test_file_is_written_with_its_mode_and_time(carry: Carry, tmp_path: Path) ->
     assert names_in(path.parent) == ["file"]
 
 
+@both_builds
 def test_folder_is_written_with_all_its_entries(carry: Carry, tmp_path: Path) -> None:
     tree = [
         entry(FOLDER),
@@ -264,6 +266,7 @@ def test_a_tree_is_limited_to_the_maximum_depth(carry: Carry, tmp_path: Path) ->
     assert code == errno.ENAMETOOLONG
 
 
+@both_builds
 def test_file_of_proc_with_size_0_is_read_completely(carry: Carry, tmp_path: Path) -> None:
     data = os.urandom(300_000)
     (tmp_path / "file").write_bytes(data)

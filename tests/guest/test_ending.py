@@ -103,15 +103,6 @@ def test_end_of_the_stream_kills_the_remaining_processes(sandboxd: Daemon) -> No
     eventually(lambda: not is_alive(left))
 
 
-def test_stopped_command_continues_after_sigcont(sandboxd: Daemon, fifo: Fifo) -> None:
-    id_ = sandboxd.sh(f"read x <{fifo}; exit 6")
-    sandboxd.send(codec.ExecSignal(id_, signal.SIGSTOP))
-    fifo.release()
-    assert sandboxd.sync() == []
-    sandboxd.send(codec.ExecSignal(id_, signal.SIGCONT))
-    assert sandboxd.finish(id_).exit_code == 6
-
-
 def test_signal_does_not_reach_processes_of_older_commands(sandboxd: Daemon) -> None:
     left = int(sandboxd.run_sh("sleep 60 & echo $!").stdout)
     id_ = sandboxd.sh("sleep 1000")

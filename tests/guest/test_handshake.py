@@ -113,15 +113,6 @@ def test_frames_behind_a_hello_that_kills_are_answered(sandboxd: Daemon) -> None
     sandboxd.expect(codec.Pong(3))
 
 
-def test_hello_resets_the_credit(sandboxd: Daemon) -> None:
-    sandboxd.sh("yes")
-    sandboxd.send(hello(2))
-    sandboxd.receive_until(codec.Ready)
-    sandboxd.hello(3)
-    sandboxd.sh("echo out; echo err >&2", credit=0)
-    assert sandboxd.sync() == []
-
-
 def test_resume_is_ignored_outside_a_machine(sandboxd: Daemon) -> None:
     sandboxd.send(codec.Resume(0, bytes(64)), codec.Resume(0, b""))
     assert sandboxd.sync() == []

@@ -20,15 +20,6 @@ MESSAGES = [
 """Messages about the first command of a session."""
 
 
-def test_a_second_request_is_busy_and_the_first_undisturbed(sandboxd: Daemon, fifo: Fifo) -> None:
-    sandboxd.sh(f"read x <{fifo}; echo done; exit 3")
-    sandboxd.send(request(2, b"true"))
-    sandboxd.expect(codec.Error(2, ErrorCode.BUSY, EXEC, 0, 0))
-    fifo.release()
-    result = sandboxd.finish(1)
-    assert (result.stdout, result.exit_code) == (b"done\n", 3)
-
-
 def test_a_request_that_cannot_start_is_busy_too(sandboxd: Daemon) -> None:
     sandboxd.sleeper()
     sandboxd.send(request(2, b"nonexistent"))

@@ -33,19 +33,6 @@ def test_keep_is_valid_until_the_next_event(
     assert answer.wait() == b"1\n"
 
 
-def test_keep_is_busy_while_a_command_runs(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
-    leave(sandboxd, fifo, answer)
-    id_ = sandboxd.start(b"cat", fed=True)
-    sandboxd.wait_credit()
-    sandboxd.send(codec.Keep())
-    sandboxd.expect(codec.Error(0, ErrorCode.BUSY, codec.Keep.TYPE, 0, 0))
-    sandboxd.end_input(id_)
-    assert sandboxd.finish(id_).exit_code == 0
-    sandboxd.hello(2)
-    fifo.release()
-    assert answer.wait() == b"1\n"
-
-
 def test_kept_session_starts_with_new_ids_and_version(sandboxd: Daemon) -> None:
     sandboxd.run(b"true")
     sandboxd.send(codec.Keep(), codec.Hello(1, codec.DIGESTS[1], 0, 7))

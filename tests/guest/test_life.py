@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import Daemon, hello
+from tests.support.daemon import Daemon, both_builds, hello
 from tests.support.polling import eventually
 from tests.support.processes import children, is_alive, memory, open_files
 
@@ -54,10 +54,6 @@ def test_host_that_pings_and_never_reads_takes_no_time(sandboxd: Daemon) -> None
     assert sandboxd.sync() == []
 
 
-def test_idle_daemon_takes_no_processor_time(sandboxd: Daemon) -> None:
-    sandboxd.comes_to_rest()
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_thousands_of_orphans_are_reaped(sandboxd: Daemon, count: int) -> None:
@@ -74,6 +70,7 @@ def test_orphans_are_reaped_while_a_command_runs(sandboxd: Daemon) -> None:
 
 
 @pytest.mark.thorough
+@both_builds
 @pytest.mark.parametrize("count", [2000, pytest.param(50_000, marks=pytest.mark.long)])
 def test_thousands_of_commands_leak_nothing(sandboxd: Daemon, binary: Path, count: int) -> None:
     def some(count: int) -> None:
@@ -135,13 +132,6 @@ def test_the_status_counts_below_a_low_limit_of_open_files(sandboxd: Daemon) -> 
         assert sandboxd.status().descriptors == len(open_files(sandboxd.pid))
 
 
-def test_shutdown_is_answered_by_goodbye_and_the_end(sandboxd: Daemon) -> None:
-    sandboxd.send(codec.Shutdown())
-    sandboxd.expect(codec.Goodbye(GoodbyeReason.SHUTDOWN))
-    sandboxd.expect_end()
-    assert sandboxd.wait() == 0
-
-
 def test_only_frames_before_a_shutdown_are_answered(sandboxd: Daemon) -> None:
     sandboxd.send(codec.Ping(1), codec.Shutdown(), codec.Ping(2))
     sandboxd.expect(codec.Pong(1), codec.Goodbye(GoodbyeReason.SHUTDOWN))
@@ -170,11 +160,6 @@ def test_closing_the_port_kills_the_running_command(sandboxd: Daemon) -> None:
     eventually(lambda: not is_alive(pid))
 
 
-def test_daemon_exits_after_the_end_of_the_stream(sandboxd: Daemon) -> None:
-    sandboxd.stream.shutdown(socket.SHUT_WR)
-    assert sandboxd.wait() == 0
-
-
 def test_frames_before_the_end_of_the_stream_are_answered(sandboxd: Daemon) -> None:
     sandboxd.process.send_signal(signal.SIGSTOP)
     sandboxd.send(hello(7), codec.Ping(8))
@@ -193,15 +178,3 @@ def test_daemon_ignores_other_signals(sandboxd: Daemon) -> None:
     for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM):
         sandboxd.process.send_signal(number)
     assert sandboxd.sync() == []
-
-
-@pytest.mark.thorough
-def test_many_sessions_in_sequence_work(sandboxd: Daemon) -> None:
-    for nonce in range(200):
-        sandboxd.sh("sleep 1000")
-        sandboxd.send(hello(nonce))
-        _, ready = sandboxd.receive_until(codec.Ready)
-        assert ready.nonce == nonce
-        sandboxd.hello(nonce + 1000)
-    # A daemon that is not PID 1 waits only for the command; its children exit a moment later.
-    eventually(lambda: not children(sandboxd.pid))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.daemon import both_builds
 from tests.support.members import Members, members
 
 Pack = Callable[[Path], subprocess.CompletedProcess[bytes]]
@@ -29,7 +30,7 @@ LIMIT = ["prlimit", f"--as={32 * MIB}"]
 
 @pytest.fixture
 def pack(binary: Path) -> Pack:
-    """A function that packs a folder, for each build in turn."""
+    """A function that packs a folder."""
     limit = LIMIT if "shipped" in str(binary) else []
 
     def run(folder: Path) -> subprocess.CompletedProcess[bytes]:
@@ -61,6 +62,7 @@ def as_root(folder: Path) -> None:
     (folder / "probe").unlink()
 
 
+@both_builds
 def test_files_folders_and_links(packed: Packed, tmp_path: Path) -> None:
     (tmp_path / "d/e").mkdir(parents=True, mode=0o750)
     (tmp_path / "d/e/file").write_bytes(b"x" * 70_000)
@@ -130,6 +132,7 @@ def test_devices_owners_and_attributes(packed: Packed, tmp_path: Path) -> None:
     assert (disk.type, disk.devmajor, disk.devminor) == (tarfile.BLKTYPE, 259, 7)
 
 
+@both_builds
 def test_names_are_bytes_of_any_kind_and_length(packed: Packed, tmp_path: Path) -> None:
     names = [b"n" * 255, b"\xff\xfe\n\x01 =", "é".encode() * 127, b"-rf", b" ", b"..."]
     for name in names:
@@ -163,6 +166,7 @@ def test_size_of_a_file_above_8_gib_is_correct(binary: Path, tmp_path: Path) -> 
         assert process.wait(60) != 0  # the reader stops here
 
 
+@both_builds
 def test_layer_above_the_limit_is_an_error_at_once(pack: Pack, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"x")
     for size in (200 << 30, UNPACKED):
@@ -205,6 +209,7 @@ def deepen(tmp_path: Path) -> Iterator[Callable[[int, str], Path]]:
     subprocess.run(["rm", "-r", top], check=True)  # shutil would recurse as deep
 
 
+@both_builds
 def test_deeply_nested_folders_are_packed(
     packed: Packed, deepen: Callable[[int, str], Path]
 ) -> None:
@@ -315,6 +320,7 @@ def test_names_that_are_replaced_during_packing(packed: Packed, tmp_path: Path) 
             assert set(packed(tmp_path)) - {"it"} == {"still"}
 
 
+@both_builds
 @pytest.mark.long
 def test_more_hard_links_than_the_table_holds(pack: Pack, tmp_path: Path) -> None:
     for number in range((1 << 16) + 1):

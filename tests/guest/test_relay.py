@@ -13,6 +13,7 @@ import pytest
 from fuzz.generated import random_messages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.daemon import both_builds
 from tests.support.relay import (
     AT_ONCE,
     TIMEOUT,
@@ -50,7 +51,7 @@ LOST = 1 << 20  # more bytes than the sockets of a connection hold
 
 @pytest.fixture
 def start(binary: Path) -> Iterator[Callable[..., RelayProcess]]:
-    """A function that starts relay, for each build in turn."""
+    """A function that starts relay."""
     started: list[RelayProcess] = []
 
     def start(**options: int) -> RelayProcess:
@@ -79,6 +80,7 @@ def pair(request: pytest.FixtureRequest, relay: RelayProcess, server: socket.soc
     return Pairs(relay, server, request.param)
 
 
+@both_builds
 def test_data_and_ends_pass_in_both_directions(relay: RelayProcess, pair: Pairs) -> None:
     id_, peer = pair()
     with peer:

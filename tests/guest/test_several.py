@@ -117,13 +117,6 @@ class TestAlone:
         fifo.release()
         assert sandboxd.finish(id_).exit_code == 0
 
-    def test_a_command_can_be_alone_after_others(self, sandboxd: Daemon) -> None:
-        ids = [fed(sandboxd, "cat") for _ in range(3)]
-        for id_ in ids[1], ids[0], ids[2]:
-            sandboxd.end_input(id_)
-            sandboxd.finish(id_)
-        assert sandboxd.run(b"true").exit_code == 0
-
     def test_keep_is_busy_while_any_command_runs(self, sandboxd: Daemon) -> None:
         first, second = fed(sandboxd, "cat"), fed(sandboxd, "cat")
         for id_ in first, second:
@@ -237,11 +230,6 @@ class TestCreditOfSeveral:
         sandboxd.send(codec.ExecCredit(first, Stream.STDOUT, 6))
         assert sandboxd.read(6) == b"first\n"
         assert sandboxd.sync() == []
-
-    def test_command_without_credit_delays_nobody(self, sandboxd: Daemon) -> None:
-        beside(sandboxd, "exec yes", credit=0)
-        for _ in range(10):
-            assert sandboxd.finish(beside(sandboxd, "echo out")).stdout == b"out\n"
 
 
 class TestInputOfSeveral:

@@ -13,7 +13,7 @@ from tests import spec_client
 from tests.spec_client import Broken, SpecFrame, SpecHost, decode, encode
 from tests.spec_scenes import SCENES
 from tests.support import document, vectors
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, shipped_build
 from tests.support.document.types import Malformed
 from tests.support.options import exec_options
 
@@ -31,6 +31,7 @@ def host(daemon_process: Daemon) -> SpecHost:
     return host
 
 
+@shipped_build
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
 def test_daemon_behaves_as_specified(host: SpecHost, play: Callable[[SpecHost], None]) -> None:
     play(host)

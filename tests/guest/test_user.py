@@ -119,11 +119,6 @@ class TestUnknown:
     def test_unknown_user_is_a_start_failure(self, sandboxd: Daemon, user: bytes) -> None:
         assert sandboxd.run(b"true", user=user).failure == (Stage.USER, errno.ENOENT)
 
-    def test_the_next_command_runs(self, sandboxd: Daemon) -> None:
-        sandboxd.run(b"true", user=b"nosuchuser")
-        assert sandboxd.run(b"true", user=b"nobody").exit_code == 0
-        assert sandboxd.status().execs == 1
-
 
 @as_root
 class TestEnvironmentOfUser:
@@ -212,16 +207,6 @@ class TestRights:
                 user = b"%d:%d" % (UNKNOWN, MISSING)
                 assert sandboxd.run(b"true", user=user, size=size, fed=fed).exit_code == 0
         assert Path("/dev/null").stat()[:6] == before[:6]  # with its mode and its owner
-
-    def test_command_of_a_user_reads_its_input(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.start(b"cat", user=b"nobody", fed=True)
-        sandboxd.feed_all(id_, b"fed")
-        assert sandboxd.finish(id_).stdout == b"fed"
-
-    def test_command_of_a_user_can_be_killed(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.sh("echo ready; exec sleep 1000", user=b"nobody")
-        assert sandboxd.read_line() == b"ready"
-        sandboxd.kill(id_)
 
 
 class TestWithoutCgroups:

@@ -89,9 +89,6 @@ class TestArguments:
             seen += sandboxd.finish(1).stdout
         assert b"LAST=x" in seen.splitlines()
 
-    def test_none_at_all(self, sandboxd: Daemon) -> None:
-        assert sandboxd.run(command=b"true").exit_code == 0
-
     def test_arguments_arrive_with_any_split_into_frames(self, sandboxd: Daemon) -> None:
         script = b'printf "%s|" "$0" "$@"'
         for id_ in range(1, 40):
@@ -112,11 +109,6 @@ class TestEnvironment:
         assert len(seen) == len(DEFAULTS)
         assert set(seen) == DEFAULTS
 
-    def test_entries_are_added_to_the_defaults(self, sandboxd: Daemon) -> None:
-        env = [b"A=1", b"B=", b"C=x=y", b"\xff=\xfe", b"HOMES=x", b"HOM=y"]
-        assert seen_env(sandboxd, env)[: len(env)] == env
-        assert set(seen_env(sandboxd, env)) == DEFAULTS | set(env)
-
     @pytest.mark.parametrize("default", sorted(DEFAULTS))
     def test_each_default_can_be_overridden(self, sandboxd: Daemon, default: bytes) -> None:
         own = default.partition(b"=")[0] + b"=/bin:/usr/bin"
@@ -127,10 +119,6 @@ class TestEnvironment:
     def test_as_many_as_the_protocol_carries(self, sandboxd: Daemon) -> None:
         env = [b"V%d=" % number for number in range(16384)]
         assert set(seen_env(sandboxd, env)) == DEFAULTS | set(env)
-
-    def test_as_long_as_the_protocol_carries(self, sandboxd: Daemon) -> None:
-        env = filled()
-        assert seen_env(sandboxd, env)[: len(env)] == env
 
     def test_nothing_of_an_earlier_request_is_left(self, sandboxd: Daemon) -> None:
         seen_env(sandboxd, [b"V%d=" % number for number in range(1000)])
@@ -166,7 +154,9 @@ class TestProcess:
 
     def test_command_has_three_descriptors(self, sandboxd: Daemon) -> None:
         """A background process of an earlier command changes nothing."""
-        assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
+        for fed in False, True:
+            result = sandboxd.run_sh("ls /proc/$$/fd; :", fed=fed)
+            assert result.stdout == b"0\n1\n2\n"
         left = int(sandboxd.run_sh("sleep 60 & echo $!").stdout)
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
         os.kill(left, 9)

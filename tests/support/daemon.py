@@ -25,6 +25,10 @@ from .trace import DaemonTrace
 
 GUEST = Path(__file__).resolve().parents[2] / "guest"
 
+both_builds = pytest.mark.parametrize("binary", ["shipped", "sanitized"], indirect=True)
+shipped_build = pytest.mark.parametrize("binary", ["shipped"], indirect=True)
+"""Decorators for tests in tests/guest, which otherwise use the daemon with sanitizers only."""
+
 PLENTY = 0xFFFFFFFF
 
 M = TypeVar("M", bound=codec.Message)

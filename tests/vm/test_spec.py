@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.spec_client import SpecHost, encode
+from tests.spec_scenes import IN_GUEST
 from tests.support.machine import RunningGuest
 
 from microvm.images import Image
@@ -14,6 +16,12 @@ from .conftest import DEADLINE
 from .test_reopened import Reopened
 
 LIMIT = 9
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("play", IN_GUEST, ids=lambda play: play.__name__)
+def test_guest_behaves_as_specified(host: SpecHost, play: Callable[[SpecHost], None]) -> None:
+    play(host)
 
 
 def test_nothing_is_sent_before_hello_and_hello_ends_processes(host: SpecHost) -> None:
