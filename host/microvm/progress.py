@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from microvm.printable import printable
+from microvm.units import exact_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+FIRST_LINE = 5.0
+"""Number of seconds after which a step gets a line that shows its progress, without a terminal."""
+NEXT_LINE = 15.0
+"""Number of seconds between two such lines."""
 
 
 class Reporter(Protocol):
@@ -23,7 +30,7 @@ class Reporter(Protocol):
     def advance(self, done: int, total: int | None) -> None:
         """Report that `done` of the `total` units of the current step, such as bytes, are done.
 
-        The total is None if it is unknown.
+        If the total is unknown, it is None, and the unit is a byte.
         """
 
     def line(self, text: str) -> None:
@@ -43,26 +50,49 @@ class NullReporter:
 
 
 class NoticeReporter(NullReporter):
-    """A reporter that passes notices to a function, and shows nothing else."""
+    """A reporter that passes notices to a function, and shows nothing else.
+
+    A step that takes long gets a notice about its progress now and then.
+    """
 
     def __init__(self, notify: Callable[[str], object]) -> None:
         self._notify = notify
+        self._step = ""
+        self._begun = time.monotonic()
+        self._next = self._begun + FIRST_LINE
+
+    def step(self, text: str) -> None:
+        self._step = text
+        self._begun = time.monotonic()
+        self._next = self._begun + FIRST_LINE
+
+    def advance(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + NEXT_LINE
+        share = f"{100 * done // total} %" if total else exact_size(done)
+        self.notice(f"{self._step}: {share} after {now - self._begun:.0f} s")
 
     def notice(self, text: str) -> None:
         self._notify(text)
 
 
-class LineReporter(NullReporter):
+class LineReporter(NoticeReporter):
     """A reporter that prints each step, notice and line of output on standard error."""
 
+    def __init__(self) -> None:
+        super().__init__(self._print)
+
     def step(self, text: str) -> None:
-        print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
+        super().step(text)
+        self._print(text)
 
     def line(self, text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
-    def notice(self, text: str) -> None:
-        self.step(text)
+    def _print(self, text: str) -> None:
+        print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class TerminalReporter:

@@ -6,6 +6,7 @@ import queue
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 from microvm.concurrency.threads import check_stopped, start_thread
 from microvm.errors import ImageError
@@ -16,10 +17,13 @@ CONNECT_TIMEOUT = 5.0
 """Number of seconds until the header of the answer: name resolution, connection, TLS and redirects.
 """
 STALL_TIMEOUT = 15.0
+"""Maximum number of seconds between two pieces of the body."""
 TOTAL_TIMEOUT = 300.0
+"""Maximum number of seconds of the whole download."""
 SIZE_LIMIT = 64 << 20
 
 _INTERVAL = 0.1
+_HINT = "use another mirror, or try again later"
 
 Events = queue.SimpleQueue[int | bytes | str]
 """The type of the queue by which a thread passes on a download: the length of the body, or 0 if it
@@ -47,44 +51,47 @@ def fetch(url: str, report: Reporter) -> bytes:
     # getaddrinfo has no time-out. So download in a thread, and abandon the thread if it hangs.
     start_thread(_receive, url, events)
     deadline = time.monotonic() + TOTAL_TIMEOUT
-    wait, total = CONNECT_TIMEOUT, 0
+    total: int | None = None  # the number of bytes that the server has announced
+    wait, stalled = CONNECT_TIMEOUT, f"no answer within {CONNECT_TIMEOUT:g} s"
     body = bytearray()
     pace = DownloadSpeed()
     while True:
-        try:
-            event = _next(events, min(time.monotonic() + wait, deadline))
-        except queue.Empty:
-            raise DownloadError(f"{url}: no answer in time") from None
+        until = min(time.monotonic() + wait, deadline)
+        while (event := _next(events, until)) is None and time.monotonic() < until:
+            report.advance(len(body), total)
         match event:
+            case None:
+                why = f"it takes more than {TOTAL_TIMEOUT:g} s" if until == deadline else stalled
+                raise DownloadError(f"{url}: {why}", hint=_HINT)
             case int():
-                wait, total = STALL_TIMEOUT, event
+                wait, total = STALL_TIMEOUT, event or None
+                stalled = f"received nothing for {STALL_TIMEOUT:g} s"
             case bytes() if event:
                 body += event
                 if len(body) > SIZE_LIMIT:
                     raise ImageError(f"{url}: sends more than {SIZE_LIMIT >> 20} MiB")
-                report.advance(len(body), total or None)
+                report.advance(len(body), total)
                 if pace.is_too_slow(len(body)):
-                    hint = "use another mirror, or try again later"
-                    raise TooSlowError(f"{url}: {too_slow()}", hint=hint)
+                    raise TooSlowError(f"{url}: {too_slow()}", hint=_HINT)
             case bytes():
                 return bytes(body)
             case str():
                 raise DownloadError(f"{url}: {event}")
 
 
-def _next(events: Events, until: float) -> int | bytes | str:
-    while True:
-        check_stopped()
-        try:
-            return events.get(timeout=max(0.0, min(_INTERVAL, until - time.monotonic())))
-        except queue.Empty:
-            if time.monotonic() >= until:
-                raise
+def _next(events: Events, until: float) -> int | bytes | str | None:
+    """Return the next event, or None if there is none for a short time, or `until` a time."""
+    check_stopped()
+    with suppress(queue.Empty):
+        return events.get(timeout=max(0.0, min(_INTERVAL, until - time.monotonic())))
+    return None
 
 
 def _receive(url: str, events: Events) -> None:
+    # `fetch` gives up before this time-out, so that its errors say which limit was exceeded.
+    timeout = 2 * STALL_TIMEOUT
     try:
-        with urllib.request.urlopen(url, timeout=STALL_TIMEOUT) as answer:  # noqa: S310 -- checked
+        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310 -- checked
             events.put(int(answer.headers.get("Content-Length") or 0))
             received = 0
             while part := answer.read1(1 << 16):

@@ -55,11 +55,15 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _Package:
-    """A package that apt's package lists offer: its name, version and dependencies."""
+    """A package that apt's package lists offer: its name, version, dependencies and size.
+
+    :ivar size: The size of the package in bytes; None if it is unknown.
+    """
 
     name: str
     version: str
     depends: str
+    size: int | None
 
 
 class _Apt:
@@ -97,7 +101,8 @@ class _Apt:
         """
         command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
         try:
-            _run(command, task="fetching the package lists", into=self._state)
+            task = "fetching the package lists"
+            _run(command, task=task, into=self._state, report=report)
         except ImageError as error:
             self._trouble = error
         if self._state:
@@ -117,7 +122,8 @@ class _Apt:
         try:
             text = run([*command, exact], what=f"looking up {name}")
             fields = dict(re.findall(r"^([\w-]+): (.*)$", text, re.MULTILINE))
-            return _Package(fields["Package"], fields["Version"], fields.get("Depends", ""))
+            size = int(fields["Size"]) if fields.get("Size", "").isdecimal() else None
+            return _Package(fields["Package"], fields["Version"], fields.get("Depends", ""), size)
         except (ImageError, KeyError) as error:
             trouble = self._trouble
             why = trouble.message or "this host is no Debian, or has no network"
@@ -126,26 +132,40 @@ class _Apt:
                 detail=trouble.detail or getattr(error, "detail", ""),
             ) from error
 
-    def download(self, package: _Package, folder: Path) -> Path:
+    def download(self, package: _Package, folder: Path, report: Reporter) -> Path:
         exact = f"{package.name}:{self._arch.debian}={package.version}"
         command = ["apt-get", *self._options, "download", exact]
-        _run(command, task=f"downloading {package.name}", into=folder, cwd=folder)
+        task, size = f"downloading {package.name}", package.size
+        _run(command, task=task, into=folder, report=report, size=size, cwd=folder)
         return next(folder.glob("*.deb"))
 
 
-def _run(command: Sequence[str], *, task: str, into: Path | None, cwd: Path | None = None) -> None:
+def _run(
+    command: Sequence[str],
+    *,
+    task: str,
+    into: Path | None,
+    report: Reporter,
+    size: int | None = None,
+    cwd: Path | None = None,
+) -> None:
     """Run a tool of apt, and kill it if it downloads to `into` too slowly. Errors name the `task`.
 
     apt's own time-outs do not suffice, because they start again with each byte.
 
     :param into: The folder to which everything is downloaded; None to allow any speed.
+    :param size: The number of bytes that are downloaded; None if it is unknown.
     :raises ImageError: The tool failed, and the message says which file apt refused; or the mirror
         is too slow.
     """
     pace = DownloadSpeed()
 
     def watch() -> None:
-        if into and pace.is_too_slow(size_of(into)):
+        if into is None:
+            return
+        received = size_of(into)
+        report.advance(received if size is None else min(received, size), size)
+        if pace.is_too_slow(received):
             message = f"{task} failed: the mirror is {too_slow()}"
             raise ImageError(
                 message, hint="name another mirror in apt's sources, or try again later"
@@ -213,7 +233,7 @@ def _extract(apt: _Apt, wanted: WantedPackage, arch: Arch, report: Reporter) -> 
         if _extracted(folder, wanted) is None:
             report.step(f"downloading {package.name} {package.version}")
             work.mkdir()
-            archive = apt.download(package, work)
+            archive = apt.download(package, work, report)
             with lock.held(folder, report), cache.staging(folder) as temporary:
                 _unpack(archive, wanted, temporary)
     if found := _extracted(folder, wanted):

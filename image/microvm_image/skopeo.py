@@ -174,14 +174,12 @@ class Pull:
 
     def _watch(self, folder: Path, process: subprocess.Popen[bytes]) -> str:
         """Wait until the download ends, and return "", or the reason why it must be cancelled."""
-        done, begun, pace = 0, time.monotonic(), DownloadSpeed()
+        begun, pace = time.monotonic(), DownloadSpeed()
         while process.poll() is None:
             check_stopped()
             time.sleep(_INTERVAL)
             size = size_of(folder)
-            if size != done:
-                done = size
-                self.report.advance(min(done, self.size), self.size)
+            self.report.advance(min(size, self.size), self.size)
             if size > self.size + _SLACK:
                 return "the registry sends more than the manifest says"
             if pace.is_too_slow(size):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from microvm import progress
 from microvm.progress import LineReporter, TerminalReporter, on_stderr
 
 
@@ -18,6 +20,23 @@ def test_progress_is_plain_lines_without_a_terminal(capsys: pytest.CaptureFixtur
         report.notice("no Alpine")
     said = "microvm: downloading [x]\na \\x1b[1mprogram's\nmicrovm: no Alpine\n"
     assert capsys.readouterr() == ("", said)
+
+
+def test_long_step_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+    told: list[str] = []
+    report = progress.NoticeReporter(told.append)
+    for step, total in (("downloading a", 200), ("asking b", None)):
+        report.step(step)
+        for done in range(0, 200, 10):  # two seconds for each
+            report.advance(done, total)
+            now += 2
+    assert told == [
+        *("downloading a: 15 % after 6 s", "downloading a: 55 % after 22 s"),
+        *("downloading a: 95 % after 38 s", "asking b: 30 bytes after 6 s"),
+        *("asking b: 110 bytes after 22 s", "asking b: 190 bytes after 38 s"),
+    ]
 
 
 def test_progress_is_one_changing_line_on_a_terminal(
