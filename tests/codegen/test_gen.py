@@ -212,6 +212,16 @@ def test_an_output_that_is_no_file_is_left_alone(flags: list[str], run: Run, pro
     assert output.is_fifo()
 
 
+def test_schema_file_is_at_most_16_mib_long(run: Run, project: Path) -> None:
+    schema = project / "protocol/sandboxd.toml"
+    line = "# " + "a comment of many lines " * 40 + "\n"
+    edit(schema, "[protocol]\n", line * (2 << 10) + "[protocol]\n")
+    assert schema.stat().st_size > 1 << 20
+    assert run("gen", "--check").exit_code == 0
+    os.truncate(schema, (16 << 20) + 1)
+    assert f"{schema.name}: error: Longer than 16 MiB [unreadable]" in failure(run, "lint", schema)
+
+
 def test_a_working_folder_that_is_gone_is_reported(run: Run, project: Path) -> None:
     shutil.rmtree(project)
     result = run("lint")
