@@ -45,7 +45,7 @@ def test_row_has_a_value_in_each_field(row: Arch | arches.BusDevices | Accelerat
     empty = {name for name, value in row._asdict().items() if not value}
     assert empty <= OPTIONAL
     if isinstance(row, Arch):
-        assert row.machine.keys() == BUSES.keys()
+        assert row.machine.keys() == row.no_timers.keys() == BUSES.keys()
         assert row.cpu.keys() == ACCELERATORS.keys()
     elif isinstance(row, Accelerator):
         assert row.serial.keys() == BUSES.keys()
@@ -58,7 +58,8 @@ def test_command_line_contains_the_values_of_the_rows(arch: str, bus: Bus, accel
     command = arguments(config(arch, bus, accel), INHERITED, tsc_khz=1000)
     text = " ".join(command)
     row = ARCHES[arch]
-    assert f"-M {row.machine[bus]}," in text
+    timers = row.no_timers[bus] if ACCELERATORS[accel].passes_clock else ""
+    assert f"-M {row.machine[bus]}{timers},memory-backend=ram" in text
     assert f"-cpu {row.cpu[accel]} -accel {accel} " in text
     assert f"{BUSES[bus].serial}{ACCELERATORS[accel].serial[bus]} " in text
     assert f"{BUSES[bus].block}," in text

@@ -24,7 +24,7 @@ def test_all_arguments_of_qemu() -> None:
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        *("-M", "microvm,pcie=on,memory-backend=ram,mem-merge=off"),
+        *("-M", "microvm,pcie=on,pit=off,memory-backend=ram,mem-merge=off"),
         *("-cpu", "max,-fsrm,-erms", "-accel", "tcg"),
         *("-m", "512", "-smp", "2", "-object", "memory-backend-ram,id=ram,size=512M"),
         *("-kernel", "/dev/fd/13", "-initrd", "/dev/fd/14"),
@@ -49,6 +49,12 @@ def test_arguments_of_qemu_on_aarch64() -> None:
     assert option(command, "-M") == "virt,memory-backend=ram,mem-merge=off"
     assert option(command, "-cpu") == "max,pauth-impdef=on"
     assert option(command, "-append") == "console=ttyAMA0 quiet panic=-1"
+
+
+@pytest.mark.parametrize(("accel", "khz"), [("tcg", None), ("kvm", 2_500_000)])
+def test_timer_exists_for_a_kernel_that_measures_its_clock(accel: Accel, khz: int | None) -> None:
+    command = arguments(CONFIG._replace(accel=accel), INHERITED, tsc_khz=khz)
+    assert "pit=off" not in option(command, "-M")
 
 
 def test_kvm_device_is_inherited() -> None:

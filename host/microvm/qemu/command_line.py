@@ -133,13 +133,16 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
     """
     target = arches.find(config.arch)
     serial = BUSES[config.bus].serial + ACCELERATORS[config.accel].serial[config.bus]
+    machine = target.machine[config.bus]
+    if _passes_clock(config, tsc_khz):
+        machine += target.no_timers[config.bus]
     return [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(("-incoming", "defer") if _restores(inherited.memory) else ("-S",)),
         *(() if platform.lack(platform.CONFINEMENT) else ("-sandbox", _SANDBOX)),
         # The host must not merge equal memory pages of several guests: otherwise a guest could find
         # out the contents of another guest's pages by measuring how long a write takes.
-        *("-M", f"{target.machine[config.bus]},memory-backend=ram,mem-merge=off"),
+        *("-M", f"{machine},memory-backend=ram,mem-merge=off"),
         *("-cpu", target.cpu[config.accel]),
         *_accelerator(config.accel, inherited.kvm),
         *("-m", str(config.memory), "-smp", str(config.cpus)),
@@ -241,6 +244,11 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
         "disk" if config.disk else "",
         "scratch" if config.scratch else "",
     ]
-    if ACCELERATORS[config.accel].passes_clock and tsc_khz is not None:
+    if _passes_clock(config, tsc_khz):
         words.append(target.clock_option.format(khz=tsc_khz))
     return " ".join(filter(None, words))
+
+
+def _passes_clock(config: QemuConfig, tsc_khz: int | None) -> bool:
+    """Return True if the guest's kernel is told the frequency of the host's time stamp counter."""
+    return ACCELERATORS[config.accel].passes_clock and tsc_khz is not None
