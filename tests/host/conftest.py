@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -12,10 +13,20 @@ from tests.support.peer import Peer, greeted
 
 from microvm.guest.guest import Guest
 
+HERE = Path(__file__).parent
+
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run each coroutine with asyncio and with uvloop."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the coroutines with uvloop only among the thorough tests."""
+    for item in items:
+        if "uvloop" in item.name and HERE in item.path.parents:
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture

@@ -155,8 +155,6 @@ def negative_mode() -> bytes:
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "a parent": (archive(member("../x")), "'../x' leads out of it"),
-    "a parent within": (archive(member("a/../../x")), "leads out"),
-    "its own parent": (archive(member("..", FOLDER)), "leads out"),
     "through a link": (
         archive(member("l", SYMLINK, "/etc"), member("l/passwd")),
         "a part of the path 'l/passwd' is no folder",
@@ -164,13 +162,13 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "through a file": (archive(member("f"), member("f/g")), "is no folder in it"),
     "a file for a root": (archive(member("./")), "is the name of a folder"),
     "a link for a root": (archive(member(".", SYMLINK, "/etc")), "is the name of a folder"),
-    "a name of nothing": (archive(member("x", LINK, "y")), "no earlier file"),
     "a name of what is outside": (archive(member("x", LINK, "../etc/passwd")), "leads out"),
-    "a name of a folder": (archive(member("a", FOLDER), member("x", LINK, "a")), "no earlier file"),
     "a name of a link": (
         archive(member("a", SYMLINK, "/etc/passwd"), member("x", LINK, "a")),
         "no earlier file",
     ),
+    "a name of nothing": (archive(member("x", LINK, "y")), "no earlier file"),
+    "a name of a folder": (archive(member("a", FOLDER), member("x", LINK, "a")), "no earlier file"),
     "a long name": (archive(member("n" * 256)), "cannot be sent"),
     "a very long name": (long_name(), "too long"),
     "too deep": (archive(member("d/" * 128 + "f")), "nested more than 128 deep"),
@@ -179,32 +177,20 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         archive(member("a", pax_headers={"GNU.sparse.size": "abc", "GNU.sparse.name": "a"})),
         "cannot read the archive",
     ),
-    "holes that are none": (
-        archive(member("a", pax_headers={"GNU.sparse.map": "a,b"})),
-        "cannot read the archive",
-    ),
-    "holes without their map": (
-        archive(member("a", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})),
-        "cannot read the archive",
-    ),
     "a mode that is none": (negative_mode(), "'a' has an invalid mode"),
     "nothing": (b"", "empty file"),
-    "half a header": (PLAIN[:100], "cannot read the archive"),
     "half a file": (archive(member("a", content="x" * 999))[:1024], "cannot read the archive"),
     "no end": (archive(member("a", content="x"))[:1024], "cut short"),
     "a damaged header": (
         archive(member("a"), format=tarfile.USTAR_FORMAT)[:512] + b"\xff" * 1024,
         "cannot read the archive",
     ),
-    "the end of another": (archive(member("a"))[:512] + PLAIN[512:700], "cut short"),
     "headers without end": (
         b"".join(
             tarfile.TarInfo.create_pax_global_header({"a": str(number)}) for number in range(3000)
         ),
         "cannot read the archive",
     ),
-    "a gzip of noise": (b"\x1f\x8b" + b"\xff" * 99, "cannot read the archive"),
-    "a bzip2 of noise": (b"BZh9" + b"\xff" * 999, "cannot read the archive"),
     "half of what is compressed": (lzma.compress(PLAIN)[:200], "cannot read the archive"),
 }
 
@@ -275,13 +261,6 @@ def test_invalid_time_becomes_the_current_time(mtime: str) -> None:
         assert tree.root.members[b"a"].mtime == files.NOW
 
 
-def test_valid_time_is_kept() -> None:
-    with ArchiveTree("/to", TransferLimits(1, 9)) as tree:
-        tree.read(io.BytesIO(archive(member("a", mtime=1.5), member("b", mtime=-3))))
-        times = [tree.root.members[name].mtime for name in (b"a", b"b")]
-    assert times == [1_500_000_000, -3_000_000_000]
-
-
 @pytest.mark.parametrize("name", ["tree", ""])
 def test_written_archive_belongs_to_root_and_can_be_read(
     tmp_path: Path, name: str, tmp_path_factory: pytest.TempPathFactory
@@ -297,13 +276,6 @@ def test_written_archive_belongs_to_root_and_can_be_read(
     found = read(made.getvalue())
     assert found[f"{at}a\udcff"] == "0644 x"
     assert found[f"{at}l"] == "-> a"
-
-
-def test_archive_of_a_file_has_one_member(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("content")
-    made = io.BytesIO()
-    write(tmp_path / "x", "name", made)
-    assert read(made.getvalue()) == {".": "0755/", "name": "0644 content"}
 
 
 def test_closed_reader_raises_broken_pipe_error(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from microvm import options
 from microvm.guest import request
-from microvm.wire import command_conversation, session
-from microvm.wire.state import COMMAND_MAXIMA
+from microvm.wire import session
 from microvm_proto.resolve import read_schema
 from microvm_proto.types import ByteList, Bytes, Integer, Type
 
@@ -34,26 +33,6 @@ def test_a_clone_gets_all_the_entropy_that_a_message_takes() -> None:
     kind = type_of("resume", "entropy")
     assert isinstance(kind, Bytes)
     assert kind.maximum == session._ENTROPY_SIZE
-
-
-@pytest.mark.parametrize(
-    ("message", "field", "most"),
-    [
-        ("exec_request", "stdout_credit", session.WINDOW),
-        ("exec_request", "stderr_credit", session.WINDOW),
-        ("exec_credit", "amount", session.WINDOW),
-        ("exec_stdin_credit", "amount", command_conversation._MAX_STDIN_CREDIT),
-    ],
-)
-def test_the_most_credit_fits_into_its_field(message: str, field: str, most: int) -> None:
-    kind = type_of(message, field)
-    assert isinstance(kind, Integer)
-    assert most <= kind.maximum
-
-
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_session_gives_no_credit_that_would_be_lost(stream: str) -> None:
-    assert COMMAND_MAXIMA[f"{stream}_credit"] >= session.WINDOW
 
 
 @pytest.mark.parametrize(

@@ -127,23 +127,6 @@ def test_slow_handler_slows_the_cell_down(monkeypatch: pytest.MonkeyPatch) -> No
     assert ahead <= 12_000
 
 
-def test_small_output_of_a_pause_is_one_event() -> None:
-    async def script(callbacks: Callbacks) -> None:
-        for _ in range(50):
-            await output(OUT, b"x")(callbacks)
-
-    sizes: list[int] = []
-
-    def handle(event: Event) -> None:
-        assert isinstance(event, CellOutput)
-        time.sleep(0.05)
-        sizes.append(len(event.data))
-
-    run(ScriptedInterpreter(script), handle)
-    assert sum(sizes) == 50
-    assert len(sizes) < 10
-
-
 def test_ctrl_c_interrupts_first_and_then_kills(monkeypatch: pytest.MonkeyPatch) -> None:
     async def script(callbacks: Callbacks) -> None:
         for count in (1, 2, 3):
@@ -226,11 +209,3 @@ def test_error_of_the_handler_ends_the_cell() -> None:
     with pytest.raises(BrokenPipeError):
         run(ScriptedInterpreter(script), handle)
     assert ended == [True]
-
-
-def test_error_of_the_cell_is_raised() -> None:
-    async def script(callbacks: Callbacks) -> None:
-        raise LookupError("died")
-
-    with pytest.raises(LookupError, match="died"):
-        run(ScriptedInterpreter(script), lambda _: None)

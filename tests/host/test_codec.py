@@ -23,6 +23,8 @@ from microvm.wire import codec
 from microvm.wire.codec import DecodeError, Decoder, EncodeError, Fault, Message, Stream
 
 HEADER = 12
+# The longest item of argv, and the longest one that fits after seven of these.
+LONG, LAST = 131071, 131047
 KNOWN = vectors.load(vectors.COMMITTED)
 VALID = [vector for vector in KNOWN if vector.fault is None]
 FIRST = {vector.message: vector for vector in reversed(VALID)}
@@ -36,6 +38,11 @@ INVALID = {
 def frame(number: int, body: bytes = b"", *, about: int = 0) -> bytes:
     """Return a frame that is encoded without the codec."""
     return struct.pack("<IHHI", len(body), number, 0, about) + body
+
+
+def block(data: bytes) -> bytes:
+    """Return bytes after their length."""
+    return struct.pack("<I", len(data)) + data
 
 
 def decode(sender: str, *pieces: bytes) -> Iterator[Message]:
@@ -71,9 +78,19 @@ def check(error: DecodeError, vector: Vector) -> None:
     assert error.fault.name.lower() in str(error)
 
 
+def one_byte_too_long() -> Vector:
+    """Return a frame whose list exceeds its total by one byte; the vectors exceed it by more."""
+    items = [*[b"a" * LONG] * 7, b"b" * (LAST + 1)]
+    body = block(b"ls") + block(b"") + struct.pack("<I", len(items)) + b"".join(map(block, items))
+    at = HEADER + len(body) - len(block(items[-1]))
+    fault = Fault.TOTAL_TOO_LONG, at, 3
+    return Vector("one byte more", "host", frame(16, body, about=1), fault, "", 0, {})
+
+
 @pytest.mark.parametrize("fault", INVALID, ids=lambda fault: Fault(fault).name.lower())
 def test_malformed_frame_is_refused_in_pieces(fault: int) -> None:
-    for vector in INVALID[fault]:
+    more = [one_byte_too_long()] if fault == Fault.TOTAL_TOO_LONG else []
+    for vector in INVALID[fault] + more:
         sender, data = vector.sender, vector.frame
         right = next(each for each in VALID if each.sender == sender).frame
         for sent in (cut(data), [data], [right + data + right]):
@@ -221,8 +238,6 @@ def outgoing(**fields: Any) -> Message:
     return dataclasses.replace(request, **fields)
 
 
-# The longest item of argv, and the longest one that fits after seven of these.
-LONG, LAST = 131071, 131047
 REFUSED: dict[str, tuple[Message, Fault, str]] = {
     "id 0": (codec.ExecKill(0), Fault.BAD_ID, "id"),
     "any id beyond": (codec.Error(2**32, 1, 1, 0, 0), Fault.BAD_ID, "id"),

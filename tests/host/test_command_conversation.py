@@ -18,7 +18,6 @@ from tests.support.sessions import (
     hear,
     idle,
     request,
-    requested,
     running,
     said,
     several,
@@ -27,9 +26,9 @@ from tests.support.sessions import (
 from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError
 from microvm.guest.request import request_of
 from microvm.wire import codec
-from microvm.wire.codec import Ending, Stage
+from microvm.wire.codec import Ending
 from microvm.wire.session import WINDOW, Session
-from microvm.wire.state import CommandState, SessionState
+from microvm.wire.state import SessionState
 
 
 def test_a_request_gets_an_id_and_a_window_for_each_stream() -> None:
@@ -82,20 +81,6 @@ def test_invalid_request_is_refused(argv: list[str | bytes], options: dict[str, 
     assert message.id == 1  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    "end",
-    [codec.ExecResponse(1, Ending.EXITED, 3), codec.ExecFailed(1, Stage.EXEC, 13)],
-    ids=["response", "failure"],
-)
-def test_a_command_that_has_ended_makes_room_for_the_next_id(end: codec.Message) -> None:
-    session = requested()
-    assert hear(session, end) == [end]
-    assert session.state is SessionState.READY
-    (message,) = said(request(session))
-    assert isinstance(message, codec.ExecRequest)
-    assert message.id == 2
-
-
 def test_out_of_memory_is_valid_only_with_a_memory_limit() -> None:
     end = codec.ExecResponse(1, Ending.OUT_OF_MEMORY, 9)
     session = idle()
@@ -109,14 +94,6 @@ def test_out_of_memory_is_valid_only_with_a_memory_limit() -> None:
 def test_a_signal_that_no_frame_can_carry_is_a_usage_error(signal: int) -> None:
     with pytest.raises(UsageError, match=f"no signal has the number {signal}"):
         running().last.signal(signal)
-
-
-@pytest.mark.parametrize("size", [(-1, 80), (24, 65536)])
-def test_a_size_that_no_terminal_has_is_refused(size: tuple[int, int]) -> None:
-    session = running()
-    with pytest.raises(UsageError):
-        session.last.resize(*size)
-    assert session.last.state is CommandState.RUNNING
 
 
 # -- Several commands ---------------------------------------------------------------------------

@@ -17,10 +17,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -32,7 +30,7 @@ from tests.support.ordinary import USER, acting_as_user, as_user, only_root
 from tests.support.small_disk import small_disk
 
 from microvm import arches, guest_pack
-from microvm.cli.checks import cache, host, image, kvm, machine, qemu, requirements
+from microvm.cli.checks import cache, host, image, kvm, machine, qemu
 from microvm.cli.checks.check import NOT_TRIED, CheckResult, EarlierResults, HostCheck, HostFault
 from microvm.cli.checks.runner import BROKEN, CHECKS, ENDLESS, FAULTS, run
 from microvm.cli.verbs.doctor import doctor
@@ -41,7 +39,6 @@ from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.confinement import launcher_options
 from microvm.system import capacity, platform
 
-ROOT = Path(__file__).parents[2]
 BY_A_MACHINE = {machine.NO_HELLO}
 WITHOUT_A_COMMAND = {host.NO_GUESTS, image.NO_APT, NOT_TRIED}
 COMMANDS = set(
@@ -268,45 +265,11 @@ def _is_command(text: str) -> bool:
     return known and len(words) > (words[0] != "uptime") and not read.stderr
 
 
-@pytest.mark.parametrize("fault", [*CAUSES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
-def test_fix_of_each_fault_is_a_command(fault: HostFault) -> None:
-    """Check the commands of the page, whose variable parts are names in braces."""
-    if fault in WITHOUT_A_COMMAND:
-        assert (fault.fix, bool(fault.hint)) == ("", fault.status != "skipped")
-    else:
-        assert _is_command(re.sub(r"\{python\}", "python", fault.fix))
-
-
 def test_there_is_nothing_else_to_be_found() -> None:
     declared = [fault for check in CHECKS for fault in check.faults]
     assert {*declared} == CAUSES.keys() | BY_A_MACHINE
     assert {*FAULTS} == {NOT_TRIED, ENDLESS, BROKEN}
     assert len({check.name for check in CHECKS}) == len(CHECKS)
-
-
-def test_silent_qemu_is_not_awaited(scene: DoctorScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    _qemu("exec sleep 60")(scene)
-    (scene.folder / "bin/sleep").symlink_to(shutil.which("sleep", path=os.defpath) or "")
-    monkeypatch.setattr(qemu, "_TIMEOUT", 0.1)
-    finding = qemu.check_qemu(EarlierResults())
-    assert qemu.NO_VERSION.matches(finding)
-    assert "no answer within" in finding.text
-
-
-def test_compiled_launcher_needs_no_compiler(
-    scene: DoctorScene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("microvm.qemu.launcher.is_ready", lambda: True)
-    _make_alone(scene)
-    assert qemu.check_compiler(EarlierResults()).status == "note"
-
-
-def test_a_folder_for_named_machines_that_cannot_be_made(scene: DoctorScene) -> None:
-    scene.patch.setenv("XDG_RUNTIME_DIR", "")
-    scene.patch.setenv("TMPDIR", str(scene.folder / "gone"))
-    finding = host.check_runtime(EarlierResults())
-    assert host.NO_RUNTIME.matches(finding)
-    assert finding.text.endswith("/gone is missing or not writable")
 
 
 def test_required_confinement_that_is_missing_is_a_failure(scene: DoctorScene) -> None:
@@ -315,17 +278,6 @@ def test_required_confinement_that_is_missing_is_a_failure(scene: DoctorScene) -
     finding = qemu.check_confinement(EarlierResults())
     assert qemu.NOT_CONFINED.matches(finding)
     assert finding.status == "failed"
-
-
-def test_each_package_that_an_error_names_is_one_of_a_tool() -> None:
-    named = {
-        package
-        for part in ("host/microvm", "image")
-        for path in (ROOT / part).rglob("*.py")
-        if "checks" not in path.parts
-        for package in re.findall(r'hint="apt install ([\w-]+)', path.read_text())
-    }
-    assert named - {"make", "musl-tools", "coreutils"} <= {name for name, _ in image.TOOLS.values()}
 
 
 def test_a_check_that_breaks_or_does_not_end_is_one_that_failed() -> None:
@@ -403,55 +355,6 @@ def test_one_cause_is_one_failure_and_is_said_last(scene: DoctorScene) -> None:
     assert skipped in said.splitlines()
 
 
-def test_required_modules_are_those_of_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {re.split(r"[<>=;]", each)[0].replace(".", "-") for each in extra["vm"]}
-    for version in ("3.13", "3.14"):
-        monkeypatch.setattr("platform.python_version_tuple", lambda v=version: (*v.split("."), "0"))
-        found = requirements.needed(metadata.requires("microvm-proto") or [], "vm")
-        names = {re.split(r"[<>=]", each)[0].replace(".", "-") for each in found}
-        assert names - {"click"} == named - ({"backports-zstd"} if version == "3.14" else set())
-
-
-@pytest.mark.parametrize(
-    ("marker", "holds"),
-    [
-        ("", True),
-        ("; extra == 'vm'", True),
-        ("; extra == 'dev'", False),
-        ('; python_version < "3.100" and extra == "vm"', True),
-        ('; python_version < "3.9" and extra == "vm"', False),
-        ("; (sys_platform == 'darwin' or python_version >= '3.11') and extra != 'dev'", True),
-    ],
-)
-def test_markers_of_requirements_are_evaluated(marker: str, holds: bool) -> None:
-    assert [*requirements.needed([f"a>=1{marker}"], "vm")] == ["a>=1"] * holds
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python has it")
-def test_a_module_of_some_pythons_alone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "backports.zstd", None)
-    finding = host.check_python(EarlierResults())
-    assert (finding.status, finding.text.split(": ")[1]) == ("failed", "backports-zstd>=1")
-    assert finding.fix == f"{sys.executable} -m pip install 'backports-zstd>=1'"
-
-
-def test_doctor_accepts_requested_limits(
-    scene: DoctorScene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _small_cgroup(scene)
-    scene.patch.setattr(accel, "obstacle", lambda _: None)
-
-    def statuses() -> list[str]:
-        checks = host.check_memory(EarlierResults()), kvm.check_kvm(EarlierResults(["another"]))
-        return [check.status for check in checks]
-
-    assert "ok" not in statuses()
-    for fault in (host.TOO_SMALL, kvm.NOT_WORKING):
-        monkeypatch.setenv(*fault.fix.removeprefix("export ").split("="))
-    assert statuses() == ["ok", "ok"]
-
-
 @pytest.mark.parametrize(
     ("arch", "flags", "fix", "hint"),
     [
@@ -475,25 +378,6 @@ def test_absent_kvm_depends_on_the_processor(
     assert "`--device" in kvm.check_kvm(EarlierResults()).hint
 
 
-def test_a_folder_of_the_session_that_is_not_taken(scene: DoctorScene) -> None:
-    session = scene.folder / "session"
-    session.mkdir()
-    session.chmod(0o777)
-    scene.patch.setenv("XDG_RUNTIME_DIR", str(session))
-    scene.patch.setenv("TMPDIR", str(scene.folder))
-    finding = host.check_runtime(EarlierResults())
-    assert finding.status == "ok"
-    assert finding.text.startswith(f"{scene.folder}/microvm-{os.geteuid()}, which the first start")
-    assert finding.text.endswith("XDG_RUNTIME_DIR is not used: others can write to it")
-
-
-def test_an_image_that_is_there_needs_no_archive(scene: DoctorScene) -> None:
-    scene.patch.setenv("MICROVM_ROOTFS", "/nonexistent")
-    assert image.check_image(EarlierResults()).status == "failed"
-    scene.patch.setenv("MICROVM_IMAGE", "app")
-    assert image.check_image(EarlierResults()).status == "note"
-
-
 @only_root
 def test_a_cache_of_another_is_left_to_its_owner(scene: DoctorScene) -> None:
     (scene.folder / "cache").mkdir(mode=0o755)
@@ -501,15 +385,3 @@ def test_a_cache_of_another_is_left_to_its_owner(scene: DoctorScene) -> None:
     finding = cache.check_cache(EarlierResults())
     assert cache.UNTRUSTED.matches(finding)
     assert (finding.status, finding.fix) == ("failed", "unset MICROVM_CACHE")
-
-
-def test_another_place_for_the_cache_is_one_that_can_be_used(scene: DoctorScene) -> None:
-    scene.patch.setenv("MICROVM_CACHE", "/dev/null/cache")
-    for name in ("HOME", "XDG_CACHE_HOME"):
-        scene.patch.setenv(name, "/dev/null")
-    (scene.folder / "a b").mkdir(mode=0o755)
-    scene.patch.setattr(cache, "_PARENTS", [Path("/dev/null"), scene.folder / "a b"])
-    command = cache.check_cache(EarlierResults()).fix
-    assert command == f"export MICROVM_CACHE='{scene.folder}/a b/microvm-{os.geteuid()}'"
-    scene.patch.setenv("MICROVM_CACHE", shlex.split(command)[1].split("=")[1])
-    assert cache.check_cache(EarlierResults()).status == "ok"

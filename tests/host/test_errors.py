@@ -22,10 +22,6 @@ def test_a_command_line_as_one_word_is_for_a_shell(line: str, stage: str) -> Non
     assert StartError(stage, 13, line).hint == ""
 
 
-def test_a_command_of_one_word_is_for_no_shell() -> None:
-    assert StartError("lookup", 2, "c").hint == ""
-
-
 def test_foreign_text_in_errors_is_safe_to_print() -> None:
     error = MicroVMError("a\x1b[31m\nb\u202e \udcff é", hint="\x07\t")
     assert error.message == r"a\x1b[31m\nb\u202e \xff é"

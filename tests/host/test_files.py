@@ -21,13 +21,12 @@ from tests.support.peer import Peer
 from tests.support.processes import open_files
 from tests.support.small_disk import small_disk
 
-from microvm.errors import ExecTimeout, FileError, FileNotFound, ImageError, NotAFolder, UsageError
-from microvm.guest import changes, staging
+from microvm.errors import ExecTimeout, FileError, ImageError, UsageError
 from microvm.guest import files as guest_files
+from microvm.guest import staging
 from microvm.guest.download import Received
 from microvm.guest.exchange import MESSAGES_PER_TURN
 from microvm.guest.guest import Guest
-from microvm.machine.files import FileMethods
 from microvm.wire import codec, files
 from microvm.wire.codec import Stream
 
@@ -121,9 +120,7 @@ async def test_download_writes_the_tree_and_no_other_file(carry: Carry, tmp_path
 HOSTILE: dict[str, list[files.Message] | bytes] = {
     "noise": b"\xff" * 100,
     "nothing": b"",
-    "done at once": [DONE],
     "data alone": [files.Data(data=b"x"), DONE],
-    "an end alone": [WHOLE, DONE],
     "half a file": [entry(FILE), files.Data(data=b"x"), DONE],
     "half a folder": [entry(FOLDER), *file(b"a"), DONE],
     "two roots": [*file(), *file(b"b"), DONE],
@@ -136,18 +133,12 @@ HOSTILE: dict[str, list[files.Message] | bytes] = {
     "a path": [*folder(file(b"a/b")), DONE],
     "an absolute path": [*folder(file(b"/evil")), DONE],
     "a name twice": [*folder(file(b"a"), file(b"a")), DONE],
-    "a folder twice": [*folder(folder(name=b"a"), folder(name=b"a")), DONE],
     "a link twice": [*folder(link(b"a", b"b"), link(b"a", b"c")), DONE],
-    "a link for a file": [*folder(link(b"a", b"b"), file(b"a")), DONE],
     "a link for a folder": [*folder(link(b"a", b"b"), folder(file(b"c"), name=b"a")), DONE],
     "a link alone": [*link(b"", b"b"), DONE],
     "a device": [*folder([entry(stat.S_IFCHR | 0o666, b"null")]), DONE],
-    "a block device": [entry(stat.S_IFBLK | 0o666), WHOLE, DONE],
-    "a FIFO": [*folder([entry(stat.S_IFIFO | 0o666, b"fifo")]), DONE],
-    "a socket": [*folder([entry(stat.S_IFSOCK | 0o666, b"socket")]), DONE],
     "no type": [*folder([entry(0o644, b"a")]), DONE],
     "more behind the end": [*file(), DONE, *file()],
-    "two ends": [*file(), DONE, DONE],
 }
 
 
@@ -190,11 +181,6 @@ async def test_depth_of_folders_is_limited(carry: Carry, tmp_path: Path, depth: 
         await carry.get(tree, tmp_path / "to")
     assert caught.value.errno == errno.ENAMETOOLONG
     assert below(tmp_path) == set()
-
-
-async def test_error_about_a_device_hides_the_staging_folder(carry: Carry, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="/from: it is neither a file, a folder nor a link"):
-        await carry.get([entry(stat.S_IFCHR), WHOLE, DONE], tmp_path / "to")
 
 
 async def test_existing_destination_may_be_a_mount_point(carry: Carry, tmp_path: Path) -> None:
@@ -307,12 +293,6 @@ async def test_harmful_bits_of_a_mode_are_removed(carry: Carry, tmp_path: Path) 
     assert kept == [0o755, 0o711, 0o600, 0o644, 0o644]
 
 
-@pytest.mark.parametrize("mtime", [-(1 << 63), (1 << 63) - 1])
-async def test_any_modification_time_is_accepted(carry: Carry, tmp_path: Path, mtime: int) -> None:
-    tree = [entry(FILE, mtime=mtime), WHOLE, DONE]
-    assert (await carry.get(tree, tmp_path / "to")).files == 1
-
-
 async def test_existing_links_are_not_followed(carry: Carry, tmp_path: Path) -> None:
     outside, to = tmp_path / "outside", tmp_path / "to/from"
     outside.mkdir()
@@ -380,13 +360,6 @@ async def test_invalid_name_in_a_list_is_refused(carry: Carry, name: bytes) -> N
     assert caught.value.errno == errno.EBADMSG
 
 
-async def test_reading_a_special_file_is_refused(carry: Carry) -> None:
-    sent = [entry(stat.S_IFIFO | 0o600), DONE]
-    with pytest.raises(FileError, match=r"^/from: it is not a regular file$") as caught:
-        await carry.answer(sent, guest_files.read_file, "/from")
-    assert caught.value.errno == errno.EINVAL
-
-
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES])
 async def test_only_some_errors_mean_that_a_file_does_not_exist(carry: Carry, code: int) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=code, path=b"/from")
@@ -398,25 +371,8 @@ async def test_only_some_errors_mean_that_a_file_does_not_exist(carry: Carry, co
         assert not await asked
 
 
-async def test_answer_with_a_tree_to_a_change_is_refused(carry: Carry) -> None:
-    with pytest.raises(FileError, match="an answer that does not fit the request"):
-        await carry.answer([entry(FILE), DONE], changes.rename, "/from", "/to")
-
-
-async def test_repeated_name_is_listed_once(carry: Carry) -> None:
-    """A file that is replaced while its folder is read may be sent twice without bad intent."""
-    sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
-    a, b = await carry.answer(sent, guest_files.list, "/from")
-    assert (a.name, b.name, b.is_folder) == ("a", "b", True)
-
-
 def long_links(count: int) -> bytes:
     return b"".join(entry(LINK, b"%d" % n, b"\xff" * 4095).encode() for n in range(count))
-
-
-async def test_a_few_long_names_are_listed(carry: Carry) -> None:
-    sent = long_links(200) + DONE.encode()
-    assert len(await carry.answer(sent, guest_files.list, "/from", max_files=200)) == 200
 
 
 async def test_names_and_targets_are_limited(carry: Carry, tmp_path: Path) -> None:
@@ -473,12 +429,6 @@ async def test_lack_of_descriptors_leaves_no_files(carry: Carry, tmp_path: Path,
     ):
         await carry.get([*folder(deep(60)), *file(), DONE], tmp_path / "to")
     assert below(tmp_path) == set()
-
-
-async def test_few_open_files_are_enough_for_a_deep_tree(carry: Carry, tmp_path: Path) -> None:
-    with few_files(6):
-        received = await carry.get([*folder(deep(60)), DONE], tmp_path / "to")
-    assert received.files == 62
 
 
 async def test_downloaded_files_ignore_the_umask(carry: Carry, tmp_path: Path) -> None:
@@ -555,64 +505,6 @@ async def test_failure_is_an_os_error(carry: Carry, number: int, kind: type[OSEr
     assert "Success" not in str(error)
 
 
-async def test_errors_show_empty_names(carry: Carry) -> None:
-    failure = files.Failure(subject=files.Subject.PATH, error_number=errno.ENOENT, path=b"")
-    with pytest.raises(FileNotFoundError, match=r"^'': No such file"):
-        await carry.answer([failure], guest_files.read_file, "")
-
-
-@pytest.mark.parametrize(
-    ("method", "wrong", "right"),
-    [
-        ("stat", "follow_symlink", "follow_symlinks"),
-        ("list", "max_file", "max_files"),
-        ("read_file", "encodign", "encoding"),
-        ("make_dir", "parnets", "parents"),
-        ("remove", "recursvie", "recursive"),
-        ("rename", "uesr", "user"),
-        ("exists", "usr", "user"),
-        ("realpath", "timout", "timeout"),
-        ("write_file", "mdoe", "mode"),
-        ("put", "timout", "timeout"),
-        ("get", "usr", "user"),
-        ("put_archive", "onwer", "owner"),
-        ("get_archive", "timeuot", "timeout"),
-    ],
-)
-async def test_unknown_option_of_a_file_method_is_refused(
-    carry: Carry, method: str, wrong: str, right: str
-) -> None:
-    vm = FileMethods()
-    vm._guest = lambda: carry.guest  # type: ignore[method-assign]
-    two = {"write_file", "put", "get", "put_archive", "get_archive", "rename"}
-    arguments = ["/a"] * (2 if method in two else 1)
-    said = rf"^{method}\(\) has no option '{wrong}'; did you mean '{right}'\?$"
-    with pytest.raises(TypeError, match=said):
-        await getattr(vm, method)(*arguments, **{wrong: 1})
-
-
-def test_file_error_of_a_number_has_its_class() -> None:
-    error = FileError.of(errno.ENOENT, "/a")
-    assert (type(error), str(error)) == (FileNotFound, "/a: No such file or directory in the guest")
-    assert isinstance(FileError.of(errno.ENOTDIR, "/a"), NotAFolder)
-
-
-@pytest.mark.parametrize("subject", [files.Subject.USER, files.Subject.OWNER])
-async def test_missing_user_is_no_missing_file(carry: Carry, subject: files.Subject) -> None:
-    failure = files.Failure(subject=subject, error_number=errno.ENOENT, path=b"bob")
-    with pytest.raises(
-        FileError, match=f"/from: the guest has no such {subject.name.lower()}: bob"
-    ) as caught:
-        await carry.answer([failure], guest_files.read_file, "/from")
-    assert not isinstance(caught.value, FileNotFoundError)
-
-
-async def test_unknown_error_about_a_user_shows_its_number(carry: Carry) -> None:
-    failure = files.Failure(subject=files.Subject.USER, error_number=4096, path=b"bob")
-    with pytest.raises(FileError, match="cannot use bob as its user: errno 4096"):
-        await carry.answer([failure], guest_files.read_file, "/from")
-
-
 @pytest.mark.thorough
 async def test_cleanup_of_the_guest_has_a_time_limit(
     guest: Guest, peer: Peer, monkeypatch: pytest.MonkeyPatch
@@ -636,22 +528,6 @@ async def test_cleanup_of_the_guest_has_a_time_limit(
         await guest_files.write_file(guest, "/to", failing(), None)
     await playing
     assert guest.error is None
-
-
-async def test_busy_guest_sees_end_of_input_before_it_is_killed(guest: Guest, peer: Peer) -> None:
-    async def work() -> None:
-        await peer.expect(codec.ExecRequest)
-        await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
-        await peer.expect(codec.ExecStdin)
-        writing.cancel()
-        assert not (await peer.expect(codec.ExecStdin)).data
-        await peer.exit(1)
-
-    playing = asyncio.create_task(work())
-    writing = asyncio.create_task(guest_files.write_file(guest, "/to", b"x", None))
-    with pytest.raises(asyncio.CancelledError):
-        await writing
-    await playing
 
 
 async def test_other_version_of_carry_is_reported(carry: Carry) -> None:
@@ -680,19 +556,6 @@ async def test_lack_of_memory_is_a_file_error(guest: Guest, peer: Peer, stage: c
     with pytest.raises(FileError, match="the transfer of /from: ") as caught:
         await guest_files.read_file(guest, "/from")
     assert (caught.value.errno, caught.value.exit_status) == (errno.ENOMEM, 125)
-    await playing
-
-
-async def test_killed_carry_is_reported(guest: Guest, peer: Peer) -> None:
-    async def die() -> None:
-        await peer.expect(codec.ExecRequest)
-        await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
-        await peer.exit(9, codec.Ending.SIGNALLED)
-
-    playing = asyncio.create_task(die())
-    with pytest.raises(FileError, match="was killed by signal 9") as caught:
-        await guest_files.write_file(guest, "/from", b"x" * (1 << 22), None)
-    assert caught.value.errno == errno.EIO
     await playing
 
 

@@ -42,11 +42,6 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_part_that_was_made_of_the_same(pack: Path) -> None:
-    assert guest_pack.part(ARCH, PROGRAMS, "digest") == pack / PROGRAMS
-    assert guest_pack.files(ARCH, PROGRAMS, "digest", ["init"]) == {"init": b"init"}
-
-
 @pytest.mark.parametrize(("name", "digest"), [(PROGRAMS, "another"), (KERNEL, "digest")])
 def test_missing_or_other_part_of_a_pack_is_none(pack: Path, name: str, digest: str) -> None:
     assert guest_pack.part(ARCH, name, digest) is None
@@ -91,11 +86,6 @@ def test_a_pack_is_found_beside_an_editable_install(pack: Path, tmp_path: Path, 
     pack.rename(folder / pack.name)
     found_there = found(python, tmp_path, PYTHONUSERBASE=base)
     assert found_there == str(folder / pack.name / MANIFEST)
-
-
-def test_a_pack_is_found_beside_the_modules(pack: Path, tmp_path: Path) -> None:
-    (tmp_path / "microvm").symlink_to(ROOT / "host" / "microvm")
-    assert found(sys.executable, ROOT, PYTHONPATH=str(tmp_path)) == str(pack / MANIFEST)
 
 
 @pytest.mark.usefixtures("pack")

@@ -19,7 +19,6 @@ from tests.support.interpreter_messages import RESULT
 from microvm import Display, Interpreter, InterpreterDied, InterpreterError, UsageError
 from microvm.guest.timeouts import Timeouts
 from microvm.interpreter import escalation
-from microvm.interpreter.cell_run import Callbacks
 from microvm.interpreter.source import Source
 from microvm.wire import interpreter as wire
 from microvm.wire.interpreter import Death, Died, Stream
@@ -41,31 +40,6 @@ async def test_cell_has_its_value_and_its_output() -> None:
     assert (cell.ok, cell.error, cell.displays, cell.dropped) == (True, None, (), 0)
     assert (cell.timed_out, cell.killed) == (False, False)
     assert 0 < cell.duration < 10
-
-
-async def test_cell_without_a_value_has_no_result() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("x = 1")
-        guest.say(RESULT)
-        await guest.cell("''")
-        guest.say(value(""))
-
-    async with fake_interpreter(script) as python:
-        assert (await python.run("x = 1")).result is None
-        assert (await python.run("''")).result == ""
-
-
-async def test_cell_that_raised_has_an_error() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("1/0")
-        guest.say(raised("ZeroDivisionError", "division by zero"))
-
-    async with fake_interpreter(script) as python:
-        cell = await python.run("1/0")
-    assert cell.error is not None
-    assert not cell.ok
-    assert str(cell.error) == "ZeroDivisionError: division by zero"
-    assert cell.error.traceback.startswith("Traceback\n")
 
 
 async def test_callbacks_get_output_as_it_is_written() -> None:
@@ -100,28 +74,6 @@ async def test_callbacks_get_output_as_it_is_written() -> None:
 
 def picture(mime: str, data: bytes, *, first: bool = True, of_value: bool = False) -> wire.Display:
     return wire.Display(first, of_value, mime, 0, data)
-
-
-async def test_display_has_all_representations_of_an_object() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("table")
-        guest.say(
-            picture("image/png", b"\x89PNG"),
-            picture("text/html", b"<b>caf\xc3\xa9</b>", of_value=True),
-            picture("text/plain", b"caf\xe9", first=False),
-            value("table"),
-        )
-
-    async with fake_interpreter(script) as python:
-        figure, table = (await python.run("table")).displays
-    assert (figure.png, figure.text, figure.html, figure.is_result) == (
-        b"\x89PNG",
-        None,
-        None,
-        False,
-    )
-    assert (table.png, table.html, table.text) == (None, "<b>café</b>", "caf\ufffd")
-    assert table.is_result
 
 
 async def test_output_beyond_the_limit_is_dropped_and_counted() -> None:
@@ -171,18 +123,6 @@ async def test_cell_that_exceeds_its_time_is_interrupted() -> None:
         assert (await python.run("1", timeout=10)).result == "1"
 
 
-async def test_started_processes_are_killed_after_the_grace_period() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("wait()")
-        await guest.hear(wire.Interrupt)
-        await guest.hear(wire.KillStarted)
-        guest.say(value("-9"))
-
-    async with fake_interpreter(script) as python:
-        cell = await python.run("wait()", timeout=0.05, grace=0.05)
-    assert (cell.result, cell.timed_out, cell.killed) == ("-9", True, True)
-
-
 async def test_interpreter_that_does_not_end_a_cell_is_killed() -> None:
     async def script(guest: FakeGuest) -> None:
         await guest.cell("ignore()")
@@ -214,89 +154,6 @@ async def test_guest_that_ignores_everything_is_left(monkeypatch: pytest.MonkeyP
         with pytest.raises(InterpreterDied, match="does not answer") as caught:
             await python.run("ignore()", timeout=0.02, grace=0.02)
         assert caught.value.cause == "lost"
-
-
-async def test_interrupt_ends_a_cell_in_the_same_steps() -> None:
-    started = asyncio.Event()
-
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("loop()")
-        started.set()
-        await guest.hear(wire.Interrupt)
-        await guest.hear(wire.KillStarted)
-        guest.say(raised("KeyboardInterrupt"))
-
-    async with fake_interpreter(script) as python:
-        await python.interrupt()  # no cell runs
-        running = asyncio.create_task(python.run("loop()", grace=0.05))
-        await started.wait()
-        await python.interrupt()
-        cell = await running
-    assert (cell.timed_out, cell.killed) == (False, True)
-
-
-async def test_interrupt_can_kill_without_waiting() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("deaf()")
-        await guest.write(b"begun")
-        await guest.hear(wire.Interrupt)
-        await guest.hear(wire.KillStarted)
-        await guest.hear(wire.Kill)
-        guest.say(Died(Death.KILLED, 9))
-
-    async def interrupt(_: str) -> None:
-        await python.interrupt()
-        await python.interrupt(kill=True)
-        await python.interrupt(kill=True)
-
-    async with fake_interpreter(script) as python:
-        with pytest.raises(InterpreterDied, match="nothing else ended the cell"):
-            await python.run("deaf()", on_stdout=interrupt, grace=3600)
-
-
-async def test_kill_without_an_interrupt_before_interrupts_too() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("loop()")
-        await guest.write(b"begun")
-        await guest.hear(wire.Interrupt)
-        await guest.hear(wire.KillStarted)
-        guest.say(raised("KeyboardInterrupt"))
-
-    async with fake_interpreter(script) as python:
-        cell = await python.run("loop()", on_stdout=lambda _: python.interrupt(kill=True))
-    assert cell.killed
-
-
-async def test_cell_that_exits_has_an_exit_status() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("exit(3)")
-        exited = raised("SystemExit", "3").__replace__(ending=wire.CellEnding.EXITED, status=3)
-        guest.say(exited)
-        await guest.cell("1/0")
-        guest.say(raised("ZeroDivisionError"))
-
-    async with fake_interpreter(script) as python:
-        assert (await python.run("exit(3)")).exit_status == 3
-        assert (await python.run("1/0")).exit_status is None
-
-
-async def test_output_can_be_passed_on_as_bytes_without_a_limit() -> None:
-    seen: list[tuple[Stream, bytes]] = []
-
-    async def take(stream: Stream, data: bytes) -> None:
-        seen.append((stream, data))
-
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("f()")
-        await guest.write(b"\xff")
-        await guest.write(b"\xc3", STDERR)
-        guest.say(RESULT)
-
-    async with fake_interpreter(script) as python:
-        callbacks = Callbacks(output=take)
-        cell = await python._run("f()", callbacks, timeout=None, grace=1.0, max_output=0)
-    assert seen == [(STDOUT, b"\xff"), (STDERR, b"\xc3")]
-    assert (cell.stdout, cell.stderr, cell.dropped) == ("", "", 0)
 
 
 async def test_cancelled_cell_is_ended_first() -> None:
@@ -352,53 +209,6 @@ async def test_cell_that_has_ended_is_not_killed_by_a_slow_callback() -> None:
         assert (await python.run("2")).result == "2"
 
 
-async def test_last_callback_of_a_cell_is_cancelled_too() -> None:
-    async def never(_: Display) -> None:
-        await asyncio.Future()
-
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("f()")
-        guest.say(picture("text/plain", b"x"), value("1"))
-        await guest.cell("2")
-        guest.say(value("2"))
-
-    async with fake_interpreter(script) as python:
-        cell = await python.run("f()", timeout=0.05, grace=0.05, on_display=never)
-        assert (cell.result, len(cell.displays), cell.killed) == ("1", 1, False)
-        assert (await python.run("2")).result == "2"
-
-
-async def test_cancelled_callback_cancels_the_cell() -> None:
-    async def never(_: str) -> None:
-        await asyncio.Future()
-
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("loop()")
-        await guest.write(b"a")
-        await guest.be_interrupted()
-
-    async with fake_interpreter(script) as python:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await python.run("loop()", on_stdout=never)
-
-
-async def test_cancelled_request_is_interrupted_but_kills_nothing() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.hear(wire.Fetch)
-        await guest.hear(wire.Interrupt)
-        await asyncio.sleep(0.05)
-        guest.say(wire.Failed("KeyboardInterrupt", ""))
-        await guest.cell("1")
-        guest.say(value("1"))
-
-    async with fake_interpreter(script) as python:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await python.get("slow")
-        assert (await python.run("1")).result == "1"
-
-
 async def test_cells_run_one_after_another() -> None:
     async def script(guest: FakeGuest) -> None:
         for code in "123":
@@ -431,36 +241,6 @@ async def test_callback_answers_questions(later: bool) -> None:
         await python.run("f()", on_input=ask_later if later else ask)
 
 
-async def test_question_is_refused_without_a_callback() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("input()")
-        guest.say(wire.Ask(1, False, "?"))
-        assert not (await guest.hear(wire.Answer)).given
-        guest.say(raised("EOFError"))
-
-    async with fake_interpreter(script) as python:
-        assert not (await python.run("input()")).ok
-
-
-async def test_cell_can_be_interrupted_while_it_waits_for_input() -> None:
-    cancelled = asyncio.Event()
-
-    async def never(_prompt: str, _secret: bool) -> str:
-        try:
-            return await asyncio.Future()
-        finally:
-            cancelled.set()
-
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("input()")
-        guest.say(wire.Ask(1, False, "?"))
-        await guest.be_interrupted()
-
-    async with fake_interpreter(script) as python:
-        assert (await python.run("input()", timeout=0.05, on_input=never)).timed_out
-        assert cancelled.is_set()
-
-
 @pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
 async def test_first_error_of_the_callback_for_input_is_raised(
     error: type[BaseException],
@@ -481,23 +261,6 @@ async def test_first_error_of_the_callback_for_input_is_raised(
         with pytest.raises(error, match="first"):
             await python.run("input()", on_input=fail)
         assert (await python.run("1")).result == "1"
-
-
-async def test_close_ends_the_running_cell() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("loop()")
-        await guest.write(b"begun")
-        with pytest.raises((AssertionError, ConnectionError)):
-            await guest.hear(wire.Run)
-
-    async with fake_interpreter(script) as python:
-        begun = asyncio.Event()
-        running = asyncio.create_task(python.run("loop()", on_stdout=lambda _: begun.set()))
-        await begun.wait()
-        await python.close()
-        with pytest.raises(InterpreterDied, match="was stopped") as caught:
-            await running
-        assert (caught.value.cause, caught.value.stdout) == ("killed", "begun")
 
 
 async def test_answer_that_is_no_text_is_an_error() -> None:
@@ -625,16 +388,6 @@ def test_imports_must_be_names_of_modules(module: str) -> None:
         Interpreter(imports=[module])
 
 
-def test_interpreter_is_not_booted() -> None:
-    with pytest.raises(UsageError, match="cold: an interpreter always starts from a template"):
-        Interpreter(cold=True)
-
-
-def test_one_command_is_too_few() -> None:
-    with pytest.raises(UsageError, match="commands: 1 is too small"):
-        Interpreter(commands=1)
-
-
 def test_lists_must_not_be_text() -> None:
     with pytest.raises(UsageError, match="cannot be given for an interpreter of a snapshot"):
         Interpreter("name", imports=["json"])
@@ -652,15 +405,6 @@ async def test_interpreter_that_does_not_run_cannot_be_used() -> None:
     await python.close()
     with pytest.raises(UsageError, match="an interpreter is started once"):
         await python.start()
-
-
-async def test_closed_interpreter_is_not_started_again() -> None:
-    async def script(_: FakeGuest) -> None: ...
-
-    async with fake_interpreter(script) as python:
-        await python.close()
-        with pytest.raises(UsageError, match="the interpreter is not running"):
-            await python.restart()
 
 
 @pytest.mark.parametrize("restarts", [False, True])

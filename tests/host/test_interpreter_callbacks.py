@@ -39,20 +39,6 @@ async def test_guest_that_reads_no_answers_gets_few(monkeypatch: pytest.MonkeyPa
     assert answers * len(_ANSWER) < 4 << 20
 
 
-async def test_guest_that_reads_the_answers_gets_all() -> None:
-    count = 50
-
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("f()")
-        guest.say(*[wire.Ask(1, False, "?")] * count)
-        for _ in range(count):
-            assert (await guest.hear(wire.Answer)).line == _ANSWER
-        guest.say(value("1"))
-
-    async with fake_interpreter(script) as python:
-        assert (await python.run("f()", on_input=lambda *_: _ANSWER)).result == "1"
-
-
 async def test_callbacks_are_called_after_processes_were_killed() -> None:
     seen: list[Any] = []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.commands import parsed_jobs
 
-from microvm.errors import ExecTimeout, FileError, GuestDied, StartError, UsageError
+from microvm.errors import FileError, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.guest.stdio import read_lines
 from microvm.jobs.file import LineJob, report
@@ -39,19 +39,6 @@ def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
             id={"any": 1},
         ),
     ]
-
-
-def test_units_are_those_of_the_command_line() -> None:
-    text = b"""{"argv": ["cat"], "timeout": "2m", "grace": "500ms", "max_output": "1K", \
-"max_memory": "64M"}"""
-    (job,) = parsed_jobs(text.replace(b"\\\n", b""))
-    assert job.options == {
-        "timeout": 120,
-        "grace": 0.5,
-        "max_output": 1 << 10,
-        "max_memory": 64 << 20,
-        "env": {},
-    }
 
 
 def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
@@ -104,13 +91,6 @@ def test_a_line_that_cannot_be_is_named(line: str, says: str) -> None:
     assert says in caught.value.message
 
 
-@pytest.mark.parametrize("line", ['{"argv": "ls"}', '["ls", 1]', "[]"])
-def test_a_command_that_is_no_list_says_how_one_looks(line: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parsed_jobs(line)
-    assert caught.value.hint.startswith('such as ["ls", "-l"]; a line that is not JSON')
-
-
 def told(outcome: Outcome[Any]) -> dict[str, Any]:
     line = report(outcome)
     assert line.endswith(b"\n")
@@ -141,22 +121,6 @@ def test_a_report_says_all() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "says"),
-    [
-        (StartError("lookup", 2, "x"), 127, "x: not found in the guest's PATH"),
-        (ExecTimeout("x", 1), 124, "x: timed out after 1 s"),
-        (GuestDied("gone"), 125, "gone"),
-        (UsageError("no"), 2, "no"),
-        (ValueError("odd"), 125, "odd"),
-    ],
-)
-def test_report_of_an_error_has_the_status_of_run(error: Exception, status: int, says: str) -> None:
-    value = told(Outcome(JOB, 1.0, error=error))
-    assert (value["status"], value["signal"], value["error"]) == (status, None, says)
-    assert (value["stdout"], value["stderr"]) == ("", "")
-
-
 BYTES = [b"cat", b"\xff\x1b", "é".encode()]
 
 
@@ -171,18 +135,6 @@ def test_bytes_that_are_no_utf_8_are_json_and_come_back(argv: list[str | bytes])
     again = {"argv_base64": value["argv_base64"], "stdin_base64": value["stdout_base64"]}
     (job,) = parsed_jobs(json.dumps(again).encode())
     assert job == LineJob(BYTES, input=b"\xed\xb3\xbf", env={}, line=1)
-
-
-def test_an_error_of_others_is_valid_json() -> None:
-    value = told(Outcome(JOB, 1.0, error=ValueError("\udcff\x1b")))
-    assert value["error"] == r"\xff\x1b"
-
-
-def test_output_before_a_time_out_is_reported() -> None:
-    error = ExecTimeout("x", 1)
-    error.stdout, error.memory = b"so far", 4096
-    value = told(Outcome(JOB, 1.0, error=error))
-    assert (value["stdout"], value["memory"]) == ("so far", 4096)
 
 
 def test_files_of_a_job_are_text_or_base64() -> None:
@@ -210,12 +162,6 @@ def test_a_job_reports_output_and_a_file_that_it_lacks(returncode: int, status: 
     assert value["error"].startswith("/none: ")
     with pytest.raises(FileNotFoundError):
         outcome.result()
-
-
-def test_a_signal_is_told_apart() -> None:
-    value = told(Outcome(LineJob(["true"], line=1), 1.0, CompletedProcess(("true",), -9, b"", b"")))
-    assert (value["status"], value["signal"]) == (137, 9)
-    assert "id" not in value
 
 
 def read(path: Path, limit: int) -> list[bytes]:

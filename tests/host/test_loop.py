@@ -16,7 +16,6 @@ import pytest
 from tests.support.captured import captured
 
 from microvm.concurrency.loop import BackgroundLoop
-from microvm.concurrency.threads import in_thread
 from microvm.errors import MicroVMError, UsageError
 
 
@@ -53,28 +52,6 @@ async def _say(word: str, seconds: float = 0.0) -> str:
 
 async def _fail() -> None:
     raise ZeroDivisionError
-
-
-def test_run_returns_and_raises_like_the_coroutine(loop: BackgroundLoop) -> None:
-    assert loop.run(_say("a")) == "a"
-    with pytest.raises(ZeroDivisionError):
-        loop.run(_fail())
-    assert loop.run(_say("b")) == "b"
-
-
-async def test_run_works_in_a_thread_with_a_running_loop(loop: BackgroundLoop) -> None:
-    assert loop.run(_say("a")) == "a"
-
-
-def test_run_works_in_several_threads_at_once(loop: BackgroundLoop) -> None:
-    meeting = asyncio.Barrier(3)
-
-    async def meet(word: str) -> str:
-        await meeting.wait()
-        return word
-
-    with ThreadPoolExecutor(3) as executor:
-        assert list(executor.map(lambda word: loop.run(meet(word)), "abc")) == ["a", "b", "c"]
 
 
 def test_run_inside_its_own_loop_is_refused(loop: BackgroundLoop) -> None:
@@ -149,15 +126,6 @@ def test_close_runs_end_and_stops_the_thread(loop: BackgroundLoop, inhabitant: I
     loop.close()
     assert inhabitant.ended.is_set()
     assert threading.active_count() == before - 1
-    with pytest.raises(UsageError, match="not running"):
-        loop.run(_say("late"))
-
-
-def test_unused_loop_starts_no_thread(loop: BackgroundLoop, inhabitant: Inhabitant) -> None:
-    before = threading.active_count()
-    loop.close()
-    assert threading.active_count() == before
-    assert not inhabitant.ended.is_set()
     with pytest.raises(UsageError, match="not running"):
         loop.run(_say("late"))
 
@@ -271,9 +239,3 @@ def test_failure_to_start_a_thread_is_a_microvm_error(loop: BackgroundLoop) -> N
     finally:
         threading.stack_size(before)
     assert loop.run(_say("now")) == "now"
-
-
-async def test_in_thread_returns_and_raises_like_the_function() -> None:
-    assert await in_thread(threading.get_ident) != threading.get_ident()
-    with pytest.raises(ZeroDivisionError):
-        await in_thread(lambda: 1 // 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
@@ -52,11 +51,6 @@ def test_the_beginning_of_one_image_is_that_image(typed: str, image: str) -> Non
     assert find(names.expand_image(typed)) == image
 
 
-@pytest.mark.parametrize("typed", ["python", "./app", "/app"])
-def test_a_path_and_a_ready_made_image_are_taken_as_they_are(typed: str) -> None:
-    assert names.expand_image(typed) == typed
-
-
 def test_the_beginning_of_several_images_lists_them() -> None:
     with pytest.raises(ImageError, match=r"names of several images begin with deb: debian-.*aaaa"):
         names.expand_image("deb")
@@ -89,14 +83,6 @@ def test_a_beginning_is_not_enough_to_remove() -> None:
         assert isinstance(result.exception, ImageError | SnapshotError)
         assert "did you mean" in result.exception.hint
     assert STORE.names() == ["ready", "ready-2", "warm"]
-
-
-@pytest.mark.parametrize("verb", ["run", "map", "start"])
-def test_every_verb_accepts_the_beginning_of_a_snapshot_name(verb: str) -> None:
-    command = cli.get_command(click.Context(cli), verb)
-    assert command is not None
-    context = command.make_context(verb, ["--from", "w", *([] if verb == "start" else ["-"])])
-    assert context.params["snapshot"] == "warm"
 
 
 def test_the_beginning_of_one_snapshot_is_that_snapshot() -> None:

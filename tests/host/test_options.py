@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from subprocess import PIPE, STDOUT
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import click
 import pytest
-from tests.support.commands import below, parsed_jobs
+from tests.support.commands import below
 from tests.support.options import exec_options
 
-from microvm import Job, MicroVM, Pool, arches, options, sync
+from microvm import Job, MicroVM, Pool, sync
 from microvm.cli import parameters
 from microvm.cli.root import cli
-from microvm.cli.verbs.bench import bench
-from microvm.cli.verbs.map import map as map_
-from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
 from microvm.guest.request import HostLimits, arguments_of, request_of
-from microvm.jobs import file as jobfile
-from microvm.jobs.file import _KEYS, LineJob, _json_types
+from microvm.jobs.file import _KEYS
 from microvm.option import Option, options_of
-from microvm.options import ExecOptions, MachineOptions, PoolChoice, PoolOptions, RunOptions
+from microvm.options import ExecOptions, MachineOptions, PoolOptions, RunOptions
 from microvm.wire import codec
 
 # A value other than the default for each option of a command.
@@ -47,10 +41,6 @@ GIVEN: ExecOptions = {
 }
 
 EVERYWHERE = [*options_of(RunOptions).values(), *options_of(MachineOptions).values()]
-
-
-def test_an_architecture_can_be_chosen_if_guests_of_it_exist() -> None:
-    assert set(get_args(options.Architecture)) == arches.ARCHES.keys()
 
 
 def test_every_option_reaches_the_guest_or_binds_the_host() -> None:
@@ -90,43 +80,6 @@ def test_request_contains_the_given_options() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("command", "verb", "kinds"),
-    [
-        (run, "run", (MachineOptions, ExecOptions, PoolChoice)),
-        (map_, "map", (PoolOptions, ExecOptions, PoolChoice)),
-        (bench, "bench", (PoolOptions,)),
-    ],
-    ids=["run", "map", "bench"],
-)
-def test_verb_has_its_options(command: click.Command, verb: str, kinds: tuple[type, ...]) -> None:
-    declared = {
-        name: option
-        for kind in kinds
-        for name, option in options_of(kind).items()
-        if verb in option.verbs
-    }
-    there = {one.name: one for one in command.params if isinstance(one, click.Option)}
-    for name, option in declared.items():
-        shown = there[name]
-        assert f"--{option.setting.replace('_', '-')}" in shown.opts
-        assert option.help in str(shown.help)
-    ours = {"image", "snapshot", "kernel", "env_file", "verbose", "quiet"}
-    assert (
-        there.keys() - declared.keys()
-        <= ours
-        | {
-            "run": {
-                *("entrypoint", "save", "copy", "collect", "max_collect"),
-                *("standard_input", "rm", "name", "as_json", "json_file"),
-                *("publish", "reverse"),
-            },
-            "map": {"jobs", "ordered", "scheduler", "registry"},
-            "bench": {"boots", "execs", "clones", "baseline", "json_file", "plot_file"},
-        }[verb]
-    )
-
-
 def test_a_job_has_the_options_of_map() -> None:
     there = {name for name, option in options_of(ExecOptions).items() if "map" in option.verbs}
     assert _KEYS.keys() == there | {
@@ -139,52 +92,6 @@ def test_a_job_has_the_options_of_map() -> None:
     assert set(_KEYS["max_output"]) == {int, str}
     assert set(_KEYS["max_processes"]) == {int}
     assert all(_KEYS.values())
-
-
-@pytest.mark.parametrize(
-    ("hint", "kinds"),
-    [
-        (bool, {bool}),
-        (bool | None, {bool}),
-        (int | None, {int}),
-        (Literal["a", "b"], {str}),
-        (Literal["a", 1] | None, {str, int}),
-        (list[str], {list}),
-        (Sequence[str] | None, {list}),
-        (Path, {str}),
-        (Mapping[str, str], {dict}),
-        (str | bytes | Path | None, {str}),
-    ],
-    ids=str,
-)
-def test_a_job_key_accepts_the_json_type_of_its_option(hint: Any, kinds: set[type]) -> None:
-    assert set(_json_types(hint)) == kinds
-
-
-@pytest.mark.parametrize(
-    ("hint", "value", "wrong"),
-    [
-        (bool, True, 1),
-        (Literal["a"], "a", True),
-        (list[str], ["a"], "a"),
-        (Path, "/tmp", ["/tmp"]),
-        (int, 1, True),
-    ],
-    ids=str,
-)
-def test_an_invented_option_is_a_key_of_a_job(
-    monkeypatch: pytest.MonkeyPatch, hint: Any, value: Any, wrong: Any
-) -> None:
-    monkeypatch.setitem(jobfile._OPTIONS, "invented", Option("", name="invented", type=hint))
-    monkeypatch.setitem(_KEYS, "invented", _json_types(hint))
-
-    def parsed(content: Any) -> LineJob:
-        [job] = parsed_jobs(json.dumps({"argv": ["true"], "invented": content}))
-        return job
-
-    assert dict(parsed(value).options)["invented"] == value
-    with pytest.raises(UsageError, match=r"line 1: invented (cannot|must) be"):
-        parsed(wrong)
 
 
 @pytest.mark.parametrize(
@@ -213,13 +120,6 @@ def test_help_lists_every_option_completely(function: Callable[..., object], kin
     )
 
 
-@pytest.mark.parametrize("option", EVERYWHERE, ids=lambda option: option.name)
-def test_checking_an_option_twice_changes_nothing(option: Any) -> None:
-    for value in (option.default, GIVEN.get(option.name)):
-        if value is not None and (once := option.check(value)) is not None:
-            assert option.check(once) == once
-
-
 @pytest.mark.parametrize(
     "option", [one for one in EVERYWHERE if one.type is not bool], ids=lambda option: option.name
 )
@@ -227,16 +127,6 @@ def test_checking_an_option_twice_changes_nothing(option: Any) -> None:
 def test_errors_of_wrong_values_begin_with_the_option_name(option: Option, value: object) -> None:
     with pytest.raises(UsageError, match=f"^{option.name}: "):
         option.check(value)
-
-
-def test_overloads_by_output_type_have_the_options_of_run() -> None:
-    for kind in (
-        options.UncapturedRunOptions,
-        options.TextRunOptions,
-        options.EncodedRunOptions,
-        options.BytesRunOptions,
-    ):
-        assert kind.__annotations__.keys() == RunOptions.__annotations__.keys()
 
 
 @pytest.mark.parametrize(
@@ -255,25 +145,11 @@ def test_a_machine_that_cannot_be_is_refused(kind: Any, given: Any, says: str) -
         kind(**given)
 
 
-@pytest.mark.parametrize("console", [5, b"x", "a\0b"])
-def test_a_console_that_is_no_file_is_refused(console: Any) -> None:
-    with pytest.raises(UsageError, match=r"^console: .* is not the path of a file"):
-        MicroVM(console=console)
-
-
 def test_error_names_the_option_that_another_needs() -> None:
     with pytest.raises(UsageError, match=r"^grace has no effect without timeout: "):
         exec_options(grace=1)
     with pytest.raises(click.UsageError, match=r"^--grace has no effect without --timeout: "):
         parameters.given_options(ExecOptions, {"grace": 1, "timeout": None})
-
-
-@pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
-def test_unknown_machine_option_raises_type_error(kind: Any) -> None:
-    name = kind.__name__
-    says = rf"^{name}\(\) has no option 'cpu'; did you mean 'cpus'\?$"
-    with pytest.raises(TypeError, match=says):
-        kind(cpu=2)
 
 
 @pytest.mark.parametrize(
@@ -284,17 +160,6 @@ def test_unknown_machine_option_raises_type_error(kind: Any) -> None:
 def test_a_named_parameter_is_suggested(make: Any, wrong: str, right: str) -> None:
     with pytest.raises(TypeError, match=f"has no option '{wrong}'; did you mean '{right}'"):
         make(**{wrong: 2})
-
-
-def test_the_image_is_not_known_before_the_start() -> None:
-    with pytest.raises(UsageError, match="is known once it has started"):
-        _ = MicroVM().image
-
-
-def test_an_unknown_option_of_a_job_is_refused() -> None:
-    says = r"^Job\(\) has no option 'timout'; did you mean 'timeout'\?$"
-    with pytest.raises(TypeError, match=says):
-        Job(["true"], timout=1)  # type: ignore[call-arg]
 
 
 _SHORT = {"--env": "-e", "--workdir": "-w", "--user": "-u", "--verbose": "-v", "--memory": "-m"}

@@ -39,24 +39,6 @@ def test_same_origin_has_no_obstacle() -> None:
     assert MADE.obstacle(MADE._replace(folder="/elsewhere", qemu="/opt/qemu")) == ""
 
 
-@pytest.mark.parametrize(
-    ("fact", "says"),
-    [
-        ("qemu_build", "it was saved by another QEMU"),
-        ("arguments_sha256", "other arguments"),
-        ("image", "it was made from image alpine-1, not other"),
-        ("kernel_sha256", "another kernel"),
-        ("initramfs_sha256", "another initramfs"),
-        ("disk_sha256", "another disk"),
-        ("scratch", "another size"),
-        ("host_sha256", "KVM offers other features"),
-    ],
-)
-def test_obstacle_names_the_difference(fact: str, says: str) -> None:
-    other = 1 if fact == "scratch" else "other"
-    assert says in MADE.obstacle(MADE._replace(**{fact: other}))  # type: ignore[arg-type]
-
-
 def test_obstacle_describes_the_other_host() -> None:
     there = MADE._replace(host_sha256="other", host=HostDescription("a processor", "sse", "6.1"))
     assert MADE.obstacle(there).endswith("than when it was saved: this processor lacks avx")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.captured import captured
 
-from microvm.errors import MicroVMError, SnapshotError
+from microvm.errors import MicroVMError
 from microvm.system import platform
 
 ROOT = Path(__file__).parents[2]
@@ -56,12 +56,6 @@ def on_macos(*command: str, **variables: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("feature", platform.FEATURES, ids=lambda each: each.name)
-def test_linux_lacks_no_feature(feature: platform.Feature) -> None:
-    assert platform.lack(feature) == ""
-    platform.require(feature)
-
-
 @pytest.mark.usefixtures("macos")
 @pytest.mark.parametrize("feature", platform.FEATURES, ids=lambda each: each.name)
 def test_error_names_what_is_missing_the_system_and_a_next_step(feature: platform.Feature) -> None:
@@ -73,36 +67,11 @@ def test_error_names_what_is_missing_the_system_and_a_next_step(feature: platfor
 
 
 @pytest.mark.usefixtures("macos")
-def test_error_is_of_the_class_that_the_caller_documents() -> None:
-    with pytest.raises(SnapshotError, match=r"\(memfd_create\)"):
-        platform.require(platform.CLONES, SnapshotError)
-
-
-@pytest.mark.usefixtures("macos")
 @pytest.mark.parametrize("name", CALLS)
 def test_missing_function_is_named(name: str) -> None:
     with pytest.raises(OSError, match=f"macOS lacks {name}") as caught:
         CALLS[name]()
     assert caught.value.errno == errno.ENOSYS
-
-
-@pytest.mark.usefixtures("macos")
-def test_other_functions_have_a_value_on_macos(tmp_path: Path) -> None:
-    assert platform.descriptor_path(3) == "/dev/fd/3"
-    assert not platform.forbids_execution(tmp_path)
-    assert platform.attributes(tmp_path, ("user.",)) == []
-    assert platform.how_to_install("qemu-system-arm", "qemu") == "brew install qemu"
-
-
-def test_unknown_system_is_called_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "freebsd14")
-    assert platform.name() == os.uname().sysname
-    assert platform.lack(platform.NAMES)
-
-
-def test_file_in_proc_is_empty_if_it_cannot_be_read() -> None:
-    assert platform.proc("self/status").startswith("Name:")
-    assert platform.proc("self/absent") == ""
 
 
 def test_library_and_commands_can_be_imported_on_macos() -> None:

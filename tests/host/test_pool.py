@@ -8,13 +8,11 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar, cast
-from unittest.mock import Mock
 
 import pytest
 
-from microvm.errors import BootError, GuestDied, ImageError, NotRun, QemuExit, UsageError
+from microvm.errors import GuestDied, ImageError, NotRun, QemuExit, UsageError
 from microvm.guest.process import CompletedProcess
-from microvm.interpreter.interpreter import Interpreter
 from microvm.jobs import lease as leases
 from microvm.jobs import pool as pools
 from microvm.jobs import stock
@@ -22,8 +20,8 @@ from microvm.jobs.job import Job
 from microvm.jobs.lease import Lease, NewMachineLease
 from microvm.jobs.pool import Pool
 from microvm.jobs.stock import Stock
-from microvm.option import ParsedOptions, options_of, parse_options
-from microvm.options import MachineOptions, PoolOptions
+from microvm.option import ParsedOptions, parse_options
+from microvm.options import PoolOptions
 from microvm.start import retry
 
 CPUS = 3
@@ -142,11 +140,6 @@ async def use(pool: Pool) -> None:
         await vm.run(["true"])
 
 
-def test_options_of_a_pool_are_those_of_a_machine() -> None:
-    only_of_machines = {"commands", "console", "wait"}
-    assert set(options_of(PoolOptions)) == set(options_of(MachineOptions)) - only_of_machines
-
-
 async def test_pool_is_filled_within_its_bounds(machine: type[PoolMachine]) -> None:
     async with Pool(8, memory="128M") as pool:
         await settle(100)
@@ -160,23 +153,6 @@ async def test_pool_is_filled_within_its_bounds(machine: type[PoolMachine]) -> N
         await settle()
         assert (pool.ready, machine.started) == (8, 10)
     assert (machine.most_alive, machine.most_starting) == (8, CPUS)
-
-
-async def test_a_machine_has_one_user(machine: type[PoolMachine]) -> None:
-    seen: set[int] = set()
-    kept: list[object] = []
-
-    async def note(pool: Pool) -> None:
-        async with pool.machine() as vm:
-            assert id(vm) not in seen
-            seen.add(id(vm))
-            kept.append(vm)
-            await vm.run(["true"])
-
-    async with Pool(2) as pool:
-        await asyncio.gather(*(note(pool) for _ in range(20)))
-    assert len(seen) == 20
-    assert machine.most_alive == 2
 
 
 async def test_a_start_that_cannot_succeed_fails_all_users(machine: type[PoolMachine]) -> None:
@@ -195,17 +171,6 @@ async def test_a_start_that_cannot_succeed_fails_all_users(machine: type[PoolMac
         assert pool.ready == 8
 
 
-@pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
-async def test_all_waiting_users_get_the_error(
-    machine: type[PoolMachine], failure: Exception
-) -> None:
-    machine.failures = itertools.repeat(failure)
-
-    async with Pool(2) as pool:
-        results = await asyncio.gather(*(use(pool) for _ in range(7)), return_exceptions=True)
-        assert [type(result) for result in results] == [type(failure)] * 7
-
-
 async def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[PoolMachine]) -> None:
     failures = retry.MAX_FAILURES - 1
     machine.failures = itertools.chain([lost()] * failures, itertools.repeat(None))
@@ -217,36 +182,12 @@ async def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[PoolMa
     assert told == [lost_one] * failures
 
 
-async def test_a_machine_that_dies_in_its_warmup_is_replaced(machine: type[PoolMachine]) -> None:
-    machine.lost_in_warmup = retry.MAX_FAILURES - 1
-    async with Pool(1) as pool:
-        await use(pool)
-        assert machine.started == retry.MAX_FAILURES
-
-
-@pytest.mark.parametrize("size", [1, 2, 8])
-async def test_losses_that_are_no_row_end_no_batch(machine: type[PoolMachine], size: int) -> None:
-    machine.failures = itertools.cycle([None, None, lost()])
-    async with Pool(size) as pool:
-        outcomes = [outcome async for outcome in pool.map([["true"]] * 50)]
-    assert [outcome.error for outcome in outcomes] == [None] * 50
-
-
 async def test_starts_that_are_lost_together_count_once(machine: type[PoolMachine]) -> None:
     events = retry.MAX_FAILURES - 1
     machine.failures = itertools.chain([lost()] * CPUS * events, itertools.repeat(None))
     async with Pool(CPUS) as pool:
         outcomes = [outcome async for outcome in pool.map([["true"]] * 9)]
     assert [outcome.error for outcome in outcomes] == [None] * 9
-
-
-async def test_a_pool_that_nobody_waits_for_is_filled_after_losses(
-    machine: type[PoolMachine],
-) -> None:
-    machine.failures = itertools.chain([lost()] * 4, itertools.repeat(None))
-    async with Pool(2) as pool:
-        while pool.ready < 2:  # noqa: ASYNC110 - the pool has no event for this
-            await asyncio.sleep(0.001)
 
 
 async def test_starts_that_are_always_lost_have_a_bound(machine: type[PoolMachine]) -> None:
@@ -261,17 +202,6 @@ async def test_starts_that_are_always_lost_have_a_bound(machine: type[PoolMachin
         assert machine.started == 2 * retry.MAX_FAILURES
         machine.failures = itertools.repeat(None)
         await use(pool)
-
-
-async def test_a_row_of_failures_has_a_bound_in_time(
-    machine: type[PoolMachine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retry, "MAX_SECONDS", 0.0)
-    machine.failures = itertools.repeat(BootError("it was not ready in time"))
-    async with Pool(1) as pool:
-        with pytest.raises(BootError, match=r"^it was not ready in time$"):
-            await use(pool)
-    assert machine.started == 1
 
 
 async def test_idle_guest_that_hangs_is_replaced(
@@ -299,15 +229,6 @@ async def test_idle_loss_of_qemu_is_replaced_without_a_ping(machine: type[PoolMa
         await settle()
         assert not dead & machine.alive
         assert (pool.ready, machine.started) == (3, 6)
-
-
-async def test_dead_machine_is_not_handed_out(machine: type[PoolMachine]) -> None:
-    async with Pool(3) as pool:
-        await settle()
-        for each in machine.alive:
-            each.dead = True
-        await use(pool)
-        assert machine.most_alive == 3
 
 
 async def test_closing_a_pool_fails_waiting_users() -> None:
@@ -342,22 +263,6 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(machine: type[PoolMac
     assert turns > 30
 
 
-async def test_a_cancelled_user_among_others_costs_them_nothing() -> None:
-    async with Pool(2) as pool:
-        for turns in range(30):
-            users = [asyncio.create_task(use(pool)) for _ in range(4)]
-            await settle(turns)
-            users[turns % 4].cancel()
-            results = await asyncio.gather(*users, return_exceptions=True)
-            assert sum(result is None for result in results) >= 3
-
-
-async def test_a_command_that_is_a_string_is_refused() -> None:
-    async with Pool(1) as pool:
-        with pytest.raises(UsageError, match="list of arguments, not 'echo hi'"):
-            await anext(pool.map(["echo hi"]))
-
-
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_the_source_is_not_taken_beyond_the_bound(ordered: bool) -> None:
     taken = given = 0
@@ -379,23 +284,6 @@ async def test_the_source_is_not_taken_beyond_the_bound(ordered: bool) -> None:
                 break
         assert taken <= given + 4
         await outcomes.aclose()
-
-
-async def test_a_slow_source_holds_up_no_outcome() -> None:
-    more = asyncio.Event()
-
-    async def source() -> AsyncIterator[list[str]]:
-        yield ["echo", "first"]
-        await more.wait()
-        yield ["echo", "second"]
-
-    async with Pool(2) as pool:
-        outcomes = pool.map(source())
-        assert (await anext(outcomes)).job.argv == ["echo", "first"]
-        more.set()
-        assert (await anext(outcomes)).job.argv == ["echo", "second"]
-        with pytest.raises(StopAsyncIteration):
-            await anext(outcomes)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -439,20 +327,6 @@ async def test_each_job_of_a_batch_that_ends_has_one_outcome(
             assert outcome.seconds == 0
 
 
-async def test_a_job_that_runs_when_a_batch_ends_goes_on(machine: type[PoolMachine]) -> None:
-    machine.failures = itertools.chain([None], itertools.repeat(BROKEN))
-    async with Pool(2) as pool:
-        outcomes = pool.map([["wait"], ["true"], ["true"]], ordered=False)
-        for _ in range(2):
-            assert isinstance((await anext(outcomes)).error, NotRun)
-        (waiting,) = machine.alive
-        assert waiting.commands[-1] == ["wait"]
-        waiting.waited.set()
-        assert (await anext(outcomes)).result().returncode == 0
-        with pytest.raises(StopAsyncIteration):
-            await anext(outcomes)
-
-
 async def test_a_job_has_the_last_word_on_its_options() -> None:
     async with Pool(1) as pool:
         job = Job(["true"], timeout=3)
@@ -460,33 +334,6 @@ async def test_a_job_has_the_last_word_on_its_options() -> None:
         assert outcome.job is job
         options = ast.literal_eval(outcome.result().stdout)
         assert options == {"timeout": 3, "user": b"nobody"}
-
-
-async def test_users_get_the_error_if_no_machine_can_be_created(
-    machine: type[PoolMachine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with Pool(2) as pool:
-        monkeypatch.setattr(machine, "_from_options", Mock(side_effect=BROKEN))
-        with pytest.raises(ImageError, match="broken"):
-            await asyncio.gather(*(use(pool) for _ in range(5)))
-        await settle()
-        assert pool._unclosed_warning() == ""  # nothing tries to start a machine for nobody
-
-
-def test_bad_options_are_refused_at_once() -> None:
-    with pytest.raises(UsageError):
-        Pool(0)
-    with pytest.raises(UsageError, match="used in a pool"):
-        Pool(1, interpreter=Interpreter.within(Mock()))
-
-
-async def test_any_exception_of_a_command_is_its_outcome() -> None:
-    async with Pool(1) as pool:
-        outcomes = [outcome async for outcome in pool.map([["die"], ["true"]])]
-    assert isinstance(outcomes[0].error, GuestDied)
-    with pytest.raises(GuestDied):
-        outcomes[0].result()
-    assert outcomes[1].result().returncode == 0
 
 
 def a_stock(machine: type[PoolMachine], size: int = 8, **options: int) -> Stock:
@@ -570,19 +417,6 @@ async def test_a_starting_machine_is_for_one_user(machine: type[PoolMachine]) ->
     await stocked.close()
 
 
-async def test_nobody_waits_after_a_failed_start(machine: type[PoolMachine]) -> None:
-    machine.failures = itertools.chain([lost()], itertools.repeat(None))
-    stocked = a_stock(machine, spare=1)
-    stocked.open()
-    with pytest.raises(GuestDied):  # though another machine starts after a pause
-        await stocked.take_starting(DEADLINE)
-    while not machine.starting:  # until the pause of 1 ms has ended
-        await settle(1)
-    assert await stocked.take_starting(DEADLINE) is None
-    await stocked.wait_ready()
-    await stocked.close()
-
-
 @pytest.mark.parametrize("turns", range(20))
 async def test_a_user_that_no_longer_waits_keeps_no_machine(
     machine: type[PoolMachine], turns: int
@@ -599,36 +433,6 @@ async def test_a_user_that_no_longer_waits_keeps_no_machine(
     await settle()
     assert (len(stocked.ready), stocked.used, len(machine.alive)) == (1, 0, 1)
     await stocked.close()
-
-
-async def test_nobody_waits_if_starts_take_long(machine: type[PoolMachine]) -> None:
-    stocked = a_stock(machine, spare=1)
-    stocked.open()
-    await stocked.wait_ready()
-    stocked.keep(2)
-    assert await stocked.take_starting(0) is None
-    await stocked.close()
-
-
-async def test_a_machine_that_a_user_waits_for_runs_one_command(
-    machine: type[PoolMachine],
-) -> None:
-    async with Pool(2) as pool:
-        async with pool.machine() as waited_for:
-            assert cast("PoolMachine", waited_for).commands == [["true"]]
-        await settle()
-        async with pool.machine() as from_stock:
-            assert len(cast("PoolMachine", from_stock).commands) > 1
-
-
-async def test_a_stock_that_is_closed_ends_the_wait(machine: type[PoolMachine]) -> None:
-    stocked = a_stock(machine, spare=1)
-    stocked.open()
-    user = asyncio.create_task(stocked.take_starting(DEADLINE))
-    await settle(1)
-    await stocked.close()
-    with pytest.raises(UsageError, match="closed"):
-        await user
 
 
 async def test_starts_go_on_after_they_were_given_up(machine: type[PoolMachine]) -> None:

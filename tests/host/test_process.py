@@ -134,16 +134,6 @@ async def _next(peer: Peer) -> None:
     await peer.exit(0)
 
 
-@pytest.mark.thorough
-async def test_process_in_use_is_not_awaited(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["sleep", "60"]))
-    async with guest.idle():
-        pass
-    with pytest.raises(Busy):
-        await run(guest, ["true"])
-    assert process.returncode is None
-
-
 def test_a_process_can_be_dropped_when_its_loop_is_closed() -> None:
     async def left() -> object:
         async with greeted() as (guest, peer):

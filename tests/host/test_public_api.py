@@ -19,7 +19,7 @@ import griffe
 import pytest
 
 import microvm
-from microvm import errors, sync
+from microvm import sync
 
 MODULES = ("microvm", "microvm.sync", "microvm.testing", "microvm.dask", "microvm_image")
 """The modules that have a page in the reference of the documentation."""
@@ -120,14 +120,3 @@ def test_only_the_library_creates_some_objects(kind: type) -> None:
     assert list(inspect.signature(kind).parameters) == []
     with pytest.raises(TypeError, match=rf"^{kind.__name__}\(\) cannot be called"):
         kind()
-
-
-def test_dir_lists_the_api() -> None:
-    assert set(dir(microvm)) == set(microvm.__all__)
-    assert {"MicroVM", "Image", "CacheError", "MachineOptions"} <= set(dir(microvm))
-
-
-def test_all_errors_are_exported() -> None:
-    for name, kind in vars(errors).items():
-        if isinstance(kind, type) and issubclass(kind, errors.MicroVMError):
-            assert getattr(microvm, name) is kind

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import microvm
-from microvm import UsageError, sync, testing
+from microvm import UsageError, sync
 from microvm.testing.wanted import WantedMachine, merged
 
 pytest_plugins = "pytester"
-HOST = Path(microvm.__file__).parent
+
+
 ALONE = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:hypothesispytest")
 
 LIGHT = """
@@ -87,26 +85,6 @@ def test_async_test_without_a_plugin_names_the_plugin(pytester: pytest.Pytester)
     run(pytester).stdout.fnmatch_lines(["*need pytest-asyncio 0.24 or newer*"])
 
 
-def test_without_the_plugin_everything_else_works(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest("""
-        import pytest
-
-        @pytest.fixture(scope="session")
-        def microvm_setup(): ...
-    """)
-    pytester.makepyfile("def test_nothing(): ...")
-    run(pytester, "-p", "no:microvm").assert_outcomes(passed=1)
-
-
-def test_fixtures_and_marker_are_described(pytester: pytest.Pytester) -> None:
-    lines = run(pytester, "--fixtures").outlines
-    names = "microvm_options microvm_setup microvm_factory microvm microvm_session".split()
-    for name in names:
-        (number,) = [n for n, line in enumerate(lines) if line.split(maxsplit=1)[:1] == [name]]
-        assert lines[number + 1].strip().endswith((".", ":", "it."))
-    run(pytester, "--markers").stdout.fnmatch_lines(["@pytest.mark.microvm(image, *"])
-
-
 MARKS = {
     "memry='1G'": "MicroVM() has no option 'memry'; did you mean 'memory'?",
     "memory='much'": "memory: 'much' is not a size*",
@@ -159,34 +137,3 @@ def test_machines_that_differ_are_set_up_each() -> None:
     assert len(set(different)) == len(different)
     with pytest.raises(UsageError, match=r"^cold: "):
         kind(cold=True)
-
-
-def test_a_snapshot_that_a_test_names_is_not_set_up() -> None:
-    def setup(vm: sync.MicroVM) -> None: ...
-
-    assert WantedMachine.of([{"snapshot": "it"}], setup).setup is setup
-    assert WantedMachine.of([{}, {"snapshot": "it"}], setup).setup is None
-    assert WantedMachine.of([{"snapshot": "it"}, {"image": "it"}], setup).setup is setup
-
-
-def test_setup_must_be_a_plain_function() -> None:
-    async def setup(vm: sync.MicroVM) -> None: ...
-
-    refused: tuple[Any, ...] = (setup, "it")
-    for wrong in refused:
-        with pytest.raises(UsageError, match="microvm_setup must return a function that"):
-            WantedMachine.of([{}], wrong)
-
-
-def test_public_names_of_testing_exist() -> None:
-    for name in testing.__all__:
-        assert inspect.getdoc(getattr(testing, name)) or name == "Setup"
-    with pytest.raises(AttributeError):
-        _ = testing.absent
-
-
-def test_nothing_else_needs_pytest() -> None:
-    for path in HOST.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert "pytest" not in names or path.parent.name == "testing", path

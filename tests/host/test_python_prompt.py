@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
-import io
 import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import Mock, patch
 
 import pytest
-from click.testing import CliRunner
 
 from microvm.cli.python import completion, missing_module, program, prompt, standard_input
-from microvm.cli.python.console import PythonConsole
-from microvm.cli.python.pictures import Pictures
 from microvm.cli.python.standard_input import StandardInput
-from microvm.cli.root import cli
-from microvm.cli.verbs.python import _split
 from microvm.errors import ExecTimeout, MicroVMError
-from microvm.interpreter.cell import Display
 
 
 class Answering:
@@ -59,13 +50,6 @@ def test_only_names_that_continue_the_word_are_completions(
     assert complete(answer, "os.p") == found
 
 
-@pytest.mark.parametrize("word", ["", "f().x", "1.real", "x[0].y", "'a'.u", "a..b"])
-def test_word_that_is_no_name_is_not_evaluated(word: str) -> None:
-    console = Answering("x")
-    assert completion.complete(console, word) == []  # type: ignore[arg-type]
-    assert console.codes == []
-
-
 @pytest.mark.parametrize(
     ("word", "found"),
     [
@@ -83,16 +67,6 @@ def test_guest_completes_variables_and_attributes(word: str, found: set[str]) ->
     known = {**vars(builtins), "display": shown.append}
     exec(console.codes[0], {"value": 7, "__builtins__": known})  # noqa: S102 - as the guest does
     assert set(shown[0].split("\n")) == found
-
-
-def test_completion_kills_nothing_before_the_user_asks_for_it() -> None:
-    console = PythonConsole(Mock(), Mock())
-    with patch.object(console, "_runner") as runner:
-        runner.run.return_value.dropped = 0
-        console.run("cell")
-        console.evaluate("completion", timeout=2, max_output=1)
-    graces = {call.args[2].grace for call in runner.run.call_args_list}
-    assert (runner.run.call_count, len(graces)) == (2, 1)
 
 
 @pytest.fixture
@@ -159,12 +133,6 @@ def test_program_ends_as_under_python(source: bytes, status: int, last: str) -> 
     assert (returncode, (stderr.splitlines() or [""])[-1]) == (status, last)
 
 
-def test_traceback_of_a_program_begins_with_its_first_frame() -> None:
-    returncode, stdout, stderr = run(b"print(__file__)\n1 / 0", is_file=True)
-    assert (returncode, stdout) == (1, "name.py\n")
-    assert stderr.splitlines()[1:3] == ['  File "name.py", line 2, in <module>', "    1 / 0"]
-
-
 @pytest.mark.parametrize(
     ("name", "found"),
     [
@@ -206,38 +174,3 @@ def test_reads_of_a_program_are_answered_with_bytes(monkeypatch: pytest.MonkeyPa
     os.close(reader)
     with pytest.raises(EOFError):
         given.read(prompt)
-
-
-def test_packages_are_split_at_commas_between_names() -> None:
-    context = None
-    given = "numpy, pandas>=2,<3 ,scipy[a, b]>1,dask[c,d]"
-    split = _split(context, context, given)  # type: ignore[arg-type]
-    assert split == ("numpy", "pandas>=2,<3", "scipy[a, b]>1", "dask[c,d]")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["/nonexistent/file.py"], "/nonexistent/file.py: No such file or directory"),
-        (["--from", "x", "--image", "y"], "leave out --image"),
-        (["--from", "x", "--packages", "y"], "leave out --packages or --from"),
-        (["--from", "x", "--imports", "y"], "leave out --imports or --from"),
-    ],
-)
-def test_wrong_usage_is_refused(arguments: list[str], said: str) -> None:
-    done = CliRunner().invoke(cli, ["python", *arguments])
-    assert done.exit_code == 2
-    assert said in done.output
-
-
-def test_best_picture_of_a_display_is_saved(tmp_path: Path) -> None:
-    pictures = Pictures(tmp_path / "new/folder")
-    with contextlib.redirect_stderr(io.StringIO()):
-        pictures.take(Display({"image/svg+xml": b"<svg>", "image/png": b"1", "text/html": b"2"}))
-        pictures.take(Display({"text/html": b"2"}))
-        pictures.take(Display({"image/svg+xml": b"<svg>"}))
-    saved = {each.name: each.read_bytes() for each in (tmp_path / "new/folder").iterdir()}
-    assert saved == {"1.png": b"1", "2.svg": b"<svg>"}
-    (tmp_path / "file").write_text("")
-    with pytest.raises(MicroVMError, match="cannot save a picture"):
-        Pictures(tmp_path / "file").take(Display({"image/png": b"1"}))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 from click.testing import CliRunner
-from tests.support.commands import below
 
 from microvm.cli import standard_streams
 from microvm.cli.root import cli
@@ -61,15 +60,3 @@ def test_quiet_leaves_errors(capsys: pytest.CaptureFixture[str]) -> None:
     standard_streams.notify("so")
     standard_streams.print_error("it failed")
     assert capsys.readouterr().err == "microvm: it failed\n"
-
-
-def test_verbs_with_progress_have_quiet() -> None:
-    quiet = {
-        " ".join(verb)
-        for verb, command in below(cli)
-        if any("--quiet" in option.opts for option in command.params)
-    }
-    assert quiet >= {
-        *("run", "map", "bench", "start", "exec", "cp", "kernel build", "snapshot prune"),
-        *(f"image {verb}" for verb in "build pull import export rm prune tag".split()),
-    }

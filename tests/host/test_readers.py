@@ -98,14 +98,6 @@ def test_first_use_corrects_the_cache_of_an_older_version(top: Path, first: str)
     assert mode(top) == 0o755  # the user may have created this folder for other purposes, too
 
 
-def test_first_use_corrects_the_usual_folder(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MICROVM_CACHE")
-    monkeypatch.setattr(cache, "usual", lambda: top)
-    older(top)
-    cache.folder("programs")
-    assert mode(top) == 0o700
-
-
 def test_correction_leaves_everything_else_alone(top: Path, tmp_path: Path) -> None:
     """The cache's folder may also have a user's files, links to files, and unfinished items."""
     older(top)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from tests.support.peer import SHORT_TIMEOUT, SOON, Peer, arrives
+from tests.support.peer import SOON, Peer, arrives
 
 from microvm.errors import GuestDied, IncompleteRead, ReadError, ReadLimit, ReadTimeout, UsageError
 from microvm.guest.guest import Guest
@@ -89,13 +89,6 @@ async def test_a_flood_without_a_separator_loses_nothing(
         read += await process.stdout.read(WINDOW)
     assert read == content
     await writing
-
-
-async def test_a_limit_above_the_window_can_be_used(process: Process, peer: Peer) -> None:
-    line = b"x" * (3 * WINDOW) + b"\n"
-    reading = asyncio.create_task(process.stdout.readline(limit="4M"))
-    await peer.write(Stream.STDOUT, line)
-    assert await reading == line
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
@@ -184,16 +177,6 @@ async def test_several_tasks_read_whole_lines(process: Process, peer: Peer) -> N
         await asyncio.sleep(0)
     assert await asyncio.gather(*reading) == lines
     assert await exact == b"last"
-
-
-async def test_the_time_out_includes_reads_of_other_tasks(process: Process, peer: Peer) -> None:
-    first = asyncio.create_task(process.stdout.readline())
-    await asyncio.sleep(0)
-    with pytest.raises(ReadTimeout):
-        await process.stdout.readline(timeout=SOON)
-    await peer.write(Stream.STDOUT, b"one\ntwo\n")
-    assert await first == b"one\n"
-    assert await process.stdout.readline(timeout=SHORT_TIMEOUT) == b"two\n"
 
 
 @pytest.mark.parametrize(

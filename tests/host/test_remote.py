@@ -310,20 +310,6 @@ async def test_cancelling_a_start_closes_the_connection() -> None:
         assert await (await following).wait() == 0
 
 
-async def test_cancelling_a_call_waits_until_the_request_is_cancelled(played: Played) -> None:
-    calling = asyncio.create_task(played.guest.call("checkpoint"))
-    request = await played.requests.get()
-    while not played.guest._calls:  # noqa: ASYNC110 - nothing sets an event
-        await asyncio.sleep(0)
-    calling.cancel()
-    with pytest.raises(EOFError):
-        await request.hear()
-    assert not calling.done()
-    request.close()
-    with pytest.raises(asyncio.CancelledError):
-        await calling
-
-
 @pytest.mark.thorough
 async def test_a_dropped_process_is_killed(played: Played) -> None:
     process, request = await played.started(["x"])
@@ -408,23 +394,6 @@ def test_commands_are_killed_with_their_event_loop() -> None:
     assert process.returncode == UsageError.exit_status
     request.close()
     assert descriptors() == before
-
-
-def test_a_guest_belongs_to_its_first_event_loop() -> None:
-    async def begin() -> RemoteGuest:
-        played = Played()
-        process, request = await played.started(["true"])
-        request.exit(0)
-        await process.wait()
-        request.close()
-        return played.guest
-
-    async def use(guest: RemoteGuest) -> None:
-        for call in (guest.start(["true"], exec_options()), guest.ping(), guest.close()):
-            with pytest.raises(UsageError, match="belongs to another event loop"):
-                await call
-
-    asyncio.run(use(asyncio.run(begin())))
 
 
 async def test_descriptors_of_a_reply_belong_to_the_caller(played: Played) -> None:

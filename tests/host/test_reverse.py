@@ -12,7 +12,7 @@ import pytest
 from tests.support.hostile_relay import LISTENER, HostileRelay
 from tests.support.peer import SOON, Peer
 
-from microvm.errors import GuestDied, StreamError, UsageError
+from microvm.errors import GuestDied, StreamError
 from microvm.guest import reverse as reverse_module
 from microvm.guest.clients import MOST_CLIENTS
 from microvm.guest.guest import Guest
@@ -101,29 +101,6 @@ async def test_port_that_is_opened_again_closes_no_other(relay: HostileRelay) ->
     assert await relay.hear() == Reset(2)
     assert await relay.peer.hears_nothing()
     await asyncio.gather(other.close(), relay.end())
-
-
-async def test_port_that_another_program_uses_is_opened_later(relay: HostileRelay) -> None:
-    """When `relay` is started again, another program listens on one of its two ports."""
-    reverse = await relay.listen(read_all, OPENED)
-    assert await relay.hear() == Accept(2, WINDOW, LISTENER)
-    opening = asyncio.create_task(relay.connections.reverse(0, read_all, 20))
-    assert await relay.hear() == streams.Listen(3, 0)
-    await relay.write(Listening(3, 7001))
-    other = await opening
-    assert await relay.hear() == Accept(4, WINDOW, 3)
-    await relay.write(Reset(3))
-    await relay.end()
-    await relay.started()
-    opened = [await relay.hear(), await relay.hear()]
-    assert opened == [streams.Listen(1, 7000), streams.Listen(2, 7001)]
-    await relay.write(NotListening(1, errno.EADDRINUSE), Listening(2, 7001))
-    assert await relay.hear() == Accept(3, WINDOW, 2)
-    assert await relay.peer.hears_nothing()
-    assert await relay.hear() == streams.Listen(4, 7000)
-    await relay.write(Listening(4, 7000))
-    assert await relay.hear() == Accept(5, WINDOW, 4)
-    await asyncio.gather(reverse.close(), other.close(), relay.end())
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EAGAIN])
@@ -257,28 +234,6 @@ async def test_port_that_cannot_be_opened(relay: HostileRelay, guest: Guest) -> 
     assert guest.error is None
 
 
-async def test_guest_that_does_not_answer_is_a_timeout(relay: HostileRelay, guest: Guest) -> None:
-    opening = asyncio.create_task(relay.connections.reverse(0, read_all, SOON))
-    await relay.started()
-    relay.answered.set()
-    with pytest.raises(StreamError) as caught:
-        await asyncio.gather(opening, relay.end())
-    assert caught.value.errno == errno.ETIMEDOUT
-    assert guest.error is None
-
-
-async def test_cancelled_port_is_closed(relay: HostileRelay, guest: Guest) -> None:
-    opening = asyncio.create_task(relay.connections.reverse(0, read_all, 20))
-    await relay.started()
-    assert await relay.hear() == streams.Listen(LISTENER, 0)
-    opening.cancel()
-    assert await relay.hear() == Reset(LISTENER)
-    relay.answered.set()
-    await relay.end()
-    with pytest.raises(asyncio.CancelledError):
-        await opening
-
-
 async def test_lost_machine_ends_the_port(relay: HostileRelay, guest: Guest) -> None:
     failed = asyncio.get_running_loop().create_future()
 
@@ -294,21 +249,5 @@ async def test_lost_machine_ends_the_port(relay: HostileRelay, guest: Guest) -> 
     await relay.hear()
     guest.fail(GuestDied("it crashed"))
     assert str(await failed) == "it crashed"
-    await reverse._accepting
-    await reverse.close()
-
-
-async def test_stopped_machine_ends_the_port(
-    relay: HostileRelay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The machine is stopped while the host waits before it starts `relay` again."""
-
-    def guest() -> Guest:
-        raise UsageError("the machine is not running")
-
-    reverse = await relay.listen(read_all, OPENED)
-    await relay.hear()
-    monkeypatch.setattr(relay.connections, "_guest", guest)
-    await relay.peer.exit(1)
     await reverse._accepting
     await reverse.close()

@@ -10,7 +10,6 @@ from tests.support.sessions import (
     NOW,
     OUTPUT,
     READY,
-    STATUS,
     TOKEN,
     greeting,
     hear,
@@ -75,15 +74,6 @@ def test_frames_of_an_older_session_are_dropped_until_our_ready() -> None:
     ]
     assert hear(session, *older, READY) == [READY]
     assert session.state is SessionState.READY
-
-
-def test_bytes_before_the_first_hello_are_dropped() -> None:
-    session = new()
-    session.receive_data(OUTPUT.encode() + OUTPUT.encode()[:5])
-    assert session.next_event() is None
-    session.hello()
-    session.receive_data(OUTPUT.encode()[5:])
-    assert hear(session, READY) == [READY]
 
 
 def test_a_malformed_frame_of_an_older_session_is_an_error() -> None:
@@ -156,28 +146,7 @@ def test_hello_while_a_command_runs_starts_afresh() -> None:
     assert message.id == 1
 
 
-@pytest.mark.parametrize("answer", [codec.Pong(TOKEN), STATUS], ids=["ping", "status"])
-def test_hello_forgets_pending_requests(answer: codec.Message) -> None:
-    session = idle()
-    session.ping(TOKEN)
-    session.status_request()
-    session.hello()
-    hear(session, READY)
-    with pytest.raises(ProtocolError):
-        hear(session, answer)
-
-
 # -- Pings and counters -------------------------------------------------------------------------
-
-
-def test_each_ping_is_answered_once() -> None:
-    session = idle()
-    session.ping(1)
-    session.ping(2)
-    answers: list[codec.Message] = [codec.Pong(2), codec.Pong(1)]
-    assert hear(session, *answers) == answers
-    with pytest.raises(ProtocolError):
-        hear(session, codec.Pong(1))
 
 
 # -- Failure ------------------------------------------------------------------------------------
@@ -189,20 +158,3 @@ def test_protocol_error_names_the_refused_frame() -> None:
         hear(running(), codec.Error(1, ErrorCode.UNKNOWN_VALUE, 20, 12, 1))
     with pytest.raises(ProtocolError, match="refused a frame of type 20: 999 at offset 0"):
         hear(running(), codec.Error(1, 999, 20, 0, 0))  # of a newer guest
-
-
-def test_events_before_a_malformed_frame_are_delivered() -> None:
-    session = running()
-    session.receive_data(OUTPUT.encode() + bytes(12))
-    assert session.next_event() == OUTPUT
-    with pytest.raises(ProtocolError, match="malformed frame"):
-        session.next_event()
-    assert session.failed
-
-
-def test_nothing_is_let_through_after_a_failure() -> None:
-    session = running()
-    session.receive_data(codec.Pong(TOKEN).encode() + OUTPUT.encode())
-    with pytest.raises(ProtocolError):
-        session.next_event()
-    assert hear(session, OUTPUT) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from microvm import UsageError, size_class
+from microvm import size_class
 from microvm.system import capacity
 
 MIB = 1 << 20
@@ -32,14 +32,3 @@ def test_sizes_are_rounded_up_if_the_host_has_room(
 ) -> None:
     size = size_class(memory, cpus)
     assert (size["memory"], size["cpus"]) == (expected[0] * MIB, expected[1])
-
-
-def test_size_without_arguments_is_the_smallest() -> None:
-    assert size_class() == {"memory": 256 * MIB, "cpus": 1}
-
-
-def test_invalid_size_is_refused() -> None:
-    with pytest.raises(UsageError):
-        size_class(cpus=0)
-    with pytest.raises(UsageError):
-        size_class("none")

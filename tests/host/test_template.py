@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -11,14 +10,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from click.testing import CliRunner
 from tests.host.test_origin import MADE
 
-from microvm import CacheError, QemuError, TemplateError, UsageError
+from microvm import CacheError, TemplateError
 from microvm.cache import async_lock, lock, verified
-from microvm.cli.root import cli
 from microvm.start import saved, sparse, template
-from microvm.system import tools
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(505 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
@@ -48,15 +44,6 @@ def read(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-def test_opened_template_equals_the_saved_one() -> None:
-    save("a")
-    with template.STORE.opened("a") as memory:
-        assert memory is not None
-        assert memory.saved
-        assert (read(memory.ram), read(memory.state)) == (RAM, STATE)
-        assert os.lseek(memory.state, 0, os.SEEK_CUR) == 0
-
-
 def test_each_clone_has_its_own_scratch_disk() -> None:
     path = save("a", disk=64 << 20)
     saved = (path / "scratch").read_bytes()
@@ -70,14 +57,6 @@ def test_each_clone_has_its_own_scratch_disk() -> None:
             assert os.fstat(memory.scratch).st_blocks * 512 < 4 << 20
             os.pwrite(memory.scratch, b"changed", 0)
     assert (path / "scratch").read_bytes() == saved
-
-
-def test_scratch_disk_needs_mkfs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "_SYSTEM_PATH", "/nowhere")
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(QemuError, match=r"mkfs\.ext4") as caught:
-        save("a", disk=64 << 20)
-    assert caught.value.hint == "apt install e2fsprogs"
 
 
 def test_qemu_that_cannot_share_memory_gets_a_copy() -> None:
@@ -101,11 +80,6 @@ def test_template_is_readable_by_its_owner_only() -> None:
     path = save("a")
     assert {(path / part).stat().st_mode & 0o777 for part in ("ram", "state")} == {0o400}
     assert path.stat().st_mode & 0o777 == 0o700
-
-
-def test_missing_template_is_none() -> None:
-    with template.STORE.opened("a") as memory:
-        assert memory is None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", ".hidden", "a/b"])
@@ -249,42 +223,6 @@ def test_a_copy_is_hashed_once(
     assert digests[0] == digests[1]
 
 
-def test_a_changed_byte_of_a_copy_is_found(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save("a")
-    _copy(folder, tmp_path / "other" / "templates")
-    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "other"))
-    for at in (0, 3 * PAGE, len(RAM) - 1):
-        ram = tmp_path / "other" / "templates" / "a" / "ram"
-        ram.chmod(0o600)
-        with ram.open("r+b") as file:
-            os.pwrite(file.fileno(), b"x", at)
-        with pytest.raises(TemplateError, match="its memory"):
-            _opened()
-        with ram.open("r+b") as file:
-            os.pwrite(file.fileno(), RAM[at : at + 1], at)
-        assert _opened()
-
-
-@pytest.mark.thorough
-async def test_waiting_processes_get_the_lock_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.5)
-    monkeypatch.setattr(async_lock, "HEARTBEAT", 0.1)
-    told: list[str] = []
-    order = []
-
-    async def make(number: int) -> None:
-        async with template.locked("a", told.append):
-            order.append(number)
-            await asyncio.sleep(2)
-            order.append(number)
-
-    await asyncio.gather(make(1), make(2))
-    assert order in ([1, 1, 2, 2], [2, 2, 1, 1])
-    assert told == [f"waiting for process {os.getpid()}, which saves a guest to clone"]
-
-
 async def test_silent_holder_is_not_awaited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.2)
     with lock.attempt(folder / "a") as ours:
@@ -309,54 +247,3 @@ def test_prune_removes_the_least_recently_used_first() -> None:
     assert {each.name for each in removed} == {"old", "damaged"}
     assert [each.name for each in template.prune(0, keep="middle")] == ["new"]
     assert [each.name for each in template.STORE.installed()] == ["middle"]
-
-
-def test_used_template_is_removed_last() -> None:
-    for name in ("a", "b"):
-        save(name, used=1e9 + (name == "b"))
-    with template.STORE.opened("a"):
-        pass
-    assert [each.name for each in template.STORE.installed()] == ["a", "b"]
-
-
-def test_save_removes_older_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    save("a", used=1e9)
-    monkeypatch.setenv("MICROVM_TEMPLATES", "1K")
-    save("b")
-    assert [each.name for each in template.STORE.installed()] == ["b"]
-
-
-def test_prune_removes_files_of_killed_processes(folder: Path) -> None:
-    save("a")
-    (folder / ".b.tmp").mkdir()
-    (folder / ".b.lock").touch()
-    (folder / ".a.lock").touch()
-    template.prune(template.limit())
-    assert [path.name for path in folder.iterdir()] == ["a"]
-
-
-def test_the_command_lists_and_removes() -> None:
-    def run(*arguments: str) -> str:
-        return CliRunner().invoke(cli, ["template", *arguments], catch_exceptions=False).output
-
-    save("a", used=1e9)
-    _edit(save("b"), format=0)
-    heading, damaged, fine = run("ls").splitlines()
-    assert heading.split() == ["NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"]
-    assert damaged.split()[:4] == ["b", "outdated", "outdated", "outdated"]
-    assert fine.split()[:4] == ["a", "tcg", "2M", "1"]
-    assert [each["name"] for each in json.loads(run("ls", "--json"))] == ["b", "a"]
-    assert run("prune") == "b\n"
-    assert run("prune", "--all") == "a\n"
-    save("c")
-    assert run("rm", "c") == ""
-    with pytest.raises(TemplateError, match="no template c"):
-        run("rm", "c")
-
-
-def test_limit_of_templates_is_checked_and_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MICROVM_TEMPLATES", "")
-    assert template.limit() == 4 << 30
-    monkeypatch.setenv("MICROVM_TEMPLATES", "xx")
-    with pytest.raises(UsageError, match="MICROVM_TEMPLATES: 'xx' is not a size"):
-        template.limit()

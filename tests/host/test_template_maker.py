@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from microvm.cli import template_maker
-from microvm.cli.template_maker import run_image, try_template
+from microvm.cli.template_maker import try_template
 from microvm.errors import QemuError
 from microvm.images import Image
 from microvm.options import PoolOptions
@@ -43,14 +43,6 @@ def test_no_template_is_made_if_each_machine_boots(
     assert made == []
 
 
-def test_no_template_is_made_in_a_read_only_cache(
-    made: list[PoolOptions], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
-    try_template(IMAGE, NoticeReporter(pytest.fail))
-    assert made == []
-
-
 @pytest.mark.usefixtures("made")
 def test_failure_is_a_notice_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
@@ -61,9 +53,3 @@ def test_failure_is_a_notice_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> Non
     try_template(IMAGE, NoticeReporter(notices.append))
     [notice] = notices
     assert notice.endswith("so starts take longer: there is no QEMU (install it)")
-
-
-def test_image_is_the_preset_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_image() is None
-    monkeypatch.setenv("MICROVM_IMAGE", "python")
-    assert run_image() == "python"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.support.captured import captured
-
-from microvm import MicroVM, sync
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,11 +95,3 @@ def test_a_strict_checker_knows_text_from_bytes(tmp_path: Path) -> None:
     errors = [line for line in checked.stdout.splitlines() if ": error: " in line]
     assert len(errors) == 1, checked.stdout + checked.stderr
     assert '"str" has no attribute "decode"' in errors[0]
-
-
-@pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM])
-def test_repr_of_a_machine_has_its_id_and_image(kind: type[MicroVM] | type[sync.MicroVM]) -> None:
-    machine, other = kind("some-image", accel="tcg"), kind("some-image", accel="tcg")
-    assert repr(machine) == f"<MicroVM {machine.id} of some-image: new, tcg>"
-    assert re.fullmatch("[0-9a-f]{12}", machine.id)
-    assert machine.id != other.id

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +10,9 @@ import click
 import pytest
 from tests.support.commands import below, parsed_jobs
 
-import microvm
-from microvm import sync
 from microvm.cli import preset_sources, presets
 from microvm.cli.root import cli
-from microvm.cli.verbs.image_build import _limits
-from microvm.errors import ExecTimeout, MemoryLimit, OutputLimit, UsageError
+from microvm.errors import ExecTimeout, MemoryLimit, OutputLimit
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions
 from microvm.units import exact_size, parse_duration, parse_size
@@ -25,17 +20,6 @@ from microvm.units import exact_size, parse_duration, parse_size
 # Valid texts and their values in bytes or seconds, by the placeholder on the command line.
 WRITTEN: dict[str, tuple[str, float]] = {"SIZE": ("128M", 128 << 20), "TIME": ("1.5m", 90.0)}
 
-#: The names of parameters of the API that are sizes or times.
-MEASURED = {
-    "timeout": "Duration",
-    "grace": "Duration",
-    "idle_timeout": "Duration",
-    "max_age": "Duration",
-    "max_size": "Size",
-    "max_output": "Size",
-    "memory": "Size",
-    "disk": "Size",
-}
 
 DECLARED = [
     option
@@ -65,18 +49,6 @@ def test_the_command_line_reads_both(verb: str, option: click.Option) -> None:
         assert option.callback(context, option, given) == number
     with pytest.raises(click.BadParameter):
         option.callback(context, option, "many")
-
-
-def test_no_verb_is_forgotten() -> None:
-    assert {"run", "map", "image build", "image import", "start", "exec", "cp", "bench"} <= {
-        verb for verb, _ in of_verbs()
-    }
-
-
-def test_limits_of_image_builds_accept_units_and_numbers() -> None:
-    limits = _limits(("unpacked=1G", "metadata=1048576", "seconds=2m"))
-    assert (limits.unpacked, limits.metadata, limits.seconds) == (1 << 30, 1 << 20, 120)
-    assert _limits(("seconds=90",)).seconds == 90
 
 
 @pytest.mark.parametrize(
@@ -124,39 +96,3 @@ def test_units_everywhere(option: Option, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert getattr(presets.Presets().find(option.name, "run"), "value", None) == number
     monkeypatch.setenv(presets.variable_of(option.name), text)
     assert getattr(presets.Presets().find(option.name, "run"), "value", None) == number
-
-
-RESULTS = {"CompletedProcess", "GuestStatus"}
-"""The classes whose fields are measured, so they are numbers."""
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *(kind for name in microvm.__all__ if isinstance(kind := getattr(microvm, name), type)),
-        *(getattr(sync, name) for name in ("MicroVM", "Pool", "Process")),
-    ],
-    ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
-)
-def test_parameters_with_units_accept_text(kind: type) -> None:
-    if issubclass(kind, BaseException):
-        return
-    for name, function in inspect.getmembers(kind, callable):
-        if (name.startswith("_") and name != "__init__") or name == "memory":
-            continue
-        try:
-            signature = inspect.signature(function)
-        except ValueError:
-            continue
-        for parameter in signature.parameters.values():
-            if parameter.name in MEASURED and kind.__name__ not in RESULTS:
-                where = f"{kind.__name__}.{name}({parameter.name})"
-                assert MEASURED[parameter.name] in str(parameter.annotation), where
-
-
-@pytest.mark.parametrize("method", ["ping", "status"])
-def test_ping_accepts_and_checks_durations_as_text(method: str) -> None:
-    machine = microvm.MicroVM()
-    for timeout, says in (("8s", "not running"), (8, "not running"), ("soon", "not a duration")):
-        with pytest.raises(UsageError, match=says):
-            asyncio.run(getattr(machine, method)(timeout))

@@ -30,10 +30,14 @@ def pythons() -> dict[str, str]:
     return found
 
 
-PYTHONS = pythons()
+# `make test` uses one of them.
+PYTHONS = [
+    pytest.param(path, id=version, marks=[pytest.mark.thorough] * (number > 0))
+    for number, (version, path) in enumerate(pythons().items())
+]
 
 
-@pytest.fixture(scope="session", params=list(PYTHONS.values()), ids=list(PYTHONS))
+@pytest.fixture(scope="session", params=PYTHONS)
 def python(request: pytest.FixtureRequest) -> str:
     """A Python of each installed version."""
     path: str = request.param

@@ -76,11 +76,6 @@ def test_display_shows_each_object_with_its_text(rich: Talk) -> None:
     assert [each.first for each in ended.shown] == [True] * 3 + [False] * 3 + [True, False, False]
 
 
-def test_long_display_is_sent_in_pieces(rich: Talk) -> None:
-    ended = rich.run("display('é' * 1_000_000)")
-    assert ended.displays == [("text/plain", "é".encode() * 1_000_000)]
-
-
 def test_displays_of_threads_do_not_mix(rich: Talk) -> None:
     code = """
 import threading
@@ -132,12 +127,7 @@ def test_open_figures_are_shown_and_closed(plots: Talk) -> None:
     assert plots.run("plt.get_backend()").value == "'agg'"
 
 
-def test_figure_is_displayed_at_once(plots: Talk) -> None:
-    ended = plots.run("f = plt.figure()\ndisplay(f)\nplt.close(f)\nprint('after')")
-    assert [mime for mime, _ in ended.displays] == ["text/plain", "image/png"]
-    assert ended.stdout == "after\n"
-
-
+@pytest.mark.thorough
 def test_figures_of_a_cell_that_raises_are_shown(plots: Talk) -> None:
     ended = plots.run("plt.plot([1])\n1 / 0")
     assert ended.error == "ZeroDivisionError"

@@ -66,15 +66,6 @@ def test_interrupt_just_before_a_wait_ends_the_wait(talk: Talk) -> None:
     assert interrupted(talk, "wait_later()") == "KeyboardInterrupt"
 
 
-def test_handler_of_a_cell_runs_once_for_each_interrupt(talk: Talk) -> None:
-    talk.run("import signal, time\ncount = 0\ndef handler(*_):\n    global count\n    count += 1\n")
-    wait = "while not count: time.sleep(0.01)\ntime.sleep(0.2)"
-    talk.start(f"signal.signal(signal.SIGINT, handler)\n{READY}{wait}\nprint(count)")
-    talk.finish(until=lambda answered: "ready" in answered.stdout)
-    talk.send(wire.Interrupt())
-    assert talk.finish().stdout == "1\n"
-
-
 def test_interrupt_of_a_request_that_is_no_cell(talk: Talk, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     talk.run(
@@ -232,32 +223,10 @@ def test_handler_of_a_cell_lasts_until_its_end(shared: Talk) -> None:
     assert interrupted(shared, "while True: pass") == "KeyboardInterrupt"
 
 
-def test_cell_can_handle_an_interrupt(shared: Talk) -> None:
-    code = "try:\n    {}    while 1: pass\nexcept KeyboardInterrupt:\n    x = 'handled'\nx"
-    shared.start(code.format(READY))
-    shared.finish(until=lambda answered: "ready" in answered.stdout)
-    shared.send(wire.Interrupt())
-    assert shared.finish().value == "'handled'"
-
-
 def test_kill_between_cells_has_no_effect(talk: Talk) -> None:
     for _ in range(3):
         talk.send(wire.Kill())
         assert talk.run("1").value == "1"
-
-
-def test_interrupted_await_shows_the_line(talk: Talk) -> None:
-    # The event loop prints the text when the cell waits.
-    talk.start(
-        "import asyncio\n"
-        "asyncio.get_running_loop().call_soon(print, 'ready')\n"
-        "await asyncio.sleep(1000)"
-    )
-    talk.finish(until=lambda answered: "ready" in answered.stdout)
-    talk.send(wire.Interrupt())
-    result = talk.finish().result
-    assert result.error_type == "KeyboardInterrupt"
-    assert 'File "<cell 1>", line 3, in <module>' in result.traceback
 
 
 def test_blocked_signal_and_descriptors_are_restored(shared: Talk) -> None:

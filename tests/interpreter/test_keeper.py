@@ -15,10 +15,6 @@ from microvm.wire.interpreter import Death
 from .talk import Talk, is_alive, running, wait_for
 
 
-def test_first_message_is_ready(talk: Talk) -> None:
-    assert talk.first == wire.Ready(wire.DIGEST)
-
-
 def test_state_survives_a_connection(path: Path) -> None:
     with Talk(path) as talk:
         talk.run("x = 1")
@@ -91,13 +87,6 @@ def test_nothing_is_sent_without_credit(path: Path, code: str) -> None:
             assert total <= granted
         talk.send(wire.Credit(10))
         talk.finish()
-
-
-def test_result_needs_no_credit(path: Path) -> None:
-    with Talk(path, window=0) as talk:
-        assert talk.run("1").value == "1"
-        talk.run("x = 1")
-        assert talk.ask(wire.Fetch("x")).text == "1"
 
 
 WRONG = {

@@ -64,14 +64,6 @@ def test_root_of_a_container(launcher: Path) -> None:
 
 
 @only_root
-def test_root_that_may_change_no_ids(launcher: Path) -> None:
-    lost = privileged("sys_admin", "setuid", "setgid", "setpcap")
-    result = confined(launcher, [*UID, *SYSTEM], ["/bin/true"], prefix=lost)
-    assert holding(result) == {*OTHERS} - {"ids"}
-    assert "ids no Operation not permitted" in result.status
-
-
-@only_root
 def test_root_of_a_namespace_with_few_ids_becomes_nobody(launcher: Path) -> None:
     """As in a container whose user namespace maps only a few ids."""
     prefix = ["unshare", "--user", "--map-users=0,0,65536", "--map-groups=0,0,65536"]
@@ -114,14 +106,6 @@ def test_a_kernel_without_new_mounts(launcher: Path, program: Program) -> None:
     result = confined(launcher, SYSTEM, ["/bin/true"], prefix=prefix)
     assert "mount no Function not implemented" in result.status
     assert holding(result) == {"user", *OTHERS, *NAMESPACES} - {"mount"}
-
-
-@only_root
-def test_a_proc_that_is_covered(launcher: Path) -> None:
-    prefix = own_mounts("mount -t tmpfs none /proc")
-    result = confined(launcher, [*UID, *SYSTEM], ["/bin/true"], prefix=prefix)
-    assert "mount no No such file or directory" in result.status
-    assert holding(result) == {*OTHERS, *NAMESPACES} - {"mount"}
 
 
 @only_root

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.launcher.test_layers import BASE, ROOT, with_layers, without
+from tests.launcher.test_layers import BASE, ROOT, without
 from tests.support.confined import SYSTEM, Confined, confined
-from tests.support.ordinary import USER
 
 pytestmark = pytest.mark.skipif(not ROOT, reason="only root has uids to give")
 
@@ -105,23 +103,6 @@ def test_program_reads_no_other_file_of_root(launcher: Path, private: Path) -> N
     script = "cat $1; cat /proc/$PPID/environ; cat /etc/shadow"
     result = lend(launcher, private, script)
     assert result.output.count("Permission denied") == 3, result.output
-
-
-def test_a_file_of_another_user_is_copied(launcher: Path, private: Path) -> None:
-    os.chown(private, USER, USER)
-    result = lend(launcher, private, "head -c 8 /dev/fd/$0")
-    assert result.output == "content\n"
-    assert ids(result).endswith("; for it, 1 files were copied to memory")
-
-
-def test_removed_file_can_be_given(launcher: Path, private: Path) -> None:
-    with private.open("rb") as file:
-        private.unlink()
-        number = str(file.fileno())
-        program = ["/bin/sh", "-c", f"head -c 8 /dev/fd/{number}"]
-        options = ["--uid", str(BASE), "--file", number]
-        result = with_layers(launcher, "ids", program, *options, descriptors=[file.fileno()])
-    assert result.output == "content\n"
 
 
 def test_disk_is_only_readable_by_its_descriptor(launcher: Path, private: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import grp
 import os
 import platform
@@ -12,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from tests.qemu.conftest import Configure
@@ -21,9 +19,9 @@ from tests.support.ordinary import acting_as_user
 from tests.support.process_settings import umask
 
 from microvm import cache
-from microvm.errors import ExitKind, QemuError, QemuExit
+from microvm.errors import QemuError, QemuExit
 from microvm.qemu import accel, kvm_failure
-from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice
+from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.launch import find_qemu, launch
@@ -45,15 +43,6 @@ def probes(tmp_path: Path) -> ProbeCache:
 @pytest.fixture
 def _promising_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
-
-
-def test_tcg_is_used_on_request(probes: ProbeCache) -> None:
-    assert candidates("tcg", arch=NATIVE, probes=probes) == ("tcg",)
-
-
-@pytest.mark.usefixtures("_promising_kvm")
-def test_auto_tries_kvm_without_a_probe_result(probes: ProbeCache) -> None:
-    assert candidates("auto", arch=NATIVE, probes=probes) == ("kvm", "tcg")
 
 
 @pytest.mark.usefixtures("_promising_kvm")
@@ -143,12 +132,6 @@ def test_probe_results_are_private(probes: ProbeCache, monkeypatch: pytest.Monke
     assert probes.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_unwritable_probe_result_is_no_error(probes: ProbeCache) -> None:
-    probes.folder.write_bytes(b"in the way")
-    probes.remember(works=True)
-    assert probes.recall() is None
-
-
 def test_probe_result_depends_on_parameters_of_kvm(
     probes: ProbeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,24 +148,6 @@ def test_probe_result_depends_on_parameters_of_kvm(
     assert probes.recall() is None
     load("0")
     assert probes.recall() is False
-
-
-def test_kvm_failures_have_distinct_errors_and_exits() -> None:
-    errors = [number for each in kvm_failure.FAILURES for number in each.errors]
-    exits = [kind for each in kvm_failure.FAILURES for kind in each.exits]
-    assert len(errors) == len(set(errors))
-    assert sorted(exits) == sorted(get_args(ExitKind))
-    assert kvm_failure.failure_of_device(OSError(errno.ENOTTY, "")) is kvm_failure.REFUSED
-    # The number is EBUSY before Linux 6.12.
-    assert kvm_failure.failure_of_device(OSError(errno.EIO, "")) is kvm_failure.BUSY
-
-
-@pytest.mark.parametrize("cause", [None, TimeoutError(), OSError(errno.EACCES, "")])
-def test_failure_of_a_start_without_an_exit_is_classified(cause: Exception | None) -> None:
-    error = QemuError("it does not start")
-    error.__cause__ = cause
-    expected = kvm_failure.FORBIDDEN if type(cause) is PermissionError else kvm_failure.SILENT
-    assert kvm_failure.failure_of_start(error) is expected
 
 
 def test_kvm_device_in_use_by_another_hypervisor(
@@ -226,11 +191,6 @@ def test_kvm_device_without_permission(
     else:
         assert f"only root may use {device}" in found.hint
         assert f"sudo chgrp kvm {device} && sudo chmod 660 {device} && " in found.command
-
-
-def test_notice_is_one_line() -> None:
-    assert fallback_notice("why") == "why; using TCG, which is slower"
-    assert fallback_notice("why", "what to do") == "why; using TCG, which is slower (what to do)"
 
 
 @pytest.mark.usefixtures("_promising_kvm")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from microvm import MicroVM, Pool
+from microvm import MicroVM
 from microvm.errors import UsageError
 from microvm.system import capacity, platform
 from microvm.system.capacity import GUEST_CPUS_PER_CPU, usable_cpus, usable_memory
@@ -16,18 +15,11 @@ from microvm.system.capacity import GUEST_CPUS_PER_CPU, usable_cpus, usable_memo
 HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("kind", [MicroVM, Pool])
-def test_more_memory_than_the_host_has_is_refused(kind: type[MicroVM] | type[Pool]) -> None:
-    with pytest.raises(UsageError, match=r"does not fit into this host's memory \(use at most"):
-        kind(memory="999T")
+def test_more_cpus_than_the_host_has_are_refused() -> None:
     most = GUEST_CPUS_PER_CPU * usable_cpus()
+    MicroVM(cpus=most)
     with pytest.raises(UsageError, match=rf"\(use at most {most}: 8 for each CPU"):
-        kind(cpus=most + 1)
-    with pytest.raises(UsageError, match="cpus: 0 is not a whole number from 1 on"):
-        kind(cpus=0)
-    kind(cpus=most)
-    with pytest.raises(UsageError, match="accel: it must be one of auto, kvm, tcg, not 'fast'"):
-        kind(accel=cast(Any, "fast"))
+        MicroVM(cpus=most + 1)
 
 
 @pytest.fixture
@@ -53,8 +45,3 @@ def test_lowest_limit_of_all_parent_cgroups_counts(cgroup: Path) -> None:
     MicroVM(memory="128M")
     with pytest.raises(UsageError, match=r"\(use at most 128M"):
         MicroVM(memory="129M")
-
-
-def test_limit_above_total_memory_is_ignored(cgroup: Path) -> None:
-    (cgroup / "memory.max").write_text(f"{HOST * 2}\n")
-    assert usable_memory() == HOST

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm.arches import Accel
-from microvm.qemu.command_line import Inherited, QemuConfig, arguments, kernel_command_line
+from microvm.qemu.command_line import Inherited, QemuConfig, arguments
 from microvm.qemu.launch import _group_of
 
 CONFIG = QemuConfig(Path("k"), Path("i"), "pci", "tcg", "x86_64", memory=512, cpus=2)
@@ -67,11 +66,6 @@ def test_kvm_device_is_inherited() -> None:
     assert INHERITED.all() == (10, 11, 12, 13, 14)
 
 
-@pytest.mark.parametrize("accel", ["kvm", "hvf"])
-def test_no_tsc_frequency_with_hardware_acceleration(accel: Accel) -> None:
-    assert "khz" not in kernel_command_line(CONFIG._replace(accel=accel), tsc_khz=2_500_000)
-
-
 def test_disks_are_descriptors_named_in_the_kernel_arguments() -> None:
     config = CONFIG._replace(disk=Path("d"), scratch=64 << 20)
     inherited = INHERITED._replace(disk=15, scratch=16)
@@ -92,10 +86,6 @@ def test_disks_are_descriptors_named_in_the_kernel_arguments() -> None:
     assert inherited.all() == (10, 11, 12, 13, 14, 15, 16)
     mmio = arguments(config._replace(bus="mmio"), inherited, tsc_khz=None)
     assert "virtio-blk-device,drive=disk" in mmio
-
-
-def test_kernel_argument_quiet_can_be_left_out() -> None:
-    assert "quiet" not in kernel_command_line(CONFIG._replace(quiet=False), tsc_khz=None).split()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -50,16 +50,6 @@ def test_launcher_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch)
     assert launcher.find() == program
 
 
-def test_launcher_of_an_older_version_is_not_used(cache: Path) -> None:
-    """An older version may have kept it from a guest pack in the working folder."""
-    kept = cache / "programs" / f"confine-{os.uname().machine}-{launcher._path().name[-32:]}"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(launcher._sealed(b"#!/bin/sh\n"))
-    kept.chmod(0o755)
-    assert not launcher.is_ready()
-    assert launcher.find() != kept
-
-
 @pytest.mark.parametrize("damage", ["empty", "a byte", "cut"])
 def test_damaged_launcher_is_compiled_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
@@ -138,12 +128,6 @@ def spawned(script: str, children: list[Child]) -> Child:
     return children[-1]
 
 
-def test_failure_of_the_launcher_is_reported(children: list[Child]) -> None:
-    child = spawned("echo failed wrong option; exit 125", children)
-    assert child.reap() == child.returncode == 125
-    assert child.read_report().failure == "wrong option"
-
-
 @pytest.mark.parametrize("script", ["kill -STOP $$", "sleep 60 & kill -STOP $$"])
 def test_a_launcher_that_is_stopped_is_killed(script: str, children: list[Child]) -> None:
     child = spawned(script, children)
@@ -151,13 +135,6 @@ def test_a_launcher_that_is_stopped_is_killed(script: str, children: list[Child]
     child.kill()
     assert child.reap() == -signal.SIGKILL
     assert time.monotonic() - begun < 5
-
-
-async def test_killed_launcher_has_no_pid_and_no_failure(children: list[Child]) -> None:
-    child = spawned("kill -KILL $$", children)
-    status = await child.started()
-    assert (status.pid, status.failure) == (None, "")
-    assert await child.wait() == -signal.SIGKILL
 
 
 async def test_report_is_read_without_waiting(children: list[Child]) -> None:
@@ -225,16 +202,6 @@ def test_file_size_limit_is_raised_temporarily(
     with child.file_size_limit(1 << 20):
         assert file_size(child) == (1 << 20, before[1])
     assert file_size(child) == before
-
-
-def test_exited_child_has_no_limits(children: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
-    child = spawned("echo pid $$; exec sleep 60", children)
-    os.kill(child.pid, signal.SIGKILL)  # only now, because earlier exits are reaped on the way
-    os.waitpid(child.pid, 0)  # as a program that waits for any child does
-    with child.file_size_limit(1 << 20):
-        pass
-    assert child.reap() == 0
 
 
 async def test_child_that_others_have_reaped_has_exited(children: list[Child]) -> None:

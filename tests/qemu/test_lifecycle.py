@@ -52,11 +52,6 @@ async def test_qemu_starts_reads_the_console_and_stops(configure: Configure) -> 
     assert not [name for name in {*logging.getLogger().manager.loggerDict} - loggers if pid in name]
 
 
-@pytest.mark.parametrize("bus", ["pci", "mmio"])
-async def test_guest_starts_with_either_bus(configure: Configure, bus: str) -> None:
-    assert (await ending_of(configure("resets", bus=bus))).kind == "reset"
-
-
 @pytest.mark.parametrize(
     ("guest", "kind", "text"),
     [
@@ -114,30 +109,6 @@ async def test_internal_error_of_kvm_ends_the_machine(
             await qemu._qmp.execute("stop")
         ending = await qemu.wait()
     assert told(ending) == ("internal_error", "KVM internal error", -9)
-
-
-async def test_pause_does_not_end_the_machine(configure: Configure) -> None:
-    async with running(configure()) as qemu:
-        await qemu._qmp.execute("stop")
-        await asyncio.sleep(0.1)
-        assert (await qemu.stop()).kind == "quit"
-
-
-async def test_port_is_handed_over_once(configure: Configure) -> None:
-    async with running(configure()) as qemu:
-        with qemu.take_port() as port:
-            assert not port.getblocking()
-            with pytest.raises(RuntimeError):
-                qemu.take_port()
-            await qemu.stop()
-            assert port.recv(1) == b""
-
-
-async def test_cancelled_wait_leaves_qemu_alone(configure: Configure) -> None:
-    async with running(configure()) as qemu:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(qemu.wait(), 0.05)
-        assert (await qemu.stop()).kind == "quit"
 
 
 @pytest.mark.parametrize("milliseconds", [0, 1, 2, 5, 10, 20, 25, 30, 40])

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from tests.qemu.conftest import Configure
 from tests.support.polling import eventually
 
-from microvm.qemu import launcher
-from microvm.qemu.child import Child
 from microvm.qemu.command_line import QemuConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
@@ -73,33 +67,3 @@ def test_controller_killed_while_running(configure: Configure) -> None:
         assert len(holders(config.kernel)) == 1
         process.kill()
     eventually(lambda: not holders(config.kernel))
-
-
-@pytest.mark.parametrize("milliseconds", [0, 1, 2, 3, 4, 5, 7, 10, 20])
-def test_controller_killed_while_launching(configure: Configure, milliseconds: int) -> None:
-    config = configure()
-    with controller(config, until="launching") as process:
-        time.sleep(milliseconds / 1000)
-        process.kill()
-    eventually(lambda: not holders(config.kernel))
-
-
-@pytest.mark.parametrize("is_orphan", [False, True])
-def test_controller_killed_right_after_the_launch(is_orphan: bool) -> None:
-    """A controller that dies before PR_SET_PDEATHSIG is noticed by the changed parent."""
-    ours, theirs = socket.socketpair()
-    controller = "1" if is_orphan else str(os.getpid())
-    options = ["--controller", controller, "--status", str(theirs.fileno()), "--read", "/"]
-    program = ["--", shutil.which("echo") or "", "started"]
-    with ours, theirs:
-        spawned = subprocess.Popen(
-            [launcher.find(), *options, *program],
-            stdout=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        child = Child(spawned, ours)
-        assert spawned.stdout is not None
-        with spawned.stdout:
-            assert spawned.stdout.read() == (b"" if is_orphan else b"started\n")
-        assert bool(child.reap()) == is_orphan

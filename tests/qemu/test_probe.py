@@ -90,21 +90,6 @@ def test_missing_layer_has_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(each["help"] for each in said["layers"] if not each["holds"])
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False).returncode != 0,
-    reason="here nobody may make a user namespace",
-)
-def test_root_without_uids_gets_other_advice() -> None:
-    command = ["unshare", "-Ur", sys.executable, "-m", "microvm", "confinement", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    said = {each["layer"]: each for each in json.loads(done.stdout)["layers"]}
-    assert not said["ids"]["holds"]
-    assert "start microvm as an ordinary user" in said["ids"]["help"]
-    assert "see `ids`" in said["user"]["help"]
-    assert "threads are not limited" in said["limits"]["help"]
-
-
 @pytest.mark.usefixtures("_leakless")
 def test_probe_fails_if_the_program_does_not_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = shutil.which("yes")

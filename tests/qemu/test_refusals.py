@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from tests.qemu.conftest import Configure, start
-from tests.support.captured import captured
-from tests.support.ordinary import acting_as_user, as_user, only_root
+from tests.support.ordinary import acting_as_user, only_root
 
-from microvm.errors import ImageError, QemuError, UsageError
+from microvm.errors import ImageError, QemuError
 from microvm.qemu import confinement, qmp
 from microvm.qemu import process as qemu_module
-from microvm.qemu.launch import find_qemu, launch, os_errors
+from microvm.qemu.launch import find_qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
 
@@ -56,40 +53,12 @@ def test_error_names_the_program_that_may_not_be_executed(
         find_qemu("x86_64")
 
 
-@only_root
-def test_capability_to_search_all_folders_is_used(denied: Path) -> None:
-    code = "from microvm.qemu.launch import find_qemu; print(find_qemu('x86_64'))"
-    found = captured(as_user(sys.executable, "-c", code), check=True)
-    assert found.stdout == f"{denied}\n"
-
-
-def test_qemu_that_no_folder_of_path_has_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "::/dev/null:/nonexistent")
-    with pytest.raises(QemuError, match="is not installed"):
-        find_qemu("x86_64")
-
-
-def test_missing_launcher_is_not_reported_as_a_missing_qemu(configure: Configure) -> None:
-    expected = "cannot start QEMU: /nonexistent/launcher: No such file or directory"
-    with (
-        patch("microvm.qemu.launcher.find", return_value=Path("/nonexistent/launcher")),
-        pytest.raises(QemuError, match=expected),
-        os_errors(),
-    ):
-        launch(configure())
-
-
 async def test_invalid_kernel_is_refused(configure: Configure, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"not a kernel" * 1000)
     with pytest.raises(QemuError, match=r"status 1: .*kernel") as caught:
         await start(configure(kernel=garbage))
     assert str(garbage) in caught.value.hint
-
-
-async def test_empty_kernel_is_refused(configure: Configure, tmp_path: Path) -> None:
-    with pytest.raises(QemuError, match=f"status 1: .*{tmp_path}/initramfs"):
-        await start(configure(kernel=tmp_path / "initramfs"))
 
 
 @pytest.mark.parametrize("name", ["kernel", "initramfs"])
@@ -104,11 +73,6 @@ async def test_error_of_a_refused_argument_has_the_text_of_qemu(configure: Confi
     with pytest.raises(QemuError, match="Invalid SMP CPUs 999") as caught:
         await start(configure(cpus=999))
     assert "Invalid SMP CPUs 999" in caught.value.detail
-
-
-async def test_too_much_memory_is_refused(configure: Configure) -> None:
-    with pytest.raises(QemuError, match="Cannot allocate memory"):
-        await start(configure(memory=1 << 30))
 
 
 async def test_missing_qemu_is_reported_with_the_package(
@@ -131,11 +95,6 @@ async def test_qemu_that_does_not_answer_is_an_error(
     monkeypatch.setattr(qemu_module, "START_TIMEOUT", 0.001)
     with pytest.raises(QemuError, match=r"did not start the guest within 0.0\d* s"):
         await start(configure())
-
-
-async def test_unknown_architecture_is_refused(configure: Configure) -> None:
-    with pytest.raises(UsageError, match="choose one of x86_64"):
-        await start(configure(arch="vax"))
 
 
 @pytest.fixture

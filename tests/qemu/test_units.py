@@ -10,7 +10,6 @@ from microvm.errors import UsageError
 from microvm.units import (
     MINIMUM_LIMIT,
     MINIMUM_MEMORY,
-    format_size,
     parse_duration,
     parse_memory,
     parse_memory_limit,
@@ -62,11 +61,6 @@ def test_too_little_memory_for_a_guest(size: int | str) -> None:
         parse_memory(size)
 
 
-def test_fraction_of_a_mebibyte_is_refused() -> None:
-    with pytest.raises(UsageError, match="whole number of MiB"):
-        parse_memory("262145K")
-
-
 def test_memory_limit_of_a_command_has_a_minimum() -> None:
     expected: dict[int | str, int] = {0: 0, "0": 0, "64M": 64 << 20, MINIMUM_LIMIT: MINIMUM_LIMIT}
     assert {size: parse_memory_limit(size) for size in expected} == expected
@@ -113,11 +107,3 @@ def test_zero_durations(duration: float | str) -> None:
     with pytest.raises(UsageError, match="is not a positive duration") as caught:
         parse_duration(duration)
     assert caught.value.hint.startswith("leave it out, or write 5s")
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(5, "5"), (1 << 10, "1K"), (3 << 29, "1.5G"), (999 << 30, "999G")]
-)
-def test_formatted_sizes_can_be_parsed(size: int, text: str) -> None:
-    assert format_size(size) == text
-    assert parse_size(text) == size

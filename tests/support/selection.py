@@ -14,6 +14,7 @@ import pytest
 
 _ALL = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.thorough\b", re.MULTILINE)
 _ANY = "pytest.mark.thorough"
+_MARKED_BY_CONFTEST = {"host", "interpreter"}  # with a second event loop or Python
 _WITHOUT, _ONLY = "not thorough", "thorough and "
 
 _left_out = pytest.StashKey[list[int]]()
@@ -27,8 +28,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if selected.startswith(_WITHOUT) and _ALL.search(collection_path.read_text()):
         _counts(config)[0] += 1
         return True
-    if selected.startswith(_ONLY) and _ANY not in collection_path.read_text():
-        return True
+    if selected.startswith(_ONLY) and collection_path.parent.name not in _MARKED_BY_CONFTEST:
+        return None if _ANY in collection_path.read_text() else True
     return None
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from subprocess import PIPE
 from typing import Any, cast
 
-import pytest
-
-from microvm.errors import ProtocolError
 from microvm.guest.request import request_of
 from microvm.options import ExecOptions
 from microvm.wire import codec
-from microvm.wire.codec import Ending, GoodbyeReason, Stream
+from microvm.wire.codec import Ending, Stream
 from microvm.wire.command_conversation import CommandConversation
 from microvm.wire.session import Session
 
@@ -21,9 +18,7 @@ TOKEN = 7
 NOW = 1_700_000_000_000_000_000
 NONCE = 0x0707070707070707
 OUTPUT = codec.ExecOutput(1, Stream.STDOUT, b"x")
-STATUS = codec.Status(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 RESPONSE = codec.ExecResponse(1, Ending.EXITED, 0)
-GOODBYE = codec.Goodbye(GoodbyeReason.SHUTDOWN)
 READY = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, NONCE)
 """The guest's answer to the `hello` of a session whose random numbers are known."""
 
@@ -93,34 +88,9 @@ def running() -> KnownSession:
     return session
 
 
-def failed() -> KnownSession:
-    session = running()
-    with pytest.raises(ProtocolError):
-        hear(session, codec.Pong(TOKEN))
-    return session
-
-
 def requested() -> KnownSession:
     session = idle()
     request(session)
-    return session
-
-
-def ended() -> KnownSession:
-    session = running()
-    hear(session, RESPONSE)
-    return session
-
-
-def closing() -> KnownSession:
-    session = running()
-    session.shutdown()
-    return session
-
-
-def finished() -> KnownSession:
-    session = idle()
-    hear(session, GOODBYE)
     return session
 
 
