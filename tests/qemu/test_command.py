@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from microvm.arches import Accel
 from microvm.qemu.command_line import Inherited, QemuConfig, arguments
 from microvm.qemu.launch import _group_of
 
