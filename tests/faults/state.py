@@ -3,29 +3,23 @@
 A state is a coroutine that brings a machine into the state, injects the fault at that moment, and
 continues as a user would. Its exception is the error of the user. The moments of a start are found
 in the log, whose lines are written just before the steps that they announce.
-
-`python -m tests.faults.state STATE IMAGE` does so in a process of its own. It prints `reached PID`
-with the pid of QEMU, and blocks its event loop until it can read a line.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.support.polling import eventually
 from tests.support.processes import children, program
 
 from microvm import MicroVM
-from microvm.images import Image, load
+from microvm.images import Image
 from microvm.log import ROOT, TRACE
 
 MEMORY = "112M"
@@ -210,12 +204,3 @@ STATES: dict[str, State] = {
     )
 }
 """The states, in the order of a machine's life."""
-
-
-def _hold(pid: int) -> None:
-    print("reached", pid, flush=True)
-    sys.stdin.readline()
-
-
-if __name__ == "__main__":
-    asyncio.run(STATES[sys.argv[1]](FaultScene(load(Path(sys.argv[2]))), _hold))

@@ -24,11 +24,8 @@ from .state import STATES, FaultScene
 
 pytestmark = pytest.mark.thorough
 
-SIGNALS = (
-    "SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2"
-    " SIGALRM SIGTERM SIGXCPU SIGVTALRM SIGPROF SIGPOLL SIGPWR SIGSYS"
-).split()
-"""The signals that end a process by default."""
+SIGNALS = "SIGHUP", "SIGKILL", "SIGSEGV", "SIGTERM"
+"""Some of the signals that end a process by default."""
 
 CHEAP = {("cloning", "SIGTERM"), ("executing", "SIGSEGV")}
 
@@ -173,8 +170,8 @@ def test_forked_child_does_not_keep_the_machine(
     _next_start(image, cache, monkeypatch)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("act", "state"), [("executed", "idle"), ("daemonised", "idle")])
+@pytest.mark.parametrize("state", ["idle"])
+@pytest.mark.parametrize("act", ["executed", pytest.param("daemonised", marks=pytest.mark.long)])
 def test_machine_ends_if_its_controller_is_replaced(
     act: str,
     state: str,

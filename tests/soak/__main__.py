@@ -70,9 +70,6 @@ def of_its_own(disk: str = "") -> Iterator[tuple[Path, Path]]:
     "--interval", type=float, default=2, show_default=True, help="Seconds between samples."
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="Write a plot to this .svg or .png file."
-)
-@click.option(
     "--commands", type=int, default=0, help="Run only this number of commands, 16 at a time."
 )
 @click.option("--starts", type=int, default=0, help="Start only this number of clones.")
@@ -85,7 +82,6 @@ def main(
     seconds: float,
     seed: int | None,
     interval: float,
-    plot: Path | None,
     commands: int,
     starts: int,
     kills_qemu: int,
@@ -118,8 +114,6 @@ def main(
         )
         asyncio.run(soak.run())
     click.echo("\n".join(report.lines(soak)))
-    if plot:
-        report.draw(soak, plot)
     sys.exit(not soak.is_good)
 
 

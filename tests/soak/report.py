@@ -1,12 +1,11 @@
-"""The report of a soak: a table and a diagram."""
+"""The report of a soak: a table of its resources."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from .soak import Soak, Trend
-from .trend import WARM_UP, warm
+from .trend import warm
 
 
 def lines(soak: Soak) -> Iterator[str]:
@@ -36,33 +35,3 @@ def _row(trend: Trend) -> str:
     shown = (values[0], values[-1], max(values), trend.growth, trend.bound)
     mark = " <--" if trend.is_upward else ""
     return f"{trend.resource.name + unit:34}" + "".join(f"{one:11.1f}" for one in shown) + mark
-
-
-def draw(soak: Soak, file: Path) -> None:
-    """Draw each resource over the number of events.
-
-    :param file: file to write; its suffix determines the format.
-    """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    trends = soak.trends
-    done = soak.samples.done
-    columns = 4
-    figure, grid = plt.subplots(
-        -(-len(trends) // columns), columns, figsize=(16, 14), layout="constrained", squeeze=False
-    )
-    figure.suptitle(f"{soak.done} starts, commands and faults from seed {soak.seed}")
-    for axes, trend in zip(grid.flat, trends, strict=False):
-        axes.plot(done, trend.values, color="#9b2226" if trend.is_upward else "#1b4965", lw=1)
-        axes.axvspan(0, done[int(len(done) * WARM_UP)] if done else 0, color="#8d99ae", alpha=0.2)
-        unit = f", {trend.resource.unit}" if trend.resource.unit else ""
-        axes.set_title(f"{trend.resource.name}{unit}: {trend.growth:+.1f}", loc="left", fontsize=9)
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in list(grid.flat)[len(trends) :]:
-        axes.set_visible(False)
-    figure.savefig(file, dpi=110)
-    plt.close(figure)

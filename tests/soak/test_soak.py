@@ -30,7 +30,7 @@ def folders(image: Image) -> Iterator[tuple[Path, Path]]:
 
 @pytest.mark.long
 @pytest.mark.deadline(120.0)
-async def test_leak_is_found(image: Image, folders: tuple[Path, Path], tmp_path: Path) -> None:
+async def test_leak_is_found(image: Image, folders: tuple[Path, Path]) -> None:
     kept: list[int] = []
 
     async def descriptor(_: World) -> None:
@@ -67,8 +67,6 @@ async def test_leak_is_found(image: Image, folders: tuple[Path, Path], tmp_path:
     said = "\n".join(report.lines(soak))
     assert "GREW: controller's descriptors: seed 1\n" in said
     assert said.endswith("\nnot good")
-    report.draw(soak, tmp_path / "soak.svg")
-    assert "controller's descriptors" in (tmp_path / "soak.svg").read_text()
 
 
 @pytest.mark.alone

@@ -184,19 +184,6 @@ async def test_user_of_a_machine_that_ends_gets_the_reason(own: str) -> None:
             await vm.run(["true"])
 
 
-async def test_machine_of_a_killed_supervisor_is_gone(own: str) -> None:
-    async with (
-        MicroVM.attach(own) as vm,
-        await vm.exec(["sh", "-c", "echo up; sleep 600"]) as process,
-    ):
-        assert await process.stdout.readline() == b"up\n"
-        os.kill(vm.facts["supervisor"], signal.SIGKILL)
-        with pytest.raises(GuestDied, match="machine own is gone: its supervisor was killed"):
-            await process.wait()
-    with pytest.raises(GuestDied, match="its supervisor was killed"):
-        MicroVM.attach(own)
-
-
 @pytest.mark.thorough
 async def test_a_new_machine_of_the_same_name_is_not_used(own: str, microvm: Command) -> None:
     async with MicroVM.attach(own) as vm:

@@ -6,16 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from subprocess import PIPE
 
 import pytest
 import pytest_asyncio
-from tests.support.polling import DEADLINE, comes_true
+from tests.support.polling import DEADLINE
 from tests.vm.conftest import processes
 
 from microvm import Busy, ExecTimeout, MicroVM, Process
 from microvm.images import Image
-from microvm.wire.session import WINDOW
 
 MIB = 1 << 20
 ENDLESS = ["sh", "-c", "echo; exec sleep 600"]
@@ -101,26 +99,6 @@ async def test_files_beside_a_running_command(image: Image, tmp_path: Path) -> N
         copying.cancel()
         await asyncio.wait([copying])
         assert process.returncode is None
-
-
-async def test_a_command_whose_output_nobody_reads_stops_no_other(sixteen: MicroVM) -> None:
-    flood = ["sh", "-c", "yes & yes >&2"]
-    async with await sixteen.exec(flood) as unread, await sixteen.exec(["yes"]):
-        outputs = unread._command.stdout, unread._command.stderr
-        await comes_true(lambda: [*map(len, outputs)] == [WINDOW, WINDOW])
-        done = await sixteen.run(["sh", "-c", "dd if=/dev/zero bs=64k count=64; cat"], input=b"end")
-        assert done.stdout == bytes(4 * MIB) + b"end"
-        assert unread.returncode is None
-        assert await unread.stdout.readexactly(4) == b"y\ny\n"
-
-
-async def test_input_of_a_command_that_does_not_read_stops_no_other(sixteen: MicroVM) -> None:
-    async with await sixteen.exec(["sleep", "600"], stdin=PIPE) as sleeping:
-        assert sleeping.stdin
-        sleeping.stdin.write(bytes(8 * MIB))
-        data = bytes(range(256)) * 4096
-        results = await asyncio.gather(*[sixteen.run(["cat"], input=data) for _ in range(4)])
-        assert all(result.stdout == data for result in results)
 
 
 async def test_forks_run_as_many_commands(sixteen: MicroVM) -> None:

@@ -129,19 +129,6 @@ async def test_boot_from_an_invalid_disk_reports_an_error(on_disk: Image, tmp_pa
     assert "init: mount /dev/vd" in caught.value.detail
 
 
-@pytest.mark.thorough
-async def test_each_disk_has_its_own_template(on_disk: Image, tmp_path: Path) -> None:
-    async with MicroVM(on_disk):
-        pass
-    before = {found.name for found in template.STORE.installed()}
-    data = (on_disk.path / DISK).read_bytes() + bytes(4096)
-    other = changed_image(on_disk, tmp_path / "other", {DISK: data})
-    async with MicroVM(other) as vm:
-        assert vm.cloned
-    [new] = {found.name for found in template.STORE.installed()} - before
-    assert new.startswith(on_disk.name)
-
-
 @pytest.fixture
 def scratch_folder() -> Path:
     """The folder of the files of scratch disks, which have no names."""

@@ -148,19 +148,6 @@ async def test_hanging_trial_of_kvm_is_not_waited_for(
     assert failing_kvm.tries(folder) == 1
 
 
-@every_way
-def test_doctor_names_the_failure(
-    folder: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    # The kernel boots emulated here, so it takes longer to fail than under KVM.
-    monkeypatch.setattr(check, "TIMEOUT", 0.5 if way == "silent" else 60.0)
-    misbehave(failing_kvm.script(folder, way))
-    finding = check.check_kvm(EarlierResults())
-    fault = check.fault_of(FAILURES[way])
-    assert fault.matches(finding), finding
-    assert (finding.status, bool(finding.fix)) == ("note", True)
-
-
 @pytest.mark.parametrize("way", ["internal error", "silent"])
 def test_doctor_succeeds_without_kvm(folder: Path, misbehave: Misbehave, way: str) -> None:
     misbehave(failing_kvm.script(folder, way))

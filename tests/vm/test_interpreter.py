@@ -62,16 +62,6 @@ async def test_first_cell_of_the_user_is_cell_1(with_python: Image) -> None:
     assert '"<cell 2>"' in second.error.traceback
 
 
-async def test_variables_are_exchanged(python: Interpreter) -> None:
-    value = {"é": [1, 2.5, None, True, "x" * 200_000]}
-    await python.set("given", value)
-    assert await python.get("given") == value
-    with pytest.raises(InterpreterError, match="NameError"):
-        await python.get("missing")
-    with pytest.raises(InterpreterError, match="TypeError"):
-        await python.get("json")
-
-
 async def test_files_can_be_used_while_a_cell_runs(python: Interpreter) -> None:
     code = """
 import os, time

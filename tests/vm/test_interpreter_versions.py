@@ -95,12 +95,3 @@ async def test_forks_of_an_older_python(python: Interpreter) -> None:
             await forks[0].run("import os; os._exit(3)")
         await forks[0].restart()
         assert [await fork.get("kept") for fork in forks] == [2, 2]
-
-
-async def test_bomb_in_an_older_python_ends_in_a_typed_result(older: Image) -> None:
-    async with Interpreter(image=older, imports=["json", "random"]) as python:
-        try:
-            await python.run("import os\nwhile True: os.fork()", timeout=2)
-        except InterpreterDied:
-            await python.restart()
-        assert (await python.run("1", timeout=60)).result == "1"

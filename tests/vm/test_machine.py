@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 import time
-from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -114,42 +113,6 @@ def test_machine_ends_when_dropped_after_its_loop(image: Image) -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "ResourceWarning: a machine was never stopped: QEMU, process" in result.stderr
     assert "FileNotFoundError" in result.stderr, result.stdout
-
-
-EXECUTES = """
-import asyncio, os, sys
-import microvm, microvm.sync
-
-# The program that replaces this process is still the parent of QEMU, and waits for its exit.
-follower = [sys.executable, "-c", "import os; print(os.waitpid(-1, 0)[0])"]
-
-async def start():
-    machine = microvm.MicroVM(sys.argv[1])
-    await machine.start()
-    await machine.exec(["sleep", "1000"])
-    print(machine.pid, flush=True)
-    os.execv(sys.executable, follower)
-
-def start_in_sync():
-    machine = microvm.sync.MicroVM(sys.argv[1])
-    machine.start()
-    print(machine.pid, flush=True)
-    os.execv(sys.executable, follower)
-
-"""
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("how", ["asyncio.run(start())", "start_in_sync()"])
-def test_exec_of_another_program_leaves_no_machine(image: Image, how: str) -> None:
-    command = [sys.executable, "-c", EXECUTES + how, str(image.path)]
-    with subprocess.Popen(command, stdout=PIPE, text=True) as process:
-        try:
-            said, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()  # which ends QEMU, too
-    pid, ended = said.split()
-    assert pid == ended
 
 
 async def test_machine_that_is_stopped_while_it_starts_leaves_nothing(image: Image) -> None:

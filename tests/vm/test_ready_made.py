@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.target import build
+from tests.support.wheels import wheel
 
 from microvm import MicroVM
 from microvm.images import Image, readymade
@@ -15,13 +16,10 @@ from microvm_image.recipe import Recipe
 
 pytestmark = [pytest.mark.thorough, pytest.mark.long, pytest.mark.deadline(600)]
 
-WHEEL = {
-    "demo.py": "def main():\n    print('demo')\n",
-    "demo-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: demo\nVersion: 1\n",
-    "demo-1.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\n"
-    "Tag: py3-none-any\n",
-    "demo-1.dist-info/entry_points.txt": "[console_scripts]\ndemo = demo:main\n",
-    "demo-1.dist-info/RECORD": "",
+
+COMMAND: dict[str | zipfile.ZipInfo, str | bytes] = {
+    "demo_command.py": "def main():\n    print('demo')\n",
+    "demo-1.dist-info/entry_points.txt": "[console_scripts]\ndemo = demo_command:main\n",
 }
 
 #: Shell commands that use the programs of `agent`.
@@ -50,15 +48,6 @@ def with_python(request: pytest.FixtureRequest) -> Image:
     return from_debian(request.param)
 
 
-@pytest.fixture
-def wheel(tmp_path: Path) -> Path:
-    path = tmp_path / "demo-1-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as file:
-        for name, text in WHEEL.items():
-            file.writestr(name, text)
-    return path
-
-
 @pytest.mark.parametrize("name", readymade.IMAGES)
 async def test_image_contains_its_commands(name: str) -> None:
     async with MicroVM(from_debian(name)) as vm:
@@ -72,11 +61,12 @@ async def test_image_contains_its_commands(name: str) -> None:
     ids=["system", "venv"],
 )
 async def test_python_installs_a_wheel(
-    with_python: Image, wheel: Path, pip: str, demo: str
+    with_python: Image, tmp_path: Path, pip: str, demo: str
 ) -> None:
+    path = wheel(tmp_path, "demo", files=COMMAND)
     async with MicroVM(with_python) as vm:
-        await vm.put(wheel, "/root/")
-        install = f"{pip} install -q --no-index /root/{wheel.name} && {demo}"
+        await vm.put(path, "/root/")
+        install = f"{pip} install -q --no-index /root/{path.name} && {demo}"
         done = await vm.run(["sh", "-c", install], text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "demo\n", "")
 

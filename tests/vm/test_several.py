@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -66,11 +65,6 @@ def running(name: str) -> list[str]:
 def await_queue(name: str, length: int) -> None:
     """Wait until `length` requests wait in the queue of a machine."""
     eventually(lambda: known(name)["waiting"] == length)
-
-
-def await_output(microvm: Command, name: str, number: str, says: bytes) -> None:
-    """Wait until a detached command has written its first output."""
-    eventually(lambda: microvm("logs", name, number).stdout == says)
 
 
 def test_commands_of_several_clients_run_at_once(name: str, begin: Begin) -> None:
@@ -168,22 +162,6 @@ def test_a_killed_client_ends_only_its_command(name: str, begin: Begin, microvm:
     assert running(name) == ["sh -c 'echo up; exec sleep 842'"]
 
 
-@pytest.mark.thorough
-def test_detached_commands_run_at_once(name: str, microvm: Command) -> None:
-    numbers = []
-    for each in range(SLOTS):
-        script = f"echo up {each}; trap 'exit {each}' TERM; sleep 850 & wait"
-        numbers.append(microvm("exec", "-d", name, "sh", "-c", script).stdout.decode().strip())
-    assert [each["id"] for each in known(name)["running"]] == [*map(int, numbers)]
-    refused = microvm("exec", "-d", name, "true").stderr
-    assert b"`microvm kill several ID` ends it; --wait, " in refused
-    for each, number in enumerate(numbers):
-        await_output(microvm, name, number, b"up %d\n" % each)
-        assert microvm("kill", "-s", "TERM", name, number).returncode == 0
-        assert microvm("wait", name, number).stdout == b"%d\n" % each
-        assert microvm("attach", name, number).returncode == each
-
-
 async def test_the_result_of_a_lasting_command_is_kept(there: AttachedVM) -> None:
     """A result is forgotten in the order of the exits: first those of the short commands."""
     lasting = await there.exec(["sh", "-c", "read line; exit 7"], stdin=PIPE, detach=True)
@@ -228,15 +206,6 @@ def test_each_client_learns_of_the_end(microvm: Command, begin: Begin, end: str,
             assert child.returncode == 125
     eventually(lambda: not is_alive(found["qemu"]) and not is_alive(found["supervisor"]))
     microvm("stop", "own")
-
-
-@pytest.mark.thorough
-async def test_a_cancelled_task_ends_only_its_command(there: AttachedVM) -> None:
-    other = await there.exec(["cat"], stdin=PIPE)
-    for _ in range(2 * SLOTS):
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(there.run(["sleep", "870"]), 0.3)
-    assert await other.communicate(b"alive") == (b"alive", b"")
 
 
 async def test_a_server_is_reached_beside_its_command(there: AttachedVM) -> None:

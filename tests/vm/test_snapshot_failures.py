@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,7 +17,6 @@ import pytest
 import pytest_asyncio
 from tests.support.killing import KilledStarts
 from tests.support.parameters import accelerator
-from tests.support.polling import comes_true
 from tests.support.processes import children, open_files
 from tests.support.small_disk import small_disk
 from tests.support.target import target
@@ -184,39 +180,6 @@ async def test_copied_cache_of_a_snapshot_contains_its_image(
     assert snapshots.obstacle(name) == ""
     async with MicroVM(Snapshot.find(name)) as clone:
         assert (await clone.run(["echo", "hello"])).stdout == b"hello\n"
-
-
-@pytest.mark.usefixtures("cache")
-async def test_snapshot_removed_and_saved_again_while_cloned(prepared: MicroVM) -> None:
-    """Each clone starts, or reports that the snapshot does not exist or has changed."""
-    first = await prepared.checkpoint("here")
-    ended = asyncio.Event()
-    seen = Counter[str]()
-
-    async def clone() -> None:
-        while not ended.is_set():
-            try:
-                async with MicroVM(Snapshot.find("here")):
-                    seen["started"] += 1
-            except SnapshotError as error:
-                (said,) = re.findall("no snapshot here|been replaced", str(error))
-                seen[said] += 1
-            await asyncio.sleep(0)
-
-    def has(what: str, number: int) -> bool:
-        return seen[what] >= number or cloning.done()
-
-    cloning = asyncio.create_task(clone())
-    for number in (1, 2):
-        snapshots.STORE.remove("here")
-        await comes_true(partial(has, "no snapshot here", number))
-        await prepared.checkpoint("here")
-        await comes_true(partial(has, "started", number))
-        await prepared.checkpoint("here")
-    ended.set()
-    await cloning
-    with pytest.raises(SnapshotError, match="snapshot here has been replaced"):
-        await MicroVM(first).start()
 
 
 @pytest.mark.parametrize("kills", [3, MANY])

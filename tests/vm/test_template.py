@@ -262,32 +262,6 @@ async def test_processes_make_a_shared_template_once(image: Image, misbehave: Mi
     assert sum("-incoming" in start for start in starts) == 3
 
 
-async def _clones(image: Image, count: int, **options: Any) -> list[tuple[bytes, float]]:
-    """Return the random bytes that each of several clones draws, and the error of its clock."""
-    drawn = []
-    for _ in range(count):
-        async with _machine(image, **options) as vm:
-            assert vm.cloned
-            before = time.time()
-            result = await vm.run(["sh", "-c", "head -c 32 /dev/urandom; adjtimex"], check=True)
-            after = time.time()
-            lines = result.stdout[32:].decode().splitlines()
-            (seconds,) = (line.split()[-1] for line in lines if "time.tv_sec" in line)
-            (rest,) = (line.split()[-1] for line in lines if "time.tv_usec" in line)
-            clock = int(seconds) + int(rest) / 1e6
-            drawn.append((result.stdout[:32], max(before - clock, clock - after, 0.0)))
-    return drawn
-
-
-@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.long)])
-async def test_random_numbers_of_clones_differ_and_clocks_are_exact(
-    image: Image, count: int
-) -> None:
-    drawn = await _clones(image, count)
-    assert len({random for random, _ in drawn}) == count
-    assert max(off for _, off in drawn) < 0.05
-
-
 def make_arguments(image: Image) -> list[str]:
     memory, accel = ("--memory", f"{MEMORY}M"), ("--accel", accelerator())
     return ["template", "make", str(image.path), *memory, *accel]
