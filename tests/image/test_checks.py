@@ -145,7 +145,7 @@ def test_all_missing_tools_are_named(tools: Path) -> None:
 
 
 @pytest.mark.usefixtures("tools", "cache")
-def test_missing_tools_of_all_sources_are_installed_by_one_command() -> None:
+def test_missing_tools_of_all_sources_have_one_command() -> None:
     with pytest.raises(ImageError, match=r"mmdebstrap and mkfs\.erofs.*skopeo") as caught:
         readymade.find("python", NullReporter())
     user = " util-linux uidmap" if os.geteuid() else ""
