@@ -78,6 +78,8 @@ ENDINGS: dict[type, dict[str, tuple[Act, ...]]] = {
             Say(output(bytes(1 << 16)), times=WINDOW >> 17),
             Say(output()),
         ),
+        "an end by signal 0": (*ASKED, Say(codec.ExecResponse(1, Ending.SIGNALLED, 0))),
+        "an end by signal 65": (*ASKED, Say(codec.ExecResponse(1, Ending.SIGNALLED, 65))),
         "output of nothing": (*ASKED, Say(output(b""))),
         "the guest grants credit to a command without input": (
             *ASKED,

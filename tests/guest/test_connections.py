@@ -115,22 +115,6 @@ async def test_streams_transfer_data_and_their_ends(
     assert await free(guest)
 
 
-async def test_large_data_pass_in_both_directions(
-    connections: Connections, serving: Serving
-) -> None:
-    reader, writer = await connections.open(await serving(echo), 20)
-    data = bytes(range(256)) * (SIZE // 256)
-
-    async def write() -> None:
-        writer.write(data)
-        await writer.drain()
-        writer.write_eof()
-
-    _, received = await asyncio.gather(write(), reader.read())
-    assert received == data
-    await close(writer)
-
-
 async def test_failed_connection_leaves_the_machine_free(
     guest: Guest, connections: Connections, tmp_path: Path
 ) -> None:
@@ -418,20 +402,6 @@ async def test_clients_in_the_guest_reach_the_target(
         await asyncio.open_connection(address, reverse.port)
     writer.close()
     assert await free(guest)
-
-
-async def test_many_clients_at_once_reach_the_target(connections: Connections) -> None:
-    async with await connections.reverse(0, echo, 20) as reverse:
-
-        async def talk(number: int) -> None:
-            reader, writer = await asyncio.open_connection("127.0.0.1", reverse.port)
-            data = b"%d " % number * 5000
-            writer.write(data)
-            writer.write_eof()
-            assert await reader.read() == data
-            await close(writer)
-
-        await asyncio.gather(*map(talk, range(200)))
 
 
 async def test_full_port_leaves_room_for_others(connections: Connections, serving: Serving) -> None:

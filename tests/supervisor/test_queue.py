@@ -21,15 +21,6 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_busy_machine_tells_its_use() -> None:
-    turns = CommandQueue("one")
-    async with turns.turn("make all", wait=False):
-        with pytest.raises(Busy, match="machine one is busy: make all"):
-            async with turns.turn("second", wait=False):
-                pass
-    assert turns.runs == []
-
-
 async def test_waiting_requests_run_in_order() -> None:
     turns = CommandQueue("one")
     had = []
@@ -216,19 +207,6 @@ async def test_a_checkpoint_takes_all_slots() -> None:
     end.set()
     await asyncio.gather(waiting, *later)
     assert (turns.runs, turns.length) == ([], 0)
-
-
-async def test_requests_behind_a_cancelled_checkpoint_begin() -> None:
-    turns = CommandQueue("one", 2)
-    async with turns.turn("first", wait=False):
-        checkpoint = asyncio.create_task(_take(turns, "a checkpoint", alone=True))
-        await _settle()
-        second = asyncio.create_task(_take(turns, "second"))
-        await _settle()
-        assert turns.length == 2
-        checkpoint.cancel()
-        await second
-        assert (turns.runs, turns.length) == (["first"], 0)
 
 
 @given(

@@ -296,12 +296,6 @@ class Daemon(DaemonProcess):
     def end_input(self, id_: int) -> None:
         self.send(codec.ExecStdin(id_, b""))
 
-    def feed_all(self, id_: int, data: bytes) -> None:
-        """Wait for credit, and send standard input with its end."""
-        self.wait_credit()
-        self.feed(id_, data)
-        self.end_input(id_)
-
     def wait_credit(self) -> int:
         """Wait for credit for standard input, and return its amount."""
         message = self.receive()
