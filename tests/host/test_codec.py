@@ -48,9 +48,12 @@ def block(data: bytes) -> bytes:
 def decode(sender: str, *pieces: bytes) -> Iterator[Message]:
     """Decode a stream in pieces, and check that each message is returned as early as possible."""
     decoder = Decoder(sender)
+    left = sum(map(len, pieces)) // HEADER
     for piece in pieces:
         decoder.receive_data(piece)
         while (message := decoder.next_message()) is not None:
+            left -= 1
+            assert left >= 0, "more messages than frames"
             yield message
 
 
