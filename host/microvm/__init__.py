@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from microvm.machine.snapshot import Snapshot
     from microvm.options import (
         Accelerator,
+        Argv,
         BytesRunOptions,
         Confinement,
         EncodedRunOptions,
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accelerator",
+    "Argv",
     "AttachedVM",
     "BootError",
     "Bus",
@@ -240,7 +242,7 @@ _NAMES = {
     "machine.forks": "Forks",
     "machine.machine": "MicroVM",
     "machine.snapshot": "Snapshot",
-    "options": "Accelerator BytesRunOptions Confinement EncodedRunOptions ExecOptions "
+    "options": "Accelerator Argv BytesRunOptions Confinement EncodedRunOptions ExecOptions "
     "MachineOptions PoolOptions RunOptions Text TextRunOptions UncapturedRunOptions",
     "supervisor.client.attached": "AttachedVM",
     "supervisor.client.detached": "DetachedProcess",

@@ -10,7 +10,7 @@ these entries. docs/extending.md explains how to add an option.
 import codecs
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
@@ -33,6 +33,9 @@ from microvm.units import (
 
 Text = str | bytes
 """Text, such as an argument of a command. The guest receives str as UTF-8."""
+
+Argv = Sequence[Text] | bytes
+"""The arguments of a command, or with the option `shell`, a command line: str or bytes."""
 
 Accelerator = Literal["auto", "kvm", "tcg"]
 """Choice between KVM and emulation for the guest's CPU; see the option `accel` of `MicroVM`."""

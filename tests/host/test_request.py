@@ -80,7 +80,7 @@ async def test_options_become_fields(guest: Guest, peer: Peer, options: Any, fie
 
 
 @pytest.mark.parametrize("line", ["echo $A", b"echo $A"])
-async def test_a_shell_runs_a_command_line(guest: Guest, peer: Peer, line: Any) -> None:
+async def test_a_shell_runs_a_command_line(guest: Guest, peer: Peer, line: str | bytes) -> None:
     process = guest.exec(line, shell=True)
     request = await peer.expect(codec.ExecRequest)
     assert (request.command, request.argv) == (b"/bin/sh", (b"/bin/sh", b"-c", b"echo $A"))

@@ -321,7 +321,8 @@ class _Batch:
 
         Dask never forgets a name, so the number of names is limited.
         """
-        path = to_bytes(job.argv[0]) if job.argv else b""
+        argv = ["sh"] if isinstance(job.argv, str | bytes) else job.argv
+        path = to_bytes(argv[0]) if argv else b""
         program = re.sub(rb"[^\w.]", b"", path.rpartition(b"/")[2])[:32].decode()
         if len(self._programs) < _PROGRAMS:
             self._programs.add(program)

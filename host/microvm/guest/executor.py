@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from microvm.guest.process import Process
 from microvm.option import ParsedOptions
-from microvm.options import Text
+from microvm.options import Argv
 from microvm.wire import codec
 
 
@@ -23,7 +23,7 @@ class Executor(Protocol):
     def defaults(self) -> Mapping[str, Any]:
         """Default values of options, for commands that do not set these options."""
 
-    async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+    async def start(self, argv: Argv, options: ParsedOptions) -> Process:
         """Start a command. If an earlier command was killed, first wait until it has exited."""
 
     async def ping(self, timeout: float | None) -> None:

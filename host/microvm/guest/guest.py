@@ -10,7 +10,7 @@ import asyncio
 import gc
 import itertools
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar, Unpack
@@ -30,7 +30,7 @@ from microvm.guest.running_command import RunningCommand
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.guest.turns import Turns
 from microvm.option import ParsedOptions, parse_options
-from microvm.options import ExecOptions, Text
+from microvm.options import Argv, ExecOptions
 from microvm.wire import codec
 from microvm.wire.channel import Channel, ChannelFactory
 from microvm.wire.session import Session
@@ -141,11 +141,11 @@ class Guest:
         self._channel.write(self._session.keep())
         await self._ping(timeout)
 
-    def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+    def exec(self, argv: Argv, **options: Unpack[ExecOptions]) -> Process:
         """Start a command. See `MicroVM.exec` for the options, and `_exec` for errors."""
         return self._exec(argv, parse_options(ExecOptions, options, "exec"))
 
-    async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+    async def start(self, argv: Argv, options: ParsedOptions) -> Process:
         """Start a command. If too many run, first wait until abandoned commands have exited.
 
         If `waits` is True, wait until any command has exited, and earlier requests have started.
@@ -173,7 +173,7 @@ class Guest:
         ):
             yield
 
-    def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+    def _exec(self, argv: Argv, options: ParsedOptions) -> Process:
         """Start a command with parsed options. Raise `Busy` if too many commands run already."""
         self._check_alive()
         if not self._free.is_set():

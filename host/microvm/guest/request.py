@@ -9,7 +9,7 @@ from typing import Any
 
 from microvm.errors import UsageError
 from microvm.option import ParsedOptions, options_of
-from microvm.options import ExecOptions, Text, to_bytes
+from microvm.options import Argv, ExecOptions, Text, to_bytes
 from microvm.wire import codec
 
 # For each of the fields `argv` and `env` of a request: the maximum number of elements, the maximum
@@ -37,7 +37,7 @@ class HostLimits:
     max_output: int | None
 
 
-def arguments_of(argv: Sequence[Text], options: ParsedOptions) -> Sequence[Text]:
+def arguments_of(argv: Argv, options: ParsedOptions) -> Sequence[Text]:
     """Return the arguments of a command: `argv`, or with the option `shell` those of a shell."""
     if options["shell"]:
         if not isinstance(argv, str | bytes):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from subprocess import PIPE, STDOUT
 from typing import Any, Unpack
@@ -14,19 +13,15 @@ from microvm.guest.process import CompletedProcess
 from microvm.guest.stdio import copy_out, write
 from microvm.guest.streams import OutputStream
 from microvm.option import ParsedOptions, parse_options
-from microvm.options import RunOptions, Text
+from microvm.options import Argv, RunOptions
 
 
-async def run(
-    guest: Executor, argv: Sequence[Text], **options: Unpack[RunOptions]
-) -> CompletedProcess[Any]:
+async def run(guest: Executor, argv: Argv, **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
     """Run a command until it exits; see `MicroVM.run`."""
     return await run_parsed(guest, argv, parse_options(RunOptions, options, "run"))
 
 
-async def run_parsed(
-    guest: Executor, argv: Sequence[Text], options: ParsedOptions
-) -> CompletedProcess[Any]:
+async def run_parsed(guest: Executor, argv: Argv, options: ParsedOptions) -> CompletedProcess[Any]:
     """Run a command in the guest until it exits, with options that are already checked."""
     given, decode = options["input"], _decoder(options)
     if given is not None:

@@ -11,7 +11,7 @@ from microvm.errors import ExecKilled, FileError, UsageError
 from microvm.guest.process import CompletedProcess, O_co
 from microvm.machine.files import as_user, collected, in_folder
 from microvm.option import complete_options, document_options, read_options
-from microvm.options import ExecOptions, RunOptions, Text
+from microvm.options import Argv, ExecOptions, RunOptions, Text
 from microvm.units import parse_size
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Job:
     @document_options(RunOptions)
     def __init__(
         self,
-        argv: Sequence[Text],
+        argv: Argv,
         *,
         files: Mapping[str, str | bytes] | None = None,
         collect: Sequence[str] = (),
@@ -69,7 +69,7 @@ class Job:
 
     def _set(
         self,
-        argv: Sequence[Text],
+        argv: Argv,
         files: Mapping[str, str | bytes] | None,
         collect: Sequence[str],
         checked: Mapping[str, Any],

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from microvm import machine
 from microvm.machine.files import FileMethods
 from microvm.option import ParsedOptions, document_options, parse_options
 from microvm.options import (
+    Argv,
     BytesRunOptions,
     EncodedRunOptions,
     ExecOptions,
     RunOptions,
-    Text,
     TextRunOptions,
     UncapturedRunOptions,
 )
@@ -28,7 +27,7 @@ class CommandMethods(FileMethods):
     """The methods of a machine that run commands and ask for the guest's state."""
 
     @document_options(ExecOptions)
-    async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+    async def exec(self, argv: Argv, **options: Unpack[ExecOptions]) -> Process:
         """Start a command, and return a `Process` to read its output and to wait for it.
 
         Use it as `async with await vm.exec(...) as process`. Leaving the block kills the command if
@@ -45,35 +44,29 @@ class CommandMethods(FileMethods):
         """
         return await self._exec(argv, parse_options(ExecOptions, options, "exec"))
 
-    async def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+    async def _exec(self, argv: Argv, options: ParsedOptions) -> Process:
         process = await self._guest().start(argv, options)
         process._keep_alive_with(self)
         return process
 
     @overload
     async def run(
-        self, argv: Sequence[Text], **options: Unpack[UncapturedRunOptions]
+        self, argv: Argv, **options: Unpack[UncapturedRunOptions]
     ) -> CompletedProcess[None]: ...
     @overload
+    async def run(self, argv: Argv, **options: Unpack[TextRunOptions]) -> CompletedProcess[str]: ...
+    @overload
     async def run(
-        self, argv: Sequence[Text], **options: Unpack[TextRunOptions]
+        self, argv: Argv, **options: Unpack[EncodedRunOptions]
     ) -> CompletedProcess[str]: ...
     @overload
     async def run(
-        self, argv: Sequence[Text], **options: Unpack[EncodedRunOptions]
-    ) -> CompletedProcess[str]: ...
-    @overload
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[BytesRunOptions]
+        self, argv: Argv, **options: Unpack[BytesRunOptions]
     ) -> CompletedProcess[bytes]: ...
     @overload
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[RunOptions]
-    ) -> CompletedProcess[Any]: ...
+    async def run(self, argv: Argv, **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
     @document_options(RunOptions)
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[RunOptions]
-    ) -> CompletedProcess[Any]:
+    async def run(self, argv: Argv, **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
         """Run a command until it exits, and return its return code and output.
 
         :param argv: Arguments of the command. The first one is the name of the program. With the
@@ -92,7 +85,7 @@ class CommandMethods(FileMethods):
         """
         return await machine.run(self._guest(), argv, **options)
 
-    async def _run(self, argv: Sequence[Text], options: ParsedOptions) -> CompletedProcess[Any]:
+    async def _run(self, argv: Argv, options: ParsedOptions) -> CompletedProcess[Any]:
         return await machine.run_parsed(self._guest(), argv, options)
 
     async def ping(self, timeout: Duration | None = None) -> None:

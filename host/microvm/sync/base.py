@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm.machine import base
 from microvm.machine.streams import CONNECT_TIMEOUT, LOOPBACK
 from microvm.option import document_options
-from microvm.options import Confinement, ExecOptions, MachineOptions, Text
+from microvm.options import Argv, Confinement, ExecOptions, MachineOptions
 from microvm.sync.bound import LoopBound, blocking
 from microvm.sync.forks import Forks
 from microvm.sync.forward import Forward
@@ -60,7 +59,7 @@ class Machine(LoopBound):
         raise NotImplementedError
 
     @document_options(ExecOptions)
-    def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+    def exec(self, argv: Argv, **options: Unpack[ExecOptions]) -> Process:
         """Start a command, and return its `Process`; see `microvm.MicroVM.exec`."""
         return Process._new()._init(self._loop, self._do(self._original.exec(argv, **options)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self, Unpack, overload
 
@@ -11,7 +10,7 @@ from microvm.images import Image
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import ParsedOptions, document_options
-from microvm.options import ExecOptions, MachineOptions, Text
+from microvm.options import Argv, ExecOptions, MachineOptions
 from microvm.supervisor.client import attached
 from microvm.sync.base import Machine
 from microvm.sync.bound import blocking
@@ -42,16 +41,14 @@ class AttachedVM(Machine):
 
     @overload
     def exec(
-        self, argv: Sequence[Text], *, detach: Literal[True], **options: Unpack[ExecOptions]
+        self, argv: Argv, *, detach: Literal[True], **options: Unpack[ExecOptions]
     ) -> DetachedProcess: ...
     @overload
     def exec(
-        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
+        self, argv: Argv, *, detach: bool = False, **options: Unpack[ExecOptions]
     ) -> Process: ...
     @document_options(ExecOptions)
-    def exec(
-        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
-    ) -> Process:
+    def exec(self, argv: Argv, *, detach: bool = False, **options: Unpack[ExecOptions]) -> Process:
         """Start a command, which may be detached; see `microvm.AttachedVM.exec`."""
         if not detach:
             return super().exec(argv, **options)

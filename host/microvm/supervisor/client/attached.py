@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from subprocess import PIPE
 from typing import Any, Literal, Unpack, overload
 
@@ -11,7 +10,7 @@ from microvm.guest.process import Process
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options, options_of, parse_options
-from microvm.options import ExecOptions, Text
+from microvm.options import Argv, ExecOptions
 from microvm.supervisor.client import connector
 from microvm.supervisor.client.detached import DetachedProcess
 from microvm.supervisor.client.remote_guest import RemoteGuest
@@ -74,15 +73,15 @@ class AttachedVM(Machine):
 
     @overload
     async def exec(
-        self, argv: Sequence[Text], *, detach: Literal[True], **options: Unpack[ExecOptions]
+        self, argv: Argv, *, detach: Literal[True], **options: Unpack[ExecOptions]
     ) -> DetachedProcess: ...
     @overload
     async def exec(
-        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
+        self, argv: Argv, *, detach: bool = False, **options: Unpack[ExecOptions]
     ) -> Process: ...
     @document_options(ExecOptions)
     async def exec(
-        self, argv: Sequence[Text], *, detach: bool = False, **options: Unpack[ExecOptions]
+        self, argv: Argv, *, detach: bool = False, **options: Unpack[ExecOptions]
     ) -> Process:
         """Start a command; see `MicroVM.exec`.
 

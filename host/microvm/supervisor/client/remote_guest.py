@@ -19,7 +19,7 @@ from microvm.guest.process import Process
 from microvm.guest.request import arguments_of, request_of
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.option import ParsedOptions, options_of, parse_options
-from microvm.options import ExecOptions, Text, to_bytes
+from microvm.options import Argv, ExecOptions, Text, to_bytes
 from microvm.supervisor import wire
 from microvm.supervisor.client.connector import Connector, detached
 from microvm.supervisor.client.detached import DetachedProcess, RemoteDetachedCommand
@@ -61,7 +61,7 @@ class RemoteGuest:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._until_loop_ends: AsyncGenerator[None, None] | None = None
 
-    async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+    async def start(self, argv: Argv, options: ParsedOptions) -> Process:
         """Start a command; see `MicroVM.exec`."""
         argv = arguments_of(argv, options)
         request, _ = request_of(argv, options)
@@ -71,7 +71,7 @@ class RemoteGuest:
         running = await self._begin(argv or [request.command], request, fields, fed, RemoteCommand)
         return running.process()
 
-    async def start_detached(self, argv: Sequence[Text], options: ParsedOptions) -> DetachedProcess:
+    async def start_detached(self, argv: Argv, options: ParsedOptions) -> DetachedProcess:
         """Start a detached command; see `AttachedVM.exec`."""
         argv = arguments_of(argv, options)
         request, _ = request_of(argv, options)
