@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from subprocess import STDOUT
 from typing import Any
 
 import pytest
@@ -43,30 +42,19 @@ def test_a_request_gets_an_id_and_a_window_for_each_stream() -> None:
     [
         ([], {}),
         ([b"a", b"b\0"], {}),
-        (["\ud800"], {}),
         ([b"a" * 131072], {}),
         ([b"a"] * (16384 + 262144 + 1), {}),
         ([b"a" * 131071] * 24, {}),
         *[
             ([b"a"], options)
             for options in (
-                {"command": b"a\0b"},
                 {"command": b"a" * 4097},
                 {"env": {b"A": b"\0"}},
-                {"env": {b"A\0": b""}},
                 {"env": {b"": b"x"}},
                 {"env": {b"A=B": b"x"}},
                 {"cwd": b"/\0"},
-                {"user": b"a\0b"},
                 {"user": b"u" * 129},
-                {"stdin": STDOUT},
-                {"tty": (65536, 80)},
-                {"tty": (24, -1)},
                 {"tty": (0, 80)},
-                {"max_processes": -1},
-                {"max_processes": 2**32},
-                {"max_memory": 2**64},
-                {"max_memory": -1},
             )
         ],
     ],

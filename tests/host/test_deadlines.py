@@ -49,18 +49,6 @@ async def test_timeout_frees_a_command_that_waits_for_its_reader(guest: Guest, p
     assert await process.stdout.read() == b"a" * WINDOW + b"b" * WINDOW
 
 
-async def test_output_dropped_by_a_timeout_gets_no_second_credit(guest: Guest, peer: Peer) -> None:
-    process = await peer.started(guest.exec(["yes"], timeout=SOON))
-    half = WINDOW // 2
-    await peer.write(Stream.STDOUT, bytes(half))
-    heard = [await peer.hear(), await peer.hear()]
-    assert {type(message) for message in heard} == {codec.ExecCredit, codec.ExecKill}
-    taken = 0
-    while taken < half:
-        taken += len(await anext(process.stdout))
-    assert await peer.hears_nothing()
-
-
 @pytest.mark.thorough
 async def test_exit_in_time_cancels_the_deadline() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):

@@ -180,11 +180,6 @@ def test_mistyped_verb_has_a_suggestion(arguments: list[str], says: str) -> None
     assert said.rstrip().endswith(says)
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["image", "build"]], ids=" ".join)
-def test_help_may_come_first(verb: list[str]) -> None:
-    assert microvm("help", *verb) == microvm(*verb, "--help") == microvm("help", " ".join(verb))
-
-
 def test_every_answer_is_of_a_verb_that_is_there() -> None:
     verbs = {" ".join(verb) for verb, _ in below(cli)}
     assert {*docker_hints._HINTS_BY_VERB, *docker_hints._EXTRA_ARGUMENTS} <= verbs

@@ -8,12 +8,11 @@ from random import Random
 from subprocess import PIPE
 
 import pytest
-from tests.support.peer import PIECE, SOON, Peer
+from tests.support.peer import SOON, Peer
 
 from microvm.guest.guest import Guest
 from microvm.wire import codec
-from microvm.wire.codec import Stage, Stream
-from microvm.wire.session import WINDOW
+from microvm.wire.codec import Stage
 
 
 async def test_input_is_sent_up_to_the_credit(guest: Guest, peer: Peer) -> None:
@@ -103,22 +102,3 @@ async def test_late_input_does_not_reach_the_next_command(guest: Guest, peer: Pe
     assert second.stdin
     second.stdin.write(b"of the second")
     assert await peer.hear() == codec.ExecStdin(2, b"of the second")
-
-
-async def test_communicate_writes_and_reads_at_the_same_time(guest: Guest, peer: Peer) -> None:
-    data = Random(3).randbytes(3 * WINDOW)
-    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
-
-    async def script() -> None:
-        await peer.say(codec.ExecStdinCredit(1, PIECE))
-        while True:
-            message = await peer.hear()
-            if isinstance(message, codec.ExecStdin):
-                if not message.data:
-                    return await peer.exit(0)
-                # Credit for output may arrive in between.
-                await peer.say(codec.ExecOutput(1, Stream.STDOUT, message.data))
-                await peer.say(codec.ExecStdinCredit(1, len(message.data)))
-
-    (out, err), _ = await asyncio.gather(process.communicate(data), script())
-    assert (out, err) == (data, b"")

@@ -11,7 +11,6 @@ from tests.support.fake_interpreter import (
     FakeMachine,
     FakeSource,
     fake_interpreter,
-    raised,
     value,
 )
 from tests.support.interpreter_messages import RESULT
@@ -87,24 +86,6 @@ async def test_output_beyond_the_limit_is_dropped_and_counted() -> None:
         cell = await python.run("flood()", max_output="1M")
     assert len(cell.stdout) == 1 << 20
     assert cell.dropped == 65_000_000 - (1 << 20)
-
-
-async def test_displays_count_as_output() -> None:
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("flood()")
-        guest.say(*(picture("", b"") for _ in range(1000)), RESULT)
-        await guest.cell("figure()")
-        while guest.credit < 3000:
-            assert await guest._next() is None
-        guest.say(picture("image/png", bytes(2000)), picture("text/plain", bytes(500)), RESULT)
-
-    async with fake_interpreter(script) as python:
-        cell = await python.run("flood()", max_output=10_000)
-        assert len(cell.displays) == 10_000 // 256
-        assert cell.dropped == (1000 - 10_000 // 256) * 256
-        cell = await python.run("figure()", max_output=2000)
-    assert [display.data for display in cell.displays] == [{"text/plain": bytes(500)}]
-    assert cell.dropped == 2000 + len("image/png") + 256
 
 
 async def test_cell_that_exceeds_its_time_is_interrupted() -> None:
@@ -239,28 +220,6 @@ async def test_callback_answers_questions(later: bool) -> None:
 
     async with fake_interpreter(script) as python:
         await python.run("f()", on_input=ask_later if later else ask)
-
-
-@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
-async def test_first_error_of_the_callback_for_input_is_raised(
-    error: type[BaseException],
-) -> None:
-    async def fail(prompt: str, _secret: bool) -> str:
-        await asyncio.sleep(0)
-        raise error(prompt)
-
-    async def script(guest: FakeGuest) -> None:
-        await guest.cell("input()")
-        guest.say(wire.Ask(1, False, "first"))
-        await guest.hear(wire.Interrupt)
-        guest.say(wire.Ask(2, False, "second"), raised("KeyboardInterrupt"))
-        await guest.cell("1")
-        guest.say(value("1"))
-
-    async with fake_interpreter(script) as python:
-        with pytest.raises(error, match="first"):
-            await python.run("input()", on_input=fail)
-        assert (await python.run("1")).result == "1"
 
 
 async def test_answer_that_is_no_text_is_an_error() -> None:

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.captured import captured
 
-from microvm.errors import GuestDied, MachineError
 from microvm.log import AREAS, DEBUG, LEVELS, MOST_LOGGED, TRACE, Area
 from microvm.qemu.logged_lines import LINE_SIZE, LoggedLines, sanitised
 from microvm.wire import codec
@@ -122,31 +121,6 @@ def test_frames_are_whole_wherever_cut(bodies: list[bytes], rest: bytes, random:
         at += size
     assert found == whole
     assert (frames.take_rest(), frames.take_rest()) == (rest, b"")
-
-
-async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(TRACE, "microvm.wire")
-    session, lost = Session(), asyncio.Event()
-    ours, theirs = socket.socketpair()
-
-    def on_lost(error: MachineError) -> None:
-        assert isinstance(error, GuestDied)
-        lost.set()
-
-    channel = Channel(session, lambda _: None, on_lost, lambda: None)
-    await channel.connect(ours)
-    hello = session.hello()
-    channel.write(hello[:20], hello[20:])
-    stale = codec.Pong(1).encode()  # from before this hello, so it results in no event
-    theirs.sendall(stale + stale[:15])
-    theirs.close()
-    await lost.wait()
-    told = [(r.name, r.levelno, r.sender, r.frame) for r in caplog.records]  # type: ignore[attr-defined] # they have
-    assert told == [
-        ("microvm.wire", TRACE, "host", hello),
-        ("microvm.wire", TRACE, "guest", stale),
-        ("microvm.wire", TRACE, "guest", stale[:15]),
-    ]
 
 
 async def test_frames_are_logged_in_turns_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:

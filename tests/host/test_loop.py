@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -48,10 +47,6 @@ def loop(inhabitant: Inhabitant) -> Iterator[BackgroundLoop]:
 async def _say(word: str, seconds: float = 0.0) -> str:
     await asyncio.sleep(seconds)
     return word
-
-
-async def _fail() -> None:
-    raise ZeroDivisionError
 
 
 def test_run_inside_its_own_loop_is_refused(loop: BackgroundLoop) -> None:
@@ -158,20 +153,6 @@ def test_dropped_loop_is_stopped_with_a_warning(leftover: str) -> None:
         del loop
         gc.collect()
     assert inhabitant.ended.wait(30)
-
-
-def test_raised_error_does_not_keep_the_loop_alive() -> None:
-    inhabitant = Inhabitant()
-    loop = inhabitant.loop()
-    gc.disable()
-    try:
-        with pytest.raises(ZeroDivisionError):
-            loop.run(_fail())
-        time.sleep(0.1)  # the thread also keeps its last frames
-        del loop
-        assert inhabitant.ended.wait(30)
-    finally:
-        gc.enable()
 
 
 SCRIPT = """

@@ -287,22 +287,6 @@ async def test_the_source_is_not_taken_beyond_the_bound(ordered: bool) -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_error_of_a_source_follows_earlier_outcomes(ordered: bool) -> None:
-    def source() -> Iterator[list[str]]:
-        yield from (["echo", str(number)] for number in range(3))
-        raise ZeroDivisionError
-
-    got: list[object] = []
-    async with Pool(8) as pool:
-        outcomes = pool.map(source(), ordered=ordered)
-        for _ in range(3):
-            got.append((await anext(outcomes)).job.argv[1])
-        with pytest.raises(ZeroDivisionError):
-            await anext(outcomes)
-    assert sorted(map(str, got)) == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
 async def test_each_job_of_a_batch_that_ends_has_one_outcome(
     machine: type[PoolMachine], failure: Exception, ordered: bool
@@ -432,19 +416,4 @@ async def test_a_user_that_no_longer_waits_keeps_no_machine(
         lease.released.set()
     await settle()
     assert (len(stocked.ready), stocked.used, len(machine.alive)) == (1, 0, 1)
-    await stocked.close()
-
-
-async def test_starts_go_on_after_they_were_given_up(machine: type[PoolMachine]) -> None:
-    machine.failures = itertools.chain([ImageError("it is missing")], itertools.repeat(None))
-    stocked = a_stock(machine, spare=1)
-    stocked.open()
-    with pytest.raises(ImageError):
-        await stocked.wait_ready()
-    await settle()
-    assert (machine.started, str(stocked.error)) == (1, "it is missing")
-    stocked.keep(1)
-    await settle()
-    assert len(stocked.ready) == 1
-    assert stocked.error is None
     await stocked.close()

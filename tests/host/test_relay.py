@@ -14,9 +14,9 @@ from tests.support.polling import comes_true
 from microvm.errors import GuestDied, ImageError, StartError, StreamError
 from microvm.guest.guest import Guest
 from microvm.wire import codec, streams
-from microvm.wire.codec import ExecStdin, Stream
+from microvm.wire.codec import Stream
 from microvm.wire.stream_session import WINDOW
-from microvm.wire.streams import Connected, Credit, Data, Eof, Refused, Reset
+from microvm.wire.streams import Connected, Credit, Data, Eof, Refused
 
 
 @pytest.fixture
@@ -58,12 +58,6 @@ async def test_malformed_message_ends_all_streams(relay: HostileRelay) -> None:
     await ended
 
 
-async def test_message_out_of_order_while_connecting(relay: HostileRelay) -> None:
-    opening = asyncio.create_task(relay.open(Data(1, b"x")))
-    with pytest.raises(StreamError, match="`data` in the state `connecting`"):
-        await asyncio.gather(opening, relay.end())
-
-
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [
@@ -101,17 +95,6 @@ async def test_refusal_has_the_error_number_of_the_guest(relay: HostileRelay) ->
         await asyncio.gather(opening, relay.end())
     assert caught.value.errno == errno.EMFILE
     assert not relay.connections._lock.locked()
-
-
-async def test_cancelled_connection_is_reset(relay: HostileRelay) -> None:
-    opening = asyncio.create_task(relay.open())
-    await relay.answered.wait()
-    opening.cancel()
-    message = await relay.peer.expect(ExecStdin)
-    assert message.data == Reset(1).encode()
-    await relay.end()
-    with pytest.raises(asyncio.CancelledError):
-        await opening
 
 
 async def test_lost_machine_is_the_error_of_its_streams(relay: HostileRelay, guest: Guest) -> None:

@@ -325,31 +325,6 @@ async def test_a_dropped_process_is_killed(played: Played) -> None:
 
 
 @pytest.mark.thorough
-async def test_cycles_are_collected_only_if_all_slots_are_taken() -> None:
-    async with attached(max_commands=2) as played:
-        process, first = await played.started(["x"])
-        cycle: list[object] = [process]
-        cycle.append(cycle)
-        gc.collect()
-        gc.disable()
-        try:
-            del process, cycle
-            second, other = await played.started(["y"])
-            assert not any(each.command.abandoned for each in played.guest._commands)
-            starting = asyncio.create_task(played.guest.start(["z"], exec_options()))
-            assert await first.hear() == {"abandon": True}
-        finally:
-            gc.enable()
-        assert played.requests.empty()
-        first.exit(-SIGKILL)
-        last = await played.starts()
-        await starting
-        for request in (other, last):
-            request.exit(0)
-        assert await second.wait() == await starting.result().wait() == 0
-
-
-@pytest.mark.thorough
 async def test_closing_kills_commands_and_refuses_new_ones(played: Played) -> None:
     process, request = await played.started(["x"])
     waiting = asyncio.create_task(played.guest.start(["y"], exec_options()))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from fuzz.generated import random_messages
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.support import vectors
 from tests.support.stream_messages import message_of
 
@@ -22,7 +18,6 @@ from microvm.wire.stream_session import (
 )
 from microvm.wire.streams import (
     Accept,
-    Accepted,
     Connect,
     Connected,
     Credit,
@@ -31,7 +26,6 @@ from microvm.wire.streams import (
     Listen,
     Reset,
 )
-from microvm_proto.drawing import Sent
 
 KNOWN = {each.name: each for each in vectors.conversations(vectors.STREAMS.read_text())}
 
@@ -101,51 +95,6 @@ def test_session_agrees_with_a_vector(name: str) -> None:
 def test_most_vectors_are_possible() -> None:
     possible = [name for name in KNOWN if not name.endswith(IMPOSSIBLE)]
     assert len(possible) > 0.8 * len(KNOWN)
-
-
-any_ = random_messages("streams")
-
-DRAWN = any_.Conversations(
-    {
-        Connect: lambda _: any_.connect(credit=st.just(WINDOW), path=st.just(b"")),
-        Accept: lambda _: any_.accept(credit=st.just(WINDOW)),
-        Credit: lambda _: any_.credit(amount=st.sampled_from([WINDOW // 2, WINDOW])),
-        Data: lambda _: any_.data(data=st.binary(min_size=1, max_size=100)),
-        Connected: lambda _: any_.connected(credit=st.integers(1, 300)),
-        Accepted: lambda _: any_.accepted(credit=st.integers(1, 300)),
-    }
-)
-
-
-def drive(sent: Sequence[Sent]) -> DrivenStreams:
-    """Send and receive messages that are in order. Leave out empty data, which are not sent."""
-    driven = DrivenStreams()
-    for each in sent:
-        if isinstance(each.message, Data) and not each.message.data:
-            continue
-        if each.sender == "host":
-            assert not each.state or driven.say(each.message), each
-        else:
-            assert driven.hear(each.message) is (each.state != ""), each
-    return driven
-
-
-@given(DRAWN.correct())
-def test_session_follows_correct_conversations(sent: list[Sent]) -> None:
-    drive(sent)
-
-
-@given(DRAWN.faulty())
-def test_session_refuses_the_first_message_out_of_order(sent: list[Sent]) -> None:
-    *others, last = sent
-    driven = drive(others)
-    if last.sender == "guest":
-        with pytest.raises(ProtocolError):
-            driven.hear(last.message)
-    elif not isinstance(
-        last.message, Connect | Listen | Accept
-    ):  # the session chooses these ids itself, so none can be wrong
-        assert not driven.say(last.message)
 
 
 def test_credit_is_given_for_many_bytes_at_a_time() -> None:

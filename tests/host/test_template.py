@@ -59,17 +59,6 @@ def test_each_clone_has_its_own_scratch_disk() -> None:
     assert (path / "scratch").read_bytes() == saved
 
 
-def test_qemu_that_cannot_share_memory_gets_a_copy() -> None:
-    path = save("a", copied=True)
-    with template.STORE.opened("a") as memory:
-        assert memory is not None
-        assert memory.copied
-        assert read(memory.ram) == RAM
-        assert os.fstat(memory.ram).st_blocks == (path / "ram").stat().st_blocks
-        os.pwrite(memory.ram, b"changed", 0)
-    assert (path / "ram").read_bytes() == RAM
-
-
 def test_pages_of_zeros_take_no_disk_space() -> None:
     status = (save("a") / "ram").stat()
     assert status.st_size == len(RAM)

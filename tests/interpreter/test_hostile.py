@@ -11,7 +11,7 @@ import pytest
 from microvm.wire import interpreter as wire
 from microvm.wire.interpreter import Death
 
-from .talk import Talk, children_of, wait_for
+from .talk import Talk, wait_for
 
 CONTROL = 255
 BROKEN = Death.BROKEN, 9
@@ -235,22 +235,3 @@ def test_child_that_a_cell_forks_does_not_describe_its_error(talk: Talk) -> None
         "os.waitpid(pid, 0)[1]"
     )
     assert (answered.value, answered.stdout) == ("0", "flushed")
-
-
-@pytest.mark.thorough
-def test_worker_that_forks_for_ever_is_stopped(talk: Talk) -> None:
-    keeper = talk.run("import os, time\nos.getppid()").value
-    assert keeper
-    talk.start(
-        "print('ready')\ncount = 0\nme = os.getpid()\n"
-        "while True:\n"
-        "    if os.fork() == 0:\n"
-        "        time.sleep(0.5)\n"
-        "        if os.getpid() != me: os._exit(0)\n"
-        "    time.sleep(0.005)"
-    )
-    talk.finish(until=lambda answered: "ready" in answered.stdout)
-    time.sleep(0.3)
-    talk.send(wire.KillStarted(), wire.Interrupt())
-    assert talk.finish().error == "KeyboardInterrupt"
-    wait_for(lambda: len(children_of(int(keeper))) == 1)
