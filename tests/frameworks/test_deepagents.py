@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from deepagents.backends.protocol import (
     ExecuteResponse,
-    FileDownloadResponse,
-    FileUploadResponse,
 )
-from deepagents.backends.sandbox import BaseSandbox
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_tests.integration_tests import SandboxIntegrationTests
@@ -33,31 +28,6 @@ FAILING_ANYWHERE = {
     "test_write_existing_file_fails": "expects an error; deepagents 0.7.32 overwrites the file",
 }
 """Tests of langchain-tests 1.1.9 that also fail on a plain host, and the reason of each."""
-
-
-class HostSandbox(BaseSandbox):
-    """A backend without a machine: the commands and files are those of the host."""
-
-    id = "host"
-
-    def execute(self, command: str, *, timeout: int | None = None) -> ExecuteResponse:
-        run = subprocess.run(
-            ["sh", "-c", command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
-        )
-        return ExecuteResponse(run.stdout.decode(), run.returncode)
-
-    def upload_files(self, files: list[tuple[str, bytes]]) -> list[FileUploadResponse]:
-        for path, data in files:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_bytes(data)
-        return [FileUploadResponse(path) for path, _ in files]
-
-    def download_files(self, paths: list[str]) -> list[FileDownloadResponse]:
-        return [FileDownloadResponse(path, Path(path).read_bytes()) for path in paths]
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +92,3 @@ class TestMachine(SandboxIntegrationTests):
     def _exclude(self, request: pytest.FixtureRequest) -> None:
         if reason := FAILING_ANYWHERE.get(request.node.name):
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
-
-
-@pytest.mark.parametrize("name", FAILING_ANYWHERE)
-def test_excluded_tests_also_fail_on_a_plain_host(name: str, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError):
-        getattr(SandboxIntegrationTests, name)(TestMachine(), HostSandbox(), str(tmp_path))

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.frameworks.mcp_server import Caller, over_stdio
+from tests.frameworks.mcp_server import over_stdio
 from tests.support.python_image import python_image
 
 from microvm.images import Image
 
-SHAPES = """\
-def area(width, height):
-    return width + height
-"""
-TEST = """\
-from shapes import area
-assert area(2, 3) == 6, area(2, 3)
-"""
 SERVE = """\
 nc -lk -p 7000 -e cat /srv/page.html >/dev/null 2>&1 &
 while ! netstat -ltn | grep -q :7000; do :; done
@@ -31,46 +22,6 @@ while ! netstat -ltn | grep -q :7000; do :; done
 def with_python(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """An image with the host's own Python."""
     return python_image(tmp_path_factory.mktemp("python"))
-
-
-class ScriptedModel:
-    """A model that decides by the last result which tool it calls next.
-
-    It writes a program and its test, runs the test, reads the failure, and forks the machine to try
-    two corrections. It continues in the fork whose test succeeds.
-    """
-
-    async def turns(self, caller: Caller) -> AsyncIterator[str]:
-        """Call tools until the task is done, and yield their results."""
-        yield await caller.call("write_file", path="work/shapes.py", content=SHAPES)
-        yield await caller.call("write_file", path="work/test.py", content=TEST)
-        result = await caller.call("run_command", command="cd work && python3 test.py")
-        yield result
-        assert "AssertionError: 5" in result
-        assert "[exit status 1]" in result
-        names = await caller.call("fork", count=2)
-        yield names
-        for name, operator in zip(("fork-1", "fork-2"), "-*", strict=True):
-            fixed = SHAPES.replace("+", operator)
-            yield await caller.call(
-                "write_file", path="work/shapes.py", content=fixed, machine=name
-            )
-            result = await caller.call(
-                "run_command", command="cd work && python3 test.py", machine=name
-            )
-            yield result
-            if "[exit status 0]" in result:
-                yield await caller.call("read_file", path="work/shapes.py", machine=name)
-                return
-
-
-@pytest.mark.deadline(120)
-async def test_agent_writes_runs_fails_fixes_and_forks(with_python: Image) -> None:
-    async with over_stdio("--image", str(with_python.path)) as caller:
-        results = [result async for result in ScriptedModel().turns(caller)]
-        assert results[-1] == SHAPES.replace("+", "*")
-        # the original machine has not changed
-        assert await caller.call("read_file", path="work/shapes.py") == SHAPES
 
 
 @pytest.mark.deadline(120)

@@ -1,8 +1,8 @@
 """Tests of the sandbox client for OpenAI Agents.
 
-`test_runner_continues_after_a_pause` expresses what the framework's own integration test
+`test_runner_continues_after_a_pause` expresses a part of what the framework's own integration test
 tests/sandbox/integration_tests/test_runner_pause_resume.py of version 0.24 expects of its local
-sandbox, except for mounts and repositories, which need a network.
+sandbox.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ async def test_exposed_port_reaches_the_server(session: SandboxSession) -> None:
 
 
 class Probe(Capability):
-    """Tools that use the session of the agent in all ways."""
+    """Tools that read and change files in the session of the agent."""
 
     type: str = "probe"
 
@@ -179,35 +179,19 @@ class Probe(Capability):
 
     def tools(self) -> list[Tool]:
         async def materialized(session: BaseSandboxSession) -> None:
-            names = (
-                "inline.txt",
-                "tree/inner.txt",
-                "tree/brief.txt",
-                "file.txt",
-                "copy/deep/c.txt",
-            )
-            assert [await self.text(name) for name in names] == [
-                "v1\n",
-                "in\n",
-                "brief\n",
-                "f",
-                "c",
-            ]
+            names = ("inline.txt", "tree/brief.txt", "file.txt", "copy/deep/c.txt")
+            assert [await self.text(name) for name in names] == ["v1\n", "brief\n", "f", "c"]
 
         async def patched(session: BaseSandboxSession) -> None:
-            update = "@@\n-v1\n+v2\n"
             done = await session.apply_patch(
                 [
-                    ApplyPatchOperation(type="update_file", path="inline.txt", diff=update),
-                    ApplyPatchOperation(type="create_file", path="new.txt", diff="+new\n"),
+                    ApplyPatchOperation(
+                        type="update_file", path="inline.txt", diff="@@\n-v1\n+v2\n"
+                    ),
                     ApplyPatchOperation(type="delete_file", path="gone.txt"),
                 ]
             )
             assert done == "Done!"
-
-        async def confined(session: BaseSandboxSession) -> None:
-            with pytest.raises(InvalidManifestPathError):
-                await session.write(Path("../outside"), io.BytesIO())
 
         async def extracted(session: BaseSandboxSession) -> None:
             archive = io.BytesIO()
@@ -218,20 +202,9 @@ class Probe(Capability):
             archive.seek(0)
             await session.extract("bundle.tar", archive)
 
-        async def interactive(session: BaseSandboxSession) -> None:
-            update = await session.pty_exec_start(ECHO, tty=True, yield_time_s=1)
-            assert await output_until(b"ready\r\n", update, session) == b"ready\r\n"
-
         async def restored(session: BaseSandboxSession) -> None:
-            names = (
-                "inline.txt",
-                "new.txt",
-                "unpacked/hello.txt",
-                "tree/brief.txt",
-                "copy/deep/c.txt",
-            )
-            texts = ["v2\n", "new", "hello", "brief\n", "c"]
-            assert [await self.text(name) for name in names] == texts
+            names = ("inline.txt", "unpacked/hello.txt", "tree/brief.txt", "copy/deep/c.txt")
+            assert [await self.text(name) for name in names] == ["v2\n", "hello", "brief\n", "c"]
             with pytest.raises(WorkspaceReadNotFoundError):
                 await self.text("gone.txt")
 
@@ -244,7 +217,7 @@ class Probe(Capability):
 
             return run
 
-        return list(map(made, (materialized, patched, confined, extracted, interactive, restored)))
+        return list(map(made, (materialized, patched, extracted, restored)))
 
 
 @pytest.mark.parametrize("persistence", ["tar", pytest.param("snapshot", marks=pytest.mark.long)])
@@ -256,8 +229,7 @@ async def test_runner_continues_after_a_pause(
     (sources / "file.txt").write_text("f")
     (sources / "folder/deep/c.txt").write_text("c")
     tree: dict[str | Path, BaseEntry] = {
-        "inner.txt": File(content=b"in\n"),
-        "brief.txt": File(content=b"brief\n", ephemeral=True),
+        "brief.txt": File(content=b"brief\n", ephemeral=True)
     }
     manifest = Manifest(
         extra_path_grants=(SandboxPathGrant(path=str(sources)),),
@@ -290,7 +262,7 @@ async def test_runner_continues_after_a_pause(
             snapshot=LocalSnapshotSpec(base_path=tmp_path),
         )
     )
-    names = ("materialized", "patched", "confined", "extracted", "interactive")
+    names = ("materialized", "patched", "extracted")
     before = agent(*([function_call(name, {}, call_id=name)] for name in (*names, "ask")))
     paused = await Runner.run(before, "begin", run_config=config)
     assert outputs(paused) == [f"{name}: done" for name in names]

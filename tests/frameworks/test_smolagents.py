@@ -1,6 +1,6 @@
 """Tests of the executor for smolagents: what its own tests expect of the Docker executor, and more.
 
-The tests of the first class express the ten cases of `TestDockerExecutorIntegration` in
+The tests of the first class express cases of `TestDockerExecutorIntegration` in
 tests/test_remote_executors.py of smolagents 1.26.
 """
 
@@ -75,15 +75,6 @@ class TestDockerCases:
     def test_syntax_error_handling(self, executor: MicroVMExecutor) -> None:
         with pytest.raises(AgentError, match="SyntaxError"):
             executor('print("no end')
-
-    def test_custom_final_answer(self, executor: MicroVMExecutor) -> None:
-        class Prefixed(FinalAnswerTool):  # type: ignore[misc]
-            def forward(self, answer: str) -> str:
-                return "CUSTOM" + answer
-
-        executor.send_tools({"final_answer": Prefixed()})
-        output = executor("final_answer(answer='_answer')")
-        assert (output.is_final_answer, output.output) == (True, "CUSTOM_answer")
 
     def test_custom_final_answer_with_custom_inputs(self, executor: MicroVMExecutor) -> None:
         class WithInputs(FinalAnswerTool):  # type: ignore[misc]

@@ -11,6 +11,19 @@ from tests.install import built
 from tests.install.built import UserHost
 from tests.support.ordinary import enterable
 
+from microvm.errors import ImageError
+from microvm.progress import NullReporter
+from microvm_image import rootfs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _alpine() -> None:
+    """Skip the tests if Alpine's archive, a part of the guest pack, cannot be had."""
+    try:
+        rootfs.find_alpine(built.ARCH, NullReporter())
+    except ImageError as error:
+        pytest.skip(f"a guest pack contains Alpine, which is missing here: {error.hint}")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Path]:

@@ -5,21 +5,8 @@ from __future__ import annotations
 import re
 from itertools import permutations
 
-import pytest
-
-from .modules import PAGE, files, sentence
+from .modules import PAGE
 from .test_layers import KNOWS
-
-
-def test_the_table_has_every_module() -> None:
-    named = re.findall(r"^\| \w+ \| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE)
-    assert len(named) == len(set(named)) == len(list(files()))
-
-
-@pytest.mark.thorough
-def test_every_module_has_a_docstring() -> None:
-    silent = [path for _, path in files() if not re.fullmatch(r"\S.*[.:]", sentence(path))]
-    assert silent == []
 
 
 def test_parts_in_the_picture_lie_above_their_imports() -> None:

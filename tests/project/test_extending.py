@@ -162,8 +162,3 @@ def test_steps_add_a_message(tmp_path: Path) -> None:
     assert copy.python("-c", MESSAGE_USED, copy.daemon()).startswith(
         f"Kernel {release}the guest sent Kernel, which is not allowed now (READY)"
     )
-
-
-@pytest.mark.parametrize("title", ["Adding an option", "Adding a message"])
-def test_a_section_shows_changes(title: str) -> None:
-    assert len(list(edits(title))) >= 6

@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from tests.support.captured import captured
 
 from microvm import guest_pack
@@ -63,22 +62,6 @@ def test_hints_and_documents_name_our_distribution() -> None:
     assert DISTRIBUTION in ours
     assert ours <= {DISTRIBUTION, *map(guest_pack.distribution, ARCHES.values())}
     assert not set(found) - ours - OTHERS, found
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("f(hint=\"pip install 'microvm[vm]'\")", ["microvm"]),
-        ("`pip install microvm`, or", ["microvm"]),
-        ("uv tool install 'microvm-proto[vm,guest]'  # all", ["microvm-proto"]),
-        ("pipx install microvm-proto[vm]==0.1.0", ["microvm-proto"]),
-        ("pip download --dest wheels 'microvm-proto[vm]'", ["microvm-proto"]),
-        ("pip install --no-index --find-links /wheels a", []),
-        ("pip install '.[vm]' ./x.whl {modules}", []),
-    ],
-)
-def test_names_in_install_commands_are_found(text: str, names: list[str]) -> None:
-    assert [*named(text)] == names
 
 
 def test_packs_have_the_version_of_the_project() -> None:

@@ -77,10 +77,3 @@ def test_targets_of_links_exist(page: Path) -> None:
         target = page.parent / path if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
-
-
-def test_missing_names_are_found() -> None:
-    for name in "host/gone.py", "guest/*.pas", "gone.c", "microvm.gone", "microvm.units.gone":
-        assert is_missing(name)
-    for name in "guest/*.c", "docs/", "units.py", "wire/codec.py", "microvm.errors", "os.path":
-        assert not is_missing(name)

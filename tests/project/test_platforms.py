@@ -82,21 +82,3 @@ def test_makefile_and_action_install_the_packages_of_the_table(name: str) -> Non
     (line,) = (line for line in script.splitlines() if "package=" in line)
     said = captured(["bash", "-c", f'arch={name}; {line}; echo "$package"']).stdout
     assert said.strip() == package
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "sys.platform.startswith('linux')",
-        "platform.machine()",
-        "os.uname().machine",
-        "config.arch == 'x86_64'",
-        "arch in {'arm64'}",
-        "{'aarch64': 1}[arch]",
-        "match arch:\n    case 'x86_64': pass",
-    ],
-)
-def test_question_is_found(code: str, tmp_path: Path) -> None:
-    path = tmp_path / "module.py"
-    path.write_text(code)
-    assert list(questions(path))

@@ -6,11 +6,7 @@ import re
 
 from microvm.qemu import confinement
 
-from .confinement import PAGE, table
-
-
-def test_the_page_has_the_table_of_layers() -> None:
-    assert table() in PAGE.read_text()
+from .confinement import PAGE
 
 
 def test_figures_of_the_security_page_are_in_the_code() -> None:

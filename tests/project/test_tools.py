@@ -124,8 +124,3 @@ def test_guide_lists_each_folder_of_tests() -> None:
     folders = {path for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
     programs = {ROOT / "tests/systems"}  # these are no tests for pytest
     assert {ROOT / row for row in rows} == folders | programs
-
-
-def test_no_line_of_the_guide_is_too_long_to_be_read() -> None:
-    guide = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
-    assert [line for line in guide if len(line) > 120 and not line.startswith("|")] == []

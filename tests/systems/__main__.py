@@ -37,7 +37,8 @@ def main(built: Path, roots: Path, *, emulated: bool) -> None:
                 click.echo(json.dumps(results[-1]))
     order = [system.name for system in (*SYSTEMS, *EMULATED)]
     results.sort(key=lambda each: order.index(each["system"]))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    lines = ",\n".join(map(json.dumps, results))  # one line for each result
+    RESULTS.write_text(f"[\n{lines}\n]\n")
     PAGE.write_text(renewed(PAGE.read_text()))
 
 
