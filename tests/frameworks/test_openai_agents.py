@@ -228,9 +228,7 @@ async def test_runner_continues_after_a_pause(
     (sources / "folder/deep").mkdir(parents=True)
     (sources / "file.txt").write_text("f")
     (sources / "folder/deep/c.txt").write_text("c")
-    tree: dict[str | Path, BaseEntry] = {
-        "brief.txt": File(content=b"brief\n", ephemeral=True)
-    }
+    tree: dict[str | Path, BaseEntry] = {"brief.txt": File(content=b"brief\n", ephemeral=True)}
     manifest = Manifest(
         extra_path_grants=(SandboxPathGrant(path=str(sources)),),
         entries={

@@ -96,6 +96,7 @@ def test_hello_kills_the_running_command_before_the_answer(sandboxd: Daemon) -> 
     pid = sandboxd.sleeper()
     sandboxd.hello(2)
     assert not exists(pid)
+    assert sandboxd.sync() == []
 
 
 def test_hello_kills_a_stopped_command(sandboxd: Daemon) -> None:

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from pkgutil import resolve_name
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 FOLDERS = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "protocol", "tests"]
 PAGES = sorted(
@@ -16,8 +14,6 @@ PAGES = sorted(
 
 #: Names that look like files or modules of this project, but are others, such as files of users.
 FOREIGN = {"csv_backend.py", "microvm.sandboxd.0", "image/png"}
-
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def is_missing(name: str) -> bool:
@@ -46,19 +42,19 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pages
-def test_files_and_modules_that_a_page_names_exist(page: Path) -> None:
-    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    named = re.findall(r"`([^`\n]+)`", prose)
-    missing = [name for name in named if is_missing(name) and not (page.parent / name).exists()]
-    assert missing == []
+def test_files_and_modules_that_a_page_names_exist() -> None:
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        named = re.findall(r"`([^`\n]+)`", prose)
+        missing = [name for name in named if is_missing(name) and not (page.parent / name).exists()]
+        assert missing == [], page
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("examples/*/README.md")))
-def test_files_that_an_example_lists_exist(page: Path) -> None:
-    rows = re.findall(r"^\| (`.*?) \|", page.read_text(), re.MULTILINE)
-    names = [name for row in rows for name in re.findall(r"`([\w./-]+\.\w+)`", row)]
-    assert [name for name in names if not (page.parent / name).exists()] == []
+def test_files_that_an_example_lists_exist() -> None:
+    for page in ROOT.glob("examples/*/README.md"):
+        rows = re.findall(r"^\| (`.*?) \|", page.read_text(), re.MULTILINE)
+        names = [name for row in rows for name in re.findall(r"`([\w./-]+\.\w+)`", row)]
+        assert [name for name in names if not (page.parent / name).exists()] == [], page
 
 
 def test_files_and_modules_that_a_comment_names_exist() -> None:
@@ -71,9 +67,9 @@ def test_files_and_modules_that_a_comment_names_exist() -> None:
         assert [name for name in names if is_missing(name)] == [], source
 
 
-@pages
-def test_targets_of_links_exist(page: Path) -> None:
-    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
-        target = page.parent / path if path else page
-        assert target.exists(), path
-        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+def test_targets_of_links_exist() -> None:
+    for page in PAGES:
+        for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page}: {path}"
+            assert not anchor or anchor in anchors(target), f"{page}: {path}#{anchor}"
