@@ -44,7 +44,9 @@ def failures(tree: Path, tests: Collection[str], marks: str, *options: str) -> s
     The result is empty if the tests cannot be collected or a C program cannot be compiled.
     """
     command = [sys.executable, "-m", "pytest", *tests, "-q", "-m", marks, *options]
-    status, said = run([*command, "-p", "no:cacheprovider"], tree, SECONDS)
+    # Other runs of pytest remove older folders of the default location.
+    command += [f"--basetemp={tree / 'pytest'}", "-p", "no:cacheprovider"]
+    status, said = run(command, tree, SECONDS)
     return {*FAILED.findall(said)} if status == 1 and not NOT_COMPILED.search(said) else set()
 
 
