@@ -149,7 +149,7 @@ class TestCredit:
 
     def test_credit_is_sent_in_large_pieces(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", fed=True, credit=0xFFFFFFFF)
-        sandboxd.wait_credit()
+        credit = sandboxd.wait_credit()
         amounts, copied = [], 0
         for fed in range(1000, 3 * ROOM, 1000):
             sandboxd.feed(id_, bytes(1000))
@@ -157,6 +157,7 @@ class TestCredit:
                 match sandboxd.receive():
                     case codec.ExecStdinCredit(amount=amount):
                         amounts.append(amount)
+                        assert credit + sum(amounts) - fed <= ROOM
                     case codec.ExecOutput(data=data):
                         copied += len(data)
                     case other:
