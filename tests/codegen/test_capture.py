@@ -254,17 +254,6 @@ def test_reading_continues_after_bad_frame_if_framed(framing: str, framed: Read)
     assert said == "1 of 1 flows have errors"
 
 
-def test_stream_continues_at_next_frame_after_a_gap(framed: Read) -> None:
-    schema = framed('kind = "cobs"')
-    good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
-    size = len(good)
-    packets = [tcp(good + good[:3], 1), tcp(good[3:] + good, 1 + 2 * size + 3)]
-    lines, said = shown(schema, pcap(packets), port=None)
-    assert frames(lines) == ["device measured"] * 2
-    assert f"the capture lacks {size} bytes from offset {size + 3}" in lines[1]
-    assert said == "1 of 1 flows have errors"
-
-
 def test_ignored_packets_are_counted(schema: Schema) -> None:
     packets = [udp(PING), ipv4(17, bytes(20), 0x2000), ipv4(17, bytes(20), 1), b"\x45\0", b""]
     lines, said = shown(schema, pcap(packets))

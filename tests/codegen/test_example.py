@@ -14,6 +14,8 @@ from microvm_proto.resolve import read_schema
 
 from .common import ROOT
 
+pytestmark = pytest.mark.thorough
+
 SENSOR = ROOT / "examples/sensor"
 FLAGS = "-std=c11 -O2 -Wall -Wextra -Wconversion -Werror".split()
 GENERATED = [output.path.name for output in read_schema(SENSOR / "sensor.toml").outputs]
@@ -37,7 +39,6 @@ def run(*command: str | Path, folder: Path, status: int = 0) -> subprocess.Compl
     return result
 
 
-@pytest.mark.thorough
 def test_the_bare_installation_brings_click_alone(bare: Path, tmp_path: Path) -> None:
     listed = run(bare / "pip", "list", "--format=freeze", folder=tmp_path).stdout
     names = {line.partition("==")[0] for line in listed.split()}

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .common import ROOT
+
+pytestmark = pytest.mark.thorough
 
 DOCUMENT = ROOT / "docs/backends.md"
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support.captured import captured
 
+pytestmark = pytest.mark.thorough
+
 PAGE = Path(__file__).parents[2] / "docs/receiving.md"
 TEXT = PAGE.read_text()
 TESTED = {"device.c", "host.py", "CMakeLists.txt", "meson.build"}
@@ -52,7 +54,6 @@ def test_the_commands_of_the_page_have_the_output_that_it_shows(probe: Path) -> 
     assert (probe / "device").exists()
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("configure", "build"),
     [

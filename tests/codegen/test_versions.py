@@ -166,11 +166,13 @@ def test_decoder_refuses_an_unknown_version(version: int, new: CodecPair) -> Non
         new.python.Decoder("left", version)
 
 
+@pytest.mark.thorough
 def test_a_codec_knows_the_digest_that_each_older_version_had(ages: Ages) -> None:
     assert ages.new.python.DIGESTS[ages.version] == ages.old.python.DIGEST
     assert [*ages.new.python.DIGESTS] == VERSIONS
 
 
+@pytest.mark.thorough
 def test_frozen_messages_are_the_same_in_every_version(ages: Ages) -> None:
     codec = ages.new.python
     assert codec.Hello(7).encode(ages.version) == codec.Hello(7).encode()

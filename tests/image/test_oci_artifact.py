@@ -16,6 +16,8 @@ from tests.image import mirror, oci
 from microvm.errors import ImageError
 from microvm_image import download_speed, oci_artifact, skopeo
 
+pytestmark = pytest.mark.thorough
+
 DATA = random.Random(1).randbytes(1 << 20)
 LIMIT = len(DATA)
 
@@ -103,7 +105,6 @@ def silent(handler: BaseHTTPRequestHandler, data: bytes) -> None:
     handler.connection.recv(1)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("lie", "says"),
     [
@@ -129,7 +130,6 @@ def test_pull_refuses_another_answer(
 LAYER = {"mediaType": oci_artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "size": 1}
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

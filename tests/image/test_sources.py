@@ -123,6 +123,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert found(top)[0].digest != source.digest
 
 
+@pytest.mark.thorough
 def test_an_oci_layout(layout: Path, tmp_path: Path) -> None:
     source, seen = found(layout)
     assert seen == SEEN
@@ -136,6 +137,7 @@ def test_an_oci_layout(layout: Path, tmp_path: Path) -> None:
     assert found(tmp_path / "layout.tar.gz")[0].digest == source.digest
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive"])
 def test_archive_of_docker_save_and_podman_save(
     layout: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +196,7 @@ def test_wrong_archive_is_refused(tmp_path: Path, changed: dict[str, Any], says:
         found(_save(tmp_path / "old.tar", [LOWER, UPPER], **changed))
 
 
+@pytest.mark.thorough
 def test_one_of_several_images_is_chosen(layout: Path, tmp_path: Path) -> None:
     oci.layout(layout, LOWER, tag="other")
     with pytest.raises(ImageError, match=r"more than one image: 'latest', 'other'.*oci:PATH:NAME"):
@@ -214,6 +217,7 @@ def test_one_of_several_images_is_chosen(layout: Path, tmp_path: Path) -> None:
         found(f"docker-archive:{path}:b")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "form", "other"),
     [("oci", "oci-archive", "docker-archive"), ("docker-archive", "docker-archive", "oci")],
@@ -230,6 +234,7 @@ def test_the_only_image_needs_no_name(
         found(f"{other}:{path}")
 
 
+@pytest.mark.thorough
 def test_the_architecture_is_chosen_out_of_nested_indexes(layout: Path) -> None:
     amd64 = oci.index(layout)["manifests"][0]
     other = oci.layout(layout.with_name("other"), LOWER)
@@ -415,6 +420,7 @@ def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> Non
     assert list(cache.rglob("*pull*")) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("status", "data", "says"),
     [
@@ -435,8 +441,6 @@ def test_server_that_is_no_registry_is_an_error(status: int, data: bytes, says: 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("docker://127.0.0.1:9/x", "cannot get.*check the name of the registry"),
-        ("docker://", "cannot get.*such as docker://"),
         ("nothing", "there is no such source.*docker://"),
         ("oci:nothing:tag", "there is no such file or folder.*`oci:PATH:NAME`"),
         ("oci:/nowhere", "oci:/nowhere: there is no such file or folder"),
@@ -465,6 +469,19 @@ def test_unknown_source_is_an_error(
 def test_packages_need_a_distribution_that_has_them(text: str, kernel: Path) -> None:
     with pytest.raises(ImageError, match=r"packages cannot be installed in alpine.*debian:SUITE"):
         build(Recipe(source=text, packages=("python3",)), kernel=kernel)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("docker://127.0.0.1:9/x", "cannot get.*check the name of the registry"),
+        ("docker://", "cannot get.*such as docker://"),
+    ],
+)
+def test_missing_registry_is_an_error(text: str, says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        found(text)
 
 
 def test_scratch_is_empty() -> None:

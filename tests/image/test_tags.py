@@ -39,6 +39,7 @@ def test_a_name_without_a_version_is_the_latest(images: tuple[Image, Image]) -> 
 OTHER = next(name for name in arches.ARCHES if name != arches.find().name)
 
 
+@pytest.mark.thorough
 def test_images_of_two_architectures_have_the_same_tag(kernel: Path) -> None:
     def built(arch: str, tag: str) -> Image:
         return build(Recipe(source="scratch"), arch=arch, kernel=kernel, tag=tag)
@@ -70,6 +71,7 @@ def test_other_files_are_no_tags(images: tuple[Image, Image], cache: Path) -> No
     assert tags.all_tags() == {"python:latest": images[0].name}
 
 
+@pytest.mark.thorough
 def test_rm_finds_the_tag_of_another_architecture(kernel: Path) -> None:
     built = build(Recipe(source="scratch"), arch=OTHER, kernel=kernel, tag="one")
     tags.assign("two", built.name)
