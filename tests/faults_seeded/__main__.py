@@ -45,7 +45,7 @@ def failures(tree: Path, tests: Collection[str], marks: str, *options: str) -> s
     """
     command = [sys.executable, "-m", "pytest", *tests, "-q", "-m", marks, *options]
     # Other runs of pytest remove older folders of the default location.
-    command += [f"--basetemp={tree / 'pytest'}", "-p", "no:cacheprovider"]
+    command += [f"--basetemp={tree / 'temporary'}", "-p", "no:cacheprovider"]
     status, said = run(command, tree, SECONDS)
     return {*FAILED.findall(said)} if status == 1 and not NOT_COMPILED.search(said) else set()
 
