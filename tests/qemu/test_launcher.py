@@ -156,16 +156,6 @@ async def test_copied_socket_does_not_delay_the_report(children: list[Child]) ->
     assert (status.failure, await child.wait()) == ("wrong option", 125)
 
 
-async def test_another_thread_kills_a_child_without_a_known_pid(children: list[Child]) -> None:
-    child = spawned("sleep 60 & wait", children)
-    starting = asyncio.create_task(child.started())
-    begun = time.monotonic()
-    await asyncio.to_thread(child.kill)
-    await starting
-    assert await child.wait() == -signal.SIGKILL
-    assert time.monotonic() - begun < 5
-
-
 async def test_no_kill_is_lost_while_another_thread_hears_the_launcher(
     children: list[Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,10 +16,8 @@ from microvm.qemu.command_line import Inherited, Memory, QemuConfig
 from microvm.qemu.confinement import (
     DEMANDED,
     LAYERS,
-    UIDS,
     LauncherReport,
     launcher_options,
-    limits,
     may_raise,
     missing,
     readable,
@@ -37,16 +35,6 @@ def told(config: QemuConfig = CONFIG, inherited: Inherited = INHERITED, **more: 
     settings = {"controller": 7, "status": 8, "root": False, **more}
     words = launcher_options(config, inherited, QEMU, **settings)
     return [" ".join(pair) for pair in zip(words[::2], words[1::2], strict=True)]
-
-
-def test_confinement_off_switches_off_all_layers_but_ids() -> None:
-    options = told(CONFIG._replace(confinement="off"), root=True, cgroup=9)
-    left_out = [f"--without {layer.name}" for layer in LAYERS if layer.name != "ids"]
-    # the uid may not read these, so the launcher opens them again
-    files = ["--file 13", "--file 14"]
-    assert options == ["--controller 7", "--status 8", f"--uid {UIDS}", *files, *left_out]
-    options = told(CONFIG._replace(confinement="off"), root=False)
-    assert options == ["--controller 7", "--status 8", *left_out]
 
 
 @pytest.mark.parametrize(
@@ -69,18 +57,6 @@ def test_clone_cannot_write_shared_memory(
     assert [word for word in options if word.startswith("--file")] == [f"--file {n}" for n in read]
     assert [word for word in options if word.startswith("--disk")] == ["--disk 17"]
     assert ("--writable 15" in options) == (15 in written)
-
-
-def test_file_size_limit_depends_on_saving(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("microvm.qemu.confinement.may_raise", lambda: True)
-    scratch = CONFIG._replace(scratch=1 << 30)
-    assert dict(limits(CONFIG, INHERITED))["file-size"] == 0
-    assert dict(limits(scratch, INHERITED))["file-size"] == 1 << 30
-    assert dict(limits(CONFIG, INHERITED._replace(memory=SAVED)))["file-size"] == 0
-    saves = INHERITED._replace(memory=SAVED._replace(saved=False))
-    assert dict(limits(CONFIG, saves))["file-size"] > 512 << 20
-    monkeypatch.setattr("microvm.qemu.confinement.may_raise", lambda: False)
-    assert dict(limits(CONFIG, INHERITED)) == dict(limits(CONFIG, saves))
 
 
 def test_folders_beside_the_program_are_readable(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_internal_error_of_kvm_ends_the_machine(
     assert told(ending) == ("internal_error", "KVM internal error", -9)
 
 
-@pytest.mark.parametrize("milliseconds", [0, 1, 2, 5, 10, 20, 25, 30, 40])
+@pytest.mark.parametrize("milliseconds", [0, 2, 10, 30])
 async def test_cancelled_start_leaves_no_process(configure: Configure, milliseconds: int) -> None:
     with Console() as console:
         start = asyncio.create_task(Qemu.start(launch(configure()), console=console))
