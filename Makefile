@@ -83,9 +83,10 @@ SCHEMAS := protocol/sandboxd.toml protocol/files.toml protocol/streams.toml prot
 PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
-# `make test-host` and the second Python leave out the tests that boot guests.
+# `make test-host` leaves out the tests that boot guests, and the second Python also those of programs in C.
 BOOTING := tests/counts tests/dask tests/faults tests/soak tests/vm fuzz/guest
 WITHOUT_GUESTS := $(addprefix --ignore=,$(BOOTING))
+OF_PYTHON := $(WITHOUT_GUESTS) $(addprefix --ignore=,fuzz tests/confinement tests/faults_seeded tests/guest tests/launcher)
 
 # Further arguments of pytest for `make test`, such as TESTS=tests/host.
 TESTS :=
@@ -162,7 +163,7 @@ rest: lint
 	$(FRAMEWORKS)/bin/python -m pytest -m 'not long' -n 3 tests/frameworks
 	@for python in $(PYTHONS); do \
 		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
-			$(MAKE) --no-print-directory test TESTS='$(WITHOUT_GUESTS)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
+			$(MAKE) --no-print-directory test TESTS='$(OF_PYTHON)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
 		fi; \
 	done
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/install
