@@ -37,8 +37,8 @@ KILLED = "killed"
 class AttackAttempt:
     """An attempt, as the program lists it.
 
-    :ivar danger: `open` if the attempt harms others and every unconfined process may do it; `shut`
-        if it also needs privileges or another kernel; `own` if it harms nobody else.
+    :ivar danger: `open` if every unconfined process may make the attempt; `shut` if it also needs
+        privileges or another kernel.
     :ivar gives: benefit for an attacker.
     """
 
@@ -77,12 +77,9 @@ def attempts() -> tuple[AttackAttempt, ...]:
     return tuple(AttackAttempt(*line.split("\t")) for line in listed.stdout.splitlines())
 
 
-def dangerous(results: Mapping[str, str]) -> list[str]:
-    """Return the attempts that succeeded and harm others than the program itself."""
-    harmless = {attempt.name for attempt in attempts() if attempt.danger == "own"}
-    return [
-        name for name, result in results.items() if result == SUCCEEDED and name not in harmless
-    ]
+def successes(results: Mapping[str, str]) -> list[str]:
+    """Return the attempts that succeeded."""
+    return [name for name, result in results.items() if result == SUCCEEDED]
 
 
 @dataclass

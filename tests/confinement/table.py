@@ -15,7 +15,6 @@ _TAIL = "effect if it succeeds | in an unconfined process |\n|---|---|---|\n"
 _WITHOUT = {
     "open": "allowed",
     "shut": "needs privileges, or another kernel",
-    "own": "harmless to others",
 }
 
 
@@ -35,7 +34,7 @@ def table(rows: Sequence[AttackAttempt]) -> str:
     return f"| {rows[0].title.lower()} | {_TAIL}{''.join(lines)}"
 
 
-def counts() -> tuple[int, int, int]:
-    """Return the numbers of all attempts, of harmful ones, and of those that work unconfined."""
+def counts() -> tuple[int, int]:
+    """Return the numbers of all attempts, and of those that work unconfined."""
     dangers = [each.danger for each in attempts()]
-    return len(dangers), len(dangers) - dangers.count("own"), dangers.count("open")
+    return len(dangers), dangers.count("open")

@@ -28,7 +28,7 @@ static volatile char notes[4096] = "@notes@";
 
 static const struct attempts *const groups[] = { &files,  &descriptors, &processes,
 						 &itself, &sockets,	&kernel };
-static const char *const dangers[] = { "open", "shut", "own" };
+static const char *const dangers[] = { "open", "shut" };
 
 char secret[32];
 

@@ -5,12 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The danger of an attempt: whom a success harms, and whether any process can make the attempt
- * without confinement. */
+/* The danger of an attempt, which harms others if it succeeds. */
 enum danger {
-	OPEN, /* harms other processes; must succeed without confinement, as any process may do it */
-	SHUT, /* harms other processes; needs privileges or another kernel, so it may always fail */
-	OWN,  /* harms only the attacking process itself */
+	OPEN, /* must succeed without confinement, because any process may do it */
+	SHUT, /* needs privileges or another kernel, so it may always fail */
 };
 
 /* An attempt: a function, or a system call with its arguments.

@@ -228,9 +228,7 @@ ON(READ_ONLY_FILE, write_by_memory, forced(fd))
 ON(READ_ONLY_FILE, splice_into, spliced(fd))
 ON(READ_ONLY_FILE, splice_pipe, through_pipe(fd))
 ON(READ_ONLY_FILE, link_again, linked(fd))
-ON(READ_ONLY_FILE, seek, lseek(fd, 1, SEEK_SET))
 ON(READ_ONLY_FILE, direct, fcntl(fd, F_SETFL, O_DIRECT))
-ON(READ_ONLY_FILE, uncache, posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) ? -1 : 0)
 ON(READ_ONLY_FILE, flush, syncfs(fd))
 ON(WRITABLE_FILE, grow, grown(fd))
 ON(WRITABLE_FILE, extend, extended(fd))
@@ -269,9 +267,6 @@ static const struct attempt rows[] = {
 	{ "openat of .. in a folder", SHUT, "the host's folders, if it had one", climb },
 	{ "fcntl F_SETFL O_DIRECT", SHUT, "reads of others who share the descriptor", direct },
 	{ "fcntl F_SETPIPE_SZ", OPEN, "the pages that a user's pipes may have", pipe_grown },
-	{ "lseek", OWN, "the place in a file, which others give with each read", seek },
-	{ "posix_fadvise POSIX_FADV_DONTNEED", OWN, "pages that are read from the disk again",
-	  uncache },
 };
 
 const struct attempts descriptors = { "Inherited files", rows, sizeof rows / sizeof rows[0] };

@@ -1,7 +1,6 @@
 /* Attempts on files of the host, which the attacker opens by their paths. */
 #define _GNU_SOURCE
 #include "attack.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -242,18 +241,6 @@ static long open_handle(void)
 	return closing(open_by_handle_at(AT_FDCWD, &found.handle, O_RDONLY | O_CLOEXEC));
 }
 
-static long stat_file(void)
-{
-	struct stat status;
-
-	return stat(below("secret"), &status);
-}
-
-static long enter_folder(void)
-{
-	return chdir(told("folder"));
-}
-
 /* Return 0 if the kernel would execute the program. The address of the arguments is invalid, and
  * the kernel opens the program before it reads them, so EFAULT shows that the program could be
  * opened. */
@@ -269,26 +256,9 @@ static long execute_theirs(void)
 	return executes(below("program"));
 }
 
-static long execute_shell(void)
-{
-	return executes("/bin/sh");
-}
-
 static long execute_setuid(void)
 {
 	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? fail(EPERM) : executes("/bin/su");
-}
-
-static long execute_memory(void)
-{
-	int fd = (int)syscall(SYS_memfd_create, "attack", 0);
-	long found;
-
-	if (fd < 0 || write(fd, "\177ELF", 4) != 4)
-		return -1;
-	found = syscall(SYS_execveat, fd, "", 8L, 8L, AT_EMPTY_PATH);
-	closing(fd);
-	return found == -1 && errno == EFAULT ? 0 : found;
 }
 
 static const struct attempt rows[] = {
@@ -329,10 +299,6 @@ static const struct attempt rows[] = {
 	{ "open_by_handle_at", SHUT, "any file, round every path", open_handle },
 	{ "execve of a file of the user's", OPEN, "the user's programs", execute_theirs },
 	{ "execve of a program with the bit setuid", OPEN, "its privileges", execute_setuid },
-	{ "execve of a shell", OWN, "a shell as confined as itself", execute_shell },
-	{ "execveat of a memfd", OWN, "a program as confined as itself", execute_memory },
-	{ "stat", OWN, "whether there is a file, and its size", stat_file },
-	{ "chdir", OWN, "the same", enter_folder },
 	{ "chroot", SHUT, "a root in which it is believed", RAW(SYS_chroot, P("/")) },
 	{ "mount", SHUT, "another root",
 	  RAW(SYS_mount, P("none"), P("/"), P("tmpfs"), MS_NOSUID, P("")) },

@@ -10,7 +10,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Attempts to outlive the controller, the process that started this one. */
@@ -108,14 +107,6 @@ static long signals_queued(void)
 	return 0;
 }
 
-static long timer(void)
-{
-	timer_t made;
-	struct sigevent event = { .sigev_notify = SIGEV_NONE };
-
-	return timer_create(CLOCK_MONOTONIC, &event, &made);
-}
-
 static const struct attempt rows[] = {
 	{ "prctl PR_SET_PDEATHSIG", OPEN, "a life beyond the controller's", undone },
 	{ "fork", OPEN, "the same, in a child", fork_it },
@@ -137,13 +128,8 @@ static const struct attempt rows[] = {
 	  RAW(SYS_prctl, PR_SET_MM, PR_SET_MM_BRK, 0, 0, 0) },
 	{ "prctl PR_SET_CHILD_SUBREAPER", OPEN, "children of children",
 	  RAW(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) },
-	{ "prctl PR_SET_PTRACER", OWN, "that others may trace it",
-	  RAW(SYS_prctl, PR_SET_PTRACER, -1, 0, 0, 0) },
-	{ "prctl PR_SET_DUMPABLE", OWN, "the same", RAW(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) },
 	{ "tgkill of itself, a thousand times", OPEN,
 	  "the signals that a user's processes may have waiting", signals_queued },
-	{ "timer_create", OWN, "signals to itself", timer },
-	{ "setsid", OWN, "a session that it has already", RAW(SYS_setsid) },
 };
 
 const struct attempts itself = { "Itself", rows, sizeof rows / sizeof rows[0] };

@@ -17,9 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SYS_statmount
-#define SYS_statmount 457
-#endif
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
 #endif
@@ -73,11 +70,6 @@ static long perf(void)
 	return closing((int)syscall(SYS_perf_event_open, &event, 0, -1, -1, 0));
 }
 
-static long hidden_memory(void)
-{
-	return closing((int)syscall(SYS_memfd_secret, 0));
-}
-
 /* Ask the kernel to merge a page with equal pages of other processes. A write to a merged page
  * takes longer, which would tell whether another process holds the same data. */
 static long merged(void)
@@ -93,14 +85,6 @@ static long huge(void)
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 
 	return page == MAP_FAILED ? -1 : munmap(page, 2 << 20);
-}
-
-static long mounts(void)
-{
-	unsigned long long request[4] = { 24, (unsigned)-1, 1, 0 };
-	char found[512];
-
-	return syscall(SYS_statmount, request, found, sizeof found, 0);
 }
 
 static long clock_set(void)
@@ -174,16 +158,6 @@ static long devices(void)
 	};
 
 	return any_opened(paths, O_RDWR);
-}
-
-static long settings_read(void)
-{
-	return opened("/proc/sys/kernel/osrelease", O_RDONLY);
-}
-
-static long hardware(void)
-{
-	return opened("/sys/kernel", O_RDONLY);
 }
 
 static long terminal(void)
@@ -295,10 +269,6 @@ static const struct attempt rows[] = {
 	{ "open by i386's number", SHUT, "a call that the filter takes for another", old_open },
 	{ "getpid by i386's number", SHUT, "the same", old_number },
 	{ "socket by x32's number", SHUT, "the same", x32_socket },
-	{ "open /proc/sys/… to read", OWN, "the version of the kernel, and such", settings_read },
-	{ "open /sys", OWN, "the hardware", hardware },
-	{ "statmount", OWN, "where the host's disks are", mounts },
-	{ "memfd_secret", OWN, "memory", hidden_memory },
 };
 
 const struct attempts kernel = { "The kernel", rows, sizeof rows / sizeof rows[0] };

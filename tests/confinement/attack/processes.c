@@ -2,12 +2,10 @@
  * user. */
 #define _GNU_SOURCE
 #include "attack.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
@@ -221,7 +219,6 @@ AT_VICTIMS(write_mem_file, memory_of(pid, O_RDWR))
 AT_VICTIMS(environment, opened("/proc/%d/environ", pid, O_RDONLY))
 AT_VICTIMS(maps, opened("/proc/%d/maps", pid, O_RDONLY))
 AT_VICTIMS(their_descriptor, opened("/proc/%d/fd/0", pid, O_RDONLY | O_NONBLOCK))
-AT_VICTIMS(command_line, opened("/proc/%d/cmdline", pid, O_RDONLY))
 AT_VICTIMS(oom, opened("/proc/%d/oom_score_adj", pid, O_WRONLY))
 AT_VICTIMS(hit, kill(pid, HIT))
 AT_VICTIMS(hit_thread, syscall(SYS_tkill, pid, HIT))
@@ -243,25 +240,10 @@ AT_VICTIMS(robust_list, robust(pid))
 AT_VICTIMS(share_core, core_shared(pid))
 AT_VICTIMS(own_pipe, owned(pid))
 AT_VICTIMS(own_socket, socket_owned(pid))
-AT_VICTIMS(group, syscall(SYS_getpgid, pid))
 
 static long sweep(void)
 {
 	return kill(-1, 0);
-}
-
-static long others_listed(void)
-{
-	DIR *folder = opendir("/proc");
-	struct dirent *entry;
-	long found = 0;
-
-	if (folder == NULL)
-		return -1;
-	while ((entry = readdir(folder)) != NULL)
-		found += atoi(entry->d_name) > 0 && atoi(entry->d_name) != getpid();
-	closedir(folder);
-	return found > 1 ? found : fail(ESRCH);
 }
 
 /* Attempts on objects that the kernel shares between all processes of a user. */
@@ -373,10 +355,6 @@ static const struct attempt rows[] = {
 	{ "add_key", OPEN, "the user's keyring", add_key },
 	{ "keyctl KEYCTL_READ", OPEN, "the same", read_keys },
 	{ "request_key", OPEN, "a program of root that looks for a key", request_key },
-	{ "open /proc/PID/cmdline", OWN, "the command lines of others, as ps shows them",
-	  command_line },
-	{ "getdents of /proc", OWN, "the numbers of others", others_listed },
-	{ "getpgid", OWN, "the same", group },
 };
 
 const struct attempts processes = { "Other processes", rows, sizeof rows / sizeof rows[0] };

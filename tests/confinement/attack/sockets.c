@@ -236,14 +236,6 @@ static long handles_passed(int fd)
 	return setsockopt(fd, SOL_SOCKET, SO_PASSPIDFD, &on, sizeof on);
 }
 
-static long peer(int fd)
-{
-	struct ucred found;
-	socklen_t size = sizeof found;
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &found, &size);
-}
-
 /* Send a byte of out-of-band data to standard error, between two lines of output. The test that
  * reads the output ignores this byte. */
 static long urgent_sent(void)
@@ -260,24 +252,6 @@ static long urgent_received(int fd)
 	return found == -1 && errno == EINVAL ? 0 : found;
 }
 
-/* Send a descriptor to standard error. The test reads it by recv(), as the controller reads its
- * sockets. */
-static long descriptor_sent(void)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
-	char byte = ' ';
-	struct iovec vector = { &byte, 1 };
-	struct msghdr sent = { .msg_iov = &vector,
-			       .msg_iovlen = 1,
-			       .msg_control = &control,
-			       .msg_controllen = CMSG_LEN(sizeof(int)) };
-
-	return sendmsg(2, &sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 #define ON_SOCKETS(name, try)             \
 	static long name(void)            \
 	{                                 \
@@ -292,7 +266,6 @@ ON_SOCKETS(take_down, interface_down)
 ON_SOCKETS(take_namespace, namespace_of)
 ON_SOCKETS(filter, filtered)
 ON_SOCKETS(pass_handles, handles_passed)
-ON_SOCKETS(peer_ids, peer)
 ON_SOCKETS(receive_urgent, urgent_received)
 
 static const struct attempt rows[] = {
@@ -325,9 +298,6 @@ static const struct attempt rows[] = {
 	{ "setsockopt SO_PASSPIDFD", OPEN, "handles of who writes to it", pass_handles },
 	{ "send MSG_OOB", SHUT, "code of the kernel that has let others out", urgent_sent },
 	{ "recv MSG_OOB", SHUT, "the same", receive_urgent },
-	{ "sendmsg SCM_RIGHTS", OWN, "descriptors to the controller, which takes none",
-	  descriptor_sent },
-	{ "getsockopt SO_PEERCRED", OWN, "the number of the controller", peer_ids },
 };
 
 const struct attempts sockets = { "Sockets", rows, sizeof rows / sizeof rows[0] };
