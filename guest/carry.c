@@ -22,7 +22,7 @@ enum { OTHER_SCHEMA = 2 };
 
 static struct request {
 	char path[PATH_MAX], new_path[PATH_MAX], cwd[PATH_MAX];
-	char name[FILES_REQUEST_NAME_MAX + 1];
+	char pattern[FILES_REQUEST_PATTERN_MAX + 1], name[FILES_REQUEST_NAME_MAX + 1];
 	char user[FILES_REQUEST_USER_MAX + 1], owner[FILES_REQUEST_OWNER_MAX + 1];
 } request;
 
@@ -65,6 +65,7 @@ static _Noreturn void serve(const struct files_request *what)
 	target.replace = what->replace != 0;
 	copy_text(request.path, &what->path);
 	copy_text(request.new_path, &what->new_path);
+	copy_text(request.pattern, &what->pattern);
 	copy_text(request.cwd, &what->cwd);
 	copy_text(request.name, &what->name);
 	copy_text(request.user, &what->user);
@@ -82,6 +83,8 @@ static _Noreturn void serve(const struct files_request *what)
 	case FILES_ACTION_LIST:
 	case FILES_ACTION_LIST_TARGETS:
 		source_list(request.path, action == FILES_ACTION_LIST_TARGETS);
+	case FILES_ACTION_MATCH:
+		source_match(request.path, request.pattern);
 	case FILES_ACTION_RESOLVE:
 		source_resolve(request.path);
 	case FILES_ACTION_READ:

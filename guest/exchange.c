@@ -62,6 +62,7 @@ static uint32_t condition_of(enum files_action action)
 		return FILES_TRANSFER_CONDITION_PUT;
 	case FILES_ACTION_LIST:
 	case FILES_ACTION_LIST_TARGETS:
+	case FILES_ACTION_MATCH:
 		return FILES_TRANSFER_CONDITION_LIST;
 	case FILES_ACTION_MAKE_FOLDER:
 	case FILES_ACTION_REMOVE:

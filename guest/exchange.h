@@ -52,11 +52,13 @@ _Noreturn void end_done(void);
 _Noreturn void end_failed(enum files_subject subject, int error, const char *path);
 
 /* Each of these functions answers one request. source_stat sends the status of a file, source_list
- * the status of each entry of a folder, source_resolve a path without symbolic links, and source_get
+ * the status of each entry of a folder, source_match the status of each file whose path below a
+ * folder matches a pattern, source_resolve a path without symbolic links, and source_get
  * the content of a file. If `folders` is true, source_get can also send a folder with its whole
  * tree. It sends devices and FIFOs without their content. */
 _Noreturn void source_stat(const char *path, bool follow);
 _Noreturn void source_list(const char *path, bool follow);
+_Noreturn void source_match(const char *path, const char *pattern);
 _Noreturn void source_resolve(const char *path);
 _Noreturn void source_get(const char *path, bool folders);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define FILES_VERSION 1u
-#define FILES_SCHEMA_DIGEST 0xd475d335293d4b11ULL
+#define FILES_SCHEMA_DIGEST 0x52c933514f360439ULL
 
 /* The path by which root executes the guest's program. PID 1 keeps the program open, so the path
  * works whatever the root file system contains. */
@@ -177,6 +177,11 @@ enum files_action {
 	/* The guest gives a file or a folder another path, as rename(2) does. It replaces a file or an
 	 * empty folder of this path. */
 	FILES_ACTION_RENAME = 11,
+	/* The guest sends an entry without content for each file and folder that matches `pattern`. If
+	 * it is a symbolic link, the entry is that of its target, or its own if it has no target.
+	 * `target` of each entry is its path, relative to `path`. The same path can be sent several
+	 * times. */
+	FILES_ACTION_MATCH = 12,
 };
 
 /* The subject of a failure. */
@@ -206,13 +211,14 @@ enum {
 	FILES_HEADER_SIZE = 12,
 	FILES_MAX_BODY = 262132,
 	FILES_MAX_BODY_FROM_HOST = 262132,
-	FILES_MAX_TAILLESS_BODY_FROM_HOST = 13591,
+	FILES_MAX_TAILLESS_BODY_FROM_HOST = 17690,
 	FILES_MAX_BODY_FROM_GUEST = 262132,
 	FILES_MAX_TAILLESS_BODY_FROM_GUEST = 4386,
-	FILES_REQUEST_MAX_BODY = 13591,
+	FILES_REQUEST_MAX_BODY = 17690,
 	FILES_REQUEST_PATH_MAX = 4095,
 	FILES_REQUEST_NAME_MAX = 255,
 	FILES_REQUEST_NEW_PATH_MAX = 4095,
+	FILES_REQUEST_PATTERN_MAX = 4095,
 	FILES_REQUEST_CWD_MAX = 4095,
 	FILES_REQUEST_USER_MAX = 511,
 	FILES_REQUEST_OWNER_MAX = 511,
@@ -297,6 +303,13 @@ struct files_request {
 	struct files_slice name;
 	/* The new path of the file or folder that is renamed. */
 	struct files_slice new_path;
+	/* The pattern of `match`: components with one slash between them, which are compared with the
+	 * names in the folder `path` and the folders below. `*` matches any characters, `?` one
+	 * character, and `[a-z]` or `[!a-z]` one that is in a set or not. A character is a code point
+	 * of UTF-8, or else a byte. The component `**` matches any number of folders and follows no
+	 * symbolic links. As the last component it matches every file and folder below. A name that
+	 * begins with a dot needs a component that does. */
+	struct files_slice pattern;
 	/* The folder to which a relative path is relative. If it is empty, this is the default working
 	 * directory of the user's commands: the user's home, which is created if the user has none, or
 	 * `/` if the home cannot be entered. */
@@ -324,7 +337,8 @@ struct files_entry {
 	/* The name in the folder that contains the entry; empty for the outermost file or folder of a
 	 * tree. */
 	struct files_slice name;
-	/* The target of a symbolic link, or the path that answers `resolve`; empty for any other entry. */
+	/* The target of a symbolic link, or the path that answers `resolve` or `match`; empty for any
+	 * other entry. */
 	struct files_slice target;
 };
 
@@ -561,7 +575,8 @@ static inline bool files_known_action(uint8_t value, uint32_t version)
 		value == FILES_ACTION_RESOLVE ||
 		value == FILES_ACTION_MAKE_FOLDER ||
 		value == FILES_ACTION_REMOVE ||
-		value == FILES_ACTION_RENAME;
+		value == FILES_ACTION_RENAME ||
+		value == FILES_ACTION_MATCH;
 }
 
 static inline bool files_known_subject(uint8_t value, uint32_t version)
@@ -591,7 +606,7 @@ struct files_rule {
 };
 
 static const struct files_rule files_rules[] = {
-	{ FILES_TYPE_REQUEST, FILES_HOST, 0, 1, 13591 },
+	{ FILES_TYPE_REQUEST, FILES_HOST, 0, 1, 17690 },
 	{ FILES_TYPE_ENTRY, FILES_BOTH, 0, 1, 4386 },
 	{ FILES_TYPE_DATA, FILES_BOTH, 0, 1, 262132 },
 	{ FILES_TYPE_WHOLE, FILES_BOTH, 0, 1, 0 },
@@ -649,9 +664,10 @@ static inline bool files_decode_request(const uint8_t *body, size_t size,
 		files_take_bytes(&cursor, 6, 4095, false, &message->path) &&
 		files_take_bytes(&cursor, 7, 255, false, &message->name) &&
 		files_take_bytes(&cursor, 8, 4095, false, &message->new_path) &&
-		files_take_bytes(&cursor, 9, 4095, false, &message->cwd) &&
-		files_take_bytes(&cursor, 10, 511, false, &message->user) &&
-		files_take_bytes(&cursor, 11, 511, false, &message->owner) &&
+		files_take_bytes(&cursor, 9, 4095, false, &message->pattern) &&
+		files_take_bytes(&cursor, 10, 4095, false, &message->cwd) &&
+		files_take_bytes(&cursor, 11, 511, false, &message->user) &&
+		files_take_bytes(&cursor, 12, 511, false, &message->owner) &&
 		files_end(&cursor);
 }
 
@@ -787,6 +803,9 @@ static inline enum files_fault files_check_request(uint32_t version,
 	fault = files_check_bytes(&message->new_path, 4095);
 	if (fault)
 		return fault;
+	fault = files_check_bytes(&message->pattern, 4095);
+	if (fault)
+		return fault;
 	fault = files_check_bytes(&message->cwd, 4095);
 	if (fault)
 		return fault;
@@ -808,7 +827,7 @@ static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t ve
 
 	if (files_check_request(version, message))
 		return 0;
-	size += 29 + message->path.size + message->name.size + message->new_path.size + message->cwd.size + message->user.size + message->owner.size;
+	size += 33 + message->path.size + message->name.size + message->new_path.size + message->pattern.size + message->cwd.size + message->user.size + message->owner.size;
 	if (size > room)
 		return 0;
 	uint8_t *at = out + FILES_HEADER_SIZE;
@@ -823,6 +842,8 @@ static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t ve
 	at = files_put_bytes(at, message->name.data, message->name.size);
 	at = files_put(at, 4, message->new_path.size);
 	at = files_put_bytes(at, message->new_path.data, message->new_path.size);
+	at = files_put(at, 4, message->pattern.size);
+	at = files_put_bytes(at, message->pattern.data, message->pattern.size);
 	at = files_put(at, 4, message->cwd.size);
 	at = files_put_bytes(at, message->cwd.data, message->cwd.size);
 	at = files_put(at, 4, message->user.size);
@@ -999,7 +1020,7 @@ enum files_verdict {
 enum files_transfer_state {
 	/* The host has not sent its request yet. */
 	FILES_TRANSFER_STATE_NEW = 1,
-	/* The guest sends an entry for each file and folder in a folder. */
+	/* The guest sends an entry for each file and folder in a folder, or that matches a pattern. */
 	FILES_TRANSFER_STATE_LISTING = 2,
 	/* The guest has sent nothing yet. It sends a tree, or one entry without content. */
 	FILES_TRANSFER_STATE_SENDING = 3,
@@ -1023,7 +1044,7 @@ enum files_transfer_state {
 enum files_transfer_condition {
 	/* The action of the request is `put`. */
 	FILES_TRANSFER_CONDITION_PUT = 1,
-	/* The action of the request is `list` or `list_targets`. */
+	/* The action of the request is `list`, `list_targets` or `match`. */
 	FILES_TRANSFER_CONDITION_LIST = 2,
 	/* The action of the request is `make_folder`, `remove` or `rename`. */
 	FILES_TRANSFER_CONDITION_CHANGE = 4,

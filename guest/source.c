@@ -6,11 +6,13 @@
 
 #include "entry.h"
 #include "exchange.h"
+#include "pattern.h"
 #include "real_path.h"
 
 /* A folder on the path of the current file. Its entries are being sent. */
 struct level {
-	size_t trail; /* length of the folder's path */
+	size_t trail;	     /* length of the folder's path */
+	const char *pattern; /* components for the entries of the folder, if a pattern is matched */
 	struct folder folder;
 };
 
@@ -142,6 +144,102 @@ _Noreturn void source_list(const char *path, bool follow)
 			send_bare(fd, name, name, &status);
 		else
 			need(errno == ENOENT);
+	end_done();
+}
+
+/* Sets the trail to the path of an entry. The guest sends this path, so it must not be truncated. */
+static void follow(size_t folder, const char *name, size_t size)
+{
+	static char component[FILES_REQUEST_NAME_MAX + 1];
+
+	if (size >= sizeof component || folder + 1 + size > FILES_ENTRY_TARGET_MAX)
+		errno = ENAMETOOLONG;
+	need(size < sizeof component && folder + 1 + size <= FILES_ENTRY_TARGET_MAX);
+	memcpy(component, name, size);
+	component[size] = 0;
+	trail_set(&trail, folder, component);
+}
+
+/* Sends the file with the current path, if it exists. `base` is the length of the path of the
+ * folder to which the sent path is relative. */
+static void send_match(size_t base)
+{
+	const char *path = trail.path + base;
+	struct stat status;
+
+	while (*path == '/')
+		path++;
+	if (stat(trail.path, &status) == 0 || lstat(trail.path, &status) == 0)
+		send_entry(&status, "", path);
+}
+
+static void match_below(size_t base, const char *pattern);
+
+/* Opens the folder with the current path. Its entries will be compared with the first component of
+ * the pattern. Ignores a folder that cannot be opened, unless it is the outermost one. */
+static void enter_matching(size_t base, const char *pattern, bool links)
+{
+	int flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC;
+	int fd = open(trail.path, links ? flags : flags | O_NOFOLLOW);
+
+	need(fd >= 0 || trail.size > base);
+	if (fd < 0)
+		return;
+	enter(fd);
+	levels[depth - 1].trail = trail.size;
+	levels[depth - 1].pattern = pattern;
+	/* The component for any number of folders matches no folder, too. */
+	if (pattern_is_deep(pattern) && *pattern_next(pattern))
+		match_below(base, pattern_next(pattern));
+}
+
+/* Compares the files below the current path with a pattern: sends the file to which components
+ * without special characters lead, or opens the folder for the next other component. */
+static void match_below(size_t base, const char *pattern)
+{
+	while (*pattern && !pattern_is_special(pattern)) {
+		follow(trail.size, pattern, pattern_size(pattern));
+		pattern = pattern_next(pattern);
+	}
+	if (*pattern)
+		enter_matching(base, pattern, true);
+	else
+		send_match(base);
+}
+
+/* Compares the entry `name` of the innermost folder with the folder's pattern. The trail is the
+ * path of the entry. */
+static void match_entry(size_t base, const char *name)
+{
+	const char *pattern = levels[depth - 1].pattern;
+	const char *next = pattern_next(pattern);
+
+	if (!pattern_matches(pattern, name))
+		return;
+	if (!*next)
+		send_match(base);
+	if (pattern_is_deep(pattern))
+		enter_matching(base, pattern, false);
+	else if (*next)
+		match_below(base, next);
+}
+
+_Noreturn void source_match(const char *path, const char *pattern)
+{
+	const char *name;
+	size_t base;
+
+	trail_set(&trail, 0, path);
+	base = trail.size;
+	match_below(base, pattern);
+	while (depth > 0) {
+		if ((name = next_name())) {
+			follow(levels[depth - 1].trail, name, strlen(name));
+			match_entry(base, name);
+		} else {
+			close(levels[--depth].folder.fd);
+		}
+	}
 	end_done();
 }
 

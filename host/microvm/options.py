@@ -208,8 +208,9 @@ def _chosen(literal: Any) -> partial[Option]:
 NAMED_COMMANDS = 16
 """Maximum number of commands that a new named machine runs at the same time, by default."""
 
-# Verbs that run commands, and verbs that start machines of an image.
+# Verbs that run commands, verbs that limit commands or code, and verbs that start machines.
 _COMMAND = ("run", "map", "exec", "shell")
+_LIMITED = ("run", "map", "exec", "python")
 _STARTING = ("run", "python", "map", "start", "pool start", "template make", "mcp")
 
 # Functions that declare options: for Python only, or whose value is a duration or a size.
@@ -283,7 +284,7 @@ class ExecOptions(TypedDict, total=False):
             default=b"",
             shown="the image's user, else root",
             unit="NAME or UID, or either with :GROUP",
-            verbs=_COMMAND,
+            verbs=(*_COMMAND, "python"),
             metavar="NAME|UID[:GROUP]",
             short="u",
             preset_by="project",
@@ -324,7 +325,7 @@ class ExecOptions(TypedDict, total=False):
         _DURATION(
             "After this time, such as 5s, 500ms or 2m, kill the command and all processes that it "
             "has started.",
-            verbs=("run", "map", "exec", "mcp"),
+            verbs=(*_LIMITED, "mcp"),
             verb_defaults=(("mcp", "5m"),),
             preset_by="project",
         ),
@@ -333,8 +334,9 @@ class ExecOptions(TypedDict, total=False):
         Duration | None,
         _DURATION(
             "At the timeout, send SIGTERM first, and kill the command only after this further "
-            "time.",
+            "time. `microvm python` raises KeyboardInterrupt instead.",
             shown="no SIGTERM",
+            verbs=_LIMITED,
             needs="timeout",
             preset_by="project",
         ),
@@ -345,6 +347,7 @@ class ExecOptions(TypedDict, total=False):
             "Kill the command when its standard output and error together exceed this size, such "
             "as 1K.",
             shown="no limit",
+            verbs=_LIMITED,
             verb_defaults=(("map", "16M"),),
         ),
     ]
@@ -354,6 +357,7 @@ class ExecOptions(TypedDict, total=False):
             "Limit the number of processes and threads that the command has at the same time; 0 "
             "is no limit.",
             default=1024,  # limited by default, so that a fork bomb cannot stop the guest
+            verbs=_LIMITED,
             preset_by="project",
         ),
     ]
@@ -362,6 +366,7 @@ class ExecOptions(TypedDict, total=False):
         _SIZE(
             "Limit the memory of the command and all processes that it has started, such as 64M.",
             read=parse_memory_limit,
+            verbs=_LIMITED,
             preset_by="project",
             default=0,
             shown="no limit",

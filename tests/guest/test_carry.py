@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from tests.support.carry import DONE, Carry, Run, decoded, encoded, failure, request
 from tests.support.daemon import both_builds
 
+from microvm.guest.pattern import Pattern
 from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
 
@@ -335,6 +337,50 @@ def test_list_of_targets_follows_links(carry: Carry, tmp_path: Path) -> None:
     *entries, _ = carry(request(Action.LIST_TARGETS, tmp_path))
     kinds = {e.name: stat.S_IFMT(e.mode) for e in entries if isinstance(e, files.Entry)}
     assert kinds == {b"folder": stat.S_IFDIR, b"link": stat.S_IFDIR, b"dangling": stat.S_IFLNK}
+
+
+PATTERNS = (
+    "*.csv */b?.csv *-* .* .*/* */ ** **/b* **/c/** a/**/*.csv **/x/**/b1.csv link/* */link "
+    "[ab]* [!ab]* [a-c]/b[0-2].csv [*] [[] []] [!]]* []-]* [a-] a[-]b [b-a]* [é-ü]* ?.ü ?.? [a ["
+    " *a*b*c* a/b1.csv none* ü/*.x"
+).split()
+
+
+def test_patterns_match_as_those_of_python(carry: Carry, tmp_path: Path) -> None:
+    paths = (
+        "1.csv a/b1.csv a/b2.csv a/c/b1.csv a/c/x/b1.csv b/b10.csv .hidden/b1.csv a/.b1.csv * [ ] "
+        "a-b - [a aXbXbYc ä.x é.ü x.ü ü/ä.x"
+    )
+    for path in paths.split():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "b/dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "b/fifo")
+    for text in PATTERNS:
+        pattern = Pattern.parse(text)
+        folder = tmp_path / pattern.base
+        *entries, last = carry(request(Action.MATCH, folder, pattern=pattern.text))
+        assert last == files.Done()
+        found = {e.target: e.mode for e in entries if isinstance(e, files.Entry)}
+        kept = {p for p, mode in found.items() if stat.S_ISDIR(mode) or not pattern.needs_folder}
+        # In Python, `**` also follows links, and matches the folder before it at the end.
+        expected = {
+            path.rstrip("/")
+            for path in glob.glob(text, root_dir=tmp_path, recursive=True)  # noqa: PTH207
+            if (text.endswith("/") or not path.endswith("/"))
+            and not ("**" in text and path.startswith("link/"))
+        }
+        assert set(map(pattern.path_of, kept)) == expected, text
+
+
+def test_pattern_below_a_missing_folder_is_an_error(carry: Carry, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name, error in (("none", errno.ENOENT), ("file", errno.ENOTDIR)):
+        answers = carry(request(Action.MATCH, tmp_path / name, pattern=b"*"))
+        assert failure(answers) == (error, str(tmp_path / name))
+    (*entries, last) = carry(request(Action.MATCH, tmp_path / "none", pattern=b"plain"))
+    assert (entries, last) == ([], files.Done())
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ REQUEST = files.Request(
     path=b"/from",
     name=b"",
     new_path=b"",
+    pattern=b"",
     cwd=b"",
     user=b"",
     owner=b"",

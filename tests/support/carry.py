@@ -20,7 +20,7 @@ DONE: list[files.Message] = [files.Done()]
 def request(action: Action, path: Path | str, **fields: Any) -> files.Request:
     given: dict[str, Any] = {"mode_rule": ModeRule.PREFER}
     given |= dict.fromkeys(("replace", "recursive", "idempotent"), 0)
-    given |= dict.fromkeys(("name", "new_path", "cwd", "user", "owner"), b"") | fields
+    given |= dict.fromkeys(("name", "new_path", "pattern", "cwd", "user", "owner"), b"") | fields
     return files.Request(action=action, path=os.fsencode(path), **given)
 
 

@@ -50,7 +50,7 @@ def messages_of(
     :param user: User in the requests.
     """
     action = _action(conversation)
-    request = files.Request(action, ModeRule.PREFER, 0, 0, 0, path, b"", b"", b"", user, b"")
+    request = files.Request(action, ModeRule.PREFER, 0, 0, 0, path, b"", b"", b"", b"", user, b"")
     given: dict[str, files.Message] = {
         "request": request,
         "data": files.Data(b"x"),

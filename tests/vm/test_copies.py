@@ -13,7 +13,7 @@ import pytest
 from tests.support.polling import eventually
 from tests.vm.conftest import DEADLINE, Command
 
-from microvm import ExecTimeout, MicroVM, MicroVMError
+from microvm import ExecTimeout, FileError, MicroVM, MicroVMError
 from microvm.cli.copies import Copies, FileCopy
 from microvm.jobs import job
 from microvm.jobs.job import Job, carry_out
@@ -54,6 +54,48 @@ def test_files_of_a_failed_command_are_collected(
     done = microvm("run", *options, "--collect", "out:there/", "--", "sh", "-c", command)
     assert done.returncode == status
     assert (work / "there/out").read_text() == "part\n"
+
+
+MADE = "mkdir -p out/a out/b out/c; echo 1 >out/a/x.csv; echo 2 >out/b/x.csv; echo 3 >out/y.csv; "
+
+
+def test_files_that_match_a_pattern_are_collected(work: Path, microvm: Command) -> None:
+    command = MADE + "echo no >out/no.txt; mkfifo out/z.csv; rmdir out/c; exit 3"
+    collect = ("--collect", "out/**/*.csv:all", "--collect", "*/a", "--collect", "out/*.pdf")
+    done = microvm("run", *collect, "--workdir", "/tmp", "--", "sh", "-c", command)
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        3,
+        [
+            "microvm: out/**/*.csv: left out, because they are neither files nor folders: "
+            "out/z.csv",
+            "microvm: out/*.pdf: no file in the guest matches this pattern",
+        ],
+    )
+    collected = {str(each.relative_to(work)) for each in work.rglob("*.csv")}
+    assert collected == {"all/a/x.csv", "all/b/x.csv", "all/y.csv", "out/a/x.csv"}
+    assert (work / "all/b/x.csv").read_text() == "2\n"
+
+
+async def test_files_of_a_pattern_share_a_limit(vm: MicroVM, work: Path) -> None:
+    folder = "/tmp/shared [1]"
+    await vm.make_dir(folder)
+    for name in "abc":
+        await vm.write_file(f"{folder}/{name}.csv", b"12345")
+    copies = Copies(after=(FileCopy("*.csv", "made"),), max_collect=12)
+    failed = await copies.get(vm, {"cwd": folder})
+    assert failed is not None
+    assert "exceeds a limit of the transfer (a higher --max-collect allows" in str(failed)
+    assert {each.name for each in (work / "made").iterdir()} == {"a.csv", "b.csv"}
+    found = await vm.glob("?.csv", cwd=folder)
+    assert [(each.name, each.size) for each in found] == [(f"{name}.csv", 5) for name in "abc"]
+    with pytest.raises(FileError, match="a higher max_files allows more files"):
+        await vm.glob(f"{folder.replace('[', '[[]')}/*", max_files=2)
+    outcome = await carry_out(
+        vm, Job(["true"], collect=["*.csv", "*.pdf"], cwd=folder, max_output=12), {}
+    )
+    assert list(outcome.files) == ["a.csv", "b.csv"]
+    assert "c.csv: it exceeds a limit" in str(outcome.error)
+    await vm.remove(folder, recursive=True)
 
 
 @pytest.mark.thorough

@@ -261,6 +261,61 @@ def test_pictures_are_saved_on_request(
     assert b"--displays DIR saves pictures" in run("-c", code).stderr
 
 
+STUBBORN = """
+open('made', 'w').write('ok')
+while True:
+    try:
+        while True: pass
+    except KeyboardInterrupt: pass
+"""
+TIDY = """
+open('made', 'w').write('ok')
+try: __import__('time').sleep(60)
+except KeyboardInterrupt: print('tidy')
+"""
+LATE = """
+import atexit, time
+open('made', 'w').write('ok')
+atexit.register(time.sleep, 60)
+"""
+WORDY = "open('made', 'w').write('ok'); print('abcdef', flush=True); __import__('time').sleep(60)"
+LARGE = "open('made', 'w').write('ok'); bytearray(300 << 20)"
+FORKING = """
+import os, threading
+open('made', 'w').write('ok')
+print(os.getuid())
+for _ in range(20): threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "status", "stdout", "stderr"),
+    [
+        ("--timeout 3", STUBBORN, 124, "", "microvm: <string>: timed out after 3 s\n"),
+        ("--timeout 3 --grace 60", TIDY, 124, "tidy\n", "timed out after 3 s\n"),
+        ("--timeout 1", LATE, 124, "", "timed out after 1 s\n"),
+        ("--max-output 3", WORDY, 122, "abc", "wrote more than 3 bytes, and was killed"),
+        ("--max-memory 128M", LARGE, 137, "", "it exceeded its memory limit\n"),
+        ("--user 1234 --max-processes 8", FORKING, 1, "1234\n", "can't start new thread\n"),
+    ],
+    ids=["timeout", "grace", "atexit", "max-output", "max-memory", "user"],
+)
+def test_program_is_limited_and_its_files_are_collected(
+    run: Callable[..., CompletedProcess[bytes]],
+    tmp_path: Path,
+    options: str,
+    code: str,
+    status: int,
+    stdout: str,
+    stderr: str,
+) -> None:
+    done = run(*options.split(), "--collect", "made", "-c", code)
+    shown = done.stdout.decode()
+    assert (done.returncode, shown) == (status, stdout), done.stderr.decode()
+    assert stderr in done.stderr.decode()
+    assert (tmp_path / "made").read_text() == "ok"
+
+
 @pytest.mark.thorough
 def test_program_continues_a_snapshot(run: Callable[..., CompletedProcess[bytes]]) -> None:
     code = "import atexit; atexit.register(print, 'last'); input(); kept = 'state'"

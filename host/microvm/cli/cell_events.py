@@ -62,11 +62,15 @@ Handle: TypeAlias = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class CellLimits:
-    """The limits of a cell; `Interpreter.run` explains them."""
+    """The limits of a cell; `Interpreter.run` explains them.
+
+    :ivar late_grace: Value of `grace` after the time limit, or None for the same value.
+    """
 
     timeout: float | None = None
     grace: float = GRACE
     max_output: int = parse_size(MAX_OUTPUT)
+    late_grace: float | None = None
 
 
 class CellRunner:
@@ -125,6 +129,19 @@ class CellRunner:
             self._waits_for_user = False
             question.answer.set_result(line)
 
+    def give_up_question(self) -> None:
+        """Answer the question that waits for the user, if there is one, by the end of file.
+
+        Call this in a signal handler of the thread that waits.
+        """
+        if self._waits_for_user:
+            raise KeyboardInterrupt
+
+    def kill(self) -> None:
+        """Kill the interpreter and the processes that the running cell has started."""
+        for _ in range(2):  # the first call kills the processes, the second one the interpreter
+            self._loop.post(lambda: self._interpreter.interrupt(kill=True))
+
     def _interrupts(self) -> AbstractContextManager[None]:
         """Context manager: let Ctrl-C interrupt the cell, if this is the main thread."""
         is_main = threading.current_thread() is threading.main_thread()
@@ -138,8 +155,7 @@ class CellRunner:
         self._interrupted_at = now
         again = now - before < interrupt.AGAIN
         self._loop.post(lambda: self._interpreter.interrupt(kill=again))
-        if self._waits_for_user:
-            raise KeyboardInterrupt
+        self.give_up_question()
 
 
 class _PendingEvents:
@@ -165,6 +181,7 @@ class _PendingEvents:
                 timeout=limits.timeout,
                 grace=limits.grace,
                 max_output=limits.max_output,
+                late_grace=limits.late_grace,
             )
         except BaseException as error:
             end.set_exception(error)

@@ -30,8 +30,9 @@ class FileCopy(NamedTuple):
 class Copies(NamedTuple):
     """The files that `microvm run` copies before and after the command.
 
-    :ivar max_collect: Maximum number of bytes that each copy to the host may have, or None for the
-        default of `MicroVM.get`.
+    :ivar after: Copies to the host. The source of each can be a pattern, as for `MicroVM.glob`.
+    :ivar max_collect: Maximum number of bytes that each copy to the host may have, also if it
+        consists of several files; None for the default of `MicroVM.get`.
     """
 
     before: tuple[FileCopy, ...] = ()
@@ -65,6 +66,13 @@ class Copies(NamedTuple):
         with converted_errors(
             f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}
         ):
+            from microvm.guest.pattern import is_pattern  # needed only after the command
+
+            if is_pattern(copy.source):
+                from microvm.cli.matching_files import get_matching
+
+                await get_matching(copy, machine, options, self.max_collect)
+                return
             limits: dict[str, Any] = {}
             if self.max_collect is not None:
                 limits["max_size"] = self.max_collect

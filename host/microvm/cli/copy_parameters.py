@@ -31,6 +31,19 @@ def parse(
     return tuple(copies)
 
 
+def _parse_patterns(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[FileCopy, ...]:
+    """Parse the values of `--collect`, and check their patterns. This is a callback for click."""
+    copies = parse(context, parameter, texts)
+    if copies:
+        from microvm.guest import pattern  # few commands collect files
+
+        for copy in copies:
+            pattern.check(copy.source)
+    return copies
+
+
 def collect(what: str) -> Callable[[parameters.F], parameters.F]:
     """Return a decorator that adds the options `--collect` and `--max-collect` to a verb.
 
@@ -39,13 +52,14 @@ def collect(what: str) -> Callable[[parameters.F], parameters.F]:
     files = parameters.option(
         "--collect SRC[:DST]",
         f"Copy a file or folder out of the guest after {what}, even if {what} failed; repeatable. "
-        "[default DST: the current folder]",
+        "SRC can be a pattern in quotes, such as 'out/*.csv' or 'out/**/*.csv', which the guest "
+        "expands; DST is then a folder. [default DST: the current folder]",
         multiple=True,
-        callback=parse,
+        callback=_parse_patterns,
     )
     limit = parameters.option(
         "--max-collect SIZE",
-        "Limit the size of the files of each --collect. [default: 1G]",
+        "Limit the total size of the files of each --collect. [default: 1G]",
         callback=parameters.size,
     )
     return lambda function: files(limit(function))

@@ -11,6 +11,10 @@ from typing import Any
 
 from microvm.system import interrupt
 
+# Intervals of an alarm in seconds: the shortest one, as 0 would be none, and between two calls.
+_SOON = 0.001
+_ALARM_PERIOD = 0.5
+
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -53,6 +57,22 @@ def handler_of_ctrl_c(handler: Callable[[int, FrameType | None], object]) -> Ite
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def alarm(seconds: float, handler: Callable[[], object]) -> Iterator[None]:
+    """Context manager: after `seconds`, call `handler` in the main thread, again and again.
+
+    The repetition matters for a handler that raises an exception only while a function waits: the
+    first call may be too early.
+    """
+    before = signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, _SOON), _ALARM_PERIOD)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 async def run_until_signal(

@@ -85,6 +85,7 @@ _DEFAULTS: dict[str, Any] = {
     "idempotent": False,
     "name": b"",
     "new_path": b"",
+    "pattern": b"",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import posixpath
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from microvm.guest.exclusion import Exclusion
 from microvm.guest.executor import Executor
 from microvm.guest.file_request import TIMEOUT, GuestPath, GuestUser, requested, with_options
 from microvm.guest.limits import TransferLimits
+from microvm.guest.pattern import Pattern
 from microvm.guest.upload import FileData, send_data, send_tree
 from microvm.options import to_bytes
 from microvm.system.private import temporary_root
@@ -35,6 +37,10 @@ MAX_READ = 64 << 20
 MAX_SIZE = 1 << 30
 MAX_FILES = 100_000
 
+# Default maximum number of files that a pattern matches. The host stores all their paths, and
+# copies each of these files by a request of its own.
+MAX_MATCHES = 10_000
+
 _NEW_MODE = 0o644
 
 
@@ -42,7 +48,8 @@ _NEW_MODE = 0o644
 class FileStatus:
     """The status of a file in a guest, such as its type, size and owner.
 
-    :ivar name: Name of the file in its folder; for `stat`, the path that was given.
+    :ivar name: Name of the file in its folder; for `stat`, the path that was given; for `glob`, the
+        path of the file.
     :ivar mode: Type and permissions, as in `os.stat_result.st_mode`.
     :ivar size: Size in bytes.
     :ivar mtime: Time of the last modification, in seconds since 1970.
@@ -145,6 +152,31 @@ async def list(  # noqa: A001 - the method's name
                 name = name_of(message, transfer.path)
                 found[name] = _status(message, name)
     return tuple(found[name] for name in sorted(found))
+
+
+@with_options()
+async def glob(
+    guest: Executor,
+    pattern: GuestPath,
+    *,
+    cwd: GuestPath = "",
+    user: GuestUser = None,
+    timeout: Duration = TIMEOUT,
+    max_files: int = MAX_MATCHES,
+) -> tuple[FileStatus, ...]:
+    """Return the status of each file whose path matches a pattern; see `MicroVM.glob`."""
+    limits = TransferLimits(0, parse_count(max_files, least=0))
+    wanted = Pattern.parse(pattern)
+    base = posixpath.join(to_bytes(cwd), to_bytes(wanted.base)) or b"."
+    found: dict[str, FileStatus] = {}
+    async with requested(guest, Action.MATCH, base, user, timeout, pattern=wanted.text) as transfer:
+        async for message in transfer.answers():
+            limits.take(str(wanted), message)
+            if isinstance(message, files.Entry):
+                path = wanted.path_of(message.target)
+                if S_ISDIR(message.mode) or not wanted.needs_folder:
+                    found[path] = replace(_status(message, path), target="")
+    return tuple(found[path] for path in sorted(found))
 
 
 @with_options("encoding")

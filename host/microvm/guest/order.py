@@ -12,6 +12,7 @@ _REQUESTS = {
     Action.PUT: "put",
     Action.LIST: "list",
     Action.LIST_TARGETS: "list",
+    Action.MATCH: "list",
     Action.MAKE_FOLDER: "change",
     Action.REMOVE: "change",
     Action.RENAME: "change",

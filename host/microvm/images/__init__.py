@@ -24,7 +24,7 @@ __all__ = ["Image", "ImageManifest", "load"]
 
 _logger = Area("image")
 
-FORMAT = 5
+FORMAT = 6
 """Version of the form and content of images. Images with an older version are built again."""
 MANIFEST = "manifest.json"
 KERNEL = "kernel"

@@ -164,7 +164,13 @@ class InterpreterConnection:
             self._running.fail(error)
 
     async def request(
-        self, frame: bytes, handler: Handler | None, *, timeout: float | None, grace: float
+        self,
+        frame: bytes,
+        handler: Handler | None,
+        *,
+        timeout: float | None,
+        grace: float,
+        late_grace: float | None = None,
     ) -> tuple[Message, Escalation]:
         """Send a request, handle the messages of the guest, and return the answer.
 
@@ -173,6 +179,7 @@ class InterpreterConnection:
         :param handler: Handler of the messages, or None to ignore them.
         :param timeout: Number of seconds after which the request is ended; None for no limit.
         :param grace: Number of seconds between two steps of an `Escalation`.
+        :param late_grace: The same number for the steps after the time limit; by default `grace`.
         :raises InterpreterDied: If the interpreter dies.
         :raises MachineError: If the machine has failed.
         """
@@ -181,7 +188,7 @@ class InterpreterConnection:
         escalation = Escalation(self._session, self.send, unblock, abort, grace)
         request = self._running = _Request(handler, escalation)
         if timeout is not None:
-            escalation.limit(timeout)
+            escalation.limit(timeout, late_grace)
         try:
             self.send(frame)
             answer = await self._answer_of(request)

@@ -45,9 +45,13 @@ class Escalation:
         self._grace = grace
         self._limit, self._next, self._last = Timer(), Timer(), Deadline()
 
-    def limit(self, timeout: float) -> None:
-        """Set the time limit of the request: interrupt it after `timeout` seconds."""
-        self._limit.start(timeout, self._time_out)
+    def limit(self, timeout: float, grace: float | None = None) -> None:
+        """Set the time limit of the request: interrupt it after `timeout` seconds.
+
+        :param grace: Number of seconds between two steps after that; by default the same number as
+            after another interrupt.
+        """
+        self._limit.start(timeout, partial(self._time_out, grace))
 
     def begin(self) -> None:
         """Interrupt the request, and begin to wait for the next step unless that has begun."""
@@ -72,8 +76,12 @@ class Escalation:
         for timer in (self._limit, self._next, self._last):
             timer.cancel()
 
-    def _time_out(self) -> None:
+    def _time_out(self, grace: float | None) -> None:
         self.timed_out = True
+        if grace is not None:
+            self._grace = grace
+            if self._next.is_running:  # an interrupt has begun to wait for its own grace time
+                self._schedule(self._kill_interpreter if self.killed else self._kill_processes)
         self.begin()
 
     def _schedule(self, step: Callable[[], None]) -> None:

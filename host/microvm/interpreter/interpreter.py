@@ -18,6 +18,7 @@ from microvm.interpreter.cell_run import Callbacks, CellRun, OnDisplay, OnInput,
 from microvm.interpreter.connection import READY_TIMEOUT, InterpreterConnection
 from microvm.interpreter.escalation import GRACE
 from microvm.interpreter.source import (
+    LimitedSource,
     MachineSource,
     PreparedSource,
     ResidentSource,
@@ -130,6 +131,24 @@ class Interpreter:
         options: ExecOptions = {**limits, "user": user} if user is not None else limits
         parse_options(ExecOptions, options, "within")
         return cls.__new__(cls)._set_up(MachineSource(vm, options))
+
+    @classmethod
+    def _limited(
+        cls,
+        image: Image | str | Path,
+        packages: Sequence[str],
+        imports: Sequence[str],
+        options: MachineOptions,
+        limits: ExecOptions,
+    ) -> Self:
+        """Create an interpreter with the user and the limits in `limits`, in its own machine.
+
+        It cannot be forked or saved. The other parameters are those of the constructor.
+        """
+        checked = parse_options(MachineOptions, options, "Interpreter")
+        checked = _with_defaults(checked, commands=_COMMANDS, memory=_MEMORY)
+        source = LimitedSource(image, tuple(packages), tuple(imports), checked, limits)
+        return cls.__new__(cls)._set_up(source)
 
     @classmethod
     def _resident(cls, vm: Machine, socket: str | None) -> Self:
@@ -329,8 +348,12 @@ class Interpreter:
         timeout: float | None,
         grace: float,
         max_output: int,
+        late_grace: float | None = None,
     ) -> Cell:
-        """Run a cell with options that are already checked; see `run`."""
+        """Run a cell with options that are already checked; see `run`.
+
+        :param late_grace: Value of `grace` after the time limit, if it differs.
+        """
         if not isinstance(code, str):
             raise UsageError(f"the code of a cell is text, not {type(code).__name__}")
         async with self._lock:
@@ -339,7 +362,7 @@ class Interpreter:
             try:
                 frame = connection.session.run(code, max_display=max_output)
                 result, escalation = await connection.request(
-                    frame, cell, timeout=timeout, grace=grace
+                    frame, cell, timeout=timeout, grace=grace, late_grace=late_grace
                 )
                 assert isinstance(result, Result)  # noqa: S101 - the session refuses others
                 return cell.finish(result, escalation)

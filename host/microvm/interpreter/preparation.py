@@ -133,7 +133,7 @@ class Preparation:
             connection = await InterpreterConnection.open(vm, launch.SOCKET)
             try:
                 if self.imports:
-                    await _import(connection, self.imports)
+                    await import_modules(connection, self.imports)
                 await _warm_up(connection)
             finally:
                 await connection.close()
@@ -147,8 +147,11 @@ def _find(name: str) -> Snapshot | None:
     return None
 
 
-async def _import(connection: InterpreterConnection, modules: tuple[str, ...]) -> None:
-    """Import modules in a cell, so that their names are variables of the next cells."""
+async def import_modules(connection: InterpreterConnection, modules: tuple[str, ...]) -> None:
+    """Import modules in a cell, so that their names are variables of the next cells.
+
+    :raises InterpreterError: If a module cannot be imported.
+    """
     result = await _run(connection, "\n".join(f"import {module}" for module in modules))
     if result.ending is not CellEnding.COMPLETED:
         raise InterpreterError(

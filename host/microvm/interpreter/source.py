@@ -20,8 +20,8 @@ from microvm.guest.process import Process
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.images import Image
 from microvm.interpreter import launch
-from microvm.interpreter.connection import died
-from microvm.interpreter.preparation import Preparation
+from microvm.interpreter.connection import InterpreterConnection, died
+from microvm.interpreter.preparation import Preparation, import_modules
 from microvm.machine.base import Machine
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
@@ -175,8 +175,8 @@ class MachineSource:
     :param options: Options of the command, such as its user and its limits.
     """
 
-    def __init__(self, vm: Machine, options: ExecOptions) -> None:
-        self.vm: Machine | None = vm
+    def __init__(self, vm: Machine | None, options: ExecOptions) -> None:
+        self.vm = vm
         self._options = options
         self._socket = _new_socket()
         self._process: Process | None = None
@@ -228,6 +228,56 @@ class MachineSource:
         if self.vm is None:
             raise not_running()
         return self.vm
+
+
+class LimitedSource(MachineSource):
+    """Starts an interpreter as a limited command of a machine of its own.
+
+    A template contains an interpreter that runs as the image's user and without limits. So the
+    machine is cloned from the template of the image alone, and Python is started in it.
+
+    :param options: Options of the machine.
+    :param limits: Options of the command: its user and its limits.
+    """
+
+    def __init__(
+        self,
+        image: Image | str | Path,
+        packages: tuple[str, ...],
+        imports: tuple[str, ...],
+        options: ParsedOptions,
+        limits: ExecOptions,
+    ) -> None:
+        super().__init__(None, limits)
+        self._image = image
+        self._packages = packages
+        self._imports = imports
+        self._machine_options = options
+
+    async def start(self) -> str:
+        """Start the machine and the interpreter, and import the modules."""
+        options = self._machine_options
+        preparation = await Preparation.of(self._image, self._packages, self._imports, options)
+        vm = MicroVM._from_options(preparation.image, options)
+        await vm.start()
+        self.vm = vm
+        socket = await super().start()
+        if self._imports:
+            connection = await InterpreterConnection.open(vm, socket)
+            try:
+                await import_modules(connection, self._imports)
+            finally:
+                await connection.close()
+        return socket
+
+    async def stop(self) -> None:
+        """Kill the interpreter, and stop the machine."""
+        vm, self.vm = self.vm, None
+        try:
+            await super().stop()
+        finally:
+            if isinstance(vm, MicroVM):
+                await vm.stop()
 
 
 class ResidentSource(MachineSource):

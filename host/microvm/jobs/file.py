@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from microvm.errors import UsageError
+from microvm.guest import pattern
 from microvm.jobs import ending
 from microvm.jobs.job import Job, Outcome
 from microvm.option import Option, options_of
@@ -198,6 +199,10 @@ def _files(given: Mapping[str, Any]) -> dict[str, bytes]:
 def _collected(given: Sequence[Any]) -> tuple[str, ...]:
     for path in given:
         _check_path("collect", path)
+        try:
+            pattern.check(path)
+        except UsageError as error:
+            raise UsageError(f"collect: {error.message}") from None
     return tuple(dict.fromkeys(given))
 
 

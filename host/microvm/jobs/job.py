@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Unpack, cast
 
 from microvm.errors import ExecKilled, FileError, UsageError
+from microvm.guest import pattern as patterns
 from microvm.guest.process import CompletedProcess, O_co
 from microvm.machine.files import as_user, collected, in_folder
 from microvm.option import complete_options, document_options, read_options
@@ -33,8 +34,9 @@ class Job:
     :ivar options: Checked options of the command, which take precedence over those of `Pool.map`.
     :ivar files: Content of the files that are written into the guest before the command runs, by
         path; see `MicroVM.write_file`.
-    :ivar collect: Paths of the files that are read after the command, even if it fails. Their
-        total size is limited to `max_output`, or else to 16 MiB.
+    :ivar collect: Paths of the files that are read after the command, even if it fails, or patterns
+        of paths as for `MicroVM.glob`. Their total size is limited to `max_output`, or else to
+        16 MiB.
     """
 
     argv: Sequence[Text]
@@ -56,10 +58,12 @@ class Job:
         :param argv: Arguments of the command. The first one is the name of the program. With the
             option `shell`, a command line instead.
         :param files: Content of files to write into the guest before the command runs, by path.
-        :param collect: Paths of files to read after the command.
-        :raises UsageError: If the value of an option is invalid.
+        :param collect: Paths of files to read after the command, or patterns such as `out/*.csv`.
+        :raises UsageError: If the value of an option or a pattern is invalid.
         :raises TypeError: If an option does not exist.
         """
+        for path in collect:
+            patterns.check(path)
         self._set(
             argv,
             files,
@@ -150,23 +154,43 @@ async def _collect(
 ) -> Exception | None:
     """Read the guest's files in `job.collect` into `files`; return the first error, or None.
 
-    If a file cannot be read, continue with the next one.
+    If a file cannot be read, continue with the next one. All files together have one limit.
 
     :param options: Options of the command, for its user and working directory.
     """
     failed: Exception | None = None
     left = parse_size(options.get("max_output") or MAX_COLLECT)
-    for path in job.collect:
+    for pattern in job.collect:
+        paths: Sequence[str] = ()
         try:
-            files[path] = await vm.read_file(
-                in_folder(path, options), max_size=left, **collected(options)
-            )
-            left -= len(files[path])
+            paths = await _expanded(vm, pattern, options)
         except Exception as error:
-            if isinstance(error, FileError):
-                error.hint = error.hint.replace("max_size", "max_output")
             failed = failed or error
+        for path in paths:
+            try:
+                files[path] = await vm.read_file(
+                    in_folder(path, options), max_size=left, **collected(options)
+                )
+                left -= len(files[path])
+            except Exception as error:
+                if isinstance(error, FileError):
+                    error.hint = error.hint.replace("max_size", "max_output")
+                failed = failed or error
     return failed
+
+
+async def _expanded(vm: Machine, pattern: str, options: ExecOptions) -> Sequence[str]:
+    """Return the paths of the files that match a pattern; only `pattern` if it is a path.
+
+    :raises FileError: If no file matches.
+    """
+    if not patterns.is_pattern(pattern):
+        return [pattern]
+    found = await vm.glob(pattern, cwd=in_folder("", options), **collected(options))
+    paths = [each.name for each in found if each.is_file]
+    if not paths:
+        raise patterns.no_match(pattern)
+    return paths
 
 
 CommandLines = Iterable[Sequence[Text]] | AsyncIterable[Sequence[Text]]

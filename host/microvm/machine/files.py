@@ -345,3 +345,26 @@ class FileMethods:
         :raises FileError: If the folder cannot be read, or has more than `max_files` entries.
         """
         return await machine.guest_files.list(self._guest(), path, follow_symlinks, **options)
+
+    async def glob(
+        self, pattern: GuestPath, *, cwd: GuestPath = "", **options: Unpack[ListOptions]
+    ) -> tuple[FileStatus, ...]:
+        """Return the files and folders whose paths match a pattern, sorted by their paths.
+
+        The rules are those of Python's `glob`: `*` matches any characters of a name, `?` one
+        character, `[a-z]` and `[!a-z]` one that is in a set or not, and `[*]` a star. `**` matches
+        any number of folders. A name that begins with a dot needs a component that does. Links are
+        followed, except by `**`, and the properties are those of their targets. The guest expands
+        the pattern, without a shell. The host checks that each path matches.
+
+        :param pattern: Pattern of paths, such as `out/*.csv`.
+        :param cwd: Folder to which a relative pattern and the returned paths are relative. By
+            default, it is the working directory of commands.
+        :param options: See `ListOptions`. The default of `max_files` is 10,000 here.
+        :return: The properties of each file, with its path as the name. It is empty if nothing
+            matches.
+        :raises UsageError: If `..` follows a special character in the pattern.
+        :raises FileError: If the folder before the first special character cannot be read, or if
+            more than `max_files` files match.
+        """
+        return await machine.guest_files.glob(self._guest(), pattern, cwd=cwd, **options)

@@ -121,3 +121,4 @@ class Machine(LoopBound):
     exists = blocking(base.Machine.exists)
     realpath = blocking(base.Machine.realpath)
     list = blocking(base.Machine.list)
+    glob = blocking(base.Machine.glob)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
-DIGEST = 0xD475D335293D4B11
+DIGEST = 0x52C933514F360439
 DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 262132
@@ -113,6 +113,12 @@ class Action(enum.IntEnum):
     """The guest gives a file or a folder another path, as rename(2) does.
 
     It replaces a file or an empty folder of this path.
+    """
+    MATCH = 12
+    """The guest sends an entry without content for each file and folder that matches `pattern`.
+
+    If it is a symbolic link, the entry is that of its target, or its own if it has no target.
+    `target` of each entry is its path, relative to `path`. The same path can be sent several times.
     """
 
 
@@ -267,6 +273,13 @@ class Request(_Frozen, init=False):
         If the name is empty, `path` is the path of the tree itself. At most 255 bytes, without NUL.
     :ivar new_path: The new path of the file or folder that is renamed. At most 4095 bytes, without
         NUL.
+    :ivar pattern: The pattern of `match`: components with one slash between them, which are
+        compared with the names in the folder `path` and the folders below. `*` matches any
+        characters, `?` one character, and `[a-z]` or `[!a-z]` one that is in a set or not. A
+        character is a code point of UTF-8, or else a byte. The component `**` matches any number of
+        folders and follows no symbolic links. As the last component it matches every file and
+        folder below. A name that begins with a dot needs a component that does. At most 4095 bytes,
+        without NUL.
     :ivar cwd: The folder to which a relative path is relative. If it is empty, this is the default
         working directory of the user's commands: the user's home, which is created if the user has
         none, or `/` if the home cannot be entered. At most 4095 bytes, without NUL.
@@ -278,7 +291,7 @@ class Request(_Frozen, init=False):
     """
 
     TYPE: ClassVar[int] = 1
-    MAX_BODY: ClassVar[int] = 13591
+    MAX_BODY: ClassVar[int] = 17690
 
     __slots__ = __match_args__ = (
         "action",
@@ -289,6 +302,7 @@ class Request(_Frozen, init=False):
         "path",
         "name",
         "new_path",
+        "pattern",
         "cwd",
         "user",
         "owner",
@@ -302,6 +316,7 @@ class Request(_Frozen, init=False):
     path: bytes
     name: bytes
     new_path: bytes
+    pattern: bytes
     cwd: bytes
     user: bytes
     owner: bytes
@@ -316,6 +331,7 @@ class Request(_Frozen, init=False):
         path: bytes,
         name: bytes,
         new_path: bytes,
+        pattern: bytes,
         cwd: bytes,
         user: bytes,
         owner: bytes,
@@ -329,6 +345,7 @@ class Request(_Frozen, init=False):
         _made.path = path
         _made.name = name
         _made.new_path = new_path
+        _made.pattern = pattern
         _made.cwd = cwd
         _made.user = user
         _made.owner = owner
@@ -353,6 +370,7 @@ class Request(_Frozen, init=False):
                 _put(self.path, 4095, False),
                 _put(self.name, 255, False),
                 _put(self.new_path, 4095, False),
+                _put(self.pattern, 4095, False),
                 _put(self.cwd, 4095, False),
                 _put(self.user, 511, False),
                 _put(self.owner, 511, False),
@@ -373,8 +391,8 @@ class Entry(_Frozen, init=False):
     :ivar gid: The gid of the file's group. The guest ignores it.
     :ivar name: The name in the folder that contains the entry; empty for the outermost file or
         folder of a tree. At most 255 bytes, without NUL.
-    :ivar target: The target of a symbolic link, or the path that answers `resolve`; empty for any
-        other entry. At most 4095 bytes, without NUL.
+    :ivar target: The target of a symbolic link, or the path that answers `resolve` or `match`;
+        empty for any other entry. At most 4095 bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 2
@@ -612,6 +630,7 @@ def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
         path, at = _take(frame, start + 5, 4095, False)
         name, at = _take(frame, at, 255, False)
         new_path, at = _take(frame, at, 4095, False)
+        pattern, at = _take(frame, at, 4095, False)
         cwd, at = _take(frame, at, 4095, False)
         user, at = _take(frame, at, 511, False)
         owner, at = _take(frame, at, 511, False)
@@ -627,6 +646,7 @@ def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
             path,
             name,
             new_path,
+            pattern,
             cwd,
             user,
             owner,
@@ -909,9 +929,10 @@ _LAYOUT_REQUEST = _Layout(
     _Field(6, "path", _Bytes(4095, nul=False)),
     _Field(7, "name", _Bytes(255, nul=False)),
     _Field(8, "new_path", _Bytes(4095, nul=False)),
-    _Field(9, "cwd", _Bytes(4095, nul=False)),
-    _Field(10, "user", _Bytes(511, nul=False)),
-    _Field(11, "owner", _Bytes(511, nul=False)),
+    _Field(9, "pattern", _Bytes(4095, nul=False)),
+    _Field(10, "cwd", _Bytes(4095, nul=False)),
+    _Field(11, "user", _Bytes(511, nul=False)),
+    _Field(12, "owner", _Bytes(511, nul=False)),
 )
 _LAYOUT_ENTRY = _Layout(
     Entry,
@@ -964,7 +985,7 @@ class _Rule:
 
 
 _RULES = (
-    _Rule(1, 1, _decode_request, ("host",), _NO_ID, 13591),
+    _Rule(1, 1, _decode_request, ("host",), _NO_ID, 17690),
     _Rule(2, 1, _decode_entry, END_NAMES, _NO_ID, 4386),
     _Rule(3, 1, _decode_data, END_NAMES, _NO_ID, 262132),
     _Rule(4, 1, _decode_whole, END_NAMES, _NO_ID, 0),

@@ -19,7 +19,7 @@ class TransferState(enum.Enum):
     NEW = 1
     """The host has not sent its request yet."""
     LISTING = 2
-    """The guest sends an entry for each file and folder in a folder."""
+    """The guest sends an entry for each file and folder in a folder, or that matches a pattern."""
     SENDING = 3
     """The guest has sent nothing yet.
 

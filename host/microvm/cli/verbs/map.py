@@ -104,7 +104,8 @@ def map(  # noqa: A001 - the verb's name
     The files in `files` are written into the machine before the command is run. The files that
     `collect` names are read after the command, even if it failed, and --max-output also limits
     their total size. The result contains them as `files`, an object of paths with text or with an
-    object that contains base64. A file of `collect` that does not exist is an error.
+    object that contains base64. A file of `collect` that does not exist is an error. `collect` may
+    also name files by patterns, such as out/*.csv, each of which must match a file.
 
     The result of each job is printed as a line of JSON when the job is finished. The members are
     line, id (if the job has an id), argv, status (the exit status that `microvm run` would have),

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
@@ -19,11 +19,17 @@ from microvm.cli import (
     standard_streams,
 )
 from microvm.cli.copies import Copies, FileCopy
-from microvm.options import ImageOptions, MachineOptions
+from microvm.option import flag
+from microvm.options import ExecOptions, ImageOptions, MachineOptions
 from microvm.printable import printable
 
 if TYPE_CHECKING:
     from microvm.cli.python.program import Program
+
+
+# Options that have no effect at the prompt, and options that only a new interpreter can have.
+_OF_PROGRAMS = ("timeout", "grace", "max_output")
+_OF_STARTS = ("user", "max_memory", "max_processes")
 
 
 def _split(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
@@ -60,6 +66,7 @@ def _split(context: click.Context, parameter: click.Parameter, text: str) -> tup
 @copy_parameters.copy("the code")
 @copy_parameters.collect("the code")
 @parameters.options(MachineOptions, "python")
+@parameters.options(ExecOptions, "python")
 @parameters.option(
     "--displays DIR",
     "Save the pictures that the code displays, such as figures of matplotlib, in this folder.",
@@ -104,32 +111,72 @@ def python(
     \b
       N       the code called `sys.exit(N)`
       1       the code raised an exception, or called `sys.exit` with a text
+      122     the code was killed because it wrote more than --max-output
+      124     the code was killed because it ran longer than --timeout
       125     microvm failed; or the code succeeded and a --collect failed
-      137     the guest's memory was exhausted
+      137     the code exceeded --max-memory, or the guest's memory was exhausted
       128+N   signal N killed Python
+
+    --timeout, --grace and --max-output limit a program: the prompt has no limits of time and
+    output. With --user, --max-memory or --max-processes, Python starts in the machine instead of
+    being cloned with it, which takes longer, and --save and --from are not possible.
 
     Ctrl-C raises KeyboardInterrupt in the code. A second Ctrl-C within a second kills the processes
     that the code has started, and the next one kills Python.
     """  # noqa: D301 - `\b` tells click to keep the lines
     from microvm.cli.python import session
+    from microvm.cli.python.limits import ProgramLimits
 
+    if snapshot is not None:
+        _drop(context, options, _OF_STARTS, "the interpreter of a snapshot runs already")
+    elif save is not None:
+        _drop(context, options, _OF_STARTS, "--save cannot save an interpreter with that option")
     if snapshot is not None:  # the defaults of these options are for new interpreters
         options["memory"] = _typed(context, "memory")
         snapshot_parameters.check_alone(snapshot, _typed(context, "image"))
         for name, given in (("packages", packages), ("imports", imports)):
             if given:
                 raise click.UsageError(f"a snapshot has its {name}: leave out --{name} or --from")
+    chosen = _program(code, program)
+    if chosen is None:
+        _drop(context, options, _OF_PROGRAMS, "it limits a program, and the prompt is none")
     machine = parameters.given_options(MachineOptions, options)
+    limits: dict[str, Any] = {**parameters.given_options(ExecOptions, options)}
     status = session.run(
-        _program(code, program),
+        chosen,
         session.InterpreterOptions(
-            machine, None if snapshot else image, snapshot, packages, imports
+            machine,
+            None if snapshot else image,
+            snapshot,
+            packages,
+            imports,
+            cast(ExecOptions, {k: v for k, v in limits.items() if k in _OF_STARTS}),
         ),
         copies=Copies(copy, collect, max_collect),
+        limits=ProgramLimits(
+            limits.get("timeout"), limits.get("grace") or 0.0, limits.get("max_output")
+        ),
         save=save,
         displays=displays,
     )
     standard_streams.leave(status)
+
+
+def _drop(
+    context: click.Context, options: dict[str, Any], names: tuple[str, ...], why: str
+) -> None:
+    """Remove options that have no effect.
+
+    :param why: The reason, for the error about an option that the user has typed, and for the
+        notice about an option that has a preset.
+    """
+    for name in names:
+        if options[name] is None:
+            continue
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{flag(name)}: {why}: leave it out")
+        standard_streams.notify(f"the preset of {flag(name)} is not used: {why}")
+        options[name] = None
 
 
 def _typed(context: click.Context, name: str) -> Any:
