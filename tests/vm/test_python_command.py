@@ -293,7 +293,7 @@ for _ in range(20): threading.Thread(target=threading.Event().wait, daemon=True)
     [
         ("--timeout 3", STUBBORN, 124, "", "microvm: <string>: timed out after 3 s\n"),
         ("--timeout 3 --grace 60", TIDY, 124, "tidy\n", "timed out after 3 s\n"),
-        ("--timeout 1", LATE, 124, "", "timed out after 1 s\n"),
+        ("--timeout 3", LATE, 124, "", "timed out after 3 s\n"),
         ("--max-output 3", WORDY, 122, "abc", "wrote more than 3 bytes, and was killed"),
         ("--max-memory 128M", LARGE, 137, "", "it exceeded its memory limit\n"),
         ("--user 1234 --max-processes 8", FORKING, 1, "1234\n", "can't start new thread\n"),
