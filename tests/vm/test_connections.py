@@ -73,20 +73,6 @@ async def test_clients_in_the_guest_reach_only_the_target(image: Image) -> None:
         many = f"for i in $(seq 200); do (echo $i | nc 127.0.0.1 {PORT}) & done; wait"
         assert sorted(map(int, (await said(many)).split())) == list(range(1, 201))
         assert await said("netstat -ltn | grep -c :") == "2\n"
-        forwarded = f"nc -lk -p {PORT + 1} -e nc 127.0.0.1 {PORT} >/dev/null 2>&1 &"
-        await said(forwarded)
-        async with asyncio.timeout(20):
-            while True:  # until `nc` listens
-                try:
-                    reader, writer = await vm.connect(PORT + 1)
-                    break
-                except StreamError:
-                    await asyncio.sleep(0.05)
-        writer.write(b"both directions")
-        writer.write_eof()
-        assert await reader.read() == b"both directions"
-        writer.close()
-        await writer.wait_closed()
         # Root kills `relay`. The client tries again until it gets an answer, because a connection
         # that `relay` has just accepted may be closed without one.
         client = f"echo again | nc 127.0.0.1 {PORT} 2>/dev/null | grep again"

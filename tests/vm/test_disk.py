@@ -23,7 +23,8 @@ from microvm.progress import NullReporter
 from microvm.start import template
 from microvm_image import rootfs
 
-pytestmark = pytest.mark.usefixtures("copied_cache")  # since tests look for new templates
+# The tests look for new templates, so they use a cache of their own.
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("copied_cache")]
 
 MIB = 1 << 20
 
@@ -108,7 +109,6 @@ async def test_root_is_writable_and_changes_are_not_kept(on_disk: Image) -> None
     )
 
 
-@pytest.mark.thorough
 async def test_disk_boots_with_the_kernel_of_the_distribution(image: Image, tmp_path: Path) -> None:
     made = disk_image(image, tmp_path / "image", built_for="debian")
     console = tmp_path / "console"
@@ -119,7 +119,6 @@ async def test_disk_boots_with_the_kernel_of_the_distribution(image: Image, tmp_
     assert "init: " not in console.read_text(errors="replace")
 
 
-@pytest.mark.thorough
 async def test_boot_from_an_invalid_disk_reports_an_error(on_disk: Image, tmp_path: Path) -> None:
     zeros = bytes(on_disk.manifest.disk_size)
     broken = changed_image(on_disk, tmp_path / "broken", {DISK: zeros}, name="broken")
@@ -135,7 +134,6 @@ def scratch_folder() -> Path:
     return cache.folder("scratch")
 
 
-@pytest.mark.thorough
 async def test_a_scratch_disk_holds_more_than_the_memory(
     image: Image, scratch_folder: Path
 ) -> None:
@@ -150,7 +148,6 @@ async def test_a_scratch_disk_holds_more_than_the_memory(
         assert "No space left on device" in full.stderr
 
 
-@pytest.mark.thorough
 async def test_each_clone_has_its_own_scratch_disk(image: Image) -> None:
     async def written(number: int) -> bytes:
         async with MicroVM(image, disk="64M") as vm:
@@ -160,7 +157,6 @@ async def test_each_clone_has_its_own_scratch_disk(image: Image) -> None:
     assert await asyncio.gather(*map(written, range(3))) == [b"0\n", b"1\n", b"2\n"]
 
 
-@pytest.mark.thorough
 async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     async with MicroVM(image, disk="80M"):
         pass
@@ -205,7 +201,6 @@ async def write_too_much(vm: MicroVM, scratch: Path) -> None:
     assert caught.value.qemu_exit.kind == "limit"
 
 
-@pytest.mark.thorough
 async def test_full_disk_of_the_host_keeps_the_template(image: Image, small_scratch: Path) -> None:
     async with MicroVM(image, disk="64M") as vm:
         assert vm.cloned

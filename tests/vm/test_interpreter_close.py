@@ -26,14 +26,6 @@ async def test_close_during_the_start_leaves_no_machine(with_python: Image) -> N
     assert children(os.getpid()) == before
 
 
-async def test_closed_interpreter_within_a_machine_is_not_restarted(with_python: Image) -> None:
-    async with MicroVM(with_python, memory="512M", commands=4) as vm:
-        async with Interpreter.within(vm) as python:
-            assert (await python.run("1")).result == "1"
-        with pytest.raises(UsageError, match="the interpreter is not running"):
-            await python.restart()
-
-
 async def test_resident_interpreter_is_started_again(with_python: Image) -> None:
     async with (
         MicroVM(with_python, memory="512M", commands=4) as vm,

@@ -64,6 +64,7 @@ def test_config_lists_the_documented_options(monkeypatch: pytest.MonkeyPatch) ->
         assert each in found["options"]
 
 
+@pytest.mark.usefixtures("names")  # whose start shows the notices of a new cache
 def test_a_command_and_a_job_have_the_names_that_are_documented(microvm: Command) -> None:
     run, job = OF_MACHINES
     shown = json.loads(EXAMPLES[run])

@@ -30,7 +30,12 @@ def prompt(with_python: Image, tmp_path: Path) -> Iterator[Prompt]:
         command = ["-m", "microvm", "python", "--image", str(with_python.path), *arguments]
         env = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "TERM": "dumb"}
         child: pexpect.spawn[str] = pexpect.spawn(
-            sys.executable, command, timeout=60, encoding="utf-8", env=env, dimensions=(30, 200)
+            sys.executable,
+            command,
+            timeout=DEADLINE,
+            encoding="utf-8",
+            env=env,
+            dimensions=(30, 200),
         )
         started.append(child)
         child.expect("Python 3")
@@ -84,22 +89,6 @@ def test_prompt_keeps_variables_and_shows_values_and_errors(prompt: Prompt) -> N
     enter(child, "_", "42\r\n")
     child.sendline("exit(3)")
     assert ended(child) == 3
-
-
-@pytest.mark.thorough
-def test_prompt_reads_blocks_until_an_empty_line(prompt: Prompt) -> None:
-    child = prompt()
-    enter(child, "for each in range(2):", "", prompt="... ")
-    enter(child, "    print('number', each)", "", prompt="... ")
-    enter(child, "", "number 0\r\nnumber 1\r\n")
-    enter(child, "print('''a", "", prompt="... ")
-    enter(child, "b''')", "a\r\nb\r\n")
-    enter(child, "async with nothing:", "", prompt="... ")
-    enter(child, "    pass", "", prompt="... ")
-    enter(child, "", "NameError: name 'nothing' is not defined")
-    enter(child, "def f(:", "SyntaxError: invalid syntax\r\n")
-    child.sendcontrol("d")
-    assert ended(child) == 0
 
 
 @pytest.mark.thorough

@@ -162,14 +162,6 @@ def test_host_that_leaves_in_the_middle_of_a_frame_has_no_effect(
         assert run(port, "echo well") == b"well\n"
 
 
-def test_hello_after_an_incomplete_frame_is_answered(guest: Reopened) -> None:
-    with guest.open() as port:
-        greet(port, 1, ahead=FILLER)
-        port.sendall(INPUT[:100])
-        greet(port, 2, ahead=FILLER)
-        assert run(port, "echo well") == b"well\n"
-
-
 def test_command_continues_without_a_host(guest: Reopened) -> None:
     with guest.open() as port:
         greet(port, 1, ahead=FILLER)

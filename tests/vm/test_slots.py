@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tests.spec_client import SpecHost, SpecOutcome, encode
 
+pytestmark = pytest.mark.thorough
+
 SIGKILL = 9
 OUT_OF_MEMORY = 2
 MIB = 1 << 20
@@ -38,7 +40,6 @@ def run(host: SpecHost, script: str) -> bytes:
     return outcome.stdout.strip()
 
 
-@pytest.mark.thorough
 def test_each_command_has_its_own_cgroup(host: SpecHost) -> None:
     for _ in range(2):
         ids = [beside(host, OWN) for _ in range(COUNT)]
@@ -46,7 +47,6 @@ def test_each_command_has_its_own_cgroup(host: SpecHost) -> None:
         assert len(names) == COUNT
 
 
-@pytest.mark.thorough
 def test_limits_are_of_one_command(host: SpecHost) -> None:
     forks = "(sleep 0.1 & sleep 0.1 & wait) 2>/dev/null && echo forked"
     limited, free = beside(host, forks, max_processes=2), beside(host, forks)
@@ -81,7 +81,6 @@ def test_kill_ends_only_the_processes_of_its_command(host: SpecHost) -> None:
     assert host.finish().signal == SIGKILL
 
 
-@pytest.mark.thorough
 def test_processes_that_each_command_leaves_are_frozen(host: SpecHost) -> None:
     folder = run(host, "mktemp -d")
     name = folder.decode()

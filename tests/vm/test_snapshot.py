@@ -102,17 +102,6 @@ async def test_machine_continues_after_its_snapshot(image: Image) -> None:
             assert open_files(vm.pid) == before
 
 
-@pytest.mark.thorough
-async def test_machine_from_a_snapshot_can_be_saved_again(snapshot: Snapshot) -> None:
-    async with MicroVM(snapshot) as child:
-        assert await _ask(child, "child") == "child 2"
-        await child.run(["sh", "-c", "echo changed >/root/file"], check=True)
-        async with await child.checkpoint() as second, MicroVM(second) as grandchild:
-            assert await _ask(grandchild, "grandchild") == "grandchild 3"
-            assert await _output(grandchild, "cat /root/file") == "changed"
-        assert await _ask(child, "child") == "child 3"
-
-
 async def test_random_numbers_of_forks_differ(snapshot: Snapshot) -> None:
     ids = "cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | od -An -tx1"
     async with MicroVM(snapshot) as one, MicroVM(snapshot) as other:

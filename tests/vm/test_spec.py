@@ -15,10 +15,11 @@ from microvm.images import Image
 from .conftest import DEADLINE
 from .test_reopened import Reopened
 
+pytestmark = pytest.mark.thorough
+
 LIMIT = 9
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("play", IN_GUEST, ids=lambda play: play.__name__)
 def test_guest_behaves_as_specified(host: SpecHost, play: Callable[[SpecHost], None]) -> None:
     play(host)
@@ -48,7 +49,6 @@ def test_command_can_read_its_cgroup(host: SpecHost) -> None:
     assert any(line.removeprefix(b"0::/").isdigit() for line in seen)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("controller", "limit", "expected"),
     [
