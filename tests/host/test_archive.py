@@ -229,7 +229,7 @@ def archives(draw: st.DrawFn) -> bytes:
     return bytes(data) + bytes(2 * tarfile.BLOCKSIZE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(archives())
 @example(negative_mode())
 def test_random_archive_is_read_or_refused(data: bytes) -> None:

@@ -177,7 +177,7 @@ def into(target: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["image", "ls"], ["confinement", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["image", "ls"]])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_error_of_a_full_output_is_one_line(arguments: list[str]) -> None:
     done = into(">/dev/full", *arguments)

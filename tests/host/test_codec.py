@@ -292,7 +292,7 @@ STREAM = st.sampled_from(["host", "guest"]).flatmap(
         st.lists(RANDOM[sender], min_size=1, max_size=6),
     )
 )
-QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(stream=STREAM, data=st.data())
