@@ -92,6 +92,17 @@ class TestKilled:
         sandboxd.send(codec.ExecKill(id_))
         sandboxd.expect(codec.ExecResponse(id_, codec.Ending.EXITED, 3))
 
+    def test_kill_after_the_exit_drops_no_output_within_the_credit(
+        self, sandboxd: Daemon, answer: Fifo
+    ) -> None:
+        id_ = sandboxd.sh(f"echo out; echo err >&2; echo >{answer}; exit 3", credit=0)
+        answer.wait()
+        eventually(lambda: not children(sandboxd.pid))
+        credit = (codec.ExecCredit(id_, stream, 100) for stream in Stream)
+        sandboxd.send(*credit, codec.ExecKill(id_))
+        result = sandboxd.finish(id_)
+        assert (result.stdout, result.stderr, result.exit_code) == (b"out\n", b"err\n", 3)
+
     def test_terminate_drops_no_output(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh(
             "exec 2>/dev/null; trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done",
