@@ -281,8 +281,13 @@ for _ in range(20): threading.Thread(target=threading.Event().wait, daemon=True)
     ("options", "code", "status", "stdout", "stderr"),
     [
         ("--timeout 3", STUBBORN, 124, "", "microvm: <string>: timed out after 3 s\n"),
-        ("--timeout 3 --grace 60", TIDY, 124, "tidy\n", "timed out after 3 s\n"),
-        ("--timeout 3", LATE, 124, "", "timed out after 3 s\n"),
+        pytest.param(
+            *("--timeout 3 --grace 60", TIDY, 124, "tidy\n", "timed out after 3 s\n"),
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            *("--timeout 3", LATE, 124, "", "timed out after 3 s\n"), marks=pytest.mark.thorough
+        ),
         ("--max-output 3", WORDY, 122, "abc", "wrote more than 3 bytes, and was killed"),
         ("--max-memory 128M", LARGE, 137, "", "it exceeded its memory limit\n"),
         ("--user 1234 --max-processes 8", FORKING, 1, "1234\n", "can't start new thread\n"),
@@ -303,6 +308,32 @@ def test_program_is_limited_and_its_files_are_collected(
     assert (done.returncode, shown) == (status, stdout), done.stderr.decode()
     assert stderr in done.stderr.decode()
     assert (tmp_path / "made").read_text() == "ok"
+
+
+@pytest.mark.thorough
+def test_time_limit_ends_a_wait_for_input(with_python: Image, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("copied\n")
+    command = [sys.executable, "-m", "microvm", "python", "--image", str(with_python.path)]
+    code = "import os; print(os.stat('data').st_uid, open('data').read(), flush=True); input()"
+    reader, writer = os.pipe()
+    with os.fdopen(reader), os.fdopen(writer, "wb"):
+        done = subprocess.run(
+            [*command, "--timeout", "3", "--user", "1234", "--copy", "data", "-c", code],
+            stdin=reader,
+            capture_output=True,
+            timeout=DEADLINE,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (124, b"1234 copied\n\n"), done.stderr
+
+
+def test_limit_of_a_program_is_refused_at_the_prompt() -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "microvm", "python", "--max-output", "1K"], encoding="utf-8"
+    )
+    child.expect_exact("--max-output: it limits programs, and has no effect at the prompt")
+    assert ended(child) == 2
 
 
 @pytest.mark.thorough

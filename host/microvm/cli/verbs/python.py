@@ -139,7 +139,7 @@ def python(
                 raise click.UsageError(f"a snapshot has its {name}: leave out --{name} or --from")
     chosen = _program(code, program)
     if chosen is None:
-        _drop(context, options, _OF_PROGRAMS, "it limits a program, and the prompt is none")
+        _drop(context, options, _OF_PROGRAMS, "it limits programs, and has no effect at the prompt")
     machine = parameters.given_options(MachineOptions, options)
     limits: dict[str, Any] = {**parameters.given_options(ExecOptions, options)}
     status = session.run(
