@@ -120,18 +120,6 @@ class TestTyping:
         sandboxd.feed(id_, b"typed\r")
         assert ended(sandboxd, id_).stdout == b"typed\r\ngot typed\r\n"
 
-    def test_input_arrives_without_the_fed_flag(self, sandboxd: Daemon) -> None:
-        for fed in (False, True):
-            id_ = sandboxd.sh("read x; echo got $x", size=SIZE, fed=fed)
-            sandboxd.wait_credit()
-            sandboxd.feed(id_, b"a\n")
-            assert b"got a" in ended(sandboxd, id_).stdout
-
-    def test_output_continues_after_the_end_of_the_input(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.sh("cat; sleep 0.1; echo still; stty size", size=SIZE)
-        sandboxd.end_input(id_)
-        assert ended(sandboxd, id_).stdout == b"still\r\n30 100\r\n"
-
     def test_control_c_interrupts_the_foreground(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh(
             "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done", size=SIZE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import Any
 
 import pytest
@@ -87,20 +86,3 @@ def test_pings_are_sent_until_too_many_are_unanswered() -> None:
     assert received.receive(b'{"pong":2}\n') == []
     assert [received.ping(), received.ping()] == [b'{"ping":1}\n', b'{"ping":2}\n']
     assert received.ping() is None
-
-
-def test_requests_are_lines() -> None:
-    assert [
-        json.loads(line)
-        for line in (
-            protocol.request(call="exec", argv=["x", "\udcff"]),
-            protocol.signal(2),
-            protocol.resize(24, 80),
-            protocol.abandon(),
-        )
-    ] == [
-        {"wire": 1, "call": "exec", "argv": ["x", "\udcff"]},
-        {"signal": 2},
-        {"resize": [24, 80]},
-        {"abandon": True},
-    ]

@@ -41,16 +41,13 @@ def nested(conversation: ConversationVector) -> ConversationVector:
     return replace(conversation, messages=[request, folder, *others], out_of_order=at and at + 1)
 
 
-def messages_of(
-    conversation: ConversationVector, path: bytes = b"/to", user: bytes = b""
-) -> list[files.Message]:
+def messages_of(conversation: ConversationVector, path: bytes = b"/to") -> list[files.Message]:
     """Return the messages of a conversation, with contents for which their conditions hold.
 
     :param path: Path in the requests.
-    :param user: User in the requests.
     """
     action = _action(conversation)
-    request = files.Request(action, ModeRule.PREFER, 0, 0, 0, path, b"", b"", b"", b"", user, b"")
+    request = files.Request(action, ModeRule.PREFER, 0, 0, 0, path, *[b""] * 6)
     given: dict[str, files.Message] = {
         "request": request,
         "data": files.Data(b"x"),
