@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from signal import SIGCONT, SIGSTOP
@@ -10,7 +9,7 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 from hypothesis import Phase
 from tests.support.daemon import DaemonProcess, sanitized_daemon
-from tests.support.polling import PAUSE, PollDeadline, eventually
+from tests.support.polling import eventually
 from tests.support.processes import children, state
 
 from microvm.wire import codec
@@ -66,12 +65,3 @@ def test_stopped_command_may_survive_sigterm(
     process.settle()
     assert not process.model.running
     process.finish()
-
-
-@pytest.mark.thorough
-def test_deadline_ignores_time_without_checks() -> None:
-    deadline = PollDeadline(0.4)
-    time.sleep(0.5)
-    assert not deadline.passed()
-    while not deadline.passed():
-        time.sleep(PAUSE)

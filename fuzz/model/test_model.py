@@ -105,14 +105,6 @@ def test_random_run_is_accepted_by_the_follower(part: str, schema: Schema, tmp_p
     assert len(happened) > 12
 
 
-def test_follower_rejects_a_run_with_a_message_too_many(schema: Schema, tmp_path: Path) -> None:
-    spin, pong = Spin(schema, tmp_path), ModelEvent("host", "receives", "pong")
-    runs = ([*spin.simulate("REQUESTS", seed, 5000)] for seed in range(10))
-    run = next(run for run in runs if pong in run)
-    at = run.index(pong)
-    assert [*rejected(schema, "host", [*run[:at], run[at], *run[at:]])] != []
-
-
 def rejected(schema: Schema, side: str, run: Iterable[ModelEvent]) -> Iterator[str]:
     """Yield the events of a side that the follower of conversations judges otherwise."""
     conditions = list(

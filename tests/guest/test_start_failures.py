@@ -26,8 +26,6 @@ from microvm.wire.codec import Stage
 
 pytestmark = pytest.mark.thorough
 
-NOBODY = 65534
-
 
 def script(path: Path, content: str = "#!/bin/sh\necho ran $0\n", mode: int = 0o755) -> bytes:
     path.write_text(content)
@@ -51,15 +49,6 @@ def test_working_folder_that_cannot_be_entered(
     script(tmp_path / "file")
     (tmp_path / "loop").symlink_to("loop")
     assert sandboxd.run(b"true", cwd=bytes(tmp_path / name)).failure == (Stage.CHDIR, number)
-
-
-def test_a_folder_that_is_forbidden(launch: Callable[..., Daemon], tmp_path: Path) -> None:
-    folder = tmp_path / "forbidden"
-    folder.mkdir(mode=0)
-    daemon = launch(user=None if os.getuid() else NOBODY)
-    daemon.hello()
-    result = daemon.run(b"true", cwd=bytes(folder))
-    assert result.failure == (Stage.CHDIR, errno.EACCES)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.supervisor.test_machines import leave
@@ -57,12 +56,6 @@ def test_without_a_runtime_directory_no_machine_exists(folder: Path) -> None:
         with pytest.raises(MicroVMError, match="there is no machine one"):
             runtime.open("one")
     assert not folder.exists()
-
-
-@pytest.mark.parametrize("name", ["", None, 7, "a/b", "Web", "..", "x" * 65])
-def test_an_invalid_name_is_a_usage_error(name: Any) -> None:
-    with pytest.raises(UsageError, match="cannot be the name of a machine: a name has"):
-        MicroVM.attach(name)
 
 
 def test_a_folder_that_others_can_enter_is_refused(folder: Path) -> None:
@@ -136,6 +129,9 @@ def test_another_users_session_is_unused(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_valid_and_invalid_names_of_machines(name: str, is_one: bool) -> None:
     assert is_name(name) is is_one
+    if not is_one:
+        with pytest.raises(UsageError, match="cannot be the name of a machine: a name has"):
+            MicroVM.attach(name)
 
 
 def test_random_names_are_valid_and_differ() -> None:

@@ -74,27 +74,20 @@ class DaemonProcess:
         *,
         prefix: Sequence[str] = (),
         env: dict[str, str] | None = None,
-        user: int | None = None,
     ) -> None:
         """Start the daemon.
 
         :param prefix: command that executes the rest of its command line.
-        :param user: id of the user of the daemon; None for the user of the tests.
         """
         self.stream, theirs = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        with theirs, binary.open("rb") as executable:
-            # Executed by descriptor, because another user may have no access to its folder.
-            path = f"/proc/self/fd/{executable.fileno()}" if user else str(binary)
+        with theirs:
             self.process = subprocess.Popen(
-                [*prefix, path, str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), *([executable.fileno()] if user else [])],
+                [*prefix, str(binary), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=self._stderr,
                 env=env,
-                user=user,
-                group=user,
-                extra_groups=[] if user else None,
             )
         self.pid = self.process.pid
 
