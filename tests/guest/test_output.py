@@ -91,7 +91,8 @@ class TestBackgroundProcesses:
         self, sandboxd: Daemon, fifo: Fifo, answer: Fifo
     ) -> None:
         writes = "head -c 1000000 /dev/zero && head -c 1000000 /dev/zero >&2"
-        result = sandboxd.run_sh(f"(read x <{fifo}; {writes} && echo ok >{answer}) & exit 5")
+        script = f"(read x <{fifo}; {writes} && echo ok >{answer}) & exit 5"
+        result = sandboxd.run_sh(script, credit=0)  # the end needs no credit
         assert result.exit_code == 5
         fifo.release()
         assert answer.wait() == b"ok\n"
