@@ -15,9 +15,7 @@ from tests.vm.conftest import DEADLINE, Command
 
 from microvm import ExecTimeout, FileError, MicroVM, MicroVMError
 from microvm.cli.copies import Copies, FileCopy
-from microvm.jobs import job
 from microvm.jobs.job import Job, carry_out
-from microvm.machine import files
 
 
 @pytest.fixture
@@ -179,16 +177,6 @@ def test_jobs_copy_and_collect_files(work: Path, microvm: Command) -> None:
     assert (third["status"], third["files"]) == (125, {})
     says = "big: it exceeds a limit of the transfer (a higher max_output allows more bytes)"
     assert third["error"] == says
-
-
-async def test_collection_ends_at_its_timeout(vm: MicroVM, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert files.collected({"timeout": "2m", "user": "bob"}) == {"timeout": 120.0, "user": "bob"}
-    assert files.collected({"timeout": 2}) == {"timeout": 60.0}
-    monkeypatch.setattr(job, "collected", lambda _: {"timeout": 0.001})
-    hole = Job(["truncate", "-s", "1000G", "/tmp/hole"], collect=["/tmp/hole"])
-    outcome = await carry_out(vm, hole, {})
-    with pytest.raises(ExecTimeout, match="the transfer of /tmp/hole"):
-        outcome.result()
 
 
 async def test_job_does_not_run_if_its_files_cannot_be_written(vm: MicroVM) -> None:

@@ -229,16 +229,6 @@ async def test_full_disk_means_a_boot_and_one_notice(image: Image, cache: Path) 
     assert "booting instead" in line
 
 
-async def test_qemu_that_cannot_clone_boots_with_one_notice(
-    image: Image, cache: Path, misbehave: Misbehave
-) -> None:
-    misbehave("clones && exit 1")
-    cloned, (line,) = await start(image, confinement="off")
-    assert not cloned
-    assert "cannot clone guests" in line
-    assert await start(image, confinement="off") == (False, [])
-
-
 @pytest.mark.usefixtures("cache")
 async def test_processes_make_a_shared_template_once(image: Image, misbehave: Misbehave) -> None:
     log = misbehave("") / "log"
