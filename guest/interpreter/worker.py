@@ -178,13 +178,18 @@ class Worker:
         self.streams[1].flush()
 
     def describe(self, error: BaseException, *more: Callable[[BaseException], str]) -> list[str]:
-        """Return an error's class and message, and the texts that the functions `more` return."""
+        """Return an error's class and message, and the texts that the functions `more` return.
+
+        An interrupt ends the description. If it comes before the class is known, its own class
+        stands there, so that each failure has one.
+        """
         functions = (class_name, message_of, *more)
         texts = [""] * len(functions)
         for at, function in enumerate(functions):
             text, failure = self.guard(function, error)
             texts[at] = text or ""
             if isinstance(failure, KeyboardInterrupt):
+                texts[0] = texts[0] or "KeyboardInterrupt"
                 break
         return texts
 

@@ -49,6 +49,14 @@ def test_interrupt_raises_keyboard_interrupt(shared: Talk, code: str) -> None:
     assert shared.run("import asyncio\nawait asyncio.sleep(0, 3)").value == "3"
 
 
+def test_interrupt_while_the_class_of_an_error_is_looked_up_is_the_error(shared: Talk) -> None:
+    shared.run(
+        "import os\nclass Meta(type):\n    def __getattribute__(c, n): os.kill(os.getpid(), 2)"
+    )
+    shared.run("class Nameless(Exception, metaclass=Meta): pass")
+    assert shared.run("raise Nameless").error == "KeyboardInterrupt"
+
+
 # Python runs no handler of signals between the loop in C and the wait.
 WAITS_AFTER_A_LOOP_IN_C = """
 from collections import deque

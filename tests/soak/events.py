@@ -17,6 +17,7 @@ from tests.support.processes import children, exists, program, state
 
 from microvm import (
     BootError,
+    CommandNotFound,
     ExecTimeout,
     FileNotFound,
     GuestDied,
@@ -26,7 +27,6 @@ from microvm import (
     Pool,
     QemuError,
     Snapshot,
-    StartError,
 )
 from microvm.images import Image
 from microvm.start import snapshots
@@ -275,7 +275,9 @@ COMMANDS = (
     SoakEvent(
         "no such file", lambda world: world.witness.read_file("/nowhere"), 2, (FileNotFound,)
     ),
-    SoakEvent("no such command", lambda world: world.witness.run(["/nowhere"]), 2, (StartError,)),
+    SoakEvent(
+        "no such command", lambda world: world.witness.run(["/nowhere"]), 2, (CommandNotFound,)
+    ),
     SoakEvent("timeout", too_long, 2, (ExecTimeout,)),
     SoakEvent("output limit", too_much, 2, (OutputLimit,)),
 )

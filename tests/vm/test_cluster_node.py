@@ -29,14 +29,20 @@ pytestmark = [pytest.mark.thorough, only_root]
 SOURCE = Path(__file__).parents[1] / "launcher/lacking.c"
 KVM = "/dev/kvm"
 
+CHECKOUT = Path(__file__).parents[2]
 NODE = f"""
+mount --bind "$CHECKOUT" "$SEEN"
 mount -t tmpfs -o size=64k,mode=1777 tmpfs /tmp
+[ -e "$CHECKOUT" ] || {{ mkdir -p "$CHECKOUT"; mount --bind "$SEEN" "$CHECKOUT"; }}
 mount --bind "$MICROVM_CACHE" "$MICROVM_CACHE"
 mount -o remount,bind,ro "$MICROVM_CACHE"
 ! test -e {KVM} || {{ mknod -m 000 /tmp/kvm c 10 232; mount --bind /tmp/kvm {KVM}; }}
 exec "$@"
 """
-"""A shell script that executes a command in a mount namespace like that of a node."""
+"""A shell script that executes a command in a mount namespace like that of a node.
+
+The checkout may lie below /tmp: its second place `$SEEN` keeps it reachable.
+"""
 
 
 class Lack(NamedTuple):
@@ -93,7 +99,7 @@ def filled(folder: Path, image: Image) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ["nothing", *LACKS, "everything"])
 def test_machines_start_and_say_what_is_missing(
-    filled: Path, image: Image, lacking: Path, name: str
+    filled: Path, image: Image, lacking: Path, folder: Path, name: str
 ) -> None:
     lacks = LACKS.values() if name == "everything" else [LACKS[name]] if name in LACKS else []
     words = [sys.executable, "-m", "microvm"]
@@ -101,11 +107,20 @@ def test_machines_start_and_say_what_is_missing(
         number = str(lack.calls[arches.native()])
         words = [str(lacking), str(lack.error), number, "--", *words]
     mounted = ["unshare", "--mount", "/bin/sh", "-ec", NODE, "sh"]
+    seen = folder / "checkout"
+    seen.mkdir(exist_ok=True)
+    variables = {
+        "MICROVM_CACHE": str(filled),
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "CHECKOUT": str(CHECKOUT),
+        "SEEN": str(seen),
+    }
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*mounted, *as_user(*words, *arguments)],
-            env={"MICROVM_CACHE": str(filled), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+            env=variables,
             cwd="/",
             capture_output=True,
             text=True,
